@@ -1,0 +1,1 @@
+//! karst, the admin tool.

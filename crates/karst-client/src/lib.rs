@@ -1,0 +1,1 @@
+//! The smart client: routes by digest, pipelines, says what is safe to retry.

@@ -1,0 +1,1 @@
+//! A request becomes a result: where index, log and operations meet.

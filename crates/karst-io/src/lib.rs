@@ -1,0 +1,1 @@
+//! What can be asked of a device, and who asks the kernel for it.

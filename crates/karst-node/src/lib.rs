@@ -1,0 +1,1 @@
+//! karstd, the daemon: doors, wiring, clocks, threads.

@@ -1,0 +1,1 @@
+//! The Aerospike client protocol: bytes in, borrowed views out; no I/O.

@@ -2,4 +2,11 @@
 //!
 //! Nothing here reads a clock, draws a random number or does I/O.
 
+pub mod bin;
+pub mod flat;
 pub mod key;
+pub mod msgpack;
+pub mod operation;
+pub mod policy;
+pub mod time;
+pub mod value;

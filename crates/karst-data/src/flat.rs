@@ -1,0 +1,514 @@
+//! The stored form of a record, read without copying.
+//!
+//! ```text
+//!   0..4   crc32c of everything after it, begun with the seal
+//!   4..5   magic 0xA7
+//!   5..6   flags: 1 tombstone, 2 key stored
+//!   6..8   generation
+//!   8..12  payload bytes
+//!  12..32  digest
+//!  32..42  version: regime 4 | sequence 6, big-endian
+//!  42..44  bins
+//!  44..48  void time, seconds since 2010, 0 never; in a tombstone the log's fill number at the delete
+//!  48..54  last update, ms since 2010
+//!  54..55  bytes of set name
+//!  55..56  zero
+//!  56..    set name | key: length 4, bytes (if stored) | bins
+//!  bin     name length 1 | particle type 1 | value length, LEB128 | name | value
+//! ```
+//!
+//! Numbers are little-endian unless said otherwise. The *seal* binds a record to the one place where
+//! it is valid: device, block fill and start. A record that was written elsewhere, or before the block
+//! was last opened, fails its checksum even though every byte of it is intact.
+
+use crate::bin::{BinRef, NAME_BYTES_MAX};
+use crate::key::{Digest, SET_BYTES_MAX};
+use crate::time::UPDATE_TIME_MS_MAX;
+use crate::value::ParticleType;
+
+/// Size of the fixed part of a stored record in bytes.
+pub const HEADER_BYTES: usize = 56;
+
+/// Most bins of one record.
+pub const BINS_MAX: usize = 32_767;
+
+const MAGIC: u8 = 0xa7;
+const FLAG_TOMBSTONE: u8 = 1;
+const FLAG_KEY: u8 = 2;
+
+/// Where a record is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seal {
+    /// The device's own number, drawn when it was first taken into use.
+    pub device: u64,
+    /// How many blocks of the namespace had been opened when the record's block was.
+    pub fill: u64,
+    /// Byte offset of the record on the device.
+    pub start: u64,
+}
+
+impl Seal {
+    fn checksum(&self, bytes: &[u8]) -> u32 {
+        let mut place = [0; 24];
+        place[..8].copy_from_slice(&self.device.to_le_bytes());
+        place[8..16].copy_from_slice(&self.fill.to_le_bytes());
+        place[16..].copy_from_slice(&self.start.to_le_bytes());
+        crc32c::crc32c_append(crc32c::crc32c(&place), bytes)
+    }
+}
+
+/// Why bytes are not the record that should be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FlatError {
+    /// Too few bytes for a header or for the payload it names.
+    #[error("{found} bytes hold no record of {needed}")]
+    Short {
+        /// Bytes the record would need.
+        needed: usize,
+        /// Bytes that are there.
+        found: usize,
+    },
+    /// No record starts here.
+    #[error("no record starts here")]
+    Magic,
+    /// The checksum does not match: rot, a torn or misdirected write, or a stale block.
+    #[error("checksum does not match")]
+    Checksum,
+    /// The checksum matches but the content contradicts itself.
+    #[error("{0}")]
+    Content(&'static str),
+}
+
+/// The fixed facts of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// The record's name.
+    pub digest: Digest,
+    /// Counts writes; 1 on a new record, never 0.
+    pub generation: u16,
+    /// Seconds since 2010, 0 never; in a tombstone the log's fill number at the delete.
+    pub void_time_s: u32,
+    /// Last update in ms since 2010.
+    pub update_time_ms: u64,
+    /// Regime and sequence, packed so that byte order is version order.
+    pub version: [u8; 10],
+    /// The record is deleted; this is the memory of it.
+    pub tombstone: bool,
+}
+
+/// A stored record whose checksum was found right.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Its fixed facts.
+    pub meta: Meta,
+    /// Set name, empty for none.
+    pub set: &'a [u8],
+    /// The key as the client sent it, its type byte first, when it asked to store it.
+    pub key: Option<&'a [u8]>,
+    bins: &'a [u8],
+    bin_count: u16,
+}
+
+/// Takes a little-endian number of `N` bytes at `at`; the caller has checked the bounds.
+fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut field = [0; N];
+    field.copy_from_slice(&bytes[at..at + N]);
+    field
+}
+
+/// Size in bytes that the header at the front of `bytes` gives its record, checksum unchecked.
+///
+/// # Errors
+/// Too few bytes for a header, or no magic.
+pub fn size_of_record_at(bytes: &[u8]) -> Result<usize, FlatError> {
+    if bytes.len() < HEADER_BYTES {
+        return Err(FlatError::Short {
+            needed: HEADER_BYTES,
+            found: bytes.len(),
+        });
+    }
+    if bytes[4] != MAGIC {
+        return Err(FlatError::Magic);
+    }
+    Ok(HEADER_BYTES + u32::from_le_bytes(field(bytes, 8)) as usize)
+}
+
+impl<'a> Record<'a> {
+    /// Reads the record at the front of `bytes`, which may go on beyond it.
+    ///
+    /// # Errors
+    /// Whatever makes the bytes not the record that this seal promises.
+    pub fn parse(bytes: &'a [u8], seal: &Seal) -> Result<Record<'a>, FlatError> {
+        let size = size_of_record_at(bytes)?;
+        let bytes = bytes.get(..size).ok_or(FlatError::Short {
+            needed: size,
+            found: bytes.len(),
+        })?;
+        if u32::from_le_bytes(field(bytes, 0)) != seal.checksum(&bytes[4..]) {
+            return Err(FlatError::Checksum);
+        }
+        Record::parse_unsealed(bytes)
+    }
+
+    /// Reads a record that this process wrote and that never left memory, without its checksum.
+    ///
+    /// # Errors
+    /// As [`Record::parse`], the checksum aside.
+    pub fn parse_unsealed(bytes: &'a [u8]) -> Result<Record<'a>, FlatError> {
+        let size = size_of_record_at(bytes)?;
+        let bytes = bytes.get(..size).ok_or(FlatError::Short {
+            needed: size,
+            found: bytes.len(),
+        })?;
+        let flags = bytes[5];
+        let set_bytes = usize::from(bytes[54]);
+        let payload = &bytes[HEADER_BYTES..];
+        let (set, rest) = payload
+            .split_at_checked(set_bytes)
+            .filter(|_| set_bytes <= SET_BYTES_MAX)
+            .ok_or(FlatError::Content("the set name is longer than it may be"))?;
+        let (key, bins) = split_key(rest, flags & FLAG_KEY != 0)?;
+        let record = Record {
+            meta: Meta {
+                digest: Digest(field(bytes, 12)),
+                generation: u16::from_le_bytes(field(bytes, 6)),
+                void_time_s: u32::from_le_bytes(field(bytes, 44)),
+                update_time_ms: read_update_time(bytes),
+                version: field(bytes, 32),
+                tombstone: flags & FLAG_TOMBSTONE != 0,
+            },
+            set,
+            key,
+            bins,
+            bin_count: u16::from_le_bytes(field(bytes, 42)),
+        };
+        if record.meta.generation == 0 {
+            return Err(FlatError::Content("generation is zero"));
+        }
+        Ok(record)
+    }
+
+    /// The bins in stored order.
+    pub fn bins(&self) -> BinIter<'a> {
+        BinIter {
+            rest: self.bins,
+            left: self.bin_count,
+        }
+    }
+
+    /// How many bins there are.
+    pub fn bin_count(&self) -> u16 {
+        self.bin_count
+    }
+
+    /// The bin of this name.
+    pub fn bin(&self, name: &[u8]) -> Option<BinRef<'a>> {
+        self.bins().find(|bin| bin.name == name)
+    }
+
+    /// Walks every bin once and says whether all of them are well formed; recovery and fuzzing ask.
+    pub fn validate(&self) -> Result<(), FlatError> {
+        let mut bins = self.bins();
+        let walked = bins.by_ref().count();
+        if walked != usize::from(self.bin_count) || !bins.rest.is_empty() {
+            return Err(FlatError::Content("the bins do not fill the payload"));
+        }
+        Ok(())
+    }
+}
+
+fn read_update_time(bytes: &[u8]) -> u64 {
+    let mut wide = [0; 8];
+    wide[..6].copy_from_slice(&bytes[48..54]);
+    u64::from_le_bytes(wide)
+}
+
+fn split_key(rest: &[u8], stored: bool) -> Result<(Option<&[u8]>, &[u8]), FlatError> {
+    if !stored {
+        return Ok((None, rest));
+    }
+    let short = FlatError::Content("the key is longer than its record");
+    let (length, rest) = rest.split_first_chunk::<4>().ok_or(short)?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let (key, rest) = rest.split_at_checked(length).ok_or(short)?;
+    Ok((Some(key), rest))
+}
+
+/// Walks the bins of a record; ends early where bytes are malformed.
+#[derive(Clone, Debug)]
+pub struct BinIter<'a> {
+    rest: &'a [u8],
+    left: u16,
+}
+
+impl<'a> Iterator for BinIter<'a> {
+    type Item = BinRef<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<BinRef<'a>> {
+        if self.left == 0 {
+            return None;
+        }
+        let (&[name_bytes, particle], rest) = self.rest.split_first_chunk::<2>()?;
+        let (value_bytes, rest) = read_leb128(rest)?;
+        let (name, rest) = rest.split_at_checked(usize::from(name_bytes))?;
+        let (value, rest) = rest.split_at_checked(value_bytes)?;
+        let particle = ParticleType::from_wire(particle)?;
+        self.rest = rest;
+        self.left -= 1;
+        Some(BinRef {
+            name,
+            particle,
+            value,
+        })
+    }
+}
+
+/// Reads an unsigned LEB128 number of at most 28 bits.
+fn read_leb128(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let mut value = 0;
+    for (at, byte) in bytes.iter().take(4).enumerate() {
+        value |= usize::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some((value, &bytes[at + 1..]));
+        }
+    }
+    None
+}
+
+/// Bytes that a LEB128 number takes.
+fn leb128_bytes(value: usize) -> usize {
+    match value {
+        0..=0x7f => 1,
+        0x80..=0x3fff => 2,
+        0x4000..=0x1f_ffff => 3,
+        _ => 4,
+    }
+}
+
+/// A record to be stored: its facts, and its bins by reference.
+#[derive(Clone, Copy, Debug)]
+pub struct Draft<'a, B> {
+    /// The fixed facts.
+    pub meta: Meta,
+    /// Set name, empty for none.
+    pub set: &'a [u8],
+    /// The key with its type byte, when it is to be stored.
+    pub key: Option<&'a [u8]>,
+    /// The bins.
+    pub bins: B,
+}
+
+impl<'b, B> Draft<'_, B>
+where
+    B: Iterator<Item = BinRef<'b>> + Clone,
+{
+    /// Size in bytes of the stored record, padding to the rblock not counted.
+    pub fn size_bytes(&self) -> usize {
+        let key = self.key.map_or(0, |key| 4 + key.len());
+        let bin =
+            |bin: BinRef<'_>| 2 + leb128_bytes(bin.value.len()) + bin.name.len() + bin.value.len();
+        HEADER_BYTES + self.set.len() + key + self.bins.clone().map(bin).sum::<usize>()
+    }
+
+    /// Writes the record into `out`, which must have room for [`Draft::size_bytes`]; what follows
+    /// it in `out` is left alone. Returns the size written.
+    ///
+    /// # Panics
+    /// On a draft beyond the limits of the format, which its maker has to refuse before.
+    pub fn write(&self, out: &mut [u8], seal: &Seal) -> usize {
+        assert!(self.set.len() <= SET_BYTES_MAX);
+        assert!(self.meta.generation != 0);
+        assert!(self.meta.update_time_ms <= UPDATE_TIME_MS_MAX);
+        let mut writer = Writer {
+            out,
+            at: HEADER_BYTES,
+        };
+        writer.put(self.set);
+        if let Some(key) = self.key {
+            writer.put(&(key.len() as u32).to_le_bytes());
+            writer.put(key);
+        }
+        let mut bin_count = 0;
+        for bin in self.bins.clone() {
+            assert!(bin.name.len() <= NAME_BYTES_MAX);
+            writer.put(&[bin.name.len() as u8, bin.particle as u8]);
+            writer.put_leb128(bin.value.len());
+            writer.put(bin.name);
+            writer.put(bin.value);
+            bin_count += 1;
+        }
+        assert!(bin_count <= BINS_MAX);
+        let size = writer.at;
+        self.write_header(&mut out[..size], bin_count as u16, seal);
+        size
+    }
+
+    fn write_header(&self, record: &mut [u8], bin_count: u16, seal: &Seal) {
+        let meta = &self.meta;
+        let tombstone = if meta.tombstone { FLAG_TOMBSTONE } else { 0 };
+        let key = if self.key.is_some() { FLAG_KEY } else { 0 };
+        record[4] = MAGIC;
+        record[5] = tombstone | key;
+        record[6..8].copy_from_slice(&meta.generation.to_le_bytes());
+        let payload = u32::try_from(record.len() - HEADER_BYTES).expect("a record is under 4 GiB");
+        record[8..12].copy_from_slice(&payload.to_le_bytes());
+        record[12..32].copy_from_slice(&meta.digest.0);
+        record[32..42].copy_from_slice(&meta.version);
+        record[42..44].copy_from_slice(&bin_count.to_le_bytes());
+        record[44..48].copy_from_slice(&meta.void_time_s.to_le_bytes());
+        record[48..54].copy_from_slice(&meta.update_time_ms.to_le_bytes()[..6]);
+        record[54] = self.set.len() as u8;
+        record[55] = 0;
+        let checksum = seal.checksum(&record[4..]);
+        record[..4].copy_from_slice(&checksum.to_le_bytes());
+    }
+}
+
+/// Gives an already written record the seal of a new place; defrag moves records so.
+///
+/// # Errors
+/// When the bytes hold no whole record.
+pub fn reseal(bytes: &mut [u8], seal: &Seal) -> Result<(), FlatError> {
+    let size = size_of_record_at(bytes)?;
+    let found = bytes.len();
+    let record = bytes.get_mut(..size).ok_or(FlatError::Short {
+        needed: size,
+        found,
+    })?;
+    let checksum = seal.checksum(&record[4..]);
+    record[..4].copy_from_slice(&checksum.to_le_bytes());
+    Ok(())
+}
+
+struct Writer<'a> {
+    out: &'a mut [u8],
+    at: usize,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.out[self.at..self.at + bytes.len()].copy_from_slice(bytes);
+        self.at += bytes.len();
+    }
+
+    fn put_leb128(&mut self, mut value: usize) {
+        assert!(value < 1 << 28);
+        while value >= 0x80 {
+            self.put(&[value as u8 | 0x80]);
+            value >>= 7;
+        }
+        self.put(&[value as u8]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SEAL: Seal = Seal {
+        device: 7,
+        fill: 3,
+        start: 4096,
+    };
+
+    fn meta() -> Meta {
+        Meta {
+            digest: Digest([5; 20]),
+            generation: 9,
+            void_time_s: 77,
+            update_time_ms: 0x01_2345_6789,
+            version: [0, 0, 0, 1, 0, 0, 0, 0, 0, 42],
+            tombstone: false,
+        }
+    }
+
+    fn stored(set: &[u8], key: Option<&[u8]>, bins: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+        let bins = bins.iter().map(|(name, value)| BinRef {
+            name,
+            particle: ParticleType::Blob,
+            value,
+        });
+        let draft = Draft {
+            meta: meta(),
+            set,
+            key,
+            bins,
+        };
+        let mut bytes = vec![0; draft.size_bytes()];
+        assert_eq!(draft.write(&mut bytes, &SEAL), bytes.len());
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn a_stored_record_reads_back_as_it_was_written(
+            set in proptest::collection::vec(any::<u8>(), 0..63),
+            key in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..300)),
+            bins in proptest::collection::vec((
+                proptest::collection::vec(any::<u8>(), 0..15),
+                proptest::collection::vec(any::<u8>(), 0..20_000),
+            ), 0..9),
+        ) {
+            let bytes = stored(&set, key.as_deref(), &bins);
+            let record = Record::parse(&bytes, &SEAL).unwrap();
+            prop_assert_eq!(record.meta, meta());
+            prop_assert_eq!(record.set, &set[..]);
+            prop_assert_eq!(record.key, key.as_deref());
+            record.validate().unwrap();
+            let found: Vec<_> =
+                record.bins().map(|bin| (bin.name.to_vec(), bin.value.to_vec())).collect();
+            prop_assert_eq!(found, bins);
+        }
+
+        #[test]
+        fn any_changed_byte_is_noticed(at in 0usize..110, flip in 1u8..) {
+            let mut bytes = stored(b"cities", None, &[(b"name".to_vec(), vec![8; 40])]);
+            prop_assume!(at < bytes.len());
+            bytes[at] ^= flip;
+            prop_assert!(Record::parse(&bytes, &SEAL).is_err());
+        }
+
+        #[test]
+        fn random_bytes_are_refused_and_never_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200)
+        ) {
+            let mut bytes = bytes;
+            if bytes.len() > 12 {
+                bytes[4] = MAGIC;
+                bytes[9..12].fill(0);
+            }
+            prop_assert!(Record::parse(&bytes, &SEAL).is_err());
+            if let Ok(record) = Record::parse_unsealed(&bytes) {
+                let _ = record.validate();
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_is_valid_only_at_its_own_place_and_fill() {
+        let mut bytes = stored(b"", None, &[]);
+        for other in [
+            Seal { device: 8, ..SEAL },
+            Seal { fill: 4, ..SEAL },
+            Seal {
+                start: 8192,
+                ..SEAL
+            },
+        ] {
+            assert_eq!(
+                Record::parse(&bytes, &other).unwrap_err(),
+                FlatError::Checksum
+            );
+        }
+        let moved = Seal {
+            start: 8192,
+            ..SEAL
+        };
+        reseal(&mut bytes, &moved).unwrap();
+        assert!(Record::parse(&bytes, &moved).is_ok());
+        assert!(Record::parse(&bytes, &SEAL).is_err());
+    }
+}

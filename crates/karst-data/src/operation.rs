@@ -1,0 +1,460 @@
+//! Operations of a single-record command, applied in order to a record's bins.
+//!
+//! [`check`] refuses combinations that contradict themselves before anything is read; [`apply`] then
+//! works on a copy of the bins, so that a failing operation leaves the record as it was.
+
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
+use crate::bin::Bins;
+use crate::value::{ParticleType, Value, ValueError};
+
+/// Most operations of one command.
+pub const OPERATIONS_MAX: usize = 32_768;
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operation<'a> {
+    /// Returns a bin.
+    Read(&'a [u8]),
+    /// Returns all bins as they are at this point.
+    ReadAll,
+    /// Sets a bin; no value removes it.
+    Write(&'a [u8], Option<Value<'a>>),
+    /// Adds a number to a bin.
+    Increment(&'a [u8], Operand<'a>),
+    /// Puts bytes behind those of a bin.
+    Append(&'a [u8], Value<'a>),
+    /// Puts bytes before those of a bin.
+    Prepend(&'a [u8], Value<'a>),
+    /// Counts as a write that changes no bin.
+    Touch,
+    /// Removes all bins.
+    DeleteAll,
+}
+
+/// What an increment adds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operand<'a> {
+    /// A value of the protocol's own types.
+    Value(Value<'a>),
+    /// The memcached manner: a negative delta stops at zero.
+    Floored(i64),
+}
+
+impl<'a> Operand<'a> {
+    /// Reads an increment's operand as it came from a client; `None` when it is null.
+    ///
+    /// # Errors
+    /// As [`Value::from_wire`].
+    pub fn from_wire(particle: u8, bytes: &'a [u8]) -> Result<Option<Operand<'a>>, ValueError> {
+        if let (1, 16, Some(delta)) = (particle, bytes.len(), bytes.first_chunk::<8>()) {
+            return Ok(Some(Operand::Floored(i64::from_be_bytes(*delta))));
+        }
+        Ok(Value::from_wire(particle, bytes)?.map(Operand::Value))
+    }
+}
+
+/// Why operations were refused; the record is as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OperationError {
+    /// The command has no operation, or too many.
+    #[error("a command holds 1 to {OPERATIONS_MAX} operations, not {0}")]
+    Count(usize),
+    /// Operations or flags that contradict each other.
+    #[error("{0}")]
+    Combination(&'static str),
+    /// The operation does not fit the type of the bin.
+    #[error("the operation does not fit a bin of type {0:?}")]
+    Incompatible(ParticleType),
+    /// Text operations on GeoJSON.
+    #[error("GeoJSON cannot be added to")]
+    GeoJson,
+    /// More bins than a record may have.
+    #[error("a record holds at most {max} bins", max = crate::flat::BINS_MAX)]
+    TooManyBins,
+}
+
+/// Flags of a command that decide which operations may come together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommandFlags {
+    /// The command said that it reads.
+    pub reads: bool,
+    /// It asked for all bins by flag.
+    pub get_all: bool,
+    /// It discards the bins that are there.
+    pub replaces: bool,
+    /// It wants one answer per operation.
+    pub respond_all: bool,
+}
+
+/// Refuses a write command whose operations and flags contradict each other.
+///
+/// # Errors
+/// See [`OperationError::Count`] and [`OperationError::Combination`].
+pub fn check(operations: &[Operation<'_>], flags: CommandFlags) -> Result<(), OperationError> {
+    if operations.is_empty() || operations.len() > OPERATIONS_MAX {
+        return Err(OperationError::Count(operations.len()));
+    }
+    let (mut read_all, mut reads) = (0, 0);
+    for operation in operations {
+        match operation {
+            Operation::Read(_) => reads += 1,
+            Operation::ReadAll => read_all += 1,
+            Operation::Touch
+            | Operation::Write(_, None)
+            | Operation::Increment(..)
+            | Operation::Append(..)
+            | Operation::Prepend(..)
+            | Operation::DeleteAll
+                if flags.replaces =>
+            {
+                return Err(OperationError::Combination(
+                    "a replace takes only whole values",
+                ));
+            }
+            Operation::Touch
+            | Operation::Write(..)
+            | Operation::Increment(..)
+            | Operation::Append(..)
+            | Operation::Prepend(..)
+            | Operation::DeleteAll => {}
+        }
+    }
+    if (reads > 0 || read_all > 0) && !flags.reads {
+        return Err(OperationError::Combination(
+            "a read inside a command that does not read",
+        ));
+    }
+    if read_all > 1 || (read_all == 1 && (reads > 0 || flags.respond_all)) {
+        return Err(OperationError::Combination(
+            "read-all comes once and alone among reads",
+        ));
+    }
+    if flags.get_all && read_all == 0 {
+        return Err(OperationError::Combination(
+            "get-all without a read-all operation",
+        ));
+    }
+    Ok(())
+}
+
+/// One answer of a command: the bin's name and, unless there is nothing to tell, its value.
+pub type Answer<'a> = (Cow<'a, [u8]>, Option<Value<'a>>);
+
+/// What a command's operations did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Applied<'a> {
+    /// The bins afterwards.
+    pub bins: Bins<'a>,
+    /// The answers in order.
+    pub answers: SmallVec<[Answer<'a>; 4]>,
+}
+
+/// Applies a checked command to the bins of a record.
+///
+/// # Errors
+/// See [`OperationError`]. Nothing was applied then.
+pub fn apply<'a>(
+    bins: Bins<'a>,
+    operations: &[Operation<'a>],
+    respond_all: bool,
+) -> Result<Applied<'a>, OperationError> {
+    let mut applied = Applied {
+        bins,
+        answers: SmallVec::new(),
+    };
+    for operation in operations {
+        apply_one(&mut applied, operation, respond_all)?;
+    }
+    if applied.bins.len() > crate::flat::BINS_MAX {
+        return Err(OperationError::TooManyBins);
+    }
+    Ok(applied)
+}
+
+fn apply_one<'a>(
+    applied: &mut Applied<'a>,
+    operation: &Operation<'a>,
+    respond_all: bool,
+) -> Result<(), OperationError> {
+    let Applied { bins, answers } = applied;
+    let name: &'a [u8] = match operation {
+        Operation::Read(name) => {
+            let value = bins.get(name).cloned();
+            if value.is_some() || respond_all {
+                answers.push((Cow::Borrowed(*name), value));
+            }
+            return Ok(());
+        }
+        Operation::ReadAll => {
+            answers.extend(bins.iter().map(|bin| {
+                let bytes = Cow::Owned(bin.value.to_vec());
+                (
+                    Cow::Owned(bin.name.to_vec()),
+                    Some(Value {
+                        particle: bin.particle,
+                        bytes,
+                    }),
+                )
+            }));
+            return Ok(());
+        }
+        Operation::Touch => return Ok(()),
+        Operation::Write(name, value) => {
+            match value {
+                Some(value) => bins.set(name, value.clone()),
+                None => bins.remove(name),
+            }
+            name
+        }
+        Operation::Increment(name, operand) => {
+            let sum = incremented(bins.get(name), operand)?;
+            bins.set(name, sum);
+            name
+        }
+        Operation::Append(name, value) => {
+            let joined = joined(bins.get(name), value, |old, new| [old, new])?;
+            bins.set(name, joined);
+            name
+        }
+        Operation::Prepend(name, value) => {
+            let joined = joined(bins.get(name), value, |old, new| [new, old])?;
+            bins.set(name, joined);
+            name
+        }
+        Operation::DeleteAll => {
+            bins.clear();
+            &[]
+        }
+    };
+    if respond_all {
+        answers.push((Cow::Borrowed(name), None));
+    }
+    Ok(())
+}
+
+/// The eight bytes of a number in stored form.
+fn eight(value: &Value<'_>) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&value.bytes);
+    bytes
+}
+
+fn incremented<'a>(
+    current: Option<&Value<'a>>,
+    operand: &Operand<'a>,
+) -> Result<Value<'a>, OperationError> {
+    let Some(current) = current else {
+        return Ok(match operand {
+            Operand::Value(value) => value.clone(),
+            Operand::Floored(delta) => Value::integer((*delta).max(0)),
+        });
+    };
+    let number = |value: &Value<'_>| i64::from_be_bytes(eight(value));
+    match (current.particle, operand) {
+        (ParticleType::Integer, Operand::Floored(delta)) => {
+            let sum = number(current).wrapping_add(*delta);
+            Ok(Value::integer(if *delta < 0 { sum.max(0) } else { sum }))
+        }
+        (ParticleType::Integer, Operand::Value(value))
+            if value.particle == ParticleType::Integer =>
+        {
+            Ok(Value::integer(number(current).wrapping_add(number(value))))
+        }
+        (ParticleType::Float, Operand::Value(value)) if value.particle == ParticleType::Float => {
+            let sum = f64::from_be_bytes(eight(current)) + f64::from_be_bytes(eight(value));
+            let bytes = Cow::Owned(sum.to_be_bytes().to_vec());
+            Ok(Value {
+                particle: ParticleType::Float,
+                bytes,
+            })
+        }
+        (ParticleType::GeoJson, _) => Err(OperationError::GeoJson),
+        (particle, _) => Err(OperationError::Incompatible(particle)),
+    }
+}
+
+fn joined<'a>(
+    current: Option<&Value<'a>>,
+    value: &Value<'a>,
+    order: for<'b> fn(&'b [u8], &'b [u8]) -> [&'b [u8]; 2],
+) -> Result<Value<'a>, OperationError> {
+    let Some(current) = current else {
+        return Ok(value.clone());
+    };
+    if current.particle == ParticleType::GeoJson {
+        return Err(OperationError::GeoJson);
+    }
+    if !current.particle.is_text_or_blob() || current.particle != value.particle {
+        return Err(OperationError::Incompatible(current.particle));
+    }
+    let bytes = Cow::Owned(order(&current.bytes, &value.bytes).concat());
+    Ok(Value {
+        particle: current.particle,
+        bytes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn int(value: i64) -> Value<'static> {
+        Value::integer(value)
+    }
+
+    fn text(value: &'static str) -> Value<'static> {
+        Value {
+            particle: ParticleType::String,
+            bytes: Cow::Borrowed(value.as_bytes()),
+        }
+    }
+
+    fn blob(value: &'static [u8]) -> Value<'static> {
+        Value {
+            particle: ParticleType::Blob,
+            bytes: Cow::Borrowed(value),
+        }
+    }
+
+    fn run<'a>(
+        before: &[(&'static str, Value<'static>)],
+        operations: &[Operation<'a>],
+        respond_all: bool,
+    ) -> Result<Applied<'a>, OperationError>
+    where
+        'static: 'a,
+    {
+        let mut bins = Bins::default();
+        for (name, value) in before {
+            bins.set(name.as_bytes(), value.clone());
+        }
+        apply(bins, operations, respond_all)
+    }
+
+    fn after(applied: &Applied<'_>, name: &str) -> Option<Value<'static>> {
+        applied.bins.get(name.as_bytes()).map(|value| Value {
+            particle: value.particle,
+            bytes: Cow::Owned(value.bytes.to_vec()),
+        })
+    }
+
+    #[test]
+    fn operations_see_what_earlier_ones_of_the_command_did() {
+        let done = run(
+            &[("n", int(1))],
+            &[
+                Operation::Read(b"n"),
+                Operation::Increment(b"n", Operand::Value(int(4))),
+                Operation::Read(b"n"),
+                Operation::Write(b"n", None),
+                Operation::Read(b"n"),
+            ],
+            false,
+        )
+        .unwrap();
+        let values: Vec<_> = done
+            .answers
+            .iter()
+            .map(|(_, value)| value.clone())
+            .collect();
+        assert_eq!(values, [Some(int(1)), Some(int(5))]);
+        assert!(done.bins.is_empty());
+    }
+
+    #[test]
+    fn respond_all_gives_one_answer_per_operation_but_none_for_touch() {
+        let operations = [
+            Operation::Write(b"a", Some(int(1))),
+            Operation::Touch,
+            Operation::Read(b"b"),
+            Operation::DeleteAll,
+        ];
+        assert_eq!(run(&[], &operations, true).unwrap().answers.len(), 3);
+        assert_eq!(run(&[], &operations, false).unwrap().answers.len(), 0);
+    }
+
+    #[test]
+    fn numbers_wrap_create_and_refuse_other_types() {
+        let add = |bin: Option<Value<'static>>, operand: Operand<'static>| {
+            let before: Vec<_> = bin.into_iter().map(|value| ("n", value)).collect();
+            run(&before, &[Operation::Increment(b"n", operand)], false)
+                .map(|applied| after(&applied, "n").unwrap())
+        };
+        assert_eq!(
+            add(Some(int(i64::MAX)), Operand::Value(int(1))),
+            Ok(int(i64::MIN))
+        );
+        assert_eq!(add(None, Operand::Value(int(3))), Ok(int(3)));
+        assert_eq!(add(Some(int(3)), Operand::Floored(-5)), Ok(int(0)));
+        assert_eq!(
+            add(Some(text("x")), Operand::Value(int(1))),
+            Err(OperationError::Incompatible(ParticleType::String))
+        );
+    }
+
+    #[test]
+    fn text_joins_only_with_its_own_type() {
+        let done = run(
+            &[("t", text("b")), ("x", blob(b"2"))],
+            &[
+                Operation::Append(b"t", text("c")),
+                Operation::Prepend(b"t", text("a")),
+                Operation::Prepend(b"x", blob(b"1")),
+                Operation::Append(b"new", text("n")),
+            ],
+            false,
+        )
+        .unwrap();
+        assert_eq!(after(&done, "t"), Some(text("abc")));
+        assert_eq!(after(&done, "x"), Some(blob(b"12")));
+        assert_eq!(after(&done, "new"), Some(text("n")));
+        let mixed = run(
+            &[("t", text("b"))],
+            &[Operation::Append(b"t", blob(b"c"))],
+            false,
+        );
+        assert_eq!(
+            mixed,
+            Err(OperationError::Incompatible(ParticleType::String))
+        );
+    }
+
+    #[test]
+    fn contradicting_commands_are_refused() {
+        let reads = CommandFlags {
+            reads: true,
+            ..CommandFlags::default()
+        };
+        let replaces = CommandFlags {
+            replaces: true,
+            ..CommandFlags::default()
+        };
+        let write = Operation::Write(b"a", Some(int(1)));
+        assert_eq!(check(&[], reads), Err(OperationError::Count(0)));
+        assert!(check(&[write.clone()], replaces).is_ok());
+        for refused in [
+            Operation::Touch,
+            Operation::Write(b"a", None),
+            Operation::Append(b"a", text("x")),
+            Operation::DeleteAll,
+        ] {
+            assert!(check(&[refused], replaces).is_err());
+        }
+        assert!(check(&[Operation::Read(b"a")], CommandFlags::default()).is_err());
+        assert!(check(&[Operation::ReadAll, Operation::Read(b"a")], reads).is_err());
+        assert!(check(&[Operation::ReadAll, write.clone()], reads).is_ok());
+        assert!(
+            check(
+                &[write],
+                CommandFlags {
+                    get_all: true,
+                    ..reads
+                }
+            )
+            .is_err()
+        );
+    }
+}

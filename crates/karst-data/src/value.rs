@@ -1,0 +1,354 @@
+//! Values of bins: a particle type and bytes, checked once where they come in.
+//!
+//! The stored form of every type is the form in which the wire returns it, so serving a value is a
+//! copy. Integers are eight bytes big-endian; GeoJSON keeps the wire's header of flags and cell count
+//! before its text; lists and maps are canonical MessagePack (see [`crate::msgpack`]).
+
+use std::borrow::Cow;
+
+use crate::msgpack::{self, Collection, InvalidCollection};
+
+/// The type of a bin's value, by its number on the wire and on devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs)] // the names say it
+pub enum ParticleType {
+    Integer = 1,
+    Float = 2,
+    String = 3,
+    Blob = 4,
+    JavaBlob = 7,
+    CsharpBlob = 8,
+    PythonBlob = 9,
+    RubyBlob = 10,
+    PhpBlob = 11,
+    ErlangBlob = 12,
+    Vector = 16,
+    Bool = 17,
+    Hll = 18,
+    Map = 19,
+    List = 20,
+    GeoJson = 23,
+}
+
+impl ParticleType {
+    /// From its number; `None` for null (0) and for numbers that no value may have.
+    pub fn from_wire(particle: u8) -> Option<ParticleType> {
+        Some(match particle {
+            1 => ParticleType::Integer,
+            2 => ParticleType::Float,
+            3 => ParticleType::String,
+            4 => ParticleType::Blob,
+            7 => ParticleType::JavaBlob,
+            8 => ParticleType::CsharpBlob,
+            9 => ParticleType::PythonBlob,
+            10 => ParticleType::RubyBlob,
+            11 => ParticleType::PhpBlob,
+            12 => ParticleType::ErlangBlob,
+            16 => ParticleType::Vector,
+            17 => ParticleType::Bool,
+            18 => ParticleType::Hll,
+            19 => ParticleType::Map,
+            20 => ParticleType::List,
+            23 => ParticleType::GeoJson,
+            _ => return None,
+        })
+    }
+
+    /// Whether bytes may be appended and prepended: strings and the blob family.
+    pub fn is_text_or_blob(self) -> bool {
+        match self {
+            ParticleType::String
+            | ParticleType::Blob
+            | ParticleType::JavaBlob
+            | ParticleType::CsharpBlob
+            | ParticleType::PythonBlob
+            | ParticleType::RubyBlob
+            | ParticleType::PhpBlob
+            | ParticleType::ErlangBlob
+            | ParticleType::Vector => true,
+            ParticleType::Integer
+            | ParticleType::Float
+            | ParticleType::Bool
+            | ParticleType::Hll
+            | ParticleType::Map
+            | ParticleType::List
+            | ParticleType::GeoJson => false,
+        }
+    }
+}
+
+/// Why a value was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// The particle type cannot be stored.
+    #[error("particle type {0} cannot be stored")]
+    Type(u8),
+    /// The bytes do not fit the type.
+    #[error("{size_bytes} bytes cannot be a value of type {particle:?}")]
+    Malformed {
+        /// The type they were sent as.
+        particle: ParticleType,
+        /// How many came.
+        size_bytes: usize,
+    },
+    /// A list or map is malformed.
+    #[error(transparent)]
+    Collection(#[from] InvalidCollection),
+    /// GeoJSON that is no point, polygon, multi-polygon or circle.
+    #[error("not GeoJSON that can be stored")]
+    GeoJson,
+}
+
+/// One value: its type and its bytes in stored form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value<'a> {
+    /// The type.
+    pub particle: ParticleType,
+    /// The bytes, in the form described at [the module](self).
+    pub bytes: Cow<'a, [u8]>,
+}
+
+impl<'a> Value<'a> {
+    /// Checks a value as it came from a client. Null (type 0) is `Ok(None)`.
+    ///
+    /// # Errors
+    /// See [`ValueError`]; nothing of a refused value is kept.
+    pub fn from_wire(particle: u8, bytes: &'a [u8]) -> Result<Option<Value<'a>>, ValueError> {
+        if particle == 0 {
+            return Ok(None);
+        }
+        let kind = ParticleType::from_wire(particle).ok_or(ValueError::Type(particle))?;
+        let malformed = ValueError::Malformed {
+            particle: kind,
+            size_bytes: bytes.len(),
+        };
+        let bytes = match kind {
+            ParticleType::Integer => widen(bytes).ok_or(malformed)?,
+            ParticleType::Float if bytes.len() != 8 => return Err(malformed),
+            ParticleType::Bool if !matches!(bytes, [0 | 1]) => return Err(malformed),
+            ParticleType::Hll if !is_hll(bytes) => return Err(malformed),
+            ParticleType::List => msgpack::normalise(bytes, Collection::List)?,
+            ParticleType::Map => msgpack::normalise(bytes, Collection::Map)?,
+            ParticleType::GeoJson => geo_json(bytes).ok_or(ValueError::GeoJson)?,
+            ParticleType::Float
+            | ParticleType::Bool
+            | ParticleType::Hll
+            | ParticleType::String
+            | ParticleType::Blob
+            | ParticleType::JavaBlob
+            | ParticleType::CsharpBlob
+            | ParticleType::PythonBlob
+            | ParticleType::RubyBlob
+            | ParticleType::PhpBlob
+            | ParticleType::ErlangBlob
+            | ParticleType::Vector => Cow::Borrowed(bytes),
+        };
+        Ok(Some(Value {
+            particle: kind,
+            bytes,
+        }))
+    }
+
+    /// An integer value.
+    pub fn integer(value: i64) -> Value<'static> {
+        let bytes = Cow::Owned(value.to_be_bytes().to_vec());
+        Value {
+            particle: ParticleType::Integer,
+            bytes,
+        }
+    }
+}
+
+/// Integers come in one, two, four or eight bytes; the short ones are unsigned.
+fn widen(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
+    match bytes.len() {
+        8 => Some(Cow::Borrowed(bytes)),
+        short @ (1 | 2 | 4) => {
+            let mut wide = vec![0; 8];
+            wide[8 - short..].copy_from_slice(bytes);
+            Some(Cow::Owned(wide))
+        }
+        _ => None,
+    }
+}
+
+/// HyperLogLog layout: flags 0, index bits 4..=16, minhash bits 0 or 4..=51, eight bytes of cached
+/// count, then 2^index registers of 6 + minhash bits.
+fn is_hll(bytes: &[u8]) -> bool {
+    let [0, index_bits, minhash_bits, rest @ ..] = bytes else {
+        return false;
+    };
+    let (index_bits, minhash_bits) = (usize::from(*index_bits), usize::from(*minhash_bits));
+    let in_range = (4..=16).contains(&index_bits)
+        && (minhash_bits == 0 || (4..=51).contains(&minhash_bits))
+        && index_bits + minhash_bits <= 64;
+    in_range && rest.len() == 8 + ((6 + minhash_bits) << index_bits).div_ceil(8)
+}
+
+/// Checks GeoJSON and brings its header to "no cells": cells are an index matter and are computed
+/// where an index wants them.
+fn geo_json(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let (&[_flags, cells_high, cells_low], rest) = bytes.split_first_chunk::<3>()?;
+    let cells = usize::from(u16::from_be_bytes([cells_high, cells_low]));
+    let text = rest.get(cells * 8..)?;
+    let document: serde_json::Value = serde_json::from_slice(text).ok()?;
+    if !geo::is_storable(&document) {
+        return None;
+    }
+    if bytes.starts_with(&[0, 0, 0]) {
+        return Some(Cow::Borrowed(bytes));
+    }
+    Some(Cow::Owned([&[0, 0, 0], text].concat()))
+}
+
+/// The shapes of GeoJSON that a bin may hold.
+mod geo {
+    use serde_json::Value as Json;
+
+    pub(super) fn is_storable(document: &Json) -> bool {
+        match document.get("type").and_then(Json::as_str) {
+            Some("Feature") => document.get("geometry").is_some_and(is_geometry),
+            _ => is_geometry(document),
+        }
+    }
+
+    fn is_geometry(geometry: &Json) -> bool {
+        let Some(coordinates) = geometry.get("coordinates") else {
+            return false;
+        };
+        match geometry.get("type").and_then(Json::as_str) {
+            Some("Point") => is_position(coordinates),
+            Some("Polygon") => is_polygon(coordinates),
+            Some("MultiPolygon") => is_list_of(coordinates, is_polygon),
+            Some("AeroCircle") => is_circle(coordinates),
+            _ => false,
+        }
+    }
+
+    fn is_list_of(json: &Json, each: fn(&Json) -> bool) -> bool {
+        json.as_array()
+            .is_some_and(|items| !items.is_empty() && items.iter().all(each))
+    }
+
+    fn is_polygon(json: &Json) -> bool {
+        is_list_of(json, is_loop)
+    }
+
+    /// At least four positions once consecutive duplicates are gone, the last equal to the first.
+    fn is_loop(json: &Json) -> bool {
+        let Some(positions) = json.as_array() else {
+            return false;
+        };
+        let distinct = 1 + positions
+            .windows(2)
+            .filter(|pair| pair[0] != pair[1])
+            .count();
+        positions.iter().all(is_position) && distinct >= 4 && positions.first() == positions.last()
+    }
+
+    fn is_position(json: &Json) -> bool {
+        let Some([longitude, latitude, ..]) = json.as_array().map(Vec::as_slice) else {
+            return false;
+        };
+        let within = |json: &Json, limit| json.as_f64().is_some_and(|at| at.abs() <= limit);
+        within(longitude, 180.0) && within(latitude, 90.0)
+    }
+
+    fn is_circle(json: &Json) -> bool {
+        matches!(json.as_array().map(Vec::as_slice), Some([centre, radius])
+            if is_position(centre) && radius.as_f64().is_some_and(|metres| metres >= 0.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(particle: u8, bytes: &[u8], stored: Result<&[u8], ()>) {
+        let found = Value::from_wire(particle, bytes).map(|value| value.unwrap().bytes);
+        assert_eq!(
+            found.as_deref().map_err(|_| ()),
+            stored,
+            "type {particle} {bytes:?}"
+        );
+    }
+
+    #[test]
+    fn short_integers_are_widened_without_sign() {
+        check(1, &[0xff], Ok(&[0, 0, 0, 0, 0, 0, 0, 0xff]));
+        check(1, &[0x80, 0], Ok(&[0, 0, 0, 0, 0, 0, 0x80, 0]));
+        check(1, &[0xff; 8], Ok(&[0xff; 8]));
+        check(1, &[1, 2, 3], Err(()));
+        check(1, &[], Err(()));
+    }
+
+    #[test]
+    fn values_that_do_not_fit_their_type_are_refused() {
+        check(2, &[0; 4], Err(()));
+        check(17, &[2], Err(()));
+        check(17, &[1], Ok(&[1]));
+        check(17, &[], Err(()));
+        check(3, b"", Ok(b""));
+        check(9, b"pickle", Ok(b"pickle"));
+        for particle in [5, 6, 13, 14, 15, 21, 22, 24, 255] {
+            assert_eq!(
+                Value::from_wire(particle, b"x"),
+                Err(ValueError::Type(particle))
+            );
+        }
+        assert_eq!(Value::from_wire(0, b""), Ok(None));
+    }
+
+    #[test]
+    fn hll_must_have_exactly_its_registers() {
+        let hll = |flags, index, minhash, registers: usize| {
+            let mut bytes = vec![flags, index, minhash];
+            bytes.extend(vec![0; 8 + registers]);
+            Value::from_wire(18, &bytes).is_ok()
+        };
+        assert!(hll(0, 4, 0, 12));
+        assert!(hll(0, 12, 0, 3072));
+        assert!(hll(0, 8, 16, 22 * 256 / 8));
+        assert!(!hll(0, 4, 0, 11));
+        assert!(!hll(1, 4, 0, 12));
+        assert!(!hll(0, 3, 0, 6));
+        assert!(!hll(0, 4, 3, 18));
+        assert!(!hll(0, 17, 0, 98_304));
+    }
+
+    #[test]
+    fn geo_json_is_stored_only_in_known_shapes() {
+        let stored =
+            |text: &str| Value::from_wire(23, &[&[0, 0, 0], text.as_bytes()].concat()).is_ok();
+        assert!(stored(r#"{"type":"Point","coordinates":[-122.0,37.5]}"#));
+        assert!(stored(
+            r#"{"type":"AeroCircle","coordinates":[[-122.0,37.5],1000]}"#
+        ));
+        assert!(stored(
+            r#"{"type":"Polygon","coordinates":[[[0,0],[0,1],[1,1],[0,0]]]}"#
+        ));
+        assert!(stored(
+            r#"{"type":"Feature","geometry":{"type":"Point","coordinates":[1,2]},"properties":{}}"#
+        ));
+        assert!(!stored(r#"{"type":"Point","coordinates":[200,0]}"#));
+        assert!(!stored(
+            r#"{"type":"LineString","coordinates":[[0,0],[1,1]]}"#
+        ));
+        assert!(!stored(
+            r#"{"type":"Polygon","coordinates":[[[0,0],[0,1],[0,0]]]}"#
+        ));
+        assert!(!stored("not json"));
+        let with_cells = [
+            &[1, 0, 1][..],
+            &[9; 8],
+            br#"{"type":"Point","coordinates":[1,2]}"#,
+        ];
+        check(
+            23,
+            &with_cells.concat(),
+            Ok(b"\0\0\0{\"type\":\"Point\",\"coordinates\":[1,2]}"),
+        );
+        check(23, &[0, 0, 1, 9], Err(()));
+    }
+}

@@ -1,1 +1,15 @@
 //! A request becomes a result: where index, log and operations meet.
+//!
+//! Everything here decides and nothing acts: a request comes in with the time, an answer or a device
+//! operation comes out. No clock, socket, file or thread is touched, so the same code runs in a node
+//! and in a simulation. Nothing here knows how a client spells its requests.
+
+pub mod error;
+pub mod namespace;
+pub mod read;
+pub mod sets;
+pub mod walk;
+pub mod write;
+
+pub use error::{Reason, Refusal};
+pub use namespace::{Fetched, Namespace, NamespaceConfig, NamespaceReport, Step};

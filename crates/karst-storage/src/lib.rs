@@ -1,1 +1,8 @@
-//! A namespace's index in DRAM and its log on devices; emits device operations, performs none.
+//! A namespace's index in DRAM and its log on devices.
+//!
+//! Emits device operations and is fed their completions; performs none itself, reads no clock.
+
+pub mod defrag;
+pub mod index;
+pub mod log;
+pub mod place;

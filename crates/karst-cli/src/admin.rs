@@ -1,0 +1,180 @@
+//! The admin service of one node, as this tool calls it.
+//!
+//! Every call has a deadline and a largest answer: tonic sets neither by itself.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use karst_proto::admin::admin_client::AdminClient;
+use karst_proto::admin::{self as proto, NodeState};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::failure::{Failure, Outcome};
+
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Longest wait for an answer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Largest answer: far above 32 namespaces with a thousand sets each.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A node's admin service.
+pub(crate) struct Admin {
+    host: String,
+    client: AdminClient<Channel>,
+}
+
+impl Admin {
+    /// Connects to `host`, written HOST:PORT.
+    pub(crate) async fn connect(host: &str) -> Outcome<Admin> {
+        let (name, port) = split_host(host)?;
+        let endpoint = Endpoint::from_shared(format!("http://{name}:{port}"))
+            .map_err(|error| Failure::usage(format!("--host {host}: {error}")))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALL_TIMEOUT);
+        let channel = endpoint.connect().await.map_err(|error| {
+            Failure::failed(format!(
+                "no karstd answers at {host} (its admin address): {}",
+                root_cause(&error)
+            ))
+        })?;
+        Ok(Admin {
+            host: host.to_owned(),
+            client: AdminClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),
+        })
+    }
+
+    /// Everything the node knows of its cluster.
+    pub(crate) async fn status(&mut self) -> Outcome<proto::StatusResponse> {
+        let answer = self.client.status(proto::StatusRequest {}).await;
+        Ok(answer.map_err(|status| self.refused(&status))?.into_inner())
+    }
+
+    /// The nodes.
+    pub(crate) async fn nodes(&mut self) -> Outcome<Vec<proto::Node>> {
+        let answer = self.client.nodes(proto::NodesRequest {}).await;
+        let answer = answer.map_err(|status| self.refused(&status))?;
+        Ok(answer.into_inner().nodes)
+    }
+
+    /// The namespaces, or the one named.
+    pub(crate) async fn namespaces(&mut self, only: Option<String>) -> Outcome<Vec<proto::Namespace>> {
+        let request = proto::NamespacesRequest {
+            namespace: only.unwrap_or_default(),
+        };
+        let answer = self.client.namespaces(request).await;
+        let answer = answer.map_err(|status| self.refused(&status))?;
+        Ok(answer.into_inner().namespaces)
+    }
+
+    /// The sets of all namespaces, or of the one named.
+    pub(crate) async fn sets(&mut self, only: Option<String>) -> Outcome<Vec<proto::Set>> {
+        let request = proto::SetsRequest {
+            namespace: only.unwrap_or_default(),
+        };
+        let answer = self.client.sets(request).await;
+        let answer = answer.map_err(|status| self.refused(&status))?;
+        Ok(answer.into_inner().sets)
+    }
+
+    /// Where clients reach the cluster: the service addresses of its nodes, serving ones first.
+    pub(crate) fn service_addresses(&self, nodes: &[proto::Node]) -> Outcome<Vec<String>> {
+        let (name, _) = split_host(&self.host)?;
+        let mut nodes: Vec<_> = nodes.iter().filter(|node| !node.service.is_empty()).collect();
+        nodes.sort_by_key(|node| node.state() != NodeState::Serving);
+        let seeds: Vec<_> = nodes
+            .iter()
+            .map(|node| reachable(&node.service, &name))
+            .collect();
+        match seeds.is_empty() {
+            true => Err(Failure::failed(format!(
+                "the node at {} names no address for clients",
+                self.host
+            ))),
+            false => Ok(seeds),
+        }
+    }
+
+    fn refused(&self, status: &tonic::Status) -> Failure {
+        match status.code() {
+            tonic::Code::NotFound => Failure::failed(status.message()),
+            code => Failure::failed(format!("{}: {code}: {}", self.host, status.message())),
+        }
+    }
+}
+
+/// HOST and PORT of `--host`; a bare IPv6 address keeps its brackets.
+fn split_host(host: &str) -> Outcome<(String, u16)> {
+    let wrong = || Failure::usage(format!("--host {host}: write it as HOST:PORT"));
+    let (name, port) = host.rsplit_once(':').ok_or_else(wrong)?;
+    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
+    match name.parse::<Ipv6Addr>() {
+        _ if name.is_empty() => Err(wrong()),
+        Ok(_) => Ok((format!("[{name}]"), port)),
+        Err(_) => Ok((name.to_owned(), port)),
+    }
+}
+
+/// A service address as it can be dialled: a wildcard means the host we already talk to.
+fn reachable(service: &str, host: &str) -> String {
+    match service.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_unspecified() => format!("{host}:{}", address.port()),
+        _ => service.to_owned(),
+    }
+}
+
+/// Whether the node called HOST:PORT runs on this machine.
+pub(crate) fn is_local(host: &str) -> bool {
+    let Ok((name, _)) = split_host(host) else {
+        return false;
+    };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    bare == "localhost" || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+/// The innermost of an error's sources: "connection refused" rather than "transport error".
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_and_a_port() {
+        let check = |host: &str, name: &str, port: u16| {
+            assert_eq!(split_host(host), Ok((name.to_owned(), port)));
+        };
+        check("127.0.0.1:3002", "127.0.0.1", 3002);
+        check("db1.example.com:1", "db1.example.com", 1);
+        check("[::1]:3002", "[::1]", 3002);
+        check("::1:3002", "[::1]", 3002);
+        for wrong in ["", "host", "host:", ":3002", "host:0", "host:99999", "host:x"] {
+            assert_eq!(split_host(wrong).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_service_address_is_dialled_where_the_admin_answered() {
+        assert_eq!(reachable("0.0.0.0:3000", "10.0.0.7"), "10.0.0.7:3000");
+        assert_eq!(reachable("[::]:3000", "[::1]"), "[::1]:3000");
+        assert_eq!(reachable("10.1.1.1:3000", "10.0.0.7"), "10.1.1.1:3000");
+        assert_eq!(reachable("db1:3000", "10.0.0.7"), "db1:3000");
+    }
+
+    #[test]
+    fn only_this_machine_is_local() {
+        assert!(is_local("127.0.0.1:3002"));
+        assert!(is_local("[::1]:3002"));
+        assert!(is_local("localhost:3002"));
+        assert!(!is_local("10.0.0.1:3002"));
+        assert!(!is_local("nonsense"));
+    }
+}

@@ -1,1 +1,0 @@
-//! karst, the admin tool.

@@ -1,0 +1,239 @@
+//! The tables and the one screen of `status`, as text.
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+
+use super::human;
+use crate::view::{Alarm, Namespace, Node, Set, Status};
+
+/// A table without lines: columns line up, nothing else is drawn. Columns after the first
+/// `text_columns` hold numbers and are set to the right.
+fn table(header: &[&str], text_columns: usize, rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_header(header);
+    for column in table.column_iter_mut().skip(text_columns) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.add_rows(rows);
+    let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
+/// `karst nodes`
+pub(crate) fn nodes(nodes: &[Node]) -> String {
+    let header = [
+        "NODE", "STATE", "SERVICE", "ADMIN", "VERSION", "IO", "RACK", "CORES", "UPTIME", "CLIENTS",
+        "REQUESTS",
+    ];
+    let row = |node: &Node| {
+        vec![
+            node.name.clone(),
+            node.state.to_owned(),
+            node.service.clone(),
+            node.admin.clone(),
+            node.version.clone(),
+            node.io.queue.to_owned(),
+            node.rack.to_string(),
+            node.cores.to_string(),
+            human::seconds(node.uptime_seconds),
+            human::count(node.connections),
+            human::count(node.requests_total),
+        ]
+    };
+    table(&header, 6, nodes.iter().map(row).collect())
+}
+
+/// `karst namespaces`
+pub(crate) fn namespaces(spaces: &[Namespace]) -> String {
+    let header = [
+        "NAMESPACE", "MODE", "ENGINE", "WRITES", "RF", "RECORDS", "TOMBSTONES", "USED", "TOTAL", "FULL",
+        "FREE BLOCKS", "INDEX", "B/RECORD",
+    ];
+    let row = |space: &Namespace| {
+        vec![
+            space.name.clone(),
+            space.mode.to_owned(),
+            space.engine.to_owned(),
+            if space.stop_writes { "stopped" } else { "ok" }.to_owned(),
+            space.replication_factor.to_string(),
+            human::count(space.records),
+            human::count(space.tombstones),
+            human::bytes(space.space.used_bytes),
+            human::bytes(space.space.total_bytes),
+            human::percent(space.space.used_bytes, space.space.total_bytes),
+            human::count(space.space.blocks_free),
+            human::bytes(space.index_bytes),
+            format!("{:.1}", space.index_bytes_per_record),
+        ]
+    };
+    let mut text = table(&header, 4, spaces.iter().map(row).collect());
+    if spaces.iter().any(|space| !space.devices.is_empty()) {
+        text.push_str("\n\n");
+        text.push_str(&devices(spaces));
+    }
+    text
+}
+
+fn devices(spaces: &[Namespace]) -> String {
+    let header = [
+        "DEVICE", "NODE", "NAMESPACE", "STATE", "USED", "SIZE", "FULL", "FREE BLOCKS",
+    ];
+    let mut rows = Vec::new();
+    for space in spaces {
+        for device in &space.devices {
+            rows.push(vec![
+                device.path.clone(),
+                device.node.clone(),
+                space.name.clone(),
+                device.failure.clone().unwrap_or_else(|| "ok".to_owned()),
+                human::bytes(device.used_bytes),
+                human::bytes(device.size_bytes),
+                human::percent(device.used_bytes, device.size_bytes),
+                human::count(device.blocks_free),
+            ]);
+        }
+    }
+    table(&header, 4, rows)
+}
+
+/// `karst sets`
+pub(crate) fn sets(sets: &[Set]) -> String {
+    let header = ["NAMESPACE", "SET", "RECORDS", "TOMBSTONES", "DATA"];
+    let row = |set: &Set| {
+        vec![
+            set.namespace.clone(),
+            set.name.clone(),
+            human::count(set.records),
+            human::count(set.tombstones),
+            set.data_bytes.map_or_else(|| "-".to_owned(), human::bytes),
+        ]
+    };
+    table(&header, 2, sets.iter().map(row).collect())
+}
+
+/// `karst status`: the cluster in one line, then nodes, namespaces, and what is wrong.
+pub(crate) fn status(status: &Status, colours: bool) -> String {
+    let cluster = &status.cluster;
+    let id = match cluster.id.as_str() {
+        "" => String::new(),
+        id => format!(" ({id})"),
+    };
+    let mut parts = vec![
+        format!(
+            "cluster {}{id}: {}, leader {}, map generation {}",
+            cluster.name,
+            human::plural(status.nodes.len() as u64, "node"),
+            cluster.leader.as_deref().unwrap_or("none"),
+            cluster.map_generation
+        ),
+        nodes(&status.nodes),
+        namespaces(&status.namespaces),
+        partitions(&status.namespaces),
+    ];
+    parts.extend(io_notes(&status.nodes));
+    parts.push(alarms(&status.alarms, colours));
+    parts.retain(|part| !part.is_empty());
+    parts.join("\n\n")
+}
+
+fn partitions(spaces: &[Namespace]) -> String {
+    let header = [
+        "PARTITIONS", "ACTIVE", "RECOVERING", "DEAD", "MIGRATIONS", "ETA", "DEFRAG PENDING", "FREED",
+    ];
+    let row = |space: &Namespace| {
+        let eta = space.migrations_eta_seconds;
+        vec![
+            space.name.clone(),
+            human::count(space.partitions.active.into()),
+            human::count(space.partitions.recovering.into()),
+            human::count(space.partitions.dead.into()),
+            human::count(space.migrations_remaining),
+            eta.map_or_else(|| "-".to_owned(), human::seconds),
+            human::count(space.defrag.blocks_pending),
+            human::count(space.defrag.blocks_freed_total),
+        ]
+    };
+    match spaces.is_empty() {
+        true => String::new(),
+        false => table(&header, 1, spaces.iter().map(row).collect()),
+    }
+}
+
+/// A line for each node that wanted io_uring and did not get it.
+fn io_notes(nodes: &[Node]) -> Option<String> {
+    let notes: Vec<_> = nodes
+        .iter()
+        .filter_map(|node| {
+            let reason = node.io.fallback_reason.as_ref()?;
+            Some(format!("{}: devices by {}, as {reason}", node.name, node.io.queue))
+        })
+        .collect();
+    (!notes.is_empty()).then(|| notes.join("\n"))
+}
+
+fn alarms(alarms: &[Alarm], colours: bool) -> String {
+    let line = |alarm: &Alarm| {
+        let text = format!("{}: {}: {}", alarm.severity, alarm.subject, alarm.message);
+        match (colours, alarm.severity) {
+            (true, "critical") => format!("\u{1b}[31m{text}\u{1b}[0m"),
+            (true, _) => format!("\u{1b}[33m{text}\u{1b}[0m"),
+            (false, _) => text,
+        }
+    };
+    match alarms.is_empty() {
+        true => "no alarms".to_owned(),
+        false => alarms.iter().map(line).collect::<Vec<_>>().join("\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::tests::sample;
+
+    #[test]
+    fn status_shows_cluster_nodes_namespaces_fallback_and_alarms() {
+        let screen = status(&sample().into(), false);
+        for part in [
+            "cluster karst (c0ffee): 1 node, leader n1, map generation 7",
+            "127.0.0.1:3000",
+            "1h 2m",
+            "34,000",
+            "25%",
+            "4,096",
+            "n1: devices by threads, as io_uring_setup: EPERM",
+            "warning: node n1: io_uring is refused here",
+        ] {
+            assert!(screen.contains(part), "no {part:?} in\n{screen}");
+        }
+        assert!(!screen.contains('\u{1b}'), "colours were not asked for");
+        let widest = screen.lines().map(|line| line.chars().count()).max();
+        assert!(widest.is_some_and(|width| width <= 140), "{widest:?}\n{screen}");
+        assert!(status(&sample().into(), true).contains("\u{1b}[33mwarning"));
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let text = table(
+            &["NAME", "N"],
+            1,
+            vec![
+                vec!["a".into(), "1".into()],
+                vec!["longer".into(), "1,000".into()],
+            ],
+        );
+        let ends: Vec<_> = text.lines().map(str::len).collect();
+        assert_eq!(ends, [ends[0]; 3], "{text}");
+    }
+
+    #[test]
+    fn a_stopped_namespace_says_so() {
+        let mut sample = sample();
+        sample.namespaces[0].stop_writes = true;
+        let view: Status = sample.into();
+        assert!(namespaces(&view.namespaces).contains("stopped"));
+    }
+}

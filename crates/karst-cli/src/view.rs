@@ -1,0 +1,373 @@
+//! What `--json` prints of a cluster: the admin service's messages under the names of the contract.
+//!
+//! These shapes are relied on by scripts. Members may be added; none changes its name or meaning.
+//! Words a newer node may send (a state, a mode) and this tool does not know become "unknown".
+
+use karst_proto::admin as proto;
+use serde::Serialize;
+
+/// `karst status --json`
+#[derive(Debug, Serialize)]
+pub(crate) struct Status {
+    pub(crate) cluster: Cluster,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) namespaces: Vec<Namespace>,
+    pub(crate) alarms: Vec<Alarm>,
+}
+
+/// The cluster as a whole.
+#[derive(Debug, Serialize)]
+pub(crate) struct Cluster {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    /// Name of a node; null while there is none.
+    pub(crate) leader: Option<String>,
+    pub(crate) map_generation: u64,
+}
+
+/// One node.
+#[derive(Debug, Serialize)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) state: &'static str,
+    pub(crate) service: String,
+    pub(crate) admin: String,
+    pub(crate) http: String,
+    pub(crate) fabric: Option<String>,
+    pub(crate) rack: u32,
+    pub(crate) version: String,
+    pub(crate) uptime_seconds: u64,
+    pub(crate) cores: u32,
+    pub(crate) io: Io,
+    pub(crate) pid: u32,
+    pub(crate) connections: u64,
+    pub(crate) requests_total: u64,
+}
+
+/// How a node reaches its devices.
+#[derive(Debug, Serialize)]
+pub(crate) struct Io {
+    pub(crate) queue: &'static str,
+    /// Why not io_uring; null when it is, or was not wanted.
+    pub(crate) fallback_reason: Option<String>,
+}
+
+/// One namespace.
+#[derive(Debug, Serialize)]
+pub(crate) struct Namespace {
+    pub(crate) name: String,
+    pub(crate) mode: &'static str,
+    pub(crate) replication_factor: u32,
+    pub(crate) engine: &'static str,
+    pub(crate) records: u64,
+    pub(crate) tombstones: u64,
+    pub(crate) partitions: Partitions,
+    pub(crate) migrations_remaining: u64,
+    pub(crate) migrations_eta_seconds: Option<u64>,
+    pub(crate) index_bytes: u64,
+    pub(crate) index_bytes_per_record: f64,
+    pub(crate) space: Space,
+    pub(crate) devices: Vec<Device>,
+    pub(crate) defrag: Defrag,
+    pub(crate) stop_writes: bool,
+    /// Null while writes are accepted.
+    pub(crate) stop_writes_reason: Option<String>,
+}
+
+/// Partitions by state.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Partitions {
+    pub(crate) active: u32,
+    pub(crate) recovering: u32,
+    pub(crate) dead: u32,
+}
+
+/// Room for records.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Space {
+    pub(crate) total_bytes: u64,
+    pub(crate) used_bytes: u64,
+    pub(crate) blocks_total: u64,
+    pub(crate) blocks_free: u64,
+}
+
+/// One device.
+#[derive(Debug, Serialize)]
+pub(crate) struct Device {
+    pub(crate) path: String,
+    pub(crate) node: String,
+    pub(crate) size_bytes: u64,
+    pub(crate) used_bytes: u64,
+    pub(crate) blocks_total: u64,
+    pub(crate) blocks_free: u64,
+    /// Null while it works.
+    pub(crate) failure: Option<String>,
+}
+
+/// Defragmentation.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Defrag {
+    pub(crate) low_water_percent: u32,
+    pub(crate) blocks_pending: u64,
+    pub(crate) blocks_freed_total: u64,
+    pub(crate) records_moved_total: u64,
+}
+
+/// One set.
+#[derive(Debug, Serialize)]
+pub(crate) struct Set {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) records: u64,
+    pub(crate) tombstones: u64,
+    pub(crate) data_bytes: Option<u64>,
+}
+
+/// Something to look at.
+#[derive(Debug, Serialize)]
+pub(crate) struct Alarm {
+    pub(crate) severity: &'static str,
+    pub(crate) subject: String,
+    pub(crate) message: String,
+}
+
+fn unless_empty(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+impl From<proto::StatusResponse> for Status {
+    fn from(status: proto::StatusResponse) -> Status {
+        let cluster = status.cluster.unwrap_or_default();
+        Status {
+            cluster: Cluster {
+                name: cluster.name,
+                id: cluster.id,
+                leader: unless_empty(cluster.leader),
+                map_generation: cluster.map_generation,
+            },
+            nodes: status.nodes.into_iter().map(Node::from).collect(),
+            namespaces: status.namespaces.into_iter().map(Namespace::from).collect(),
+            alarms: status.alarms.into_iter().map(Alarm::from).collect(),
+        }
+    }
+}
+
+impl From<proto::Node> for Node {
+    fn from(node: proto::Node) -> Node {
+        let state = match node.state() {
+            proto::NodeState::Unspecified => "unknown",
+            proto::NodeState::Starting => "starting",
+            proto::NodeState::Serving => "serving",
+            proto::NodeState::Draining => "draining",
+            proto::NodeState::Unreachable => "unreachable",
+        };
+        let io = node.io.unwrap_or_default();
+        Node {
+            name: node.name,
+            id: node.id,
+            state,
+            service: node.service,
+            admin: node.admin,
+            http: node.http,
+            fabric: unless_empty(node.fabric),
+            rack: node.rack,
+            version: node.version,
+            uptime_seconds: node.uptime_seconds,
+            cores: node.cores,
+            io: Io {
+                queue: match io.queue() {
+                    proto::IoQueue::Unspecified => "unknown",
+                    proto::IoQueue::IoUring => "io_uring",
+                    proto::IoQueue::Threads => "threads",
+                },
+                fallback_reason: unless_empty(io.fallback_reason),
+            },
+            pid: node.pid,
+            connections: node.connections,
+            requests_total: node.requests_total,
+        }
+    }
+}
+
+impl From<proto::Namespace> for Namespace {
+    fn from(space: proto::Namespace) -> Namespace {
+        let partitions = space.partitions.unwrap_or_default();
+        let room = space.space.unwrap_or_default();
+        let defrag = space.defrag.unwrap_or_default();
+        Namespace {
+            mode: match space.mode() {
+                proto::Mode::Unspecified => "unknown",
+                proto::Mode::Ap => "ap",
+                proto::Mode::Cp => "cp",
+            },
+            engine: match space.engine() {
+                proto::Engine::Unspecified => "unknown",
+                proto::Engine::Device => "device",
+                proto::Engine::Memory => "memory",
+            },
+            name: space.name,
+            replication_factor: space.replication_factor,
+            records: space.records,
+            tombstones: space.tombstones,
+            partitions: Partitions {
+                active: partitions.active,
+                recovering: partitions.recovering,
+                dead: partitions.dead,
+            },
+            migrations_remaining: space.migrations_remaining,
+            migrations_eta_seconds: space.migrations_eta_seconds,
+            index_bytes: space.index_bytes,
+            index_bytes_per_record: space.index_bytes_per_record,
+            space: Space {
+                total_bytes: room.total_bytes,
+                used_bytes: room.used_bytes,
+                blocks_total: room.blocks_total,
+                blocks_free: room.blocks_free,
+            },
+            devices: space.devices.into_iter().map(Device::from).collect(),
+            defrag: Defrag {
+                low_water_percent: defrag.low_water_percent,
+                blocks_pending: defrag.blocks_pending,
+                blocks_freed_total: defrag.blocks_freed_total,
+                records_moved_total: defrag.records_moved_total,
+            },
+            stop_writes: space.stop_writes,
+            stop_writes_reason: unless_empty(space.stop_writes_reason),
+        }
+    }
+}
+
+impl From<proto::Device> for Device {
+    fn from(device: proto::Device) -> Device {
+        Device {
+            path: device.path,
+            node: device.node,
+            size_bytes: device.size_bytes,
+            used_bytes: device.used_bytes,
+            blocks_total: device.blocks_total,
+            blocks_free: device.blocks_free,
+            failure: unless_empty(device.failure),
+        }
+    }
+}
+
+impl From<proto::Set> for Set {
+    fn from(set: proto::Set) -> Set {
+        Set {
+            namespace: set.namespace,
+            name: set.name,
+            records: set.records,
+            tombstones: set.tombstones,
+            data_bytes: set.data_bytes,
+        }
+    }
+}
+
+impl From<proto::Alarm> for Alarm {
+    fn from(alarm: proto::Alarm) -> Alarm {
+        Alarm {
+            severity: match alarm.severity() {
+                proto::Severity::Unspecified => "unknown",
+                proto::Severity::Warning => "warning",
+                proto::Severity::Critical => "critical",
+            },
+            subject: alarm.subject,
+            message: alarm.message,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A cluster of one node with something in every field that is shown.
+    pub(crate) fn sample() -> proto::StatusResponse {
+        proto::StatusResponse {
+            cluster: Some(proto::Cluster {
+                name: "karst".into(),
+                id: "c0ffee".into(),
+                leader: "n1".into(),
+                map_generation: 7,
+            }),
+            nodes: vec![proto::Node {
+                name: "n1".into(),
+                id: "beef".into(),
+                state: proto::NodeState::Serving.into(),
+                service: "127.0.0.1:3000".into(),
+                admin: "127.0.0.1:3002".into(),
+                version: "0.1.0".into(),
+                uptime_seconds: 3725,
+                cores: 2,
+                io: Some(proto::Io {
+                    queue: proto::IoQueue::Threads.into(),
+                    fallback_reason: "io_uring_setup: EPERM".into(),
+                }),
+                ..Default::default()
+            }],
+            namespaces: vec![proto::Namespace {
+                name: "test".into(),
+                mode: proto::Mode::Ap.into(),
+                engine: proto::Engine::Device.into(),
+                replication_factor: 2,
+                records: 34_000,
+                tombstones: 12,
+                partitions: Some(proto::PartitionCounts {
+                    active: 4096,
+                    ..Default::default()
+                }),
+                index_bytes_per_record: 69.4,
+                space: Some(proto::Space {
+                    total_bytes: 4 << 30,
+                    used_bytes: 1 << 30,
+                    blocks_total: 4096,
+                    blocks_free: 3000,
+                }),
+                ..Default::default()
+            }],
+            alarms: vec![proto::Alarm {
+                severity: proto::Severity::Warning.into(),
+                subject: "node n1".into(),
+                message: "io_uring is refused here".into(),
+            }],
+        }
+    }
+
+    #[test]
+    fn status_json_has_the_members_of_the_contract() {
+        let json = serde_json::to_value(Status::from(sample())).unwrap();
+        assert_eq!(json["cluster"]["name"], "karst");
+        assert_eq!(json["cluster"]["id"], "c0ffee");
+        assert_eq!(json["cluster"]["leader"], "n1");
+        assert_eq!(json["cluster"]["map_generation"], 7);
+        let node = &json["nodes"][0];
+        assert_eq!(node["name"], "n1");
+        assert_eq!(node["id"], "beef");
+        assert_eq!(node["state"], "serving");
+        assert_eq!(node["service"], "127.0.0.1:3000");
+        assert_eq!(node["rack"], 0);
+        let space = &json["namespaces"][0];
+        assert_eq!(space["name"], "test");
+        assert_eq!(space["mode"], "ap");
+        assert_eq!(space["replication_factor"], 2);
+        assert_eq!(space["records"], 34_000);
+        assert_eq!(space["tombstones"], 12);
+        assert_eq!(space["partitions"]["active"], 4096);
+        assert_eq!(space["partitions"]["recovering"], 0);
+        assert_eq!(space["partitions"]["dead"], 0);
+        assert_eq!(space["migrations_remaining"], 0);
+    }
+
+    #[test]
+    fn an_empty_answer_and_words_of_tomorrow_are_shown_and_not_refused() {
+        let empty = serde_json::to_value(Status::from(proto::StatusResponse::default())).unwrap();
+        assert_eq!(empty["cluster"]["leader"], serde_json::Value::Null);
+        let mut newer = sample();
+        newer.nodes[0].state = 99;
+        newer.namespaces[0].mode = 99;
+        let json = serde_json::to_value(Status::from(newer)).unwrap();
+        assert_eq!(json["nodes"][0]["state"], "unknown");
+        assert_eq!(json["namespaces"][0]["mode"], "unknown");
+    }
+}

@@ -1,0 +1,148 @@
+//! One connection that serves one caller at a time: info commands, and scans, whose answers are as
+//! long as the data.
+//!
+//! A connection goes back to its pool only when its last answer was read to the end; in any other
+//! case it is dropped, which also tells a server to stop a scan.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use karst_wire::command::{self, CommandError};
+use karst_wire::frame::FrameKind;
+use karst_wire::response::info_lines;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout_at;
+
+use crate::error::CloseReason;
+use crate::pool::frames::{Frame, FrameBuffer};
+
+/// Why an exchange failed.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// The request breaks a limit of the protocol; nothing was sent.
+    Command(CommandError),
+    /// The deadline passed.
+    Deadline,
+    /// The connection ended.
+    Closed(CloseReason),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Failed {
+        Failed::Closed(error.into())
+    }
+}
+
+/// A connection of one caller.
+pub(crate) struct Exclusive {
+    stream: TcpStream,
+    frames: FrameBuffer,
+}
+
+impl Exclusive {
+    pub(crate) async fn connect(address: SocketAddr) -> io::Result<Exclusive> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Exclusive {
+            stream,
+            frames: FrameBuffer::default(),
+        })
+    }
+
+    /// Whether an idle connection is still good: a closed one reads as ended, and one with bytes that
+    /// nobody asked for is out of step.
+    pub(crate) fn is_usable(&self) -> bool {
+        let read = self.stream.try_read(&mut [0]);
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Sends the request that `encode` writes.
+    pub(crate) async fn send(
+        &mut self,
+        deadline: Instant,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), CommandError>,
+    ) -> Result<(), Failed> {
+        let mut request = Vec::new();
+        encode(&mut request).map_err(Failed::Command)?;
+        timeout_at(deadline.into(), self.stream.write_all(&request))
+            .await
+            .map_err(|_| Failed::Deadline)??;
+        Ok(())
+    }
+
+    /// Waits for the next frame; its body is [`Exclusive::body`].
+    pub(crate) async fn receive(
+        &mut self,
+        kind: FrameKind,
+        deadline: Instant,
+    ) -> Result<Frame, Failed> {
+        loop {
+            let next = self.frames.next();
+            if let Some(frame) = next.map_err(|error| Failed::Closed(CloseReason::Frame(error)))? {
+                return match frame.kind == kind {
+                    true => Ok(frame),
+                    false => Err(Failed::Closed(CloseReason::Unexpected)),
+                };
+            }
+            let read = self.stream.read_buf(self.frames.room());
+            let bytes = timeout_at(deadline.into(), read)
+                .await
+                .map_err(|_| Failed::Deadline)??;
+            if bytes == 0 {
+                return Err(Failed::Closed(CloseReason::ByServer));
+            }
+        }
+    }
+
+    /// The body of the frame received last.
+    pub(crate) fn body(&self, frame: &Frame) -> &[u8] {
+        self.frames.body(frame)
+    }
+
+    /// Asks info commands and returns the answers in the order of the commands.
+    pub(crate) async fn info(
+        &mut self,
+        commands: &[&str],
+        deadline: Instant,
+    ) -> Result<Vec<String>, Failed> {
+        let encode = |out: &mut Vec<u8>| command::info(out, commands);
+        self.send(deadline, encode).await?;
+        let frame = self.receive(FrameKind::Info, deadline).await?;
+        let lines = info_lines(self.body(&frame));
+        let lines = lines.map_err(|error| Failed::Closed(CloseReason::Answer(error)))?;
+        pair_up(commands, lines.collect()).ok_or(Failed::Closed(CloseReason::Unexpected))
+    }
+}
+
+/// The values of an info answer, one for each command. An answer that is one error for all of them
+/// stands for each. `None` if the answer belongs to other commands.
+fn pair_up(commands: &[&str], lines: Vec<(&str, &str)>) -> Option<Vec<String>> {
+    if let [(error, "")] = lines[..]
+        && error.starts_with("ERROR")
+    {
+        return Some(vec![error.to_owned(); commands.len()]);
+    }
+    let echoed = lines.iter().map(|(command, _)| command);
+    if !echoed.eq(commands.iter()) {
+        return None;
+    }
+    Some(lines.iter().map(|(_, value)| (*value).to_owned()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn info_answers_are_paired_with_their_commands_or_refused() {
+        let commands = ["node", "build"];
+        let answer = pair_up(&commands, vec![("node", "A"), ("build", "8")]);
+        assert_eq!(answer.unwrap(), ["A", "8"]);
+        assert!(pair_up(&commands, vec![("build", "8"), ("node", "A")]).is_none());
+        assert!(pair_up(&commands, vec![("node", "A")]).is_none());
+        let refused = pair_up(&commands, vec![("ERROR:80:not authenticated", "")]);
+        assert_eq!(refused.unwrap(), ["ERROR:80:not authenticated"; 2]);
+    }
+}

@@ -1,0 +1,262 @@
+//! One server node and the connections to it.
+//!
+//! A node owns a fixed number of pipelined connections ([`pipe`]) for single records and batches,
+//! opened when first needed and opened again when they end, and a bounded pool of exclusive ones
+//! ([`exclusive`]) for info and scans. It does not know which partitions it owns.
+//!
+//! Invariants
+//!   at most one attempt to open each pipelined connection runs at a time
+//!   at most [`EXCLUSIVE_MAX`] exclusive connections exist, idle ones included
+
+pub(crate) mod exclusive;
+pub(crate) mod frames;
+pub(crate) mod pipe;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout_at;
+
+use crate::error::{CloseReason, Error, Result};
+use crate::retry::Access;
+use exclusive::{Exclusive, Failed};
+use pipe::{Lost, Pipe, Refused};
+
+/// Most exclusive connections to one node. Scans beyond wait for one to be free.
+const EXCLUSIVE_MAX: usize = 64;
+
+/// Most idle exclusive connections kept.
+const IDLE_MAX: usize = 8;
+
+/// How a client connects to its nodes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PoolConfig {
+    /// Pipelined connections to each node.
+    pub(crate) pipes: usize,
+    /// Requests in flight on each of them.
+    pub(crate) depth: usize,
+    /// Longest time to open a connection.
+    pub(crate) connect_timeout: Duration,
+}
+
+/// Place of one pipelined connection.
+#[derive(Default)]
+struct PipeSlot {
+    pipe: ArcSwapOption<Pipe>,
+    /// Held by whoever opens it.
+    opening: tokio::sync::Mutex<()>,
+}
+
+/// A server node.
+pub(crate) struct Node {
+    name: String,
+    address: SocketAddr,
+    config: PoolConfig,
+    pipes: Box<[PipeSlot]>,
+    /// Counts up; its remainder is the connection to use next.
+    turn: AtomicUsize,
+    idle: Mutex<Vec<Exclusive>>,
+    exclusive_room: Semaphore,
+}
+
+impl Node {
+    pub(crate) fn new(name: String, address: SocketAddr, config: PoolConfig) -> Node {
+        Node {
+            name,
+            address,
+            config,
+            pipes: (0..config.pipes).map(|_| PipeSlot::default()).collect(),
+            turn: AtomicUsize::new(0),
+            idle: Mutex::default(),
+            exclusive_room: Semaphore::new(EXCLUSIVE_MAX),
+        }
+    }
+
+    /// The name the node gives itself.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A connection for one request: the next in turn, or another open one if that has no room.
+    pub(crate) async fn pipe(&self, deadline: Instant) -> Result<Arc<Pipe>> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let slot = &self.pipes[turn % self.pipes.len()];
+        let Some(pipe) = open_pipe(slot) else {
+            return self.reopen(slot, deadline).await;
+        };
+        if pipe.room() > 0 {
+            return Ok(pipe);
+        }
+        let mut others = self.pipes.iter().filter_map(open_pipe);
+        let free = others.find(|other| other.room() > 0);
+        Ok(free.unwrap_or(pipe))
+    }
+
+    async fn reopen(&self, slot: &PipeSlot, deadline: Instant) -> Result<Arc<Pipe>> {
+        let started = Instant::now();
+        let Ok(_opening) = timeout_at(deadline.into(), slot.opening.lock()).await else {
+            return Err(self.busy_since(started));
+        };
+        if let Some(pipe) = open_pipe(slot) {
+            return Ok(pipe);
+        }
+        let connect = Pipe::connect(self.address, self.config.depth);
+        let pipe = Arc::new(self.within(connect, deadline).await?);
+        slot.pipe.store(Some(Arc::clone(&pipe)));
+        Ok(pipe)
+    }
+
+    /// An exclusive connection, idle or new.
+    pub(crate) async fn exclusive(&self, deadline: Instant) -> Result<Lease<'_>> {
+        let started = Instant::now();
+        let room = timeout_at(deadline.into(), self.exclusive_room.acquire()).await;
+        let Ok(Ok(permit)) = room else {
+            return Err(self.busy_since(started)); // the semaphore itself is never closed
+        };
+        let connection = match self.usable_idle() {
+            Some(connection) => connection,
+            None => {
+                let connect = Exclusive::connect(self.address);
+                self.within(connect, deadline).await?
+            }
+        };
+        Ok(Lease {
+            node: self,
+            connection,
+            _permit: permit,
+        })
+    }
+
+    fn usable_idle(&self) -> Option<Exclusive> {
+        let mut idle = self.idle.lock();
+        while let Some(connection) = idle.pop() {
+            if connection.is_usable() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Asks info commands; the answers come in the order of the commands.
+    pub(crate) async fn info(&self, commands: &[&str], deadline: Instant) -> Result<Vec<String>> {
+        let started = Instant::now();
+        let mut lease = self.exclusive(deadline).await?;
+        match lease.connection.info(commands, deadline).await {
+            Ok(values) => {
+                lease.give_back();
+                Ok(values)
+            }
+            Err(failed) => Err(self.failed(failed, started)),
+        }
+    }
+
+    /// Closes connections on which the server has fallen silent.
+    pub(crate) fn close_stalled(&self, now: Instant) {
+        let pipes = self.pipes.iter().filter_map(open_pipe);
+        pipes.for_each(|pipe| pipe.close_if_stalled(now));
+    }
+
+    /// Opens a connection within the deadline and the configured time.
+    async fn within<T>(
+        &self,
+        connect: impl Future<Output = io::Result<T>>,
+        deadline: Instant,
+    ) -> Result<T> {
+        let deadline = deadline.min(Instant::now() + self.config.connect_timeout);
+        let connected = timeout_at(deadline.into(), connect).await;
+        let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        connected.map_err(|error| Error::Connect {
+            node: self.name.clone(),
+            address: self.address,
+            source: Arc::new(error),
+        })
+    }
+
+    fn busy_since(&self, started: Instant) -> Error {
+        Error::Busy {
+            node: self.name.clone(),
+            after: started.elapsed(),
+        }
+    }
+
+    /// The error of a request that was not sent.
+    pub(crate) fn refused(&self, refused: Refused, started: Instant) -> Error {
+        match refused {
+            Refused::NoRoom => self.busy_since(started),
+            Refused::Closed(reason) => self.lost(reason, false),
+            Refused::Command(error) => Error::Command(error),
+        }
+    }
+
+    /// The error of a request that got no answer.
+    pub(crate) fn unanswered(&self, lost: Lost, access: Access, started: Instant) -> Error {
+        match lost {
+            Lost::Deadline => self.timeout(started, access.doubts_silence()),
+            Lost::Closed { reason, sent } => self.lost(reason, sent && access.doubts_silence()),
+        }
+    }
+
+    /// The error of an exchange on an exclusive connection. These carry reads and info only.
+    pub(crate) fn failed(&self, failed: Failed, started: Instant) -> Error {
+        match failed {
+            Failed::Command(error) => Error::Command(error),
+            Failed::Deadline => self.timeout(started, false),
+            Failed::Closed(reason) => self.lost(reason, false),
+        }
+    }
+
+    fn timeout(&self, started: Instant, in_doubt: bool) -> Error {
+        Error::Timeout {
+            node: self.name.clone(),
+            after: started.elapsed(),
+            in_doubt,
+        }
+    }
+
+    fn lost(&self, reason: CloseReason, in_doubt: bool) -> Error {
+        Error::ConnectionLost {
+            node: self.name.clone(),
+            reason,
+            in_doubt,
+        }
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Node({} at {})", self.name, self.address)
+    }
+}
+
+fn open_pipe(slot: &PipeSlot) -> Option<Arc<Pipe>> {
+    slot.pipe.load_full().filter(|pipe| pipe.is_open())
+}
+
+/// An exclusive connection on loan. Dropped, it is closed; given back, it is kept.
+pub(crate) struct Lease<'a> {
+    node: &'a Node,
+    /// The connection.
+    pub(crate) connection: Exclusive,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Lease<'_> {
+    /// Keeps the connection for the next caller. Only for one whose last answer was read to its end.
+    pub(crate) fn give_back(self) {
+        let mut idle = self.node.idle.lock();
+        if idle.len() < IDLE_MAX {
+            idle.push(self.connection);
+        }
+    }
+}

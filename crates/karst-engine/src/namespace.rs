@@ -1,0 +1,318 @@
+//! A namespace: its partitions, its log, its sets, its truncation marks.
+//!
+//! A partition is an index directory and a write counter under one mutex; any core may take it. The
+//! mutex covers memory work only. What needs a device is answered with a [`Step`] that says what to
+//! read; the caller reads it and asks again, handing in the bytes. Nothing is locked meanwhile: on the
+//! second try the index says whether the bytes are still those of the record, so a writer that was
+//! overtaken simply finds the newer record in memory and goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use karst_data::flat::{FlatError, Record};
+use karst_data::key::{Digest, PARTITIONS, PartitionId};
+use karst_data::time::{Now, is_expired};
+use karst_io::buffer::AlignedBuffer;
+use karst_storage::index::{Directory, Entry, EntryArena, Flags, HashKey};
+use karst_storage::log::{DeviceRead, Located, Log, Resident};
+use karst_storage::place::{Place, Version};
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::error::Reason;
+use crate::sets::Sets;
+
+/// The regime of a partition that has never had another primary.
+pub const FIRST_REGIME: u32 = 1;
+
+/// What the configuration says about a namespace.
+#[derive(Clone, Debug)]
+pub struct NamespaceConfig {
+    /// Its name.
+    pub name: String,
+    /// Time to live of records whose writer asks for the default, in seconds; 0 is for ever.
+    pub default_ttl_s: u32,
+    /// Largest record in stored form, in bytes.
+    pub record_bytes_max: usize,
+    /// Whether a write is answered only when it is on the device.
+    pub commit_to_device: bool,
+    /// Longest time that an appended record waits before it is sent to the device, in ms.
+    pub flush_ms_max: u64,
+}
+
+/// One partition's index and write counter.
+pub struct Partition {
+    pub(crate) directory: Directory,
+    pub(crate) sequence: u64,
+    pub(crate) tombstones: u32,
+}
+
+/// See [the module](self).
+pub struct Namespace {
+    config: NamespaceConfig,
+    partitions: Box<[Mutex<Partition>]>,
+    arena: Arc<EntryArena>,
+    pub(crate) log: Log,
+    pub(crate) sets: Sets,
+    /// Records last updated before this are gone; ms since 2010, 0 for none.
+    truncated_before_ms: AtomicU64,
+    /// The latest mark of the namespace and all its sets, so that most requests look at one number.
+    any_truncation_ms: AtomicU64,
+    expired: AtomicU64,
+}
+
+/// How far a request came.
+#[derive(Debug)]
+pub enum Step<R> {
+    /// It is answered.
+    Done(R),
+    /// Read this from the device and ask again with the bytes.
+    Read(DeviceRead),
+    /// No block is free yet; ask again when defrag has come further.
+    Wait,
+}
+
+/// Bytes that a [`Step::Read`] brought.
+pub struct Fetched {
+    /// What was read.
+    pub read: DeviceRead,
+    /// The bytes.
+    pub buffer: AlignedBuffer,
+}
+
+impl Fetched {
+    fn record_bytes(&self) -> &[u8] {
+        self.buffer.as_slice().get(self.read.skip..).unwrap_or_default()
+    }
+}
+
+/// Counts of a namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceReport {
+    /// Live records, those included that have expired and were not swept yet.
+    pub records: u64,
+    /// Tombstones.
+    pub tombstones: u64,
+    /// Memory of the index in bytes, all of it.
+    pub index_bytes: u64,
+    /// Records that the sweep found expired.
+    pub expired: u64,
+}
+
+/// A record's bytes, wherever they were.
+pub(crate) enum Bytes<'f> {
+    Memory(Resident),
+    Fetched(&'f Fetched),
+}
+
+impl Bytes<'_> {
+    /// Reads the record. What came from a device is checked against its seal; what never left memory
+    /// since this process checked or wrote it is not.
+    pub(crate) fn record(&self, log: &Log, entry: &Entry) -> Result<Record<'_>, FlatError> {
+        match self {
+            Bytes::Memory(resident) => Record::parse_unsealed(resident.bytes()),
+            Bytes::Fetched(fetched) => {
+                let record = Record::parse(fetched.record_bytes(), &log.seal(entry.place()))?;
+                if record.meta.digest != *entry.digest() {
+                    return Err(FlatError::Content("another record lies here"));
+                }
+                if record.meta.version != entry.version().pack() {
+                    return Err(FlatError::Content("another version lies here"));
+                }
+                Ok(record)
+            }
+        }
+    }
+}
+
+impl Namespace {
+    /// An empty namespace over a log. `key` hashes digests into the index; it is the cluster's own.
+    pub fn new(
+        config: NamespaceConfig,
+        log: Log,
+        arena: Arc<EntryArena>,
+        key: HashKey,
+    ) -> Namespace {
+        let partition = || {
+            let directory = Directory::new(arena.clone(), key);
+            Mutex::new(Partition { directory, sequence: 0, tombstones: 0 })
+        };
+        Namespace {
+            config,
+            partitions: (0..PARTITIONS).map(|_| partition()).collect(),
+            arena,
+            log,
+            sets: Sets::default(),
+            truncated_before_ms: AtomicU64::new(0),
+            any_truncation_ms: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
+        }
+    }
+
+    /// What the configuration says.
+    pub fn config(&self) -> &NamespaceConfig {
+        &self.config
+    }
+
+    /// The log.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The sets.
+    pub fn sets(&self) -> &Sets {
+        &self.sets
+    }
+
+    pub(crate) fn partition(&self, id: PartitionId) -> MutexGuard<'_, Partition> {
+        self.partitions[id.index()].lock()
+    }
+
+    pub(crate) fn partition_of(&self, digest: &Digest) -> MutexGuard<'_, Partition> {
+        self.partition(digest.partition())
+    }
+
+    /// Brings a batch's buckets, then its entries, towards the cache before they are asked for.
+    pub fn prefetch(&self, digests: &[Digest]) {
+        for digest in digests {
+            if let Some(partition) = self.partitions[digest.partition().index()].try_lock() {
+                partition.directory.prefetch_bucket(digest);
+            }
+        }
+        for digest in digests {
+            if let Some(partition) = self.partitions[digest.partition().index()].try_lock() {
+                partition.directory.prefetch_entry(digest);
+            }
+        }
+    }
+
+    /// Whether an entry stands for a record that readers may see.
+    pub(crate) fn is_alive(&self, entry: &Entry, now: Now) -> bool {
+        !entry.is_tombstone()
+            && !is_expired(entry.void_time_s(), now)
+            && !self.is_truncated(entry.set_id(), entry.update_time_ms())
+    }
+
+    /// Whether a truncation mark covers a record of this set and update time.
+    pub(crate) fn is_truncated(&self, set_id: u16, update_time_ms: u64) -> bool {
+        if update_time_ms >= self.any_truncation_ms.load(Ordering::Acquire) {
+            return false;
+        }
+        update_time_ms < self.truncated_before_ms.load(Ordering::Acquire)
+            || self.sets.with(set_id, |set| update_time_ms < set.truncated_before_ms())
+    }
+
+    /// The earliest update time that no truncation mark covers.
+    pub(crate) fn untruncated_from_ms(&self, set_id: u16) -> u64 {
+        let namespace = self.truncated_before_ms.load(Ordering::Acquire);
+        self.sets.with(set_id, |set| namespace.max(set.truncated_before_ms()))
+    }
+
+    /// Makes records last updated before a time vanish: those of a set, or of all if none is named.
+    ///
+    /// # Errors
+    /// When the set is new and cannot be made.
+    pub fn truncate(&self, set: Option<&[u8]>, before_ms: u64) -> Result<(), Reason> {
+        match set {
+            Some(name) => {
+                let number = self.sets.find_or_make(name).map_err(|_| Reason::SetLimit)?;
+                self.sets.with(number, |set| set.truncate(before_ms));
+            }
+            None => {
+                self.truncated_before_ms.fetch_max(before_ms, Ordering::AcqRel);
+            }
+        }
+        self.any_truncation_ms.fetch_max(before_ms, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Takes a truncation mark away. Records that were not swept yet are seen again.
+    pub fn undo_truncate(&self, set: Option<&[u8]>) {
+        match set {
+            Some(name) => {
+                if let Some(number) = self.sets.find(name) {
+                    self.sets.with(number, |set| set.undo_truncate());
+                }
+            }
+            None => self.truncated_before_ms.store(0, Ordering::Release),
+        }
+    }
+
+    /// The namespace's own truncation mark, ms since 2010, 0 for none.
+    pub fn truncated_before_ms(&self) -> u64 {
+        self.truncated_before_ms.load(Ordering::Acquire)
+    }
+
+    /// Whether any mark was ever set, so that a sweep may find something.
+    pub fn has_truncations(&self) -> bool {
+        self.any_truncation_ms.load(Ordering::Acquire) != 0
+    }
+
+    /// Finds a record's bytes: in memory, among the bytes already fetched, or still on the device.
+    pub(crate) fn bytes<'f>(
+        &self,
+        place: Place,
+        fetched: Option<&'f Fetched>,
+    ) -> Result<Bytes<'f>, DeviceRead> {
+        match self.log.locate(place) {
+            Located::Memory(resident) => Ok(Bytes::Memory(resident)),
+            Located::Device(read) => match fetched {
+                Some(fetched) if fetched.read.place == place => Ok(Bytes::Fetched(fetched)),
+                Some(_) | None => Err(read),
+            },
+        }
+    }
+
+    /// Reads a record's bytes as a record, and counts it when the device gave something else.
+    pub(crate) fn checked<'b>(
+        &self,
+        bytes: &'b Bytes<'_>,
+        entry: &Entry,
+    ) -> Result<Record<'b>, Reason> {
+        bytes.record(&self.log, entry).map_err(|_| {
+            self.log.count_read_error(entry.place().device);
+            Reason::Unreadable
+        })
+    }
+
+    pub(crate) fn count_expired(&self, records: u64) {
+        self.expired.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// Counts over all partitions, one at a time.
+    pub fn report(&self) -> NamespaceReport {
+        let mut report =
+            NamespaceReport { expired: self.expired.load(Ordering::Relaxed), ..Default::default() };
+        for partition in &self.partitions {
+            let partition = partition.lock();
+            let tombstones = u64::from(partition.tombstones);
+            report.tombstones += tombstones;
+            report.records += partition.directory.len() as u64 - tombstones;
+            report.index_bytes += partition.directory.memory_bytes() as u64;
+        }
+        report
+    }
+
+    /// Records and tombstones of one partition.
+    pub fn partition_counts(&self, id: PartitionId) -> (u64, u64) {
+        let partition = self.partition(id);
+        let tombstones = u64::from(partition.tombstones);
+        (partition.directory.len() as u64 - tombstones, tombstones)
+    }
+
+    /// Memory that the arena of index entries has handed out, in bytes.
+    pub fn arena_bytes(&self) -> u64 {
+        self.arena.memory_bytes()
+    }
+}
+
+impl Partition {
+    /// The version that the next write has if it succeeds.
+    pub(crate) fn upcoming_version(&self) -> Version {
+        Version { regime: FIRST_REGIME, sequence: self.sequence + 1 }
+    }
+}
+
+/// Whether a record's key is on the device too.
+pub(crate) fn stores_key(entry: &Entry) -> bool {
+    entry.flags().contains(Flags::KEY_STORED)
+}

@@ -1,0 +1,110 @@
+//! Reading one record.
+
+use karst_data::flat::Record;
+use karst_data::key::Digest;
+use karst_data::time::Now;
+use karst_storage::index::Entry;
+
+use crate::error::{Reason, Refusal};
+use crate::namespace::{Fetched, Namespace, Step, stores_key};
+
+/// What is to be read of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Its generation and void time.
+    Facts,
+    /// And its key, if one is stored.
+    FactsAndKey,
+    /// All of it.
+    Bins,
+}
+
+/// A read.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadRequest<'a> {
+    /// The record.
+    pub digest: Digest,
+    /// The set that the reader believes it to be in; empty if it does not say.
+    pub set: &'a [u8],
+    /// The key, type byte first, to be compared with a stored one.
+    pub key: Option<&'a [u8]>,
+    /// What is wanted.
+    pub need: Need,
+}
+
+/// A record that was found.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// Its generation.
+    pub generation: u16,
+    /// Its void time, seconds since 2010, 0 never.
+    pub void_time_s: u32,
+    /// Its last update, ms since 2010.
+    pub update_time_ms: u64,
+    /// The number of its set.
+    pub set_id: u16,
+    /// Its content, as far as it was needed.
+    pub record: Option<Record<'a>>,
+}
+
+impl Namespace {
+    /// Reads a record. `answer` is called exactly once if the step is [`Step::Done`], else not at all.
+    pub fn read<R>(
+        &self,
+        now: Now,
+        request: &ReadRequest<'_>,
+        fetched: Option<&Fetched>,
+        answer: impl FnOnce(Result<Found<'_>, Refusal>) -> R,
+    ) -> Step<R> {
+        let partition = self.partition_of(&request.digest);
+        let alive = partition.directory.get(&request.digest).filter(|entry| self.is_alive(entry, now));
+        let Some(entry) = alive else {
+            return Step::Done(answer(Err(Reason::NotFound.into())));
+        };
+        let refuse = |reason| Refusal {
+            reason,
+            generation: entry.generation(),
+            void_time_s: entry.void_time_s(),
+        };
+        let refused = |reason| Err(refuse(reason));
+        if !self.is_in(entry, request.set) {
+            return Step::Done(answer(refused(Reason::SetMismatch)));
+        }
+        let mut found = Found {
+            generation: entry.generation(),
+            void_time_s: entry.void_time_s(),
+            update_time_ms: entry.update_time_ms(),
+            set_id: entry.set_id(),
+            record: None,
+        };
+        let wanted = match request.need {
+            Need::Facts => stores_key(entry) && request.key.is_some(),
+            Need::FactsAndKey => stores_key(entry),
+            Need::Bins => true,
+        };
+        if !wanted {
+            return Step::Done(answer(Ok(found)));
+        }
+        let bytes = match self.bytes(entry.place(), fetched) {
+            Ok(bytes) => bytes,
+            Err(read) => return Step::Read(read),
+        };
+        let record = match self.checked(&bytes, entry) {
+            Ok(record) => record,
+            Err(reason) => return Step::Done(answer(refused(reason))),
+        };
+        if let (Some(sent), Some(stored)) = (request.key, record.key)
+            && sent != stored
+        {
+            return Step::Done(answer(refused(Reason::KeyMismatch)));
+        }
+        drop(partition); // the bytes are immutable and ours to hold
+        found.record = Some(record);
+        Step::Done(answer(Ok(found)))
+    }
+
+    /// Whether a request that names this set means this record; naming none always does.
+    pub(crate) fn is_in(&self, entry: &Entry, set: &[u8]) -> bool {
+        set.is_empty() || self.sets.find(set) == Some(entry.set_id())
+    }
+}

@@ -1,0 +1,167 @@
+//! The sets of a namespace: names to numbers, and what is counted for each.
+//!
+//! Numbers are given in order of first use and hold while the process lives; records on devices carry
+//! the name. Readers take a snapshot, so that no lookup waits for another.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use karst_data::key::SET_BYTES_MAX;
+use parking_lot::Mutex;
+
+/// Most sets of one namespace.
+pub const SETS_MAX: usize = 4095;
+
+/// One set.
+#[derive(Debug)]
+pub struct Set {
+    /// Its name; empty for the records that are in no set.
+    pub name: Box<[u8]>,
+    records: AtomicI64,
+    tombstones: AtomicI64,
+    bytes: AtomicI64,
+    truncated_before_ms: AtomicU64,
+}
+
+impl Set {
+    fn new(name: &[u8]) -> Arc<Set> {
+        Arc::new(Set {
+            name: name.into(),
+            records: AtomicI64::new(0),
+            tombstones: AtomicI64::new(0),
+            bytes: AtomicI64::new(0),
+            truncated_before_ms: AtomicU64::new(0),
+        })
+    }
+
+    /// Live records, those included that have expired and were not swept yet.
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// Tombstones.
+    pub fn tombstones(&self) -> u64 {
+        self.tombstones.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// Bytes of its live records on devices, padding included.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// Records last updated before this, in ms since 2010, are gone; 0 for none.
+    pub fn truncated_before_ms(&self) -> u64 {
+        self.truncated_before_ms.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn truncate(&self, before_ms: u64) {
+        self.truncated_before_ms.fetch_max(before_ms, Ordering::AcqRel);
+    }
+
+    pub(crate) fn undo_truncate(&self) {
+        self.truncated_before_ms.store(0, Ordering::Release);
+    }
+
+    pub(crate) fn count(&self, records: i64, tombstones: i64, bytes: i64) {
+        self.records.fetch_add(records, Ordering::Relaxed);
+        self.tombstones.fetch_add(tombstones, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A snapshot of the table.
+#[derive(Debug, Default)]
+struct Table {
+    numbers: HashMap<Box<[u8]>, u16>,
+    sets: Vec<Arc<Set>>,
+}
+
+/// See [the module](self). Number 0 stands for "no set".
+#[derive(Debug)]
+pub struct Sets {
+    table: ArcSwap<Table>,
+    changes: Mutex<()>,
+}
+
+/// The namespace has [`SETS_MAX`] sets, or the name is too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetRefused;
+
+impl Default for Sets {
+    fn default() -> Sets {
+        let table = Table { numbers: HashMap::new(), sets: vec![Set::new(b"")] };
+        Sets { table: ArcSwap::from_pointee(table), changes: Mutex::new(()) }
+    }
+}
+
+impl Sets {
+    /// The number of a set that is known. An empty name is number 0.
+    pub fn find(&self, name: &[u8]) -> Option<u16> {
+        if name.is_empty() {
+            return Some(0);
+        }
+        self.table.load().numbers.get(name).copied()
+    }
+
+    /// The number of a set, which comes into being if it is new.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn find_or_make(&self, name: &[u8]) -> Result<u16, SetRefused> {
+        if let Some(number) = self.find(name) {
+            return Ok(number);
+        }
+        let _changing = self.changes.lock();
+        if let Some(number) = self.find(name) {
+            return Ok(number);
+        }
+        let old = self.table.load();
+        if name.len() > SET_BYTES_MAX || old.sets.len() > SETS_MAX {
+            return Err(SetRefused);
+        }
+        let number = old.sets.len() as u16;
+        let mut table = Table { numbers: old.numbers.clone(), sets: old.sets.clone() };
+        table.numbers.insert(name.into(), number);
+        table.sets.push(Set::new(name));
+        self.table.store(Arc::new(table));
+        Ok(number)
+    }
+
+    /// The set of a number that was given out.
+    pub fn get(&self, number: u16) -> Arc<Set> {
+        self.table.load().sets[usize::from(number)].clone()
+    }
+
+    /// Runs `with` on a set without taking a share in it.
+    pub(crate) fn with<R>(&self, number: u16, with: impl FnOnce(&Set) -> R) -> R {
+        with(&self.table.load().sets[usize::from(number)])
+    }
+
+    /// Every named set in order of first use.
+    pub fn all(&self) -> Vec<Arc<Set>> {
+        self.table.load().sets[1..].to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_keeps_its_number_and_the_table_its_bound() {
+        let sets = Sets::default();
+        assert_eq!(sets.find(b"a"), None);
+        assert_eq!(sets.find(b""), Some(0));
+        assert_eq!(sets.find_or_make(b"a"), Ok(1));
+        assert_eq!(sets.find_or_make(b"b"), Ok(2));
+        assert_eq!(sets.find_or_make(b"a"), Ok(1));
+        assert_eq!(sets.find_or_make(&[b'x'; SET_BYTES_MAX + 1]), Err(SetRefused));
+        for number in 3..=SETS_MAX {
+            assert_eq!(sets.find_or_make(number.to_string().as_bytes()), Ok(number as u16));
+        }
+        assert_eq!(sets.find_or_make(b"one more"), Err(SetRefused));
+        assert_eq!(&*sets.get(2).name, b"b");
+    }
+}

@@ -1,0 +1,210 @@
+//! Walking a partition in slices: for scans, for the sweep of what expired, and after a restart.
+
+use std::ops::ControlFlow;
+
+use karst_data::bin::BinRef;
+use karst_data::flat::{Draft, Meta, Record, reseal};
+use karst_data::key::{Digest, PartitionId};
+use karst_data::time::{Now, is_expired};
+use karst_storage::index::{Fate, NewEntry, WalkCursor};
+use karst_storage::log::{LaneId, NoSpace, Purpose};
+use karst_storage::place::{Place, Version};
+
+use crate::error::Reason;
+use crate::namespace::Namespace;
+use crate::write::new_entry;
+
+/// Most entries that one slice visits, so that a partition's mutex is held for microseconds.
+const SLICE_ENTRIES_MAX: usize = 256;
+
+/// A slice of a scan.
+pub struct ScanSlice {
+    /// Records that were alive, in the order of the walk.
+    pub digests: Vec<Digest>,
+    /// Where the next slice begins; `None` when the partition is done.
+    pub next: Option<WalkCursor>,
+}
+
+/// What a sweep slice did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Swept {
+    /// Records that had expired.
+    pub expired: u64,
+    /// Records that a truncation mark covered.
+    pub truncated: u64,
+    /// Tombstones that had nothing left to cover.
+    pub tombstones: u64,
+    /// Where the next slice begins; `None` when the partition is done.
+    pub next: Option<WalkCursor>,
+}
+
+impl Namespace {
+    /// Names records of a partition that are alive, `set_id` only if given, from a point of the walk's
+    /// order on. The order depends on digests alone, so a scan can be resumed after any of them.
+    pub fn scan_slice(
+        &self,
+        id: PartitionId,
+        set_id: Option<u16>,
+        after: Option<WalkCursor>,
+        records_max: usize,
+        now: Now,
+    ) -> ScanSlice {
+        let mut digests = Vec::new();
+        let mut visited = 0;
+        let partition = self.partition(id);
+        let next = partition.directory.walk(after, &mut |entry| {
+            visited += 1;
+            if set_id.is_none_or(|set_id| set_id == entry.set_id()) && self.is_alive(entry, now) {
+                digests.push(*entry.digest());
+            }
+            if digests.len() >= records_max || visited >= SLICE_ENTRIES_MAX {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        ScanSlice { digests, next }
+    }
+
+    /// Clears part of a partition of what is gone: truncated records leave, expired ones become
+    /// tombstones (on devices) or leave, and tombstones leave when no block can still hold an older
+    /// copy. `oldest_fill` is [`karst_storage::log::Log::oldest_fill`], asked once per sweep.
+    pub fn sweep_slice(
+        &self,
+        id: PartitionId,
+        after: Option<WalkCursor>,
+        oldest_fill: u64,
+        now: Now,
+    ) -> Swept {
+        let mut swept = Swept::default();
+        let mut gone: Vec<NewEntry> = Vec::new();
+        let mut buried: Vec<(NewEntry, NewEntry)> = Vec::new();
+        let (fill, on_devices) = (self.tombstone_fill(), self.log.config().on_devices);
+        let mut visited = 0;
+        let mut partition = self.partition(id);
+        swept.next = partition.directory.walk_mut(after, &mut |mut entry| {
+            visited += 1;
+            let was = entry.to_new();
+            let fate = if let Some(covers) = entry.tombstone_fill() {
+                let idle = u64::from(covers) < oldest_fill && covers != u32::MAX;
+                swept.tombstones += u64::from(idle);
+                if idle { Fate::Remove } else { Fate::Keep }
+            } else if self.is_truncated(was.set_id, was.update_time_ms) {
+                swept.truncated += 1;
+                Fate::Remove
+            } else if is_expired(was.void_time_s, now) {
+                swept.expired += 1;
+                if on_devices {
+                    entry.set_tombstone(fill);
+                    buried.push((was, entry.to_new()));
+                    Fate::Keep
+                } else {
+                    Fate::Remove
+                }
+            } else {
+                Fate::Keep
+            };
+            if fate == Fate::Remove {
+                gone.push(was);
+            }
+            if visited >= SLICE_ENTRIES_MAX {
+                return ControlFlow::Break(fate);
+            }
+            ControlFlow::Continue(fate)
+        });
+        for entry in &gone {
+            self.uncount(&mut partition, entry);
+            self.log.release(entry.place);
+        }
+        for (was, is) in &buried {
+            self.uncount(&mut partition, was);
+            self.count(&mut partition, is);
+        }
+        drop(partition);
+        self.count_expired(swept.expired);
+        swept
+    }
+
+    /// Takes a record that the log was found to hold into the index, unless a newer one is there.
+    ///
+    /// # Errors
+    /// When its set or its entry finds no room.
+    pub fn recover(&self, place: Place, record: &Record<'_>) -> Result<(), Reason> {
+        let meta = &record.meta;
+        let version = Version::unpack(meta.version);
+        let set_id = self.sets.find_or_make(record.set).map_err(|_| Reason::SetLimit)?;
+        let mut partition = self.partition_of(&meta.digest);
+        partition.sequence = partition.sequence.max(version.sequence);
+        if self.is_truncated(set_id, meta.update_time_ms) {
+            return Ok(());
+        }
+        let new = new_entry(meta, record.key.is_some(), set_id, place);
+        let old = partition.directory.get(&meta.digest).map(|entry| entry.to_new());
+        match old {
+            Some(old) if old.version >= version => return Ok(()),
+            Some(old) => {
+                let entry = partition.directory.get_mut(&meta.digest);
+                entry.expect("the entry was just seen").rewrite(&new);
+                self.uncount(&mut partition, &old);
+                self.log.release(old.place);
+            }
+            None => {
+                partition.directory.insert(&new).map_err(|_| Reason::IndexFull)?;
+            }
+        }
+        self.log.claim(place);
+        self.count(&mut partition, &new);
+        Ok(())
+    }
+
+    /// Moves one record out of a block that is being emptied, if the index still points there.
+    /// `bytes` are those of the record, its padding left out or not.
+    ///
+    /// # Errors
+    /// When no block is free to move it to; it stays where it is.
+    pub fn move_record(
+        &self,
+        lane: LaneId,
+        flush_clock_ms: u64,
+        place: Place,
+        record: &Record<'_>,
+        bytes: &[u8],
+    ) -> Result<(), NoSpace> {
+        let mut partition = self.partition_of(&record.meta.digest);
+        let entry = partition.directory.get(&record.meta.digest).map(|entry| entry.to_new());
+        let Some(entry) = entry.filter(|entry| entry.place == place) else { return Ok(()) };
+        let tombstone = entry.flags.contains(karst_storage::index::Flags::TOMBSTONE);
+        let moved = if tombstone && !record.meta.tombstone {
+            self.append_shrunk(lane, flush_clock_ms, record, &entry)?
+        } else {
+            let size = bytes.len();
+            self.log.append(lane, Purpose::Move, size, flush_clock_ms, |space, seal| {
+                space[..size].copy_from_slice(bytes);
+                reseal(space, seal).expect("the record was parsed from these bytes");
+            })?
+        };
+        let mut at = partition.directory.get_mut(&record.meta.digest).expect("it was just seen");
+        at.set_place(moved.place);
+        let after = NewEntry { place: moved.place, ..entry };
+        self.uncount(&mut partition, &entry);
+        self.count(&mut partition, &after);
+        self.log.release(place);
+        Ok(())
+    }
+
+    /// An expired record moves as the tombstone it has become: without its bins.
+    fn append_shrunk(
+        &self,
+        lane: LaneId,
+        flush_clock_ms: u64,
+        record: &Record<'_>,
+        entry: &NewEntry,
+    ) -> Result<karst_storage::log::Appended, NoSpace> {
+        let meta = Meta { void_time_s: entry.void_time_s, tombstone: true, ..record.meta };
+        let bins = std::iter::empty::<BinRef<'_>>();
+        let draft = Draft { meta, set: record.set, key: None, bins };
+        let size = draft.size_bytes();
+        self.log.append(lane, Purpose::Move, size, flush_clock_ms, |space, seal| {
+            draft.write(space, seal);
+        })
+    }
+}

@@ -1,0 +1,474 @@
+//! Writing one record: whole values, operations in order, touch, delete.
+//!
+//! A write looks the record up, checks what it demands of it, applies its operations to a copy of the
+//! bins, appends the result to the log and only then changes the index: whatever is refused was not
+//! applied, in any part. A record whose last bin goes is deleted.
+
+use karst_data::bin::{BinRef, Bins};
+use karst_data::flat::{Draft, Meta};
+use karst_data::key::Digest;
+use karst_data::operation::{self, Answer, CommandFlags, Operation};
+use karst_data::policy::{Exists, GenerationRule, next_generation};
+use karst_data::time::{Now, Ttl};
+use karst_storage::index::{Entry, Flags, InsertError, NewEntry};
+use karst_storage::log::{Appended, CommitPoint, LaneId, NoSpace, Purpose};
+use karst_storage::place::{Place, Version};
+
+use crate::error::{Reason, Refusal};
+use crate::namespace::{Bytes, Fetched, Namespace, Partition, Step, stores_key};
+
+/// A write.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteRequest<'a> {
+    /// The record.
+    pub digest: Digest,
+    /// The set it is to be in; empty for none.
+    pub set: &'a [u8],
+    /// The key to compare and store, type byte first.
+    pub key: Option<&'a [u8]>,
+    /// Which state of the record is accepted.
+    pub exists: Exists,
+    /// Which generation is accepted.
+    pub generation: GenerationRule,
+    /// The record's life after the write.
+    pub ttl: Ttl,
+    /// Flags that decide which operations may come together.
+    pub flags: CommandFlags,
+    /// The operations in order.
+    pub operations: &'a [Operation<'a>],
+}
+
+/// A delete.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteRequest<'a> {
+    /// The record.
+    pub digest: Digest,
+    /// The set that the writer believes it to be in; empty if it does not say.
+    pub set: &'a [u8],
+    /// The key, type byte first, to be compared with a stored one.
+    pub key: Option<&'a [u8]>,
+    /// Which generation is accepted.
+    pub generation: GenerationRule,
+}
+
+/// What a write did.
+#[derive(Clone, Copy, Debug)]
+pub struct Written<'a> {
+    /// The record's generation now; 0 if it is gone.
+    pub generation: u16,
+    /// Its void time now; 0 if it is gone or does not expire.
+    pub void_time_s: u32,
+    /// Answers of the operations in order.
+    pub answers: &'a [Answer<'a>],
+    /// When the write is on the device; `None` if nothing had to be written.
+    pub commit: Option<CommitPoint>,
+}
+
+/// Who writes, when.
+#[derive(Clone, Copy, Debug)]
+pub struct Hand {
+    /// The lane to append to.
+    pub lane: LaneId,
+    /// The time of the write.
+    pub now: Now,
+    /// The same moment on the clock by which blocks are flushed, in ms.
+    pub flush_clock_ms: u64,
+}
+
+/// Why a write cannot be carried out now.
+enum Halt {
+    Refuse(Refusal),
+    Read(karst_storage::log::DeviceRead),
+    Wait,
+}
+
+impl From<Refusal> for Halt {
+    fn from(refusal: Refusal) -> Halt {
+        Halt::Refuse(refusal)
+    }
+}
+
+impl From<Reason> for Halt {
+    fn from(reason: Reason) -> Halt {
+        Halt::Refuse(reason.into())
+    }
+}
+
+/// A record as the index had it before the write.
+#[derive(Clone, Copy)]
+struct Before {
+    /// The entry, alive or not: its place is released when the write succeeds.
+    entry: NewEntry,
+    alive: bool,
+}
+
+impl Before {
+    fn refuse(&self, reason: Reason) -> Refusal {
+        if !self.alive {
+            return reason.into();
+        }
+        Refusal { reason, generation: self.entry.generation, void_time_s: self.entry.void_time_s }
+    }
+}
+
+impl Namespace {
+    /// Writes a record. `answer` is called exactly once if the step is [`Step::Done`], else not at all.
+    pub fn write<R>(
+        &self,
+        hand: &Hand,
+        request: &WriteRequest<'_>,
+        fetched: Option<&Fetched>,
+        answer: impl FnOnce(Result<Written<'_>, Refusal>) -> R,
+    ) -> Step<R> {
+        let mut partition = self.partition_of(&request.digest);
+        let looked = self.look_for_write(&partition, hand.now, request, fetched);
+        let (before, bytes) = match looked {
+            Ok(looked) => looked,
+            Err(halt) => return halt.end(answer),
+        };
+        let written = self.carry_out(&mut partition, hand, request, before, bytes.as_ref());
+        drop(partition);
+        match written {
+            Ok((generation, void_time_s, commit, answers)) => {
+                let answers = &answers;
+                Step::Done(answer(Ok(Written { generation, void_time_s, answers, commit })))
+            }
+            Err(halt) => halt.end(answer),
+        }
+    }
+
+    /// Checks what the request demands of the record, in the order that clients rely on, and gets
+    /// hold of its bytes if the write needs them.
+    fn look_for_write<'f>(
+        &self,
+        partition: &Partition,
+        now: Now,
+        request: &WriteRequest<'_>,
+        fetched: Option<&'f Fetched>,
+    ) -> Result<(Option<Before>, Option<Bytes<'f>>), Halt> {
+        operation::check(request.operations, request.flags).map_err(Reason::from)?;
+        let entry = partition.directory.get(&request.digest);
+        let alive = entry.filter(|entry| self.is_alive(entry, now));
+        let before = entry.map(|entry| Before { entry: entry.to_new(), alive: alive.is_some() });
+        let touches = || request.operations.contains(&Operation::Touch);
+        let Some(alive) = alive else {
+            if matches!(request.exists, Exists::UpdateOnly | Exists::ReplaceOnly) || touches() {
+                return Err(Reason::NotFound.into());
+            }
+            if !request.generation.accepts(0) {
+                return Err(Reason::Generation.into());
+            }
+            check_key(request.key)?;
+            return Ok((before, None));
+        };
+        let refuse = |reason| {
+            let (generation, void_time_s) = (alive.generation(), alive.void_time_s());
+            Halt::Refuse(Refusal { reason, generation, void_time_s })
+        };
+        if request.exists == Exists::CreateOnly {
+            return Err(refuse(Reason::Exists));
+        }
+        if !request.generation.accepts(alive.generation()) {
+            return Err(refuse(Reason::Generation));
+        }
+        if self.sets.find(request.set) != Some(alive.set_id()) {
+            return Err(refuse(Reason::SetMismatch));
+        }
+        if request.exists.replaces() && !stores_key(alive) {
+            check_key(request.key)?;
+            return Ok((before, None));
+        }
+        let bytes = self.bytes(alive.place(), fetched).map_err(Halt::Read)?;
+        let record = self.checked(&bytes, alive).map_err(refuse)?;
+        match (request.key, record.key) {
+            (Some(sent), Some(stored)) if sent != stored => {
+                return Err(refuse(Reason::KeyMismatch));
+            }
+            (sent, None) => check_key(sent)?,
+            (_, Some(_)) => {}
+        }
+        Ok((before, Some(bytes)))
+    }
+
+    /// Applies the operations and puts the outcome into log and index.
+    fn carry_out<'a>(
+        &self,
+        partition: &mut Partition,
+        hand: &Hand,
+        request: &WriteRequest<'a>,
+        before: Option<Before>,
+        bytes: Option<&'a Bytes<'_>>,
+    ) -> Result<Outcome<'a>, Halt> {
+        let refuse = |reason: Reason| {
+            Halt::Refuse(before.map_or_else(|| reason.into(), |before| before.refuse(reason)))
+        };
+        let record = match bytes {
+            Some(bytes) => {
+                let entry = partition.directory.get(&request.digest);
+                let entry = entry.expect("the partition is locked since the entry was found");
+                Some(self.checked(bytes, entry).map_err(refuse)?)
+            }
+            None => None,
+        };
+        let old_bins = match &record {
+            Some(record) if !request.exists.replaces() => record.bins().collect(),
+            Some(_) | None => Bins::default(),
+        };
+        let respond_all = request.flags.respond_all;
+        let applied = operation::apply(old_bins, request.operations, respond_all)
+            .map_err(|error| refuse(error.into()))?;
+        let alive = before.filter(|before| before.alive);
+        if applied.bins.is_empty() {
+            if alive.is_none() {
+                return Err(Reason::NotFound.into());
+            }
+            let commit = self.bury(partition, hand, &request.digest)?;
+            return Ok((0, 0, commit, applied.answers));
+        }
+        let set_id = match alive {
+            Some(alive) => alive.entry.set_id,
+            None => self.sets.find_or_make(request.set).map_err(|_| Reason::SetLimit)?,
+        };
+        let meta = self.next_meta(partition, hand, request, before, set_id);
+        let key = request.key.or_else(|| record.as_ref().and_then(|record| record.key));
+        let draft = Draft { meta, set: request.set, key, bins: applied.bins.iter() };
+        let commit = self.store(partition, hand, &draft, set_id, before).map_err(|halt| match halt {
+            Halt::Refuse(refusal) => refuse(refusal.reason),
+            other => other,
+        })?;
+        Ok((meta.generation, meta.void_time_s, Some(commit), applied.answers))
+    }
+
+    /// The facts of the record after a write.
+    fn next_meta(
+        &self,
+        partition: &Partition,
+        hand: &Hand,
+        request: &WriteRequest<'_>,
+        before: Option<Before>,
+        set_id: u16,
+    ) -> Meta {
+        let alive = before.filter(|before| before.alive);
+        let default_ttl_s = self.config().default_ttl_s;
+        let void_time = alive.map(|alive| alive.entry.void_time_s);
+        // The update time never goes back for a record, nor behind a truncation it has to survive.
+        let not_before = before.map_or(0, |before| before.entry.update_time_ms);
+        let update_time_ms =
+            hand.now.epoch_ms().max(not_before).max(self.untruncated_from_ms(set_id));
+        Meta {
+            digest: request.digest,
+            generation: next_generation(alive.map_or(0, |alive| alive.entry.generation)),
+            void_time_s: request.ttl.void_time(void_time, default_ttl_s, hand.now),
+            update_time_ms,
+            version: partition.upcoming_version().pack(),
+            tombstone: false,
+        }
+    }
+
+    /// Appends a record and points the index at it.
+    fn store<'b, B>(
+        &self,
+        partition: &mut Partition,
+        hand: &Hand,
+        draft: &Draft<'_, B>,
+        set_id: u16,
+        before: Option<Before>,
+    ) -> Result<CommitPoint, Halt>
+    where
+        B: Iterator<Item = BinRef<'b>> + Clone,
+    {
+        let size_bytes = draft.size_bytes();
+        let bytes_max = self.config().record_bytes_max.min(self.log.record_bytes_max());
+        if size_bytes > bytes_max && !draft.meta.tombstone {
+            return Err(Reason::TooBig { size_bytes, bytes_max }.into());
+        }
+        let purpose = if draft.meta.tombstone { Purpose::Tombstone } else { Purpose::Record };
+        let Appended { place, commit } = self
+            .log
+            .append(hand.lane, purpose, size_bytes, hand.flush_clock_ms, |space, seal| {
+                draft.write(space, seal);
+            })
+            .map_err(|no_space| match no_space {
+                NoSpace::Wait => Halt::Wait,
+                NoSpace::Full => Reason::OutOfSpace.into(),
+                NoSpace::Failed => Reason::DeviceFailed.into(),
+                NoSpace::TooBig { size_bytes } => Reason::TooBig { size_bytes, bytes_max }.into(),
+            })?;
+        let entry = new_entry(&draft.meta, draft.key.is_some(), set_id, place);
+        if !self.point_at(partition, &entry, before) {
+            self.log.release(place);
+            return Err(Reason::IndexFull.into());
+        }
+        partition.sequence = Version::unpack(draft.meta.version).sequence;
+        Ok(commit)
+    }
+
+    /// Makes the index say what the log now holds. `false` when a new record finds no room.
+    fn point_at(&self, partition: &mut Partition, new: &NewEntry, before: Option<Before>) -> bool {
+        match before {
+            None => match partition.directory.insert(new) {
+                Ok(_) => {}
+                Err(InsertError::PartitionFull | InsertError::ArenaFull(_)) => return false,
+                Err(InsertError::AlreadyPresent) => unreachable!("the lookup found no entry"),
+            },
+            Some(before) => {
+                let entry = partition.directory.get_mut(&new.digest);
+                entry.expect("the lookup found an entry").rewrite(new);
+                self.uncount(partition, &before.entry);
+                self.log.release(before.entry.place);
+            }
+        }
+        self.count(partition, new);
+        true
+    }
+
+    /// Counts an entry that came.
+    pub(crate) fn count(&self, partition: &mut Partition, entry: &NewEntry) {
+        let tombstone = entry.flags.contains(Flags::TOMBSTONE);
+        partition.tombstones += u32::from(tombstone);
+        let bytes = entry.place.length.bytes() as i64;
+        self.sets.with(entry.set_id, |set| {
+            set.count(i64::from(!tombstone), i64::from(tombstone), bytes);
+        });
+    }
+
+    /// Uncounts an entry that goes.
+    pub(crate) fn uncount(&self, partition: &mut Partition, entry: &NewEntry) {
+        let tombstone = entry.flags.contains(Flags::TOMBSTONE);
+        partition.tombstones -= u32::from(tombstone);
+        let bytes = entry.place.length.bytes() as i64;
+        self.sets.with(entry.set_id, |set| {
+            set.count(-i64::from(!tombstone), -i64::from(tombstone), -bytes);
+        });
+    }
+
+    /// Deletes a record. `answer` is called exactly once if the step is [`Step::Done`].
+    pub fn delete<R>(
+        &self,
+        hand: &Hand,
+        request: &DeleteRequest<'_>,
+        fetched: Option<&Fetched>,
+        answer: impl FnOnce(Result<Written<'_>, Refusal>) -> R,
+    ) -> Step<R> {
+        let mut partition = self.partition_of(&request.digest);
+        let deleted = self
+            .look_for_delete(&partition, hand.now, request, fetched)
+            .and_then(|()| self.bury(&mut partition, hand, &request.digest));
+        drop(partition);
+        match deleted {
+            Ok(commit) => Step::Done(answer(Ok(Written {
+                generation: 0,
+                void_time_s: 0,
+                answers: &[],
+                commit,
+            }))),
+            Err(halt) => halt.end(answer),
+        }
+    }
+
+    fn look_for_delete(
+        &self,
+        partition: &Partition,
+        now: Now,
+        request: &DeleteRequest<'_>,
+        fetched: Option<&Fetched>,
+    ) -> Result<(), Halt> {
+        let entry = partition.directory.get(&request.digest);
+        let Some(entry) = entry.filter(|entry| self.is_alive(entry, now)) else {
+            return Err(Reason::NotFound.into());
+        };
+        let refuse = |reason| {
+            let (generation, void_time_s) = (entry.generation(), entry.void_time_s());
+            Halt::Refuse(Refusal { reason, generation, void_time_s })
+        };
+        if !self.is_in(entry, request.set) {
+            return Err(refuse(Reason::SetMismatch));
+        }
+        if !request.generation.accepts(entry.generation()) {
+            return Err(refuse(Reason::Generation));
+        }
+        if let (Some(key), true) = (request.key, stores_key(entry)) {
+            let bytes = self.bytes(entry.place(), fetched).map_err(Halt::Read)?;
+            let record = self.checked(&bytes, entry).map_err(refuse)?;
+            if record.key.is_some_and(|stored| stored != key) {
+                return Err(refuse(Reason::KeyMismatch));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a tombstone in a live record's stead. In memory there is nothing that could bring the
+    /// record back, so there the entry just goes.
+    fn bury(
+        &self,
+        partition: &mut Partition,
+        hand: &Hand,
+        digest: &Digest,
+    ) -> Result<Option<CommitPoint>, Halt> {
+        let entry = partition.directory.get(digest).map(Entry::to_new);
+        let entry = entry.expect("the partition is locked since the entry was found");
+        if !self.log.config().on_devices {
+            partition.sequence += 1;
+            partition.directory.remove(digest);
+            self.uncount(partition, &entry);
+            self.log.release(entry.place);
+            return Ok(None);
+        }
+        let meta = Meta {
+            digest: *digest,
+            generation: 1,
+            void_time_s: self.tombstone_fill(),
+            update_time_ms: hand.now.epoch_ms().max(entry.update_time_ms),
+            version: partition.upcoming_version().pack(),
+            tombstone: true,
+        };
+        let set = self.sets.get(entry.set_id);
+        let draft = Draft { meta, set: &set.name, key: None, bins: std::iter::empty() };
+        let before = Some(Before { entry, alive: true });
+        self.store(partition, hand, &draft, entry.set_id, before).map(Some)
+    }
+
+    /// What a tombstone made now remembers: older copies of its record lie in fills up to this one.
+    pub(crate) fn tombstone_fill(&self) -> u32 {
+        u32::try_from(self.log.fills()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Generation, void time, commit point and answers of a write that succeeded.
+type Outcome<'a> = (u16, u32, Option<CommitPoint>, smallvec::SmallVec<[Answer<'a>; 4]>);
+
+impl Halt {
+    fn end<R>(self, answer: impl FnOnce(Result<Written<'_>, Refusal>) -> R) -> Step<R> {
+        match self {
+            Halt::Refuse(refusal) => Step::Done(answer(Err(refusal))),
+            Halt::Read(read) => Step::Read(read),
+            Halt::Wait => Step::Wait,
+        }
+    }
+}
+
+/// A key that is to be stored: a type byte, and for an integer exactly eight bytes more.
+fn check_key(key: Option<&[u8]>) -> Result<(), Halt> {
+    match key {
+        None => Ok(()),
+        Some([]) => Err(Reason::KeyMalformed.into()),
+        Some([1, value @ ..]) if value.len() != 8 => Err(Reason::KeyMalformed.into()),
+        Some(_) => Ok(()),
+    }
+}
+
+/// The index entry of a record that was stored.
+pub(crate) fn new_entry(meta: &Meta, stores_key: bool, set_id: u16, place: Place) -> NewEntry {
+    NewEntry {
+        digest: meta.digest,
+        place,
+        version: Version::unpack(meta.version),
+        update_time_ms: meta.update_time_ms,
+        void_time_s: meta.void_time_s,
+        generation: meta.generation,
+        set_id,
+        flags: Flags::NONE
+            .when(Flags::TOMBSTONE, meta.tombstone)
+            .when(Flags::KEY_STORED, stores_key),
+    }
+}

@@ -1,0 +1,210 @@
+//! The configuration as the node uses it: every value typed, ranged and agreeing with the others.
+//!
+//! Made by `check` alone. Plain data: a change after loading is the business of whoever holds it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// This node.
+    pub node: Node,
+    /// Its logs.
+    pub log: Log,
+    /// The client protocol.
+    pub service: Service,
+    /// Node to node.
+    pub fabric: Door,
+    /// gRPC: raft, admin, map watch.
+    pub admin: Door,
+    /// Metrics, health, console.
+    pub http: Door,
+    /// The cluster it belongs to.
+    pub cluster: Cluster,
+    /// At least one, in the order written, names distinct.
+    pub namespaces: Vec<Namespace>,
+}
+
+/// `[node]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Unique in the cluster; the host name by default. 1 to 63 printable ASCII characters.
+    pub name: String,
+    /// Node id, raft log, user functions. Created at boot if missing.
+    pub data_dir: PathBuf,
+    /// Data cores; 0 means one per CPU.
+    pub cores: u32,
+    /// Failure domain.
+    pub rack: u32,
+    /// What carries device reads and writes.
+    pub io: IoChoice,
+    /// Most index entries of the whole node; `None` is bounded by memory alone.
+    pub index_entries_max: Option<u64>,
+}
+
+/// What carries device reads and writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoChoice {
+    /// io_uring where the kernel grants it, threads otherwise.
+    Auto,
+    /// io_uring, or the node does not start.
+    Ring,
+    /// Threads.
+    Threads,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    /// A level or per-module filters, known to be well formed.
+    pub level: String,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[service]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Where clients connect; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// What clients are told to connect to.
+    pub advertise: Advertise,
+    /// Client connections beyond this are closed at once. At least 1.
+    pub connections_max: u32,
+    /// A connection silent for this long is closed; `None` never closes one.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// Addresses told to clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Advertise {
+    /// The listening address, or this host's own where that is a wildcard.
+    Auto,
+    /// These; at least one.
+    Addresses(Vec<HostPort>),
+}
+
+/// A host, by name or address, and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// Name or address without brackets; never empty.
+    pub host: String,
+    /// Never 0.
+    pub port: u16,
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// `[fabric]`, `[admin]`, `[http]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// Where it listens; port 0 takes any free one.
+    pub listen: SocketAddr,
+}
+
+/// `[cluster]`
+///
+/// `seeds` and `bootstrap_expect` are accepted only with the values that mean one node, so they
+/// are not here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Equal on every node. 1 to 63 printable ASCII characters.
+    pub name: String,
+}
+
+/// `[[namespace]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Namespace {
+    /// 1 to 31 letters, digits, `_`, `-` or `$`.
+    pub name: String,
+    /// Its promise when nodes cannot talk.
+    pub mode: Mode,
+    /// Copies of each record aimed at; capped by the number of nodes. At least 1.
+    pub replication_factor: u8,
+    /// Life of a record whose writer gives none, whole seconds; `None` is for ever.
+    pub default_ttl: Option<Duration>,
+    /// Largest stored record in bytes; fits a write block together with the block's own header.
+    pub max_record_size: u64,
+    /// Where its records live.
+    pub storage: Storage,
+}
+
+/// A namespace's promise when nodes cannot talk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Available: every reachable replica serves. The only mode until clustering arrives.
+    Ap,
+}
+
+/// `[namespace.storage]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Storage {
+    /// What holds the log.
+    pub engine: Engine,
+    /// Unit of writing and of reclaiming, in bytes: a power of two.
+    pub write_block: u64,
+    /// Whether a reply waits for a durable write.
+    pub commit_to_device: bool,
+    /// A block that does not fill is flushed after this long.
+    pub flush_max: Duration,
+    /// Blocks with less live data than this are emptied; 1 to 99.
+    pub defrag_low_water_percent: u8,
+    /// How records are compressed.
+    pub compression: Compression,
+    /// Bytes of recently written blocks kept for reads.
+    pub post_write_cache: u64,
+}
+
+/// What holds a namespace's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Block devices or files, read and written past the page cache.
+    Device {
+        /// At least one, paths distinct across the whole configuration.
+        devices: Vec<Device>,
+        /// Whether a device that holds something else may be overwritten.
+        adopt: bool,
+    },
+    /// The same log in memory.
+    Memory {
+        /// Most bytes of log; a whole number of write blocks.
+        size: u64,
+    },
+}
+
+/// One of `devices`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// A block device or a file.
+    pub path: PathBuf,
+    /// Bytes to use; a whole number of write blocks. `None` takes a block device, or a file that
+    /// already exists, as large as it is.
+    pub size: Option<u64>,
+}
+
+/// How records are compressed. The only choice until compression arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+}

@@ -1,0 +1,129 @@
+//! The effective configuration as text, for `--print-config`.
+//!
+//! Every key is written, defaults included, so that the text also documents what a node runs with.
+
+use super::checked::*;
+use super::quantity::{print_size, print_time};
+use super::raw::*;
+
+impl Config {
+    /// The whole configuration as TOML that loads back to an equal one.
+    pub fn to_toml(&self) -> String {
+        // Fails only for types TOML cannot hold, and the raw structs have none; an error would be
+        // text that does not load, never a panic.
+        toml::to_string(&self.to_raw()).unwrap_or_else(|error| format!("# {error}\n"))
+    }
+
+    fn to_raw(&self) -> RawConfig {
+        let door = |door: &Door| RawDoor {
+            listen: Some(door.listen.to_string()),
+        };
+        RawConfig {
+            node: self.node.to_raw(),
+            log: RawLog {
+                level: Some(self.log.level.clone()),
+                format: Some(word(match self.log.format {
+                    LogFormat::Text => "text",
+                    LogFormat::Json => "json",
+                })),
+            },
+            service: self.service.to_raw(),
+            fabric: door(&self.fabric),
+            admin: door(&self.admin),
+            http: door(&self.http),
+            cluster: RawCluster {
+                name: Some(self.cluster.name.clone()),
+                seeds: Some(Vec::new()),
+                bootstrap_expect: Some(1),
+            },
+            namespace: self.namespaces.iter().map(Namespace::to_raw).collect(),
+        }
+    }
+}
+
+fn word(text: &str) -> String {
+    text.to_owned()
+}
+
+impl Node {
+    fn to_raw(&self) -> RawNode {
+        RawNode {
+            name: Some(self.name.clone()),
+            data_dir: Some(self.data_dir.to_string_lossy().into_owned()),
+            cores: Some(self.cores.into()),
+            rack: Some(self.rack.into()),
+            io: Some(word(match self.io {
+                IoChoice::Auto => "auto",
+                IoChoice::Ring => "ring",
+                IoChoice::Threads => "threads",
+            })),
+            index_entries_max: self.index_entries_max.map(u64::cast_signed),
+        }
+    }
+}
+
+impl Service {
+    fn to_raw(&self) -> RawService {
+        RawService {
+            listen: Some(self.listen.to_string()),
+            advertise: Some(match &self.advertise {
+                Advertise::Auto => RawAdvertise::Text("auto".to_owned()),
+                Advertise::Addresses(addresses) => {
+                    RawAdvertise::List(addresses.iter().map(HostPort::to_string).collect())
+                }
+            }),
+            connections_max: Some(self.connections_max.into()),
+            idle_timeout: Some(print_time(self.idle_timeout.unwrap_or_default())),
+        }
+    }
+}
+
+impl Namespace {
+    fn to_raw(&self) -> RawNamespace {
+        RawNamespace {
+            name: Some(self.name.clone()),
+            mode: Some(word(match self.mode {
+                Mode::Ap => "ap",
+            })),
+            replication_factor: Some(self.replication_factor.into()),
+            default_ttl: Some(print_time(self.default_ttl.unwrap_or_default())),
+            max_record_size: Some(print_size(self.max_record_size)),
+            storage: self.storage.to_raw(),
+        }
+    }
+}
+
+impl Storage {
+    fn to_raw(&self) -> RawStorage {
+        let (engine, size, adopt, devices) = match &self.engine {
+            Engine::Memory { size } => ("memory", Some(print_size(*size)), None, None),
+            Engine::Device { devices, adopt } => {
+                let devices = devices.iter().map(Device::to_raw).collect();
+                ("device", None, Some(*adopt), Some(devices))
+            }
+        };
+        RawStorage {
+            engine: Some(word(engine)),
+            size,
+            adopt,
+            write_block: Some(print_size(self.write_block)),
+            commit_to_device: Some(self.commit_to_device),
+            flush_max: Some(print_time(self.flush_max)),
+            defrag_low_water_percent: Some(self.defrag_low_water_percent.into()),
+            compression: Some(word(match self.compression {
+                Compression::None => "none",
+            })),
+            post_write_cache: Some(print_size(self.post_write_cache)),
+            devices,
+        }
+    }
+}
+
+impl Device {
+    fn to_raw(&self) -> RawDevice {
+        RawDevice {
+            path: Some(self.path.to_string_lossy().into_owned()),
+            size: self.size.map(print_size),
+        }
+    }
+}

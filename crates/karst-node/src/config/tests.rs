@@ -1,0 +1,654 @@
+//! Tests of the whole path from text to checked values and back.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::*;
+
+/// A file with nothing but what has no default.
+const SMALLEST: &str = "\
+[[namespace]]
+name = \"test\"
+storage = { engine = \"memory\" }
+";
+
+/// Every key, as the documentation shows it.
+const FULL: &str = r#"
+[node]
+name = "n1"
+data_dir = "/var/lib/karst"
+cores = 4
+rack = 7
+io = "threads"
+index_entries_max = 1000000
+[log]
+level = "warn,karst_node=debug"
+format = "json"
+[service]
+listen = "127.0.0.1:4000"
+advertise = ["db1.example.com:3000", "[::1]:3000"]
+connections_max = 20
+idle_timeout = "90s"
+[fabric]
+listen = "127.0.0.1:4001"
+[admin]
+listen = "[::]:4002"
+[http]
+listen = "127.0.0.1:0"
+[cluster]
+name = "prod"
+seeds = []
+bootstrap_expect = 1
+
+[[namespace]]
+name = "test"
+mode = "ap"
+replication_factor = 2
+default_ttl = "30d"
+max_record_size = "512KiB"
+[namespace.storage]
+engine = "device"
+devices = [ { path = "/dev/nvme0n1" }, { path = "/var/lib/karst/test.dat", size = "4GiB" } ]
+adopt = true
+write_block = "2MiB"
+commit_to_device = true
+flush_max = "250ms"
+defrag_low_water_percent = 60
+compression = "none"
+post_write_cache = "0"
+
+[[namespace]]
+name = "cache"
+storage = { engine = "memory", size = "64MiB" }
+"#;
+
+fn inputs(text: &str) -> Inputs {
+    Inputs {
+        file: Some((PathBuf::from("karst.toml"), text.to_owned())),
+        host_name: "host".to_owned(),
+        ..Inputs::default()
+    }
+}
+
+fn config(text: &str) -> Config {
+    from_inputs(&inputs(text)).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn with_set(text: &str, set: &[&str]) -> Result<Config, Errors> {
+    from_inputs(&Inputs {
+        set: set.iter().map(|item| item.to_string()).collect(),
+        ..inputs(text)
+    })
+}
+
+fn with_environment(text: &str, variables: &[(&str, &str)]) -> Result<Config, Errors> {
+    from_inputs(&Inputs {
+        environment: variables
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect(),
+        ..inputs(text)
+    })
+}
+
+/// The smallest file after `lines` is refused, and one error line is `expected`.
+fn refuses(lines: &str, expected: &str) {
+    refuses_file(&format!("{lines}\n{SMALLEST}"), expected);
+}
+
+/// A namespace of these lines, then storage of those, is refused with `expected`.
+fn refuses_namespace(lines: &str, storage: &str, expected: &str) {
+    let text = format!("[[namespace]]\nname = \"test\"\n{lines}\n[namespace.storage]\n{storage}\n");
+    refuses_file(&text, expected);
+}
+
+fn refuses_file(text: &str, expected: &str) {
+    let errors = from_inputs(&inputs(text)).expect_err(expected);
+    let hit = errors.lines().iter().any(|line| line.contains(expected));
+    assert!(hit, "wanted: {expected}\nfound:  {errors}");
+}
+
+#[test]
+fn what_is_not_written_has_its_documented_default() {
+    let config = config(SMALLEST);
+    assert_eq!(config.node.name, "host");
+    assert_eq!(config.node.data_dir, Path::new("/var/lib/karst"));
+    assert_eq!(config.node.cores, 0);
+    assert_eq!(config.node.io, IoChoice::Auto);
+    assert_eq!(config.log.level, "info");
+    assert_eq!(config.service.listen.to_string(), "0.0.0.0:3000");
+    assert_eq!(config.fabric.listen.to_string(), "0.0.0.0:3001");
+    assert_eq!(config.admin.listen.to_string(), "0.0.0.0:3002");
+    assert_eq!(config.http.listen.to_string(), "0.0.0.0:3003");
+    assert_eq!(config.service.connections_max, 15_000);
+    assert_eq!(config.service.idle_timeout, None);
+    assert_eq!(config.cluster.name, "karst");
+    let space = &config.namespaces[0];
+    assert_eq!(space.mode, Mode::Ap);
+    assert_eq!(space.replication_factor, 2);
+    assert_eq!(space.default_ttl, None);
+    assert_eq!(space.storage.engine, Engine::Memory { size: 1 << 30 });
+    assert_eq!(space.storage.write_block, 1 << 20);
+    assert!(!space.storage.commit_to_device);
+    assert_eq!(space.storage.flush_max, Duration::from_secs(1));
+    assert_eq!(space.storage.defrag_low_water_percent, 50);
+    assert_eq!(space.storage.post_write_cache, 64 << 20);
+}
+
+#[test]
+fn every_key_reaches_its_value() {
+    let config = config(FULL);
+    assert_eq!(config.node.cores, 4);
+    assert_eq!(config.node.rack, 7);
+    assert_eq!(config.node.io, IoChoice::Threads);
+    assert_eq!(config.node.index_entries_max, Some(1_000_000));
+    assert_eq!(config.log.level, "warn,karst_node=debug");
+    assert_eq!(config.log.format, LogFormat::Json);
+    let Advertise::Addresses(addresses) = &config.service.advertise else {
+        panic!("{:?}", config.service.advertise);
+    };
+    let addresses: Vec<_> = addresses.iter().map(HostPort::to_string).collect();
+    assert_eq!(addresses, ["db1.example.com:3000", "[::1]:3000"]);
+    assert_eq!(config.service.idle_timeout, Some(Duration::from_secs(90)));
+    assert_eq!(config.admin.listen.to_string(), "[::]:4002");
+    let space = &config.namespaces[0];
+    assert_eq!(space.default_ttl, Some(Duration::from_secs(30 * 86_400)));
+    assert_eq!(space.max_record_size, 512 << 10);
+    assert_eq!(
+        space.storage.engine,
+        Engine::Device {
+            devices: vec![
+                Device {
+                    path: "/dev/nvme0n1".into(),
+                    size: None
+                },
+                Device {
+                    path: "/var/lib/karst/test.dat".into(),
+                    size: Some(4 << 30)
+                },
+            ],
+            adopt: true,
+        }
+    );
+    assert_eq!(space.storage.flush_max, Duration::from_millis(250));
+    assert_eq!(space.storage.post_write_cache, 0);
+    assert_eq!(
+        config.namespaces[1].storage.engine,
+        Engine::Memory { size: 64 << 20 }
+    );
+}
+
+#[test]
+fn the_printed_configuration_loads_back_to_the_same_one() {
+    for text in [SMALLEST, FULL] {
+        let first = config(text);
+        let printed = first.to_toml();
+        // The host name and every other default are in the text, so another host changes nothing.
+        let back = from_inputs(&Inputs {
+            host_name: "elsewhere".to_owned(),
+            ..inputs(&printed)
+        });
+        assert_eq!(back.as_ref(), Ok(&first), "{printed}");
+        assert_eq!(back.unwrap().to_toml(), printed);
+    }
+}
+
+#[test]
+fn later_layers_win_over_earlier_ones() {
+    let file = format!("[service]\nlisten = \"1.1.1.1:1\"\n{SMALLEST}");
+    let listen = |set: &[&str], environment: &[(&str, &str)]| {
+        let both = Inputs {
+            set: set.iter().map(|item| item.to_string()).collect(),
+            environment: environment
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect(),
+            ..inputs(&file)
+        };
+        from_inputs(&both).unwrap().service.listen.to_string()
+    };
+    let variable = ("KARST_SERVICE__LISTEN", "2.2.2.2:2");
+    assert_eq!(listen(&[], &[]), "1.1.1.1:1");
+    assert_eq!(listen(&[], &[variable]), "2.2.2.2:2");
+    assert_eq!(
+        listen(&["service.listen=3.3.3.3:3"], &[variable]),
+        "3.3.3.3:3"
+    );
+    let twice = ["service.listen=3.3.3.3:3", "service.listen=4.4.4.4:4"];
+    assert_eq!(listen(&twice, &[]), "4.4.4.4:4");
+}
+
+#[test]
+fn overrides_take_the_kind_of_their_key() {
+    let config = with_set(
+        SMALLEST,
+        &[
+            "node.name=123",
+            "node.cores= 3",
+            "log.level=\"debug\"",
+            "service.advertise=a:1,b:2",
+            "service.idle_timeout=0",
+            "cluster.seeds=",
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.node.name, "123");
+    assert_eq!(config.node.cores, 3);
+    assert_eq!(config.log.level, "debug");
+    assert!(matches!(&config.service.advertise, Advertise::Addresses(list) if list.len() == 2));
+}
+
+#[test]
+fn a_namespace_is_set_by_its_name() {
+    let config = with_set(
+        FULL,
+        &[
+            "namespace.cache.storage.size=128MiB",
+            "namespace.test.replication_factor=1",
+            "namespace.test.storage.devices=[{ path = \"/tmp/x\", size = \"16MiB\" }]",
+        ],
+    )
+    .unwrap();
+    assert_eq!(
+        config.namespaces[1].storage.engine,
+        Engine::Memory { size: 128 << 20 }
+    );
+    assert_eq!(config.namespaces[0].replication_factor, 1);
+    assert!(matches!(
+        &config.namespaces[0].storage.engine,
+        Engine::Device { devices, .. } if devices.len() == 1
+    ));
+    let upper = [("KARST_NAMESPACE__CACHE__STORAGE__SIZE", "32MiB")];
+    let config = with_environment(FULL, &upper).unwrap();
+    assert_eq!(
+        config.namespaces[1].storage.engine,
+        Engine::Memory { size: 32 << 20 }
+    );
+}
+
+#[test]
+fn a_wrong_override_is_named_as_it_was_given() {
+    let set = |argument: &str, expected: &str| {
+        let errors = with_set(FULL, &[argument]).unwrap_err();
+        assert_eq!(errors.lines(), [expected]);
+    };
+    set(
+        "service.listen",
+        "--set service.listen: write it as SECTION.KEY=VALUE",
+    );
+    set(
+        "service.listne=1.1.1.1:1",
+        "--set service.listne=1.1.1.1:1: there is no key service.listne; did you mean service.listen?",
+    );
+    set(
+        "service.listen=here",
+        "--set service.listen=here: service.listen: \"here\" is not IP:PORT; \
+         write it like \"0.0.0.0:3000\" or \"[::]:3000\"",
+    );
+    set(
+        "node.cores=many",
+        "--set node.cores=many: \"many\" is not a whole number",
+    );
+    set(
+        "namespace.test.storage.adopt=1",
+        "--set namespace.test.storage.adopt=1: \"1\" is neither true nor false",
+    );
+    set(
+        "namespace.tset.mode=ap",
+        "--set namespace.tset.mode=ap: there is no namespace \"tset\"; there is test, cache",
+    );
+    set(
+        "namespace.test.storage.devices=[{ path = \"/x\", size = 3 }]",
+        "--set namespace.test.storage.devices=[{ path = \"/x\", size = 3 }]: \
+         namespace.test.storage.devices: invalid type: integer 3, expected a string",
+    );
+    let errors = with_environment(FULL, &[("KARST_SERVICE__LISTEN", "x")]).unwrap_err();
+    assert!(
+        errors
+            .to_string()
+            .starts_with("environment KARST_SERVICE__LISTEN: service.listen: \"x\""),
+        "{errors}"
+    );
+    let errors = with_environment(FULL, &[("KARST_SERVIC__LISTEN", "x")]).unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "environment KARST_SERVIC__LISTEN: there is no key servic.listen; \
+         did you mean service.listen?"
+    );
+}
+
+#[test]
+fn variables_of_other_programs_are_left_alone() {
+    let others = [("KARST_CONFIG", "x"), ("KARSTD", "x"), ("PATH", "__")];
+    assert!(with_environment(SMALLEST, &others).is_ok());
+}
+
+#[test]
+fn an_error_names_file_line_and_key() {
+    let at = |text: &str, expected: &str| {
+        let errors = from_inputs(&inputs(text)).unwrap_err();
+        assert!(
+            errors.lines().iter().any(|line| line == expected),
+            "wanted: {expected}\nfound:  {errors}"
+        );
+    };
+    at(
+        &format!("\n\n[node]\ncolour = 1\n{SMALLEST}"),
+        "karst.toml:4: there is no key node.colour",
+    );
+    at(
+        &format!("[servcie]\nlisten = 1\n{SMALLEST}"),
+        "karst.toml:1: there is no key servcie; did you mean service?",
+    );
+    at(
+        &format!("[node]\ncores = \"four\"\n{SMALLEST}"),
+        "karst.toml:2: node.cores: invalid type: string \"four\", expected i64",
+    );
+    at(
+        &format!("[node]\nname = 1\n{SMALLEST}"),
+        "karst.toml:2: node.name: invalid type: integer 1, expected a string",
+    );
+    at(
+        &format!("[service]\nadvertise = 1\n{SMALLEST}"),
+        "karst.toml:2: service.advertise: expected \"auto\" or a list such as \
+         [\"db1.example.com:3000\"]",
+    );
+    at(
+        "[[namespace]]\nname = \"test\"\nwrite_block = \"1MiB\"\nstorage = { engine = \"memory\" }\n",
+        "karst.toml:3: there is no key namespace.NAME.write_block; \
+         did you mean namespace.NAME.storage.write_block?",
+    );
+    at(
+        "[[namespace]]\nname = \"test\"\n[namespace.storage]\n\nflush_max = \"soon\"\n\
+         devices = [\n  { path = \"/x\" },\n  { path = \"/y\", size = \"big\" },\n]\n",
+        "karst.toml:8: namespace.test.storage.devices[1].size: \"big\" is not a size; \
+         write it like \"4GiB\" or \"512KiB\"",
+    );
+    at(
+        "[[namespace]]\nstorage = { engine = \"memory\" }\n",
+        "karst.toml:1: namespace[0].name: a namespace needs a name",
+    );
+}
+
+#[test]
+fn text_that_is_no_toml_names_its_line() {
+    refuses_file("[node]\ncores = \n", "karst.toml:2: ");
+    refuses_file("[node]\ncores = 1\ncores = 2\n", "karst.toml:3: ");
+}
+
+#[test]
+fn all_problems_of_a_file_are_reported_at_once() {
+    let text = format!("[node]\nio = \"fast\"\nrack = -1\n[log]\nformat = \"xml\"\n{SMALLEST}");
+    let errors = from_inputs(&inputs(&text)).unwrap_err();
+    assert_eq!(errors.lines().len(), 3, "{errors}");
+}
+
+#[test]
+fn a_value_out_of_its_range_is_refused() {
+    refuses("[node]\ncores = -1", "node.cores: -1 is outside 0 to 1024");
+    refuses("[node]\nrack = 1000001", "node.rack: 1000001 is outside");
+    refuses("[node]\nindex_entries_max = 0", "node.index_entries_max: 0");
+    refuses(
+        "[node]\nio = \"dma\"",
+        "\"auto\" or \"ring\" or \"threads\"",
+    );
+    refuses("[node]\nname = \"a b\"", "node.name: \"a b\" is no name");
+    refuses("[node]\nname = \"\"", "node.name: \"\" is no name");
+    refuses("[node]\ndata_dir = \"\"", "node.data_dir: needs a path");
+    refuses("[cluster]\nname = \"a;b\"", "cluster.name: \"a;b\"");
+    refuses("[log]\nlevel = \"inof\"", "log.level: \"inof\" is neither");
+    refuses("[log]\nlevel = \"a=loud\"", "log.level: \"a=loud\"");
+    refuses("[log]\nlevel = \"\"", "log.level: \"\"");
+    refuses("[service]\nconnections_max = 0", "0 is outside 1 to");
+    refuses("[service]\nidle_timeout = \"9\"", "\"9\" is not a time");
+    refuses("[service]\nlisten = \"localhost:1\"", "is not IP:PORT");
+    refuses("[service]\nlisten = \"1.1.1.1\"", "is not IP:PORT");
+    for wrong in [
+        "",
+        "host",
+        "host:0",
+        "host:99999",
+        ":1",
+        "a b:1",
+        "::1:3000",
+    ] {
+        refuses(
+            &format!("[service]\nadvertise = \"{wrong}\""),
+            "service.advertise: ",
+        );
+    }
+    refuses("[service]\nadvertise = []", "has no address");
+}
+
+#[test]
+fn a_namespace_out_of_bounds_is_refused() {
+    const MEMORY: &str = "engine = \"memory\"";
+    let check = |lines, expected| refuses_namespace(lines, MEMORY, expected);
+    check(
+        "replication_factor = 0",
+        "replication_factor: 0 is outside 1 to 8",
+    );
+    check(
+        "replication_factor = 9",
+        "replication_factor: 9 is outside 1 to 8",
+    );
+    check("mode = \"sc\"", "mode: \"sc\" is not \"ap\"");
+    check("default_ttl = \"20y\"", "default_ttl: 7305d");
+    check(
+        "default_ttl = \"1500ms\"",
+        "1500ms is not a whole number of seconds",
+    );
+    check(
+        "max_record_size = \"2MiB\"",
+        "2MiB does not fit a write_block of 1MiB",
+    );
+    check(
+        "max_record_size = \"1B\"",
+        "max_record_size: 1B is outside 1KiB to 8MiB",
+    );
+}
+
+#[test]
+fn storage_out_of_bounds_is_refused() {
+    let memory = |lines: &str, expected| {
+        refuses_namespace("", &format!("engine = \"memory\"\n{lines}"), expected);
+    };
+    memory("write_block = \"32KiB\"", "32KiB is outside 64KiB to 8MiB");
+    memory("write_block = \"16MiB\"", "16MiB is outside 64KiB to 8MiB");
+    memory(
+        "write_block = \"768KiB\"",
+        "768KiB is not a power of two; 512KiB and 1MiB are",
+    );
+    memory("flush_max = \"0\"", "flush_max: 0 is outside 1ms to 1m");
+    memory("defrag_low_water_percent = 0", "0 is outside 1 to 99");
+    memory("defrag_low_water_percent = 100", "100 is outside 1 to 99");
+    memory("size = \"7MiB\"", "size: 7MiB is outside 8MiB to 2TiB");
+    memory(
+        "size = \"8704KiB\"",
+        "8704KiB is not a whole number of write blocks of 1MiB",
+    );
+    memory("commit_to_device = true", "no device to commit to");
+    memory("adopt = true", "no device to take over");
+    memory(
+        "devices = [ { path = \"/x\" } ]",
+        "shadowed by devices is not in this version",
+    );
+    refuses_namespace(
+        "",
+        "engine = \"disk\"",
+        "\"disk\" is not \"device\" or \"memory\"",
+    );
+
+    let device = |lines: &str, expected| refuses_namespace("", lines, expected);
+    device(
+        "",
+        "storage.devices: engine = \"device\" needs at least one",
+    );
+    device(
+        "devices = []",
+        "storage.devices: engine = \"device\" needs at least one",
+    );
+    device(
+        "devices = [ { size = \"1GiB\" } ]",
+        "devices[0].path: needs a path",
+    );
+    device(
+        "devices = [ { path = \"/x\", size = \"3TiB\" } ]",
+        "devices[0].size: 3TiB is outside 8MiB to 2TiB",
+    );
+    device(
+        "size = \"1GiB\"\ndevices = [ { path = \"/x\" } ]",
+        "storage.size: bounds the memory engine",
+    );
+    device(
+        "devices = [ { path = \"/x\" }, { path = \"/x\" } ]",
+        "devices[1].path: /x is already a device of namespace test",
+    );
+    let many = "{ path = \"/x\" },".repeat(129);
+    device(
+        &format!("devices = [{many}]"),
+        "129 of them; a namespace has at most 128",
+    );
+}
+
+#[test]
+fn what_this_version_does_not_have_is_refused_and_never_ignored() {
+    let memory = "engine = \"memory\"";
+    refuses_namespace(
+        "mode = \"cp\"",
+        memory,
+        "strong consistency arrives with clustering",
+    );
+    for kind in ["lz4", "zstd"] {
+        refuses_namespace(
+            "",
+            &format!("{memory}\ncompression = \"{kind}\""),
+            &format!("compression: \"{kind}\" is not in this version"),
+        );
+    }
+    refuses_namespace(
+        "",
+        &format!("{memory}\ncompression = \"gzip\""),
+        "\"gzip\" is not \"none\"",
+    );
+    refuses(
+        "[cluster]\nseeds = [\"a:3002\"]",
+        "cluster.seeds: clustering is not in this version",
+    );
+    refuses(
+        "[cluster]\nbootstrap_expect = 3",
+        "cluster.bootstrap_expect: clustering is not in this version",
+    );
+    let seeds = [("KARST_CLUSTER__SEEDS", "a:3002,b:3002")];
+    let errors = with_environment(SMALLEST, &seeds).unwrap_err();
+    assert!(
+        errors
+            .to_string()
+            .contains("environment KARST_CLUSTER__SEEDS")
+    );
+}
+
+#[test]
+fn namespace_names_are_what_the_protocol_can_carry() {
+    let named = |name: &str| {
+        let text = format!("[[namespace]]\nname = {name:?}\nstorage = {{ engine = \"memory\" }}\n");
+        from_inputs(&inputs(&text))
+    };
+    for good in ["a", "test-2_$", &"n".repeat(31)] {
+        assert!(named(good).is_ok(), "{good}");
+    }
+    for wrong in [
+        "",
+        "a b",
+        "a;b",
+        "a:b",
+        "a/b",
+        "a=b",
+        "a,b",
+        "a.b",
+        "é",
+        &"n".repeat(32),
+    ] {
+        assert!(named(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn namespaces_are_some_distinct_and_not_too_many() {
+    refuses_file(
+        "[node]\ncores = 1\n",
+        "karst.toml: namespace: there is none",
+    );
+    refuses_file(
+        &SMALLEST.repeat(2),
+        "karst.toml:5: namespace.test.name: \"test\" is already the name of [[namespace]] number 1",
+    );
+    let many: String = (0..33)
+        .map(|at| format!("[[namespace]]\nname = \"n{at}\"\nstorage = {{ engine = \"memory\" }}\n"))
+        .collect();
+    refuses_file(&many, "33 of them; a node has at most 32");
+}
+
+#[test]
+fn two_doors_cannot_share_an_address_but_may_share_port_zero() {
+    refuses(
+        "[http]\nlisten = \"127.0.0.1:3000\"",
+        "http.listen: 127.0.0.1:3000 is taken by service.listen = \"0.0.0.0:3000\"",
+    );
+    let zero = "listen = \"127.0.0.1:0\"";
+    config(&format!(
+        "[http]\n{zero}\n[admin]\n{zero}\n[service]\n{zero}\n{SMALLEST}"
+    ));
+}
+
+#[test]
+fn a_record_limit_of_a_whole_block_means_what_a_block_holds() {
+    let text = |limit: &str| {
+        format!("[[namespace]]\nname = \"t\"\n{limit}\nstorage = {{ engine = \"memory\" }}\n")
+    };
+    let room = (1 << 20) - check::BLOCK_HEADER_ROOM;
+    let limit = |text: &str| config(text).namespaces[0].max_record_size;
+    assert_eq!(limit(&text("max_record_size = \"1MiB\"")), room);
+    assert_eq!(limit(&text("")), room);
+    assert_eq!(limit(&text("max_record_size = \"128KiB\"")), 128 << 10);
+}
+
+#[test]
+fn no_bytes_make_loading_panic() {
+    // Every prefix of a full file, and the file with each byte replaced by ones that mean something.
+    for at in 0..FULL.len() {
+        let _ = from_inputs(&inputs(&FULL[..at]));
+        for byte in ["[", "\"", "=", ".", "9", "\n", "\u{0}"] {
+            let _ = from_inputs(&inputs(&format!(
+                "{}{byte}{}",
+                &FULL[..at],
+                &FULL[at + 1..]
+            )));
+        }
+    }
+    for set in [
+        "=",
+        ".=",
+        "namespace=",
+        "namespace.=",
+        "namespace.test=",
+        "node=1",
+        "a.b.c=\u{0}",
+    ] {
+        assert!(with_set(FULL, &[set]).is_err(), "{set}");
+    }
+    assert!(with_set(&"[".repeat(100_000), &[]).is_err());
+    assert!(with_set(&format!("x = {}", "[".repeat(100_000)), &[]).is_err());
+}
+
+#[test]
+fn a_file_that_is_absent_or_absurd_is_named() {
+    let missing = Path::new("/nonexistent/karst.toml");
+    let errors = load(Some(missing), &[]).unwrap_err();
+    assert!(
+        errors.to_string().starts_with("/nonexistent/karst.toml: "),
+        "{errors}"
+    );
+    let errors = load(Some(Path::new("/dev/zero")), &[]).unwrap_err();
+    assert!(errors.to_string().contains("larger than"), "{errors}");
+}

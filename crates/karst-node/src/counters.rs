@@ -1,0 +1,202 @@
+//! What each data core counts.
+//!
+//! Only the core itself writes its counters, so a relaxed load and store is enough and costs what a
+//! plain integer does; anyone may read them. `metrics` declares how they are called outside.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that one thread writes and any reads.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only from the owning thread.
+    #[inline]
+    pub fn add(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    /// Subtracts; only from the owning thread.
+    #[inline]
+    pub fn subtract(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(amount), Ordering::Relaxed);
+    }
+
+    /// The value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a request is, for counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Op {
+    /// A single-record read.
+    Read,
+    /// A single-record write, operate or touch.
+    Write,
+    /// A single-record delete.
+    Delete,
+    /// A read within a batch.
+    BatchRead,
+    /// A write within a batch.
+    BatchWrite,
+    /// A delete within a batch.
+    BatchDelete,
+    /// A partition scan.
+    Scan,
+    /// A batch as a whole.
+    Batch,
+}
+
+impl Op {
+    /// Every kind.
+    pub const ALL: [Op; 8] = [
+        Op::Read,
+        Op::Write,
+        Op::Delete,
+        Op::BatchRead,
+        Op::BatchWrite,
+        Op::BatchDelete,
+        Op::Scan,
+        Op::Batch,
+    ];
+
+    /// Its label in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Op::Read => "read",
+            Op::Write => "write",
+            Op::Delete => "delete",
+            Op::BatchRead => "batch_read",
+            Op::BatchWrite => "batch_write",
+            Op::BatchDelete => "batch_delete",
+            Op::Scan => "scan",
+            Op::Batch => "batch",
+        }
+    }
+}
+
+/// How a request ended, for counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Ending {
+    /// As asked.
+    Ok,
+    /// The record was not there.
+    NotFound,
+    /// The request was refused by a rule that the client set or broke.
+    Refused,
+    /// The server ran out of time or room for it.
+    Overload,
+    /// The server failed.
+    Error,
+}
+
+impl Ending {
+    /// Every kind.
+    pub const ALL: [Ending; 5] =
+        [Ending::Ok, Ending::NotFound, Ending::Refused, Ending::Overload, Ending::Error];
+
+    /// Its label in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Ending::Ok => "ok",
+            Ending::NotFound => "not_found",
+            Ending::Refused => "refused",
+            Ending::Overload => "overload",
+            Ending::Error => "error",
+        }
+    }
+}
+
+/// Buckets of a latency histogram: bucket `n` counts times below `2^n` microseconds, the last one all.
+pub const LATENCY_BUCKETS: usize = 25;
+
+/// A histogram of times by powers of two.
+#[derive(Debug, Default)]
+pub struct Latency {
+    /// Times in each bucket, not cumulated.
+    pub buckets: [Counter; LATENCY_BUCKETS],
+    /// Sum of all times in microseconds.
+    pub sum_us: Counter,
+}
+
+impl Latency {
+    /// Counts `count` requests that took this long each.
+    #[inline]
+    pub fn record(&self, us: u64, count: u64) {
+        let bucket = (u64::BITS - us.leading_zeros()) as usize;
+        self.buckets[bucket.min(LATENCY_BUCKETS - 1)].add(count);
+        self.sum_us.add(us * count);
+    }
+}
+
+/// What is counted per namespace.
+#[derive(Debug, Default)]
+pub struct NamespaceCounters {
+    /// By [`Op`], then by [`Ending`].
+    pub requests: [[Counter; Ending::ALL.len()]; Op::ALL.len()],
+    /// By [`Op`].
+    pub latency: [Latency; Op::ALL.len()],
+    /// Reads that a device was asked for.
+    pub device_reads: Counter,
+    /// Time that device reads took, summed, in microseconds.
+    pub device_read_us: Counter,
+    /// Writes that a device was asked for.
+    pub device_writes: Counter,
+    /// Bytes of those.
+    pub device_write_bytes: Counter,
+    /// Time that device writes took, summed, in microseconds.
+    pub device_write_us: Counter,
+    /// Records that defrag moved.
+    pub moved_records: Counter,
+    /// Writes that waited for defrag to free a block.
+    pub stalled_writes: Counter,
+}
+
+impl NamespaceCounters {
+    /// Counts one request.
+    #[inline]
+    pub fn count(&self, op: Op, ending: Ending) {
+        self.requests[op as usize][ending as usize].add(1);
+    }
+}
+
+/// What one data core counts.
+#[derive(Debug)]
+pub struct CoreCounters {
+    /// By position of the namespace.
+    pub namespaces: Vec<NamespaceCounters>,
+    /// Connections open now.
+    pub connections: Counter,
+    /// Connections ever opened.
+    pub connections_opened: Counter,
+    /// Connections closed because of what they sent.
+    pub connections_rejected: Counter,
+    /// Requests that named no namespace of this node or could not be parsed.
+    pub malformed: Counter,
+    /// Info commands answered.
+    pub info: Counter,
+    /// Bytes received.
+    pub bytes_in: Counter,
+    /// Bytes sent.
+    pub bytes_out: Counter,
+}
+
+impl CoreCounters {
+    /// Zeros for this many namespaces.
+    pub fn new(namespaces: usize) -> CoreCounters {
+        CoreCounters {
+            namespaces: (0..namespaces).map(|_| NamespaceCounters::default()).collect(),
+            connections: Counter::default(),
+            connections_opened: Counter::default(),
+            connections_rejected: Counter::default(),
+            malformed: Counter::default(),
+            info: Counter::default(),
+            bytes_in: Counter::default(),
+            bytes_out: Counter::default(),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The node's shared state: what every door may look at.
+//!
+//! Made once at boot and never replaced; what changes in it are counters, the state, and marks that
+//! have their own locks. Nothing here does I/O.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use karst_data::time::Now;
+use karst_engine::Namespace;
+use karst_io::device::Device;
+use karst_io::{QueueKind, clock};
+
+use crate::config::{self, Config, HostPort};
+use crate::counters::CoreCounters;
+use crate::marks::Marks;
+use crate::user_agents::UserAgents;
+
+/// Identity of a node: 64 bits, drawn at its first start and kept in `data_dir`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeId(pub u64);
+
+impl std::fmt::Display for NodeId {
+    /// Upper-case hexadecimal without leading zeros, as the client protocol spells it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:X}", self.0)
+    }
+}
+
+/// Identity of a cluster, drawn when it was formed; devices carry it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterId(pub [u8; 16]);
+
+impl std::fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Whether the node serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Recovering its devices.
+    Starting = 0,
+    /// Serving clients.
+    Serving = 1,
+    /// Finishing what it has before it stops.
+    Draining = 2,
+}
+
+/// Where the doors are, as bound.
+#[derive(Clone, Debug)]
+pub struct Doors {
+    /// Client protocol.
+    pub service: SocketAddr,
+    /// gRPC.
+    pub admin: SocketAddr,
+    /// Metrics and health.
+    pub http: SocketAddr,
+    /// What clients are told to connect to; never empty.
+    pub advertised: Vec<HostPort>,
+}
+
+/// What carries device reads and writes.
+#[derive(Clone, Debug)]
+pub struct IoReport {
+    /// The queue in use.
+    pub kind: QueueKind,
+    /// Why io_uring is not used although it was allowed.
+    pub fallback_reason: Option<String>,
+}
+
+/// One namespace of the node.
+pub struct NamespaceState {
+    /// What the configuration says.
+    pub config: config::Namespace,
+    /// Its records.
+    pub engine: Namespace,
+    /// Its devices in the order of the configuration; none for the memory engine.
+    pub devices: Vec<Arc<Device>>,
+}
+
+/// See [the module](self).
+pub struct Node {
+    /// The effective configuration.
+    pub config: Config,
+    /// Who this node is.
+    pub id: NodeId,
+    /// Which cluster it is in.
+    pub cluster_id: ClusterId,
+    /// Its namespaces in the order of the configuration.
+    pub namespaces: Vec<NamespaceState>,
+    /// Counters of each data core.
+    pub cores: Vec<Arc<CoreCounters>>,
+    /// Where its doors are.
+    pub doors: Doors,
+    /// What carries device reads and writes.
+    pub io: IoReport,
+    /// Truncation marks, kept in `data_dir`.
+    pub marks: Marks,
+    /// Who is connected, by the clients' own account.
+    pub user_agents: UserAgents,
+    /// Time since boot at which the node began to serve, in microseconds.
+    pub started_boot_us: u64,
+    state: AtomicU8,
+}
+
+/// What [`Node::new`] is made from.
+pub struct Parts {
+    /// The effective configuration.
+    pub config: Config,
+    /// Who this node is.
+    pub id: NodeId,
+    /// Which cluster it is in.
+    pub cluster_id: ClusterId,
+    /// Its namespaces.
+    pub namespaces: Vec<NamespaceState>,
+    /// Number of data cores.
+    pub cores: usize,
+    /// Where its doors are.
+    pub doors: Doors,
+    /// What carries device reads and writes.
+    pub io: IoReport,
+    /// Truncation marks.
+    pub marks: Marks,
+}
+
+impl Node {
+    /// A node that is starting.
+    pub fn new(parts: Parts) -> Arc<Node> {
+        let namespaces = parts.namespaces.len();
+        Arc::new(Node {
+            config: parts.config,
+            id: parts.id,
+            cluster_id: parts.cluster_id,
+            namespaces: parts.namespaces,
+            cores: (0..parts.cores).map(|_| Arc::new(CoreCounters::new(namespaces))).collect(),
+            doors: parts.doors,
+            io: parts.io,
+            marks: parts.marks,
+            user_agents: UserAgents::default(),
+            started_boot_us: clock::boot_us(),
+            state: AtomicU8::new(State::Starting as u8),
+        })
+    }
+
+    /// Whether the node serves.
+    pub fn state(&self) -> State {
+        match self.state.load(Ordering::Acquire) {
+            0 => State::Starting,
+            1 => State::Serving,
+            _ => State::Draining,
+        }
+    }
+
+    /// Moves on; a state is never returned to.
+    pub fn set_state(&self, state: State) {
+        self.state.fetch_max(state as u8, Ordering::AcqRel);
+    }
+
+    /// The namespace of this name and its position.
+    pub fn namespace(&self, name: &[u8]) -> Option<(usize, &NamespaceState)> {
+        self.namespaces
+            .iter()
+            .enumerate()
+            .find(|(_, namespace)| namespace.config.name.as_bytes() == name)
+    }
+
+    /// Seconds since the node began to serve.
+    pub fn uptime_s(&self) -> u64 {
+        clock::boot_us().saturating_sub(self.started_boot_us) / 1_000_000
+    }
+}
+
+/// The present, as decisions want it.
+pub fn now() -> Now {
+    Now::from_unix_ms(clock::wall_ms())
+}
+
+/// Files that the node keeps in its `data_dir`.
+#[derive(Clone, Debug)]
+pub struct DataDir(pub PathBuf);

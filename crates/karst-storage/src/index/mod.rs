@@ -1,0 +1,47 @@
+//! The primary index: for every record one 64-byte entry in DRAM, found by digest.
+//!
+//! ```text
+//! EntryArena   one per namespace: 4 KiB pages of 64 entries, out of one reserved mapping
+//!    ^ pages
+//! Directory    one per partition, under the partition's mutex: linear hashing over 4-byte heads
+//!    | head -> entry -> entry -> end        the chain link lies inside the entry
+//! Entry        digest, place, version, times, generation, set, flags: one cache line
+//! ```
+//!
+//! Owns what is known of a record without reading its device. Does not own the record's bytes or
+//! which blocks are live (`log`), nor who may change an entry (`engine`: the partition's mutex).
+//!
+//! **Cost.** An entry is 64 bytes and its head four, one head for every record once a partition
+//! holds more than 256 of them; half of a page and half of a segment per partition lie idle, and
+//! tables add a few hundred bytes per partition. `benches/index.rs` measures the whole against the
+//! limit of 72 bytes per record at ten million. A stranger is mostly ruled out by the bucket head
+//! alone: one cache miss. A record costs its head, its entry and half an entry before it.
+//!
+//! **Growth is bounded at any size.** No operation rehashes or copies more than a bucket:
+//!
+//! | an insert may | bound |
+//! |---|---|
+//! | split buckets | one, so it touches one chain: one entry on average |
+//! | add a segment of heads | 1 KiB |
+//! | take a page from the arena | 4 KiB, already mapped |
+//! | add a chunk to a `Spine` | two allocations, not filled, at most 1 MiB each of address space |
+//!
+//! Nothing already there moves, so none of the bounds depends on how many records there are. A
+//! remove merges at most three buckets and gives back at most eight pages.
+//!
+//! **Failure.** An insert that finds no room changes nothing and says so ([`InsertError`]). Anything
+//! else that goes wrong here is a bug, and stops the process.
+
+mod arena;
+mod directory;
+mod entry;
+mod hash;
+mod link;
+mod spine;
+mod walk;
+
+pub use arena::{ArenaFull, EntryArena};
+pub use directory::{Directory, InsertError, RECORDS_MAX};
+pub use entry::{Entry, EntryMut, Flags, NewEntry};
+pub use hash::HashKey;
+pub use walk::{Fate, WalkCursor};

@@ -1,0 +1,217 @@
+//! What is written around records: superblocks at a device's front and a header in each block.
+//!
+//! ```text
+//! device      superblock 0 | superblock 1 | gap to the first multiple of the block size | blocks
+//!             4096 bytes     4096 bytes
+//!
+//! superblock  0..8    "KARSTLOG"
+//!             8..12   crc32c of bytes 12..4096
+//!            12..16   format, 1
+//!            16..24   generation; the valid superblock with the higher one counts
+//!            24..32   device number, drawn at random when the device was taken into use
+//!            32..48   cluster id
+//!            48..49   bytes of namespace name, 1 to 31
+//!            49..80   namespace name
+//!            80..81   position of the device in its namespace
+//!            81..84   zero
+//!            84..88   block size in bytes
+//!            88..92   blocks
+//!            92..4096 zero
+//!
+//! block       0..4    crc32c of bytes 4..64
+//!             4..8    "KBLK"
+//!             8..16   device number
+//!            16..24   fill: how many blocks the namespace had opened, this one included
+//!            24..28   number of the block
+//!            28..64   zero
+//!            64..     records on 16-byte boundaries; zeros from the end of a flush to its sector's end
+//! ```
+//!
+//! Numbers are little-endian. Block `n` begins at byte `(n + 1) * block size`. A header is written with
+//! the first flush of its fill and never again, and every record's seal names the fill, so what an
+//! earlier fill left behind in the same block cannot be taken for part of this one.
+
+use karst_data::key::NAMESPACE_BYTES_MAX;
+
+/// Size of one superblock in bytes; two lie at the front of a device.
+pub const SUPERBLOCK_BYTES: usize = 4096;
+
+/// Size of a block's header in bytes.
+pub const BLOCK_HEADER_BYTES: usize = 64;
+
+const FORMAT: u32 = 1;
+const SUPERBLOCK_MAGIC: &[u8; 8] = b"KARSTLOG";
+const BLOCK_MAGIC: &[u8; 4] = b"KBLK";
+
+/// Whose device this is and how it is divided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Superblock {
+    /// Rises by one with each rewrite.
+    pub generation: u64,
+    /// The device's own number.
+    pub device: u64,
+    /// The cluster whose data it holds.
+    pub cluster: [u8; 16],
+    /// The namespace whose data it holds.
+    pub namespace: String,
+    /// Its position among the namespace's devices.
+    pub position: u8,
+    /// Size of a block in bytes.
+    pub block_bytes: u32,
+    /// Number of blocks.
+    pub blocks: u32,
+}
+
+/// What the front of a device holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Front {
+    /// Zeros only: the device was never used.
+    Blank,
+    /// A superblock of ours.
+    Karst(Superblock),
+    /// Something else, or superblocks of which both are damaged.
+    Foreign,
+}
+
+fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut field = [0; N];
+    field.copy_from_slice(&bytes[at..at + N]);
+    field
+}
+
+impl Superblock {
+    /// The bytes to write.
+    ///
+    /// # Panics
+    /// On a namespace name longer than the protocol allows; the configuration refuses those.
+    pub fn encode(&self) -> [u8; SUPERBLOCK_BYTES] {
+        assert!(self.namespace.len() <= NAMESPACE_BYTES_MAX);
+        let mut bytes = [0; SUPERBLOCK_BYTES];
+        bytes[..8].copy_from_slice(SUPERBLOCK_MAGIC);
+        bytes[12..16].copy_from_slice(&FORMAT.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.generation.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.device.to_le_bytes());
+        bytes[32..48].copy_from_slice(&self.cluster);
+        bytes[48] = self.namespace.len() as u8;
+        bytes[49..49 + self.namespace.len()].copy_from_slice(self.namespace.as_bytes());
+        bytes[80] = self.position;
+        bytes[84..88].copy_from_slice(&self.block_bytes.to_le_bytes());
+        bytes[88..92].copy_from_slice(&self.blocks.to_le_bytes());
+        let checksum = crc32c::crc32c(&bytes[12..]);
+        bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    /// Reads one superblock; `None` when the bytes are not one, or are damaged, or of a later format.
+    pub fn parse(bytes: &[u8]) -> Option<Superblock> {
+        let bytes = bytes.get(..SUPERBLOCK_BYTES)?;
+        let sound = bytes.starts_with(SUPERBLOCK_MAGIC)
+            && u32::from_le_bytes(field(bytes, 8)) == crc32c::crc32c(&bytes[12..])
+            && u32::from_le_bytes(field(bytes, 12)) == FORMAT;
+        if !sound {
+            return None;
+        }
+        let name = bytes[49..80].get(..usize::from(bytes[48]))?;
+        let block_bytes = u32::from_le_bytes(field(bytes, 84));
+        if !block_bytes.is_power_of_two() || block_bytes < 2 * SUPERBLOCK_BYTES as u32 {
+            return None;
+        }
+        Some(Superblock {
+            generation: u64::from_le_bytes(field(bytes, 16)),
+            device: u64::from_le_bytes(field(bytes, 24)),
+            cluster: field(bytes, 32),
+            namespace: String::from_utf8(name.to_vec()).ok()?,
+            position: bytes[80],
+            block_bytes,
+            blocks: u32::from_le_bytes(field(bytes, 88)),
+        })
+    }
+}
+
+/// Reads the first two superblocks' worth of a device.
+pub fn read_front(bytes: &[u8]) -> Front {
+    let copies = bytes.chunks(SUPERBLOCK_BYTES).take(2).filter_map(Superblock::parse);
+    match copies.max_by_key(|superblock| superblock.generation) {
+        Some(superblock) => Front::Karst(superblock),
+        None if bytes.iter().all(|byte| *byte == 0) => Front::Blank,
+        None => Front::Foreign,
+    }
+}
+
+/// Names one fill of one block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockHeader {
+    /// The device's own number.
+    pub device: u64,
+    /// How many blocks the namespace had opened.
+    pub fill: u64,
+    /// Number of the block on its device.
+    pub block: u32,
+}
+
+impl BlockHeader {
+    /// The bytes to write at the block's front.
+    pub fn encode(&self) -> [u8; BLOCK_HEADER_BYTES] {
+        let mut bytes = [0; BLOCK_HEADER_BYTES];
+        bytes[4..8].copy_from_slice(BLOCK_MAGIC);
+        bytes[8..16].copy_from_slice(&self.device.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.fill.to_le_bytes());
+        bytes[24..28].copy_from_slice(&self.block.to_le_bytes());
+        let checksum = crc32c::crc32c(&bytes[4..]);
+        bytes[..4].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    /// Reads a header; `None` where there is none or it is damaged.
+    pub fn parse(bytes: &[u8]) -> Option<BlockHeader> {
+        let bytes = bytes.get(..BLOCK_HEADER_BYTES)?;
+        let sound = bytes[4..8] == *BLOCK_MAGIC
+            && u32::from_le_bytes(field(bytes, 0)) == crc32c::crc32c(&bytes[4..]);
+        sound.then(|| BlockHeader {
+            device: u64::from_le_bytes(field(bytes, 8)),
+            fill: u64::from_le_bytes(field(bytes, 16)),
+            block: u32::from_le_bytes(field(bytes, 24)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn superblock(generation: u64) -> Superblock {
+        Superblock {
+            generation,
+            device: 0x1234,
+            cluster: *b"0123456789abcdef",
+            namespace: "test".into(),
+            position: 3,
+            block_bytes: 1 << 20,
+            blocks: 99,
+        }
+    }
+
+    #[test]
+    fn the_newer_of_two_sound_superblocks_counts() {
+        let mut front = [superblock(4).encode(), superblock(5).encode()].concat();
+        assert_eq!(read_front(&front), Front::Karst(superblock(5)));
+        front[SUPERBLOCK_BYTES + 100] ^= 1;
+        assert_eq!(read_front(&front), Front::Karst(superblock(4)));
+        front[100] ^= 1;
+        assert_eq!(read_front(&front), Front::Foreign);
+        assert_eq!(read_front(&[0; 2 * SUPERBLOCK_BYTES]), Front::Blank);
+    }
+
+    #[test]
+    fn a_damaged_block_header_is_no_header() {
+        let header = BlockHeader { device: 1, fill: 2, block: 3 };
+        let bytes = header.encode();
+        assert_eq!(BlockHeader::parse(&bytes), Some(header));
+        for at in 0..BLOCK_HEADER_BYTES {
+            let mut damaged = bytes;
+            damaged[at] ^= 0x10;
+            assert_eq!(BlockHeader::parse(&damaged), None, "byte {at}");
+        }
+        assert_eq!(BlockHeader::parse(&bytes[1..]), None);
+    }
+}

@@ -60,7 +60,10 @@ impl Admin {
     }
 
     /// The namespaces, or the one named.
-    pub(crate) async fn namespaces(&mut self, only: Option<String>) -> Outcome<Vec<proto::Namespace>> {
+    pub(crate) async fn namespaces(
+        &mut self,
+        only: Option<String>,
+    ) -> Outcome<Vec<proto::Namespace>> {
         let request = proto::NamespacesRequest {
             namespace: only.unwrap_or_default(),
         };
@@ -82,7 +85,10 @@ impl Admin {
     /// Where clients reach the cluster: the service addresses of its nodes, serving ones first.
     pub(crate) fn service_addresses(&self, nodes: &[proto::Node]) -> Outcome<Vec<String>> {
         let (name, _) = split_host(&self.host)?;
-        let mut nodes: Vec<_> = nodes.iter().filter(|node| !node.service.is_empty()).collect();
+        let mut nodes: Vec<_> = nodes
+            .iter()
+            .filter(|node| !node.service.is_empty())
+            .collect();
         nodes.sort_by_key(|node| node.state() != NodeState::Serving);
         let seeds: Vec<_> = nodes
             .iter()
@@ -109,7 +115,11 @@ impl Admin {
 fn split_host(host: &str) -> Outcome<(String, u16)> {
     let wrong = || Failure::usage(format!("--host {host}: write it as HOST:PORT"));
     let (name, port) = host.rsplit_once(':').ok_or_else(wrong)?;
-    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
+    let port = port
+        .parse()
+        .ok()
+        .filter(|port| *port != 0)
+        .ok_or_else(wrong)?;
     match name.parse::<Ipv6Addr>() {
         _ if name.is_empty() => Err(wrong()),
         Ok(_) => Ok((format!("[{name}]"), port)),
@@ -156,7 +166,15 @@ mod tests {
         check("db1.example.com:1", "db1.example.com", 1);
         check("[::1]:3002", "[::1]", 3002);
         check("::1:3002", "[::1]", 3002);
-        for wrong in ["", "host", "host:", ":3002", "host:0", "host:99999", "host:x"] {
+        for wrong in [
+            "",
+            "host",
+            "host:",
+            ":3002",
+            "host:0",
+            "host:99999",
+            "host:x",
+        ] {
             assert_eq!(split_host(wrong).unwrap_err().exit_code(), 2, "{wrong}");
         }
     }

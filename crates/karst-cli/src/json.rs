@@ -87,9 +87,13 @@ fn special(members: &Map<String, Json>) -> Option<Result<Value, String>> {
 fn map_value(pairs: &[Json]) -> Result<Value, String> {
     let pair = |pair: &Json| match pair.as_array().map(Vec::as_slice) {
         Some([key, value]) => Ok((to_value(key)?, to_value(value)?)),
-        _ => Err(format!("{{\"$map\": [{pair}]}}: expected pairs of key and value")),
+        _ => Err(format!(
+            "{{\"$map\": [{pair}]}}: expected pairs of key and value"
+        )),
     };
-    Ok(Value::Map(pairs.iter().map(pair).collect::<Result<_, _>>()?))
+    Ok(Value::Map(
+        pairs.iter().map(pair).collect::<Result<_, _>>()?,
+    ))
 }
 
 /// The value of a bin as JSON.
@@ -192,7 +196,11 @@ mod tests {
                 Value::Map(vec![(Value::String("b".into()), Value::List(vec![]))]),
             )]),
         );
-        assert!(value("9223372036854775808").unwrap_err().contains("too large"));
+        assert!(
+            value("9223372036854775808")
+                .unwrap_err()
+                .contains("too large")
+        );
     }
 
     #[test]
@@ -244,7 +252,10 @@ mod tests {
             assert!(value(wrong).is_err(), "{wrong}");
         }
         assert!(matches!(value(r#"{"$new": 1}"#), Ok(Value::Map(_))));
-        assert!(matches!(value(r#"{"$blob": "00", "b": 1}"#), Ok(Value::Map(_))));
+        assert!(matches!(
+            value(r#"{"$blob": "00", "b": 1}"#),
+            Ok(Value::Map(_))
+        ));
     }
 
     #[test]

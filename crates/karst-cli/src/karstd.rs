@@ -10,8 +10,8 @@ const VARIABLE: &str = "KARSTD";
 
 /// Where `karstd` is: `$KARSTD`, else in the folder of this executable.
 pub(crate) fn find() -> Outcome<PathBuf> {
-    let own = std::env::current_exe()
-        .map_err(|error| Failure::failed(format!("where am I? {error}")))?;
+    let own =
+        std::env::current_exe().map_err(|error| Failure::failed(format!("where am I? {error}")))?;
     find_from(std::env::var_os(VARIABLE).as_deref(), &own)
 }
 
@@ -38,7 +38,8 @@ mod tests {
     fn karstd_is_found_by_its_variable_or_beside_us() {
         let folder = tempfile::tempdir().unwrap();
         let own = folder.path().join("karst");
-        let message = |outcome: Outcome<PathBuf>| outcome.unwrap_err().message().unwrap().to_owned();
+        let message =
+            |outcome: Outcome<PathBuf>| outcome.unwrap_err().message().unwrap().to_owned();
         assert!(message(find_from(None, &own)).contains("beside"));
         let beside = folder.path().join("karstd");
         std::fs::write(&beside, "").unwrap();

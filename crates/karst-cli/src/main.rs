@@ -25,8 +25,6 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::failure::Failure;
-
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
     match command::run(cli) {

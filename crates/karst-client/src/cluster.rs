@@ -102,7 +102,7 @@ impl Cluster {
         self.shared.snapshot.load()
     }
 
-    /// Waits for a round that begins now, at most until `deadline`.
+    /// Asks for a round now and waits for the next one to end, at most until `deadline`.
     pub(crate) async fn refresh(&self, deadline: Instant) {
         let mut rounds = self.shared.rounds.subscribe();
         self.shared.wake.notify_one();
@@ -173,7 +173,8 @@ impl Tender {
         let started = Instant::now();
         loop {
             let last = self.rounds().await;
-            if !self.members.is_empty() {
+            let mut members = self.members.values();
+            if members.any(|member| member.partition_generation.is_some()) {
                 return Ok(());
             }
             let after = started.elapsed();
@@ -181,7 +182,7 @@ impl Tender {
                 return Err(Error::NoSeed {
                     seeds: self.config.seeds.len(),
                     after,
-                    last: last.unwrap_or_default(),
+                    last: last.unwrap_or_else(|| "no partition map".to_owned()),
                 });
             }
             sleep(self.config.interval.min(self.config.connect_timeout / 10)).await;
@@ -239,7 +240,9 @@ impl Tender {
     fn add(&mut self, node: Node) {
         let name = node.name().to_owned();
         if self.members.len() < NODES_MAX {
-            self.members.entry(name).or_insert_with(|| Member::new(node));
+            self.members
+                .entry(name)
+                .or_insert_with(|| Member::new(node));
         }
     }
 
@@ -401,7 +404,10 @@ async fn greet(host: Host, expected: Option<&str>, config: &TendConfig) -> Resul
     let mut last = invalid("the name has no address".into());
     for address in addresses {
         let stranger = Node::new(host.name.clone(), address, config.pool);
-        match stranger.info(&["node", "partition-generation"], deadline).await {
+        match stranger
+            .info(&["node", "partition-generation"], deadline)
+            .await
+        {
             Ok(values) if values[1].starts_with('-') => {
                 last = invalid("its partitions are not laid out yet".into());
             }

@@ -219,6 +219,16 @@ pub enum Error {
         /// What the last failing node answered.
         last: Box<Error>,
     },
+    /// A scanned record has no digest, or that of a partition the node was not asked for: nobody could
+    /// resume behind it.
+    #[error("node {node} sent a record of a partition it was not asked for")]
+    StrayRecord {
+        /// Name of the node.
+        node: String,
+    },
+    /// The client's background tasks are gone: the runtime it was connected in was shut down.
+    #[error("the client has stopped")]
+    Stopped,
     /// A scan cursor's bytes are not one.
     #[error("not a scan cursor")]
     BadCursor,
@@ -246,8 +256,37 @@ impl Error {
             | Error::Busy { .. }
             | Error::Info { .. }
             | Error::ScanIncomplete { .. }
+            | Error::StrayRecord { .. }
+            | Error::Stopped
             | Error::BadCursor => false,
         }
+    }
+
+    /// The same error of a request that changes nothing.
+    pub(crate) fn without_doubt(mut self) -> Error {
+        match &mut self {
+            Error::Timeout { in_doubt, .. }
+            | Error::ConnectionLost { in_doubt, .. }
+            | Error::Server { in_doubt, .. }
+            | Error::UnknownResult { in_doubt, .. }
+            | Error::BadAnswer { in_doubt, .. }
+            | Error::BadValue { in_doubt, .. }
+            | Error::NoRowAnswer { in_doubt, .. } => *in_doubt = false,
+            Error::Invalid { .. }
+            | Error::Command(_)
+            | Error::NoSeed { .. }
+            | Error::UnknownNamespace { .. }
+            | Error::UnknownNode { .. }
+            | Error::NoOwner { .. }
+            | Error::Connect { .. }
+            | Error::Busy { .. }
+            | Error::Info { .. }
+            | Error::ScanIncomplete { .. }
+            | Error::StrayRecord { .. }
+            | Error::Stopped
+            | Error::BadCursor => {}
+        }
+        self
     }
 
     /// What to do next. The client follows it within a policy's retries; what arrives at the caller
@@ -274,6 +313,8 @@ impl Error {
             | Error::BadAnswer { .. }
             | Error::BadValue { .. }
             | Error::Info { .. }
+            | Error::StrayRecord { .. }
+            | Error::Stopped
             | Error::BadCursor => Advice::GiveUp,
         }
     }

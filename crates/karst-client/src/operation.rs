@@ -202,7 +202,12 @@ impl Operation {
     /// Removes a key of a map and returns its value.
     pub fn map_remove(bin: impl Into<String>, key: impl Into<Value>) -> Operation {
         let arguments = vec![RETURN_VALUE.into(), key.into()];
-        Operation::call(CallKind::CdtModify, bin, number::MAP_REMOVE_BY_KEY, arguments)
+        Operation::call(
+            CallKind::CdtModify,
+            bin,
+            number::MAP_REMOVE_BY_KEY,
+            arguments,
+        )
     }
 
     /// Returns the number of keys of a map.
@@ -257,7 +262,10 @@ mod tests {
 
     fn check(operation: Operation, expected: &[u8]) {
         let mut out = vec![];
-        message(&mut out, MessageHeader::default(), |body| operation.encode(body)).unwrap();
+        message(&mut out, MessageHeader::default(), |body| {
+            operation.encode(body)
+        })
+        .unwrap();
         assert_eq!(&out[HEADER_BYTES + MESSAGE_HEADER_BYTES..], expected);
     }
 
@@ -265,7 +273,10 @@ mod tests {
     fn operations_travel_as_the_protocol_says() {
         check(Operation::get("a"), &[0, 0, 0, 5, 1, 0, 0, 1, b'a']);
         check(Operation::touch(), &[0, 0, 0, 4, 11, 0, 0, 0]);
-        check(Operation::put("a", true), &[0, 0, 0, 6, 2, 17, 0, 1, b'a', 1]);
+        check(
+            Operation::put("a", true),
+            &[0, 0, 0, 6, 2, 17, 0, 1, b'a', 1],
+        );
         check(
             Operation::list_append("l", 7),
             &[0, 0, 0, 8, 4, 4, 0, 1, b'l', 0x92, 1, 7],

@@ -33,7 +33,10 @@ impl Host {
         let (name, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (name, after) = rest.split_once(']')?;
-                (name, after.strip_prefix(':').or(after.is_empty().then_some("")))
+                (
+                    name,
+                    after.strip_prefix(':').or(after.is_empty().then_some("")),
+                )
             }
             None => match text.split_once(':') {
                 Some((name, port)) => (name, Some(port)),
@@ -126,7 +129,11 @@ mod tests {
         assert_eq!(peers[0].hosts, [host("172.17.0.3", 3000)]);
         assert_eq!(
             peers[1].hosts,
-            [host("172.17.0.4", 3100), host("2001:db8::4", 3101), host("::1", 3000)]
+            [
+                host("172.17.0.4", 3100),
+                host("2001:db8::4", 3101),
+                host("::1", 3000)
+            ]
         );
     }
 

@@ -166,7 +166,11 @@ impl ReadPolicy {
     }
 
     pub(crate) fn info1(&self) -> Info1 {
-        let all = if self.consult_all { Info1::CONSISTENCY_LEVEL_ALL } else { Info1::NONE };
+        let all = if self.consult_all {
+            Info1::CONSISTENCY_LEVEL_ALL
+        } else {
+            Info1::NONE
+        };
         Info1::READ | all
     }
 }
@@ -356,8 +360,16 @@ impl WritePolicy {
             Generation::Equal(_) => Info2::GENERATION,
             Generation::Greater(_) => Info2::GENERATION_GT,
         };
-        let create = if self.exists == Exists::CreateOnly { Info2::CREATE_ONLY } else { Info2::NONE };
-        let durable = if self.durable_delete { Info2::DURABLE_DELETE } else { Info2::NONE };
+        let create = if self.exists == Exists::CreateOnly {
+            Info2::CREATE_ONLY
+        } else {
+            Info2::NONE
+        };
+        let durable = if self.durable_delete {
+            Info2::DURABLE_DELETE
+        } else {
+            Info2::NONE
+        };
         Info2::WRITE | generation | create | durable
     }
 

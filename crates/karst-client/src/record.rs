@@ -91,7 +91,10 @@ mod tests {
         let mut record = Record::default();
         assert_eq!(record.expires_at(), None);
         record.void_time_s = 1;
-        let unix = record.expires_at().unwrap().duration_since(SystemTime::UNIX_EPOCH);
+        let unix = record
+            .expires_at()
+            .unwrap()
+            .duration_since(SystemTime::UNIX_EPOCH);
         assert_eq!(unix.unwrap().as_secs(), 1_262_304_001);
     }
 }

@@ -72,7 +72,11 @@ impl Retries {
             Advice::ReadBeforeRetry | Advice::GiveUp => return None,
         };
         self.left = self.left.checked_sub(1)?;
-        let pause = if waits { self.next_pause(jitter) } else { Duration::ZERO };
+        let pause = if waits {
+            self.next_pause(jitter)
+        } else {
+            Duration::ZERO
+        };
         (now + pause < self.deadline).then_some(Step { pause, refresh_map })
     }
 

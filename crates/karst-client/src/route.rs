@@ -182,7 +182,10 @@ impl PartitionMap {
 
     /// Whether a node owns any partition in any column.
     pub(crate) fn owns_any(&self, node: &Arc<Node>) -> bool {
-        let mut entries = self.namespaces.values().flat_map(|namespace| &namespace.entries);
+        let mut entries = self
+            .namespaces
+            .values()
+            .flat_map(|namespace| &namespace.entries);
         entries.any(|entry| {
             let mut owners = entry.replicas.iter().flatten();
             owners.any(|owner| Arc::ptr_eq(owner, node))

@@ -44,6 +44,8 @@ pub struct Partition {
     pub(crate) directory: Directory,
     pub(crate) sequence: u64,
     pub(crate) tombstones: u32,
+    /// Some record of it had a void time, ever.
+    pub(crate) expires: bool,
 }
 
 /// See [the module](self).
@@ -134,7 +136,7 @@ impl Namespace {
     ) -> Namespace {
         let partition = || {
             let directory = Directory::new(arena.clone(), key);
-            Mutex::new(Partition { directory, sequence: 0, tombstones: 0 })
+            Mutex::new(Partition { directory, sequence: 0, tombstones: 0, expires: false })
         };
         Namespace {
             config,
@@ -242,9 +244,16 @@ impl Namespace {
         self.truncated_before_ms.load(Ordering::Acquire)
     }
 
-    /// Whether any mark was ever set, so that a sweep may find something.
-    pub fn has_truncations(&self) -> bool {
-        self.any_truncation_ms.load(Ordering::Acquire) != 0
+    /// The latest truncation mark of the namespace and all its sets: changes with every new one.
+    pub fn truncations(&self) -> u64 {
+        self.any_truncation_ms.load(Ordering::Acquire)
+    }
+
+    /// Whether a sweep of a partition can find anything: something in it expires, is deleted, or may
+    /// be covered by a truncation mark.
+    pub fn may_hold_dead(&self, id: PartitionId) -> bool {
+        let partition = self.partition(id);
+        partition.expires || partition.tombstones > 0 || self.truncations() != 0
     }
 
     /// Finds a record's bytes: in memory, among the bytes already fetched, or still on the device.

@@ -326,6 +326,7 @@ impl Namespace {
     pub(crate) fn count(&self, partition: &mut Partition, entry: &NewEntry) {
         let tombstone = entry.flags.contains(Flags::TOMBSTONE);
         partition.tombstones += u32::from(tombstone);
+        partition.expires |= entry.void_time_s != 0;
         let bytes = entry.place.length.bytes() as i64;
         self.sets.with(entry.set_id, |set| {
             set.count(i64::from(!tombstone), i64::from(tombstone), bytes);

@@ -16,6 +16,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, OFlags, SeekFrom, StatxFlags};
 use rustix::io::Errno;
@@ -33,6 +35,14 @@ pub const SECTOR_BYTES_MAX: u32 = 64 << 10;
 /// The sector where the device does not name one: valid wherever a smaller one is, and the unit in
 /// which the page cache writes back when I/O is not direct.
 const SECTOR_BYTES_UNKNOWN: u32 = 4096;
+
+/// How long to wait for a device in use. The ring of a process that was killed keeps its files, and
+/// their locks, until its last operations are over, which is some milliseconds after the process is
+/// gone; its successor may start sooner. So the lock also keeps a dead process's writes away from a
+/// living one.
+pub const LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
+
+const LOCK_POLL: Duration = Duration::from_millis(5);
 
 /// How to open a device.
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +131,8 @@ pub struct Device {
 }
 
 impl Device {
-    /// Opens a device, creating and allocating a file as `options` ask.
+    /// Opens a device, creating and allocating a file as `options` ask. Blocks; a device in use
+    /// is tried again for [`LOCK_WAIT_MAX`].
     ///
     /// # Errors
     ///
@@ -131,7 +142,19 @@ impl Device {
             path: path.as_ref(),
             options,
         };
-        opening.prepare(opening.open_or_create()?)
+        let mut waited = Duration::ZERO;
+        loop {
+            match opening
+                .open_or_create()
+                .and_then(|file| opening.prepare(file))
+            {
+                Err(OpenError::InUse { .. }) if waited < LOCK_WAIT_MAX => {
+                    thread::sleep(LOCK_POLL);
+                    waited += LOCK_POLL;
+                }
+                opened => return opened,
+            }
+        }
     }
 
     /// Where it was opened.

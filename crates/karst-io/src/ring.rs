@@ -109,9 +109,11 @@ impl Ring {
         if self.flights.len() >= self.depth {
             return Err(op);
         }
-        let key = self.flights.insert(Flight::new(ticket, op, &self.devices));
-        let entry = entry_for(key, &mut self.flights[key]);
+        let mut flight = Flight::new(ticket, op, &self.devices);
+        let slot = self.flights.vacant_entry();
+        let entry = entry_for(slot.key(), &mut flight);
         push(&mut self.ring.submission(), &entry);
+        slot.insert(flight);
         Ok(())
     }
 
@@ -259,7 +261,9 @@ impl Ring {
         let (submitter, submission, _) = self.ring.split();
         if submission.cq_overflow() || submission.taskrun() {
             drop(submission);
-            let _ = submitter.submit(); // a failure meets the next flush, and completions stay held
+            if submitter.submit().is_err() {
+                self.event.signal(); // what is withheld stays so; a later turn tries again
+            }
         }
     }
 
@@ -288,6 +292,8 @@ impl Drop for Ring {
         if self.settle().is_err() {
             mem::forget(mem::take(&mut self.flights)); // better leaked than written to once freed
         }
+        // Closing a ring lets go of its files, and so of their locks, only some time later.
+        let _ = self.ring.submitter().unregister_files();
     }
 }
 

@@ -1,8 +1,16 @@
 //! karstd, the daemon: doors, wiring, clocks, threads.
 
+pub mod admin;
+pub mod boot;
+pub mod client_port;
 pub mod config;
+pub mod core;
 pub mod counters;
 pub mod data_dir;
+pub mod http;
+pub mod info;
+pub mod inspect;
 pub mod marks;
+pub mod metrics;
 pub mod node;
 pub mod user_agents;

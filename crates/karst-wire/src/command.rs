@@ -16,17 +16,11 @@
 use karst_data::key::{Digest, NAMESPACE_BYTES_MAX, PartitionId, SET_BYTES_MAX};
 
 use crate::field;
-use crate::flags::{Info1, Info2, Info3};
+use crate::flags::{BatchFlags, Info1, Info2, Info3, RowFlags};
 use crate::frame::{
     BODY_BYTES_MAX, FrameHeader, FrameKind, HEADER_BYTES, MESSAGE_HEADER_BYTES, MessageHeader,
 };
-use crate::op::OpCode;
-
-/// Longest bin name in bytes.
-pub const BIN_NAME_BYTES_MAX: usize = 15;
-
-/// Most operations of one request; servers refuse more.
-pub const OPS_MAX: u16 = 32_768;
+use crate::op::{BIN_NAME_BYTES_MAX, OPS_MAX, OpCode};
 
 /// Why a request cannot be written. Nothing was appended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -275,29 +269,11 @@ impl<'a> Body<'a> {
     }
 }
 
-/// Row flag: the row repeats the one before, with another digest.
-const ROW_REPEAT: u8 = 0x01;
-/// Row flag: the second and third flag bytes follow the first.
-const ROW_EXTRA_INFO: u8 = 0x02;
-/// Row flag: a generation follows.
-const ROW_GENERATION: u8 = 0x04;
-/// Row flag: a time to live follows.
-const ROW_TTL: u8 = 0x08;
-
-/// Parent flags: run rows of memory namespaces inline.
-pub const BATCH_INLINE: u8 = 0x01;
-/// Parent flags: run rows of device namespaces inline.
-pub const BATCH_INLINE_DEVICE: u8 = 0x02;
-/// Parent flags: report every row, whatever happens to others.
-pub const BATCH_RESPOND_ALL: u8 = 0x04;
-/// Parent flags: a row that stops the batch is itself reported.
-pub const BATCH_REPORT_FAILING: u8 = 0x08;
-
 /// What a whole batch shares.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BatchParent<'a> {
-    /// Parent flags, `BATCH_*`.
-    pub flags: u8,
+    /// How the server runs and answers the batch.
+    pub flags: BatchFlags,
     /// Strong-consistency read bits of rows that bring none of their own.
     pub info3: Info3,
     /// Time the server may take, in milliseconds; 0 for its default.
@@ -352,11 +328,11 @@ pub fn batch(
 
 fn write_rows(
     out: &mut Vec<u8>,
-    flags: u8,
+    flags: BatchFlags,
     build: impl FnOnce(&mut Rows<'_>),
 ) -> Result<(), CommandError> {
     let at = out.len();
-    out.extend_from_slice(&[0, 0, 0, 0, flags]);
+    out.extend_from_slice(&[0, 0, 0, 0, flags.0]);
     let mut rows = Rows {
         out,
         count: 0,
@@ -421,42 +397,37 @@ impl Rows<'_> {
     pub fn repeat(&mut self, index: u32, digest: &Digest) {
         assert!(self.count > 0 || self.error.is_some(), "nothing to repeat");
         if self.error.is_none() {
-            self.start(index, digest, ROW_REPEAT);
+            self.start(index, digest, RowFlags::REPEAT);
         }
     }
 
-    fn start(&mut self, index: u32, digest: &Digest, flags: u8) {
+    fn start(&mut self, index: u32, digest: &Digest, flags: RowFlags) {
         self.out.extend_from_slice(&index.to_be_bytes());
         self.out.extend_from_slice(&digest.0);
-        self.out.push(flags);
+        self.out.push(flags.0);
         self.count += 1; // a row has 25 bytes, a frame 128 MiB: far from overflow
     }
 }
 
-fn row_flags(header: &RowHeader) -> u8 {
-    let generation = if header.generation.is_some() {
-        ROW_GENERATION
-    } else {
-        0
-    };
-    let ttl = if header.ttl.is_some() { ROW_TTL } else { 0 };
-    ROW_EXTRA_INFO | generation | ttl
+fn row_flags(header: &RowHeader) -> RowFlags {
+    let mut flags = RowFlags::EXTRA_INFO;
+    if header.generation.is_some() {
+        flags |= RowFlags::GENERATION;
+    }
+    if header.ttl.is_some() {
+        flags |= RowFlags::RECORD_TTL;
+    }
+    flags
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::particle;
-
-    fn hex(text: &str) -> Vec<u8> {
-        text.split_whitespace()
-            .map(|byte| u8::from_str_radix(byte, 16).unwrap())
-            .collect()
-    }
+    use crate::testing::{BATCH, DIGEST, GET_ALL, PUT, SCAN, hex};
 
     fn key1() -> Digest {
-        let bytes = hex("ec 91 19 2d 4b 7f 8c e3 5d 5d 78 d3 4b ca 65 cb aa aa c9 60");
-        Digest::from_slice(&bytes).unwrap()
+        Digest::from_slice(&hex(DIGEST)).unwrap()
     }
 
     fn of_record(body: &mut Body<'_>) {
@@ -478,11 +449,7 @@ mod tests {
             body.op(OpCode::Write, particle::INTEGER, "a", &1i64.to_be_bytes());
         })
         .unwrap();
-        let expected = "02 03 00 00 00 00 00 52 16 00 01 00 00 00 00 00 00 00 00 00 00 00 00 00 \
-            03 e8 00 03 00 01 00 00 00 05 00 74 65 73 74 00 00 00 05 01 64 65 6d 6f 00 00 00 15 04 \
-            ec 91 19 2d 4b 7f 8c e3 5d 5d 78 d3 4b ca 65 cb aa aa c9 60 00 00 00 0d 02 01 00 01 61 \
-            00 00 00 00 00 00 00 01";
-        assert_eq!(out, hex(expected));
+        assert_eq!(out, hex(PUT));
     }
 
     #[test]
@@ -494,21 +461,20 @@ mod tests {
             ..MessageHeader::default()
         };
         message(&mut out, header, of_record).unwrap();
-        let expected = "02 03 00 00 00 00 00 41 16 03 00 00 00 00 00 00 00 00 00 00 00 00 00 00 \
-            03 e8 00 03 00 00 00 00 00 05 00 74 65 73 74 00 00 00 05 01 64 65 6d 6f 00 00 00 15 04 \
-            ec 91 19 2d 4b 7f 8c e3 5d 5d 78 d3 4b ca 65 cb aa aa c9 60";
-        assert_eq!(out, hex(expected));
+        assert_eq!(out, hex(GET_ALL));
     }
 
     #[test]
     fn batch_of_two_reads_is_byte_for_byte_what_official_clients_send() {
         let mut out = vec![];
         let parent = BatchParent {
-            flags: BATCH_INLINE | BATCH_RESPOND_ALL | BATCH_REPORT_FAILING,
+            flags: BatchFlags::ALLOW_INLINE_MEMORY
+                | BatchFlags::RESPOND_ALL_KEYS
+                | BatchFlags::RESPOND_FAILED_ROW,
             timeout_ms: 1000,
             ..BatchParent::default()
         };
-        let second = hex("b7 f4 b8 38 89 e2 da 67 de 68 3e 1d f6 91 9a 1e ac c4 46 c8");
+        let second = hex("b7f4b83889e2da67de683e1df6919a1eacc446c8");
         batch(&mut out, parent, |rows| {
             let header = RowHeader {
                 info1: Info1::READ | Info1::GET_ALL,
@@ -522,12 +488,7 @@ mod tests {
             rows.repeat(1, &Digest::from_slice(&second).unwrap());
         })
         .unwrap();
-        let expected = "02 03 00 00 00 00 00 6f 16 08 00 00 00 00 00 00 00 00 00 00 00 00 00 00 \
-            03 e8 00 01 00 00 00 00 00 55 29 00 00 00 02 0d 00 00 00 00 ec 91 19 2d 4b 7f 8c e3 5d \
-            5d 78 d3 4b ca 65 cb aa aa c9 60 0a 03 00 00 00 00 00 00 00 02 00 00 00 00 00 05 00 74 \
-            65 73 74 00 00 00 05 01 64 65 6d 6f 00 00 00 01 b7 f4 b8 38 89 e2 da 67 de 68 3e 1d f6 \
-            91 9a 1e ac c4 46 c8 01";
-        assert_eq!(out, hex(expected));
+        assert_eq!(out, hex(BATCH));
     }
 
     #[test]
@@ -548,10 +509,7 @@ mod tests {
             body.partitions(&[PartitionId(0), PartitionId(492)]);
         })
         .unwrap();
-        let expected = "02 03 00 00 00 00 00 47 16 01 00 04 00 00 00 00 00 00 ff ff ff ff 00 00 \
-            75 30 00 05 00 00 00 00 00 05 00 74 65 73 74 00 00 00 05 01 64 65 6d 6f 00 00 00 05 09 \
-            00 00 75 30 00 00 00 09 07 11 22 33 44 55 66 77 88 00 00 00 05 0b 00 00 ec 01";
-        assert_eq!(out, hex(expected));
+        assert_eq!(out, hex(SCAN));
     }
 
     #[test]

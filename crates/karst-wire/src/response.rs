@@ -52,6 +52,12 @@ pub enum BadResponse {
     /// An info answer is not UTF-8.
     #[error("info answer is not UTF-8")]
     Text,
+    /// An info answer does not repeat the command it should answer.
+    #[error("info answer {index} belongs to another command")]
+    Echo {
+        /// Which command, from 0.
+        index: usize,
+    },
 }
 
 /// One message of an answer.
@@ -207,11 +213,11 @@ pub fn ends_stream(body: &[u8]) -> Result<bool, BadResponse> {
     Ok(false)
 }
 
+/// Takes one item off the front of some bytes and returns it with the rest; `None` if it does not fit.
+type Split<'a, T> = fn(&'a [u8]) -> Option<(T, &'a [u8])>;
+
 /// Repeats a split until the bytes are used up or no longer fit.
-fn walk<'a, T>(
-    mut rest: &'a [u8],
-    split: fn(&'a [u8]) -> Option<(T, &'a [u8])>,
-) -> impl Iterator<Item = T> + use<'a, T> {
+fn walk<'a, T>(mut rest: &'a [u8], split: Split<'a, T>) -> impl Iterator<Item = T> + use<'a, T> {
     std::iter::from_fn(move || {
         let (item, after) = split(rest)?;
         rest = after;
@@ -248,15 +254,35 @@ fn split_op(bytes: &[u8]) -> Option<(OpResult<'_>, &[u8])> {
     Some((op, rest))
 }
 
-/// The lines of an info answer as pairs of command and value. A line without a tab, as some errors
-/// are, is a command with an empty value.
+/// The values of an info answer, one for each of the commands it answers. A value may span lines; a
+/// single line without an echo is an error about the whole request and stands for each command.
 ///
 /// # Errors
-/// [`BadResponse::Text`] if the body is not UTF-8.
-pub fn info_lines(body: &[u8]) -> Result<impl Iterator<Item = (&str, &str)>, BadResponse> {
+/// [`BadResponse::Text`] if the body is not UTF-8, [`BadResponse::Echo`] if it answers something else.
+pub fn info_values<'a>(body: &'a [u8], commands: &[&str]) -> Result<Vec<&'a str>, BadResponse> {
     let text = str::from_utf8(body).map_err(|_| BadResponse::Text)?;
-    let lines = text.split('\n').filter(|line| !line.is_empty());
-    Ok(lines.map(|line| line.split_once('\t').unwrap_or((line, ""))))
+    let mut rest = text.strip_suffix('\n').unwrap_or(text);
+    if rest.starts_with("ERROR") && !rest.contains('\t') {
+        return Ok(vec![rest; commands.len()]);
+    }
+    let mut values = Vec::with_capacity(commands.len());
+    for (index, command) in commands.iter().enumerate() {
+        let echoed = rest.strip_prefix(command);
+        let value_on = echoed.and_then(|rest| rest.strip_prefix('\t'));
+        let value_on = value_on.ok_or(BadResponse::Echo { index })?;
+        let value_end = match commands.get(index + 1) {
+            Some(next) => value_on
+                .find(&format!("\n{next}\t"))
+                .ok_or(BadResponse::Echo { index: index + 1 })?,
+            None => value_on.len(),
+        };
+        values.push(&value_on[..value_end]);
+        rest = value_on.get(value_end + 1..).unwrap_or_default();
+    }
+    match commands {
+        [] if !rest.is_empty() => Err(BadResponse::Echo { index: 0 }),
+        _ => Ok(values),
+    }
 }
 
 /// The error an info value stands for, if it is one: `ERROR:code:message`, the code left out when it
@@ -281,12 +307,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn hex(text: &str) -> Vec<u8> {
-        text.split_whitespace()
-            .map(|byte| u8::from_str_radix(byte, 16).unwrap())
-            .collect()
-    }
+    use crate::testing::hex;
 
     /// The answer to a get of bin `a` = 1, generation 1, never expires.
     fn record() -> Vec<u8> {
@@ -409,19 +430,37 @@ mod tests {
     }
 
     #[test]
-    fn info_answers_split_into_commands_and_values() {
-        let body = b"node\tBB9020011AC4202\nbuild\t8.1.2.0\nempty\t\nERROR:80:not authenticated\n";
-        let lines: Vec<_> = info_lines(body).unwrap().collect();
+    fn info_values_belong_to_the_commands_they_echo() {
+        let body = b"node\tBB9020011AC4202\nbuild\t8.1.2.0\nempty\t\n";
+        let values = info_values(body, &["node", "build", "empty"]).unwrap();
+        assert_eq!(values, ["BB9020011AC4202", "8.1.2.0", ""]);
+        let index = 2;
+        let swapped = info_values(body, &["node", "empty", "build"]);
+        assert_eq!(swapped, Err(BadResponse::Echo { index }));
+        let index = 0;
         assert_eq!(
-            lines,
-            [
-                ("node", "BB9020011AC4202"),
-                ("build", "8.1.2.0"),
-                ("empty", ""),
-                ("ERROR:80:not authenticated", ""),
-            ]
+            info_values(body, &["nod"]),
+            Err(BadResponse::Echo { index })
         );
-        assert!(info_lines(b"\xff\t\n").is_err());
+        assert_eq!(info_values(body, &[]), Err(BadResponse::Echo { index }));
+        assert_eq!(info_values(b"", &[]), Ok(vec![]));
+        assert_eq!(info_values(b"\xff\t\n", &["node"]), Err(BadResponse::Text));
+    }
+
+    #[test]
+    fn an_info_value_may_span_lines() {
+        let body = b"logs\tone\ntwo\nnode\tA\n";
+        assert_eq!(
+            info_values(body, &["logs", "node"]),
+            Ok(vec!["one\ntwo", "A"])
+        );
+    }
+
+    #[test]
+    fn an_error_without_an_echo_stands_for_every_command() {
+        let body = b"ERROR:80:not authenticated\n";
+        let values = info_values(body, &["node", "build"]).unwrap();
+        assert_eq!(values, ["ERROR:80:not authenticated"; 2]);
     }
 
     #[test]
@@ -453,8 +492,9 @@ mod tests {
                 let _ = (answer.digest(), answer.partition_done(), answer.code());
             }
             let _ = ends_stream(&body);
-            if let Ok(lines) = info_lines(&body) {
-                lines.for_each(|(_, value)| drop(info_error(value)));
+            let body = [b"a\t", &body[..]].concat();
+            for value in info_values(&body, &["a", "b"]).unwrap_or_default() {
+                let _ = info_error(value);
             }
         }
 

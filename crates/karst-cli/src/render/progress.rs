@@ -10,7 +10,8 @@ fn bar(length: Option<u64>, template: &str) -> ProgressBar {
         true => ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND),
         false => ProgressDrawTarget::hidden(),
     };
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::with_draw_target(length, target).with_style(style.progress_chars("=> "))
 }
 
@@ -47,7 +48,8 @@ mod tests {
             bar.inc(1);
             assert_eq!(bar.position(), 1);
         }
-        for template in ["{bar:30} {percent:>3} {total_bytes} {msg} {eta} {human_pos} {human_len}"] {
+        for template in ["{bar:30} {percent:>3} {total_bytes} {msg} {eta} {human_pos} {human_len}"]
+        {
             assert!(ProgressStyle::with_template(template).is_ok());
         }
     }

@@ -10,7 +10,7 @@ use crate::view::{Alarm, Namespace, Node, Set, Status};
 /// `text_columns` hold numbers and are set to the right.
 fn table(header: &[&str], text_columns: usize, rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(header);
+    table.load_style(NOTHING).set_header(header);
     for column in table.column_iter_mut().skip(text_columns) {
         column.set_cell_alignment(CellAlignment::Right);
     }
@@ -18,7 +18,10 @@ fn table(header: &[&str], text_columns: usize, rows: Vec<Vec<String>>) -> String
         column.set_padding((0, 2));
     }
     table.add_rows(rows);
-    let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    let lines: Vec<_> = table
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect();
     lines.join("\n")
 }
 
@@ -49,8 +52,19 @@ pub(crate) fn nodes(nodes: &[Node]) -> String {
 /// `karst namespaces`
 pub(crate) fn namespaces(spaces: &[Namespace]) -> String {
     let header = [
-        "NAMESPACE", "MODE", "ENGINE", "WRITES", "RF", "RECORDS", "TOMBSTONES", "USED", "TOTAL", "FULL",
-        "FREE BLOCKS", "INDEX", "B/RECORD",
+        "NAMESPACE",
+        "MODE",
+        "ENGINE",
+        "WRITES",
+        "RF",
+        "RECORDS",
+        "TOMBSTONES",
+        "USED",
+        "TOTAL",
+        "FULL",
+        "FREE BLOCKS",
+        "INDEX",
+        "B/RECORD",
     ];
     let row = |space: &Namespace| {
         vec![
@@ -79,7 +93,14 @@ pub(crate) fn namespaces(spaces: &[Namespace]) -> String {
 
 fn devices(spaces: &[Namespace]) -> String {
     let header = [
-        "DEVICE", "NODE", "NAMESPACE", "STATE", "USED", "SIZE", "FULL", "FREE BLOCKS",
+        "DEVICE",
+        "NODE",
+        "NAMESPACE",
+        "STATE",
+        "USED",
+        "SIZE",
+        "FULL",
+        "FREE BLOCKS",
     ];
     let mut rows = Vec::new();
     for space in spaces {
@@ -141,7 +162,14 @@ pub(crate) fn status(status: &Status, colours: bool) -> String {
 
 fn partitions(spaces: &[Namespace]) -> String {
     let header = [
-        "PARTITIONS", "ACTIVE", "RECOVERING", "DEAD", "MIGRATIONS", "ETA", "DEFRAG PENDING", "FREED",
+        "PARTITIONS",
+        "ACTIVE",
+        "RECOVERING",
+        "DEAD",
+        "MIGRATIONS",
+        "ETA",
+        "DEFRAG PENDING",
+        "FREED",
     ];
     let row = |space: &Namespace| {
         let eta = space.migrations_eta_seconds;
@@ -168,7 +196,10 @@ fn io_notes(nodes: &[Node]) -> Option<String> {
         .iter()
         .filter_map(|node| {
             let reason = node.io.fallback_reason.as_ref()?;
-            Some(format!("{}: devices by {}, as {reason}", node.name, node.io.queue))
+            Some(format!(
+                "{}: devices by {}, as {reason}",
+                node.name, node.io.queue
+            ))
         })
         .collect();
     (!notes.is_empty()).then(|| notes.join("\n"))
@@ -211,7 +242,10 @@ mod tests {
         }
         assert!(!screen.contains('\u{1b}'), "colours were not asked for");
         let widest = screen.lines().map(|line| line.chars().count()).max();
-        assert!(widest.is_some_and(|width| width <= 140), "{widest:?}\n{screen}");
+        assert!(
+            widest.is_some_and(|width| width <= 140),
+            "{widest:?}\n{screen}"
+        );
         assert!(status(&sample().into(), true).contains("\u{1b}[33mwarning"));
     }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use karst_wire::command::{self, CommandError};
 use karst_wire::frame::FrameKind;
-use karst_wire::response::info_lines;
+use karst_wire::response::info_values;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
@@ -110,39 +110,8 @@ impl Exclusive {
         let encode = |out: &mut Vec<u8>| command::info(out, commands);
         self.send(deadline, encode).await?;
         let frame = self.receive(FrameKind::Info, deadline).await?;
-        let lines = info_lines(self.body(&frame));
-        let lines = lines.map_err(|error| Failed::Closed(CloseReason::Answer(error)))?;
-        pair_up(commands, lines.collect()).ok_or(Failed::Closed(CloseReason::Unexpected))
-    }
-}
-
-/// The values of an info answer, one for each command. An answer that is one error for all of them
-/// stands for each. `None` if the answer belongs to other commands.
-fn pair_up(commands: &[&str], lines: Vec<(&str, &str)>) -> Option<Vec<String>> {
-    if let [(error, "")] = lines[..]
-        && error.starts_with("ERROR")
-    {
-        return Some(vec![error.to_owned(); commands.len()]);
-    }
-    let echoed = lines.iter().map(|(command, _)| command);
-    if !echoed.eq(commands.iter()) {
-        return None;
-    }
-    Some(lines.iter().map(|(_, value)| (*value).to_owned()).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn info_answers_are_paired_with_their_commands_or_refused() {
-        let commands = ["node", "build"];
-        let answer = pair_up(&commands, vec![("node", "A"), ("build", "8")]);
-        assert_eq!(answer.unwrap(), ["A", "8"]);
-        assert!(pair_up(&commands, vec![("build", "8"), ("node", "A")]).is_none());
-        assert!(pair_up(&commands, vec![("node", "A")]).is_none());
-        let refused = pair_up(&commands, vec![("ERROR:80:not authenticated", "")]);
-        assert_eq!(refused.unwrap(), ["ERROR:80:not authenticated"; 2]);
+        let values = info_values(self.body(&frame), commands);
+        let values = values.map_err(|error| Failed::Closed(CloseReason::Answer(error)))?;
+        Ok(values.into_iter().map(str::to_owned).collect())
     }
 }

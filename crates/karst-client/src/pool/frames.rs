@@ -108,7 +108,9 @@ mod tests {
     #[test]
     fn a_frame_over_the_limit_is_refused() {
         let mut buffer = FrameBuffer::default();
-        buffer.room().extend_from_slice(&[2, 3, 0xff, 0, 0, 0, 0, 0]);
+        buffer
+            .room()
+            .extend_from_slice(&[2, 3, 0xff, 0, 0, 0, 0, 0]);
         assert!(matches!(buffer.next(), Err(FrameError::TooBig { .. })));
     }
 }

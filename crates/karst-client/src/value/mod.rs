@@ -184,8 +184,12 @@ impl Value {
         };
         Ok(match particle {
             particle::NULL => Value::Nil,
-            particle::INTEGER => Value::Int(i64::from_be_bytes(bytes.try_into().map_err(|_| size)?)),
-            particle::FLOAT => Value::Float(f64::from_be_bytes(bytes.try_into().map_err(|_| size)?)),
+            particle::INTEGER => {
+                Value::Int(i64::from_be_bytes(bytes.try_into().map_err(|_| size)?))
+            }
+            particle::FLOAT => {
+                Value::Float(f64::from_be_bytes(bytes.try_into().map_err(|_| size)?))
+            }
             particle::BOOL => match bytes {
                 [flag] => Value::Bool(*flag != 0),
                 _ => return Err(size),

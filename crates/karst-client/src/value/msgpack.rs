@@ -54,7 +54,7 @@ pub(crate) fn encode_call(number: u8, arguments: &[Value], out: &mut Vec<u8>) {
 
 fn encode_int(value: i64, out: &mut Vec<u8>) {
     let (head, bytes): (Option<u8>, usize) = match value {
-        0..=0x7f | -0x20..=-1 => (None, 1),
+        -0x20..=0x7f => (None, 1),
         0x80..=0xff => (Some(0xcc), 1),
         0x100..=0xffff => (Some(0xcd), 2),
         0x1_0000..=0xffff_ffff => (Some(0xce), 4),
@@ -315,7 +315,13 @@ mod tests {
 
     #[test]
     fn text_and_blobs_are_read_from_every_family_of_heads() {
-        for head in [&[0xa2][..], &[0xd9, 2], &[0xda, 0, 2], &[0xdb, 0, 0, 0, 2], &[0xc4, 2]] {
+        for head in [
+            &[0xa2][..],
+            &[0xd9, 2],
+            &[0xda, 0, 2],
+            &[0xdb, 0, 0, 0, 2],
+            &[0xc4, 2],
+        ] {
             let bytes = [head, &[3, b'x']].concat();
             assert_eq!(decode(&bytes), Ok("x".into()), "{head:x?}");
         }

@@ -1,15 +1,18 @@
 //! Opening devices: what is made, what is kept, what is refused.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::thread;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use karst_io::buffer::AlignedBuffer;
 use karst_io::device::{Device, OpenError, OpenOptions};
+use karst_io::{Queue, QueueChoice};
 
-use crate::BLOCK;
+use crate::{BLOCK, Loop, read};
 
 const MIB: u64 = 1 << 20;
 
@@ -156,7 +159,7 @@ fn what_cannot_hold_records_is_refused_by_name() {
 }
 
 #[test]
-fn a_file_that_does_not_fit_is_an_error_and_takes_no_space() {
+fn a_file_no_disk_can_hold_is_an_error_and_takes_no_space() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("device");
     let refused = Device::open(&path, &create(1 << 50)).unwrap_err();
@@ -213,34 +216,6 @@ fn every_sector_can_be_written_alone_without_changing_its_neighbours() {
     }
 }
 
-/// A loop device over a file, where this machine lets us have one; detached on drop.
-struct Loop(PathBuf);
-
-impl Loop {
-    fn over(file: &Path) -> Option<Loop> {
-        let attached = Command::new("losetup")
-            .args(["--find", "--show"])
-            .arg(file)
-            .output()
-            .ok()?;
-        let name = String::from_utf8(attached.stdout).ok()?;
-        attached
-            .status
-            .success()
-            .then(|| Loop(PathBuf::from(name.trim())))
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        let detached = Command::new("losetup")
-            .arg("--detach")
-            .arg(&self.0)
-            .status();
-        assert!(detached.is_ok_and(|status| status.success()) || thread::panicking());
-    }
-}
-
 #[test]
 fn a_raw_block_device_has_its_own_size_and_one_opener() {
     let folder = tempfile::tempdir().unwrap();
@@ -266,7 +241,65 @@ fn a_raw_block_device_has_its_own_size_and_one_opener() {
         fs::read(&file).unwrap()[3 * MIB as usize - 513..][..2],
         [7, 9]
     );
+    // A mounted file system claims its disk the same way.
+    let claim = fs::File::options()
+        .read(true)
+        .custom_flags(libc::O_EXCL)
+        .open(&disk.0)
+        .unwrap();
+    let refused = Device::open(&disk.0, &OpenOptions::default()).unwrap_err();
+    assert!(matches!(refused, OpenError::InUse { .. }), "{refused}");
+    drop(claim);
     Device::open(&disk.0, &OpenOptions::default()).unwrap();
+}
+
+/// Set for a child process: the device to hold until it is killed.
+const HOLD: &str = "KARST_IO_TEST_HOLD";
+
+#[test]
+fn a_killed_process_leaves_its_device_to_the_next() {
+    if let Some(path) = std::env::var_os(HOLD) {
+        hold(Path::new(&path));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("device");
+    drop(Device::open(&path, &create(64 * MIB)).unwrap());
+    for round in 0..5 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "device::a_killed_process_leaves_its_device_to_the_next",
+                "--nocapture",
+            ])
+            .env(HOLD, &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let holding = lines
+            .map_while(Result::ok)
+            .any(|line| line.ends_with("holding"));
+        assert!(holding, "the child never had the device");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let opened = Device::open(&path, &OpenOptions::default());
+        assert!(opened.is_ok(), "round {round}: {}", opened.unwrap_err());
+    }
+}
+
+/// Keeps a queue busy on the device; never returns.
+fn hold(path: &Path) {
+    let device = Arc::new(Device::open(path, &OpenOptions::default()).unwrap());
+    let (mut queue, _) = Queue::probe(QueueChoice::Auto, 64, &[device]).unwrap();
+    let mut completions = Vec::new();
+    println!("holding");
+    loop {
+        while queue.submit(0, read(0, 64)).is_ok() {}
+        queue.flush().unwrap();
+        queue.wait(None).unwrap();
+        queue.reap(&mut completions);
+        completions.clear();
+    }
 }
 
 #[test]

@@ -6,8 +6,10 @@ mod refused;
 #[cfg(feature = "tokio")]
 mod wait;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use karst_io::Queue;
@@ -20,6 +22,34 @@ const FILE: FileId = FileId(0);
 
 /// Unit of transfers in the tests: right for every sector they meet.
 const BLOCK: usize = 4096;
+
+/// A loop device over a file, where this machine lets us have one; detached on drop.
+struct Loop(PathBuf);
+
+impl Loop {
+    fn over(file: &Path) -> Option<Loop> {
+        let attached = Command::new("losetup")
+            .args(["--find", "--show"])
+            .arg(file)
+            .output()
+            .ok()?;
+        let name = String::from_utf8(attached.stdout).ok()?;
+        attached
+            .status
+            .success()
+            .then(|| Loop(PathBuf::from(name.trim())))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let detached = Command::new("losetup")
+            .arg("--detach")
+            .arg(&self.0)
+            .status();
+        assert!(detached.is_ok_and(|status| status.success()) || thread::panicking());
+    }
+}
 
 /// A device in `folder`, of `blocks` blocks.
 fn device(folder: &Path, blocks: usize) -> Arc<Device> {

@@ -8,7 +8,7 @@ use karst_io::device::{Device, OpenOptions};
 use karst_io::op::{AttemptKind, FileId, IoCause, Op};
 use karst_io::{Queue, QueueChoice, QueueKind};
 
-use crate::{BLOCK, FILE, device, finish, marked, read, run, write};
+use crate::{BLOCK, FILE, Loop, device, finish, marked, read, run, write};
 
 /// Runs `promise` with a fresh device of `blocks` blocks, once per kind of queue this machine has.
 fn on_both(blocks: usize, entries: u32, promise: impl Fn(&mut Queue, &Arc<Device>)) {
@@ -92,6 +92,43 @@ fn a_durable_write_is_on_the_device_when_it_completes() {
 }
 
 #[test]
+fn durable_writes_and_syncs_and_only_those_flush_the_device() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("disk");
+    std::fs::write(&file, vec![0; 4 * BLOCK]).unwrap();
+    let Some(disk) = Loop::over(&file) else {
+        println!("skipped: loop devices are not to be had here");
+        return;
+    };
+    let name = disk.0.file_name().unwrap().to_str().unwrap();
+    let statistics = format!("/sys/block/{name}/stat");
+    let flushes = || -> u64 {
+        let numbers = std::fs::read_to_string(&statistics).unwrap();
+        numbers.split_whitespace().nth(15).unwrap().parse().unwrap()
+    };
+    for choice in [QueueChoice::Auto, QueueChoice::Threads] {
+        let device = Arc::new(Device::open(&disk.0, &OpenOptions::default()).unwrap());
+        let (mut queue, _) = queue(choice, 4, &[device]);
+        let source = marked(4);
+        let mut flushed = |op| {
+            let before = flushes();
+            assert_eq!(run(&mut queue, op).outcome, Ok(()));
+            flushes() > before
+        };
+        assert!(
+            !flushed(write(&source, 0, false)),
+            "{choice:?}: a plain write"
+        );
+        assert!(!flushed(read(0, 1)), "{choice:?}: a read");
+        assert!(
+            flushed(write(&source, 1, true)),
+            "{choice:?}: a durable write"
+        );
+        assert!(flushed(Op::Sync { file: FILE }), "{choice:?}: a sync");
+    }
+}
+
+#[test]
 fn a_read_that_meets_the_end_fails_and_returns_its_buffer() {
     on_both(4, 4, |queue, _| {
         let partly = run(queue, read(3, 2));
@@ -106,18 +143,13 @@ fn a_read_that_meets_the_end_fails_and_returns_its_buffer() {
         assert_eq!((beyond.cause, beyond.done), (IoCause::EndOfDevice, 0));
         for offset in [u64::MAX, i64::MAX as u64, 1 << 63] {
             let buffer = AlignedBuffer::with_capacity(BLOCK);
-            assert!(
-                run(
-                    queue,
-                    Op::Read {
-                        file: FILE,
-                        offset,
-                        buffer
-                    }
-                )
-                .outcome
-                .is_err()
-            );
+            let op = Op::Read {
+                file: FILE,
+                offset,
+                buffer,
+            };
+            let refused = run(queue, op).outcome.unwrap_err();
+            assert_eq!(refused.errno(), Some(libc::EINVAL), "{refused}");
         }
     });
 }
@@ -148,7 +180,7 @@ fn a_full_queue_hands_the_operation_back_and_takes_it_after_a_reap() {
 }
 
 #[test]
-fn dropping_a_queue_finishes_what_was_submitted_and_frees_its_memory() {
+fn dropping_a_queue_finishes_what_was_submitted_and_frees_all_it_held() {
     const BLOCKS: usize = 32;
     for choice in [QueueChoice::Auto, QueueChoice::Threads] {
         for flushed in [true, false] {
@@ -172,6 +204,13 @@ fn dropping_a_queue_finishes_what_was_submitted_and_frees_its_memory() {
                 buffer.as_slice(),
                 source.bytes(0..BLOCKS * BLOCK).unwrap(),
                 "{choice:?}"
+            );
+            let path = device.path().to_owned();
+            drop(device);
+            let lock = std::fs::File::open(path).unwrap().try_lock();
+            assert!(
+                lock.is_ok(),
+                "{choice:?}: the queue still holds the device's lock"
             );
         }
     }

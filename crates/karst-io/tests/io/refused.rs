@@ -110,3 +110,18 @@ fn a_durable_write_is_synced_where_the_kernel_has_no_flag_for_it() {
     });
     assert_eq!(refused.unwrap_err().errno(), Some(libc::EIO));
 }
+
+#[test]
+fn where_a_file_cannot_be_allocated_ahead_it_is_extended_and_never_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    for (asked, expected) in [(4, 4), (8, 8), (2, 8)] {
+        let device = refusing(libc::SYS_fallocate, libc::EOPNOTSUPP, || {
+            device(folder.path(), asked)
+        });
+        assert_eq!(
+            device.size_bytes(),
+            (expected * BLOCK) as u64,
+            "asked for {asked}"
+        );
+    }
+}

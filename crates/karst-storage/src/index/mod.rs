@@ -17,17 +17,18 @@
 //! limit of 72 bytes per record at ten million. A stranger is mostly ruled out by the bucket head
 //! alone: one cache miss. A record costs its head, its entry and half an entry before it.
 //!
-//! **Growth is bounded at any size.** No operation rehashes or copies more than a bucket:
+//! **Growth is bounded at any size.** No insert rehashes or copies more than a bucket:
 //!
 //! | an insert may | bound |
 //! |---|---|
 //! | split buckets | one, so it touches one chain: one entry on average |
 //! | add a segment of heads | 1 KiB |
-//! | take a page from the arena | 4 KiB, already mapped |
+//! | take a page from the arena | 4 KiB; its first touch may make 2 MiB resident |
 //! | add a chunk to a `Spine` | two allocations, not filled, at most 1 MiB each of address space |
 //!
 //! Nothing already there moves, so none of the bounds depends on how many records there are. A
-//! remove merges at most three buckets and gives back at most eight pages.
+//! remove merges at most three buckets and gives back at most eight pages. Only dropping a directory
+//! takes time in proportion to its size.
 //!
 //! **Failure.** An insert that finds no room changes nothing and says so ([`InsertError`]). Anything
 //! else that goes wrong here is a bug, and stops the process.

@@ -644,6 +644,25 @@ impl Log {
         }
     }
 
+    /// Why an append of a client's record that needs a new block would be refused for good now; `None`
+    /// while there is a block to open, or one will become free.
+    pub fn refusal(&self) -> Option<NoSpace> {
+        let space = self.space.lock();
+        let short = space.free_blocks() <= self.config.reserve_blocks();
+        short.then(|| self.no_space(&space)).filter(|refusal| *refusal != NoSpace::Wait)
+    }
+
+    /// Whether a device was taken out of use because a write to it failed.
+    pub fn device_failed(&self, device: DeviceId) -> bool {
+        self.space.lock().is_failed(device)
+    }
+
+    /// Blocks of one device that hold nothing and can be opened; none of a failed device can.
+    pub fn device_blocks_free(&self, device: DeviceId) -> u64 {
+        let space = self.space.lock();
+        if space.is_failed(device) { 0 } else { space.free_blocks_of(device) as u64 }
+    }
+
     /// Live bytes of one device.
     pub fn device_live_bytes(&self, device: DeviceId) -> u64 {
         let blocks = self.devices[usize::from(device.0)].blocks.iter();

@@ -69,18 +69,24 @@ impl Log {
         (self.config.block_offset(id.block), self.config.block_bytes as usize)
     }
 
+    /// The seal of a block's present content; its start is the caller's to fill in.
+    pub fn block_seal(&self, id: BlockId) -> Seal {
+        Seal {
+            device: self.devices[usize::from(id.device.0)].geometry.number,
+            fill: self.block(id).fill.load(Ordering::Acquire),
+            start: 0,
+        }
+    }
+
     /// Walks one block of a device that was in use before. `None` when it was never filled, or when its
     /// header is damaged, which makes it free.
-    ///
-    /// # Errors
-    /// None: foreign bytes are stepped over.
     pub fn recover_block<'a>(&self, id: BlockId, bytes: &'a [u8]) -> Option<ScannedBlock<'a>> {
         let number = self.devices[usize::from(id.device.0)].geometry.number;
         let header = BlockHeader::parse(bytes)
             .filter(|header| header.device == number && header.block == id.block)?;
         self.block(id).fill.store(header.fill, Ordering::Release);
         self.fills.fetch_max(header.fill, Ordering::AcqRel);
-        let seal = Seal { device: number, fill: header.fill, start: 0 };
+        let seal = self.block_seal(id);
         Some(ScannedBlock::new(bytes, id.device, self.config.block_offset(id.block), seal))
     }
 

@@ -92,6 +92,11 @@ impl Space {
         self.free_blocks
     }
 
+    /// Blocks on the free list of one device, failed or not.
+    pub(crate) fn free_blocks_of(&self, device: DeviceId) -> usize {
+        self.free[usize::from(device.0)].len()
+    }
+
     /// Blocks whose content is dead but whose successors are not all durable yet.
     pub(crate) fn quarantined_blocks(&self) -> usize {
         self.quarantine.len()

@@ -186,12 +186,14 @@ fn a_reply_that_is_too_big_leaves_the_buffer_as_it_was() {
     let mut record = stream.record(&mut out, &ReplyHead::found(1, 0));
     record.field(field::KEY, &half);
     record.op(OpCode::Read, particle::BLOB, b"a", &half);
+    let stopped_at = record.out.len();
     record.op(
         OpCode::Read,
         particle::BLOB,
         b"a",
         b"fits again, but comes too late",
     );
+    assert_eq!(record.out.len(), stopped_at);
     assert_eq!(record.finish(), Err(ReplyTooBig));
     assert_eq!(out, before);
     stream.finish(&mut out);

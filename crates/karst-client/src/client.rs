@@ -1,0 +1,236 @@
+//! The client: what an application holds, and how it is made.
+//!
+//! A [`Client`] is a handle to shared state (the tend task, the nodes and their connections); cloning
+//! it is cheap, and everything stops when the last clone and the last [`crate::Scan`] are gone. It
+//! belongs to the tokio runtime it was connected in.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use karst_wire::response::info_error;
+
+use crate::cluster::{Cluster, TendConfig};
+use crate::error::{Error, Result};
+use crate::key::check_names;
+use crate::pool::{Node, PoolConfig};
+
+/// Most pipelined connections to one node.
+pub const CONNECTIONS_PER_NODE_MAX: usize = 256;
+
+/// Most requests in flight on one connection.
+pub const PIPELINE_DEPTH_MAX: usize = 65_536;
+
+/// A connection to a cluster. See the [crate's page](crate) for an example.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    cluster: Cluster,
+    /// Counts calls; spreads reads that any replica may answer.
+    turn: AtomicUsize,
+    info_timeout: Duration,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("nodes", &self.nodes())
+            .finish()
+    }
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// The name it gives itself.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Client {
+    /// Connects to the cluster that `seeds` belongs to: one or more `host:port`, split by commas.
+    ///
+    /// # Errors
+    /// [`Error::NoSeed`] if none answers; [`Error::Invalid`] if there is none.
+    pub async fn connect(seeds: &str) -> Result<Client> {
+        let seeds = seeds
+            .split(',')
+            .map(str::trim)
+            .filter(|seed| !seed.is_empty());
+        ClientBuilder::new(seeds).connect().await
+    }
+
+    /// The nodes known now.
+    pub fn nodes(&self) -> Vec<NodeInfo> {
+        let snapshot = self.cluster().peek();
+        let nodes = snapshot.nodes.iter().map(|node| NodeInfo {
+            name: node.name().to_owned(),
+            address: node.address(),
+        });
+        nodes.collect()
+    }
+
+    /// Asks one node an info command and returns its answer.
+    ///
+    /// # Errors
+    /// [`Error::UnknownNode`]; [`Error::Info`] if the answer is an error; those of the connection.
+    pub async fn info(&self, node: &str, command: &str) -> Result<String> {
+        let snapshot = self.cluster().snapshot();
+        let named = snapshot.nodes.iter().find(|known| known.name() == node);
+        let node = named.ok_or_else(|| Error::UnknownNode { node: node.into() })?;
+        self.ask(node, command).await
+    }
+
+    /// Removes all records of a set, or of the whole namespace if `set` is empty, that were written
+    /// before now. One node is asked; it tells the others.
+    ///
+    /// # Errors
+    /// As [`Client::info`], and [`Error::Invalid`] for names the protocol cannot carry.
+    pub async fn truncate(&self, namespace: &str, set: &str) -> Result<()> {
+        check_names(namespace, set)?;
+        let sound = |name: &str| !name.contains([';', ':', '=', '\n']);
+        if !sound(namespace) || !sound(set) {
+            let reason = "a name that holds ; : = or a line break".to_owned();
+            return Err(Error::Invalid { reason });
+        }
+        let snapshot = self.cluster().snapshot();
+        let turn = self.next_turn();
+        let node = match snapshot.nodes.len() {
+            0 => return Err(Error::UnknownNode { node: "any".into() }),
+            count => &snapshot.nodes[turn % count],
+        };
+        let command = match set {
+            "" => format!("truncate-namespace:namespace={namespace}"),
+            set => format!("truncate:namespace={namespace};set={set}"),
+        };
+        self.ask(node, &command).await.map(drop)
+    }
+
+    async fn ask(&self, node: &Node, command: &str) -> Result<String> {
+        let deadline = Instant::now() + self.inner.info_timeout;
+        let values = node.info(&[command], deadline).await?;
+        let value = values.into_iter().next().unwrap_or_default();
+        match info_error(&value) {
+            None => Ok(value),
+            Some((code, message)) => Err(Error::Info {
+                command: command.to_owned(),
+                code,
+                message: message.to_owned(),
+            }),
+        }
+    }
+
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.inner.cluster
+    }
+
+    pub(crate) fn next_turn(&self) -> usize {
+        self.inner.turn.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Settings of a [`Client`] before it connects.
+///
+/// ```no_run
+/// # async fn example() -> karst_client::Result<()> {
+/// use std::time::Duration;
+/// use karst_client::ClientBuilder;
+///
+/// let client = ClientBuilder::new(["10.0.0.1:3000", "10.0.0.2:3000"])
+///     .connections_per_node(4)
+///     .pipeline_depth(256)
+///     .connect_timeout(Duration::from_secs(2))
+///     .connect()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ClientBuilder {
+    seeds: Vec<String>,
+    connections_per_node: usize,
+    pipeline_depth: usize,
+    connect_timeout: Duration,
+    tend_interval: Duration,
+    info_timeout: Duration,
+}
+
+impl ClientBuilder {
+    /// Settings for the cluster these seeds (`host:port`, the port 3000 if left out) belong to.
+    pub fn new<S: Into<String>>(seeds: impl IntoIterator<Item = S>) -> ClientBuilder {
+        ClientBuilder {
+            seeds: seeds.into_iter().map(Into::into).collect(),
+            connections_per_node: 2,
+            pipeline_depth: 256,
+            connect_timeout: Duration::from_secs(5),
+            tend_interval: Duration::from_secs(1),
+            info_timeout: Duration::from_secs(5),
+        }
+    }
+
+    /// Pipelined connections to each node, 1 to [`CONNECTIONS_PER_NODE_MAX`]; 2 by default.
+    #[must_use]
+    pub fn connections_per_node(mut self, count: usize) -> ClientBuilder {
+        self.connections_per_node = count.clamp(1, CONNECTIONS_PER_NODE_MAX);
+        self
+    }
+
+    /// Requests in flight on each connection, 1 to [`PIPELINE_DEPTH_MAX`]; 256 by default. More wait.
+    #[must_use]
+    pub fn pipeline_depth(mut self, depth: usize) -> ClientBuilder {
+        self.pipeline_depth = depth.clamp(1, PIPELINE_DEPTH_MAX);
+        self
+    }
+
+    /// Longest time to find the cluster, and to open one connection; 5 s by default.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> ClientBuilder {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Time between two looks at the cluster; 1 s by default.
+    #[must_use]
+    pub fn tend_interval(mut self, interval: Duration) -> ClientBuilder {
+        self.tend_interval = interval;
+        self
+    }
+
+    /// Longest time of one info command; 5 s by default.
+    #[must_use]
+    pub fn info_timeout(mut self, timeout: Duration) -> ClientBuilder {
+        self.info_timeout = timeout;
+        self
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect(self) -> Result<Client> {
+        let config = TendConfig {
+            seeds: self.seeds,
+            interval: self.tend_interval,
+            node_timeout: self.tend_interval.max(Duration::from_secs(1)),
+            connect_timeout: self.connect_timeout,
+            pool: PoolConfig {
+                pipes: self.connections_per_node,
+                depth: self.pipeline_depth,
+                connect_timeout: self.connect_timeout,
+            },
+        };
+        let inner = Inner {
+            cluster: Cluster::connect(config).await?,
+            turn: AtomicUsize::new(0),
+            info_timeout: self.info_timeout,
+        };
+        Ok(Client {
+            inner: Arc::new(inner),
+        })
+    }
+}

@@ -1,0 +1,257 @@
+//! Calls: one request, its attempts, and what comes back.
+//!
+//! [`Client::call`] is the loop every single-record call runs through: choose the node, send, judge
+//! the answer, and try again as the policy and the error's advice allow. A request is encoded anew
+//! for each attempt, straight into the connection's buffer, so nothing is kept for a retry.
+
+pub(crate) mod batch;
+pub(crate) mod scan;
+mod single;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use karst_data::key::PartitionId;
+use karst_wire::code::ResultCode;
+use karst_wire::command::{Body, CommandError};
+use karst_wire::field;
+use karst_wire::response::{Answer, BadResponse};
+use tokio::time::sleep;
+
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::key::Key;
+use crate::policy::{ReadMode, Replica, RetryPolicy};
+use crate::pool::Node;
+use crate::pool::pipe::Expect;
+use crate::retry::{Access, Retries, Step};
+use crate::route::Choice;
+
+/// One call on one record.
+struct Call<'a> {
+    key: &'a Key,
+    access: Access,
+    timeout: Duration,
+    attempt_timeout: Option<Duration>,
+    retry: RetryPolicy,
+    replica: Replica,
+    read_mode: ReadMode,
+}
+
+/// An answer that was not an error. [`ResultCode::NotFound`] is none: what it means depends on the
+/// call.
+struct Reply {
+    node: Arc<Node>,
+    code: ResultCode,
+    body: Vec<u8>,
+    access: Access,
+}
+
+impl Reply {
+    fn answer(&self) -> Result<Answer<'_>> {
+        Answer::single(&self.body).map_err(|source| bad_answer(&self.node, source, self.access))
+    }
+
+    fn found(&self) -> bool {
+        self.code == ResultCode::Ok
+    }
+
+    /// The error of a record that should have been there.
+    fn not_found(&self) -> Error {
+        refused(&self.node, self.code, self.access)
+    }
+}
+
+impl Client {
+    /// Runs a call to its end. `encode` appends the request; its last argument is the time in
+    /// milliseconds the server may take.
+    async fn call(
+        &self,
+        call: Call<'_>,
+        encode: impl Fn(&mut Vec<u8>, u32) -> std::result::Result<(), CommandError>,
+    ) -> Result<Reply> {
+        let deadline = Instant::now() + call.timeout;
+        let mut retries = Retries::new(call.retry, deadline);
+        let turn = self.next_turn();
+        for attempt in 0.. {
+            let choice = Choice {
+                replica: call.replica,
+                strong_needs_master: call.read_mode.needs_master(),
+                attempt,
+                turn,
+            };
+            let error = match self.attempt(&call, choice, deadline, &encode).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            };
+            match retries.after(&error, Instant::now(), rand::random()) {
+                Some(step) => self.pause(step, deadline).await,
+                None => return Err(error),
+            }
+        }
+        unreachable!("attempts are bounded by the policy")
+    }
+
+    async fn attempt(
+        &self,
+        call: &Call<'_>,
+        choice: Choice,
+        deadline: Instant,
+        encode: impl Fn(&mut Vec<u8>, u32) -> std::result::Result<(), CommandError>,
+    ) -> Result<Reply> {
+        let started = Instant::now();
+        let attempt_deadline = call.attempt_timeout.map(|timeout| started + timeout);
+        let deadline = attempt_deadline.map_or(deadline, |own| own.min(deadline));
+        let node = self.owner(call.key.namespace(), call.key.partition(), choice)?;
+        let pipe = node.pipe(deadline).await?;
+        let timeout_ms = millis_until(deadline);
+        let pending = pipe
+            .submit(Expect::Message, deadline, |out| encode(out, timeout_ms))
+            .await
+            .map_err(|refused| node.refused(refused, started))?;
+        let body = pending
+            .wait()
+            .await
+            .map_err(|lost| node.unanswered(lost, call.access, started))?;
+        judge(node, body, call.access)
+    }
+
+    /// The node to ask for a partition.
+    pub(crate) fn owner(
+        &self,
+        namespace: &str,
+        partition: PartitionId,
+        choice: Choice,
+    ) -> Result<Arc<Node>> {
+        let snapshot = self.cluster().peek();
+        match snapshot.map.owner(namespace, partition, choice) {
+            Some(node) => Ok(Arc::clone(node)),
+            None => {
+                let namespace = namespace.to_owned();
+                Err(match snapshot.map.has(&namespace) {
+                    true => Error::NoOwner {
+                        namespace,
+                        partition,
+                    },
+                    false => Error::UnknownNamespace { namespace },
+                })
+            }
+        }
+    }
+
+    /// Does what a retry asks for before the next attempt. A new map counts towards the pause.
+    async fn pause(&self, step: Step, deadline: Instant) {
+        let until = Instant::now() + step.pause;
+        if step.refresh_map {
+            self.cluster().refresh(deadline.min(until)).await;
+        }
+        let rest = until.saturating_duration_since(Instant::now());
+        if !rest.is_zero() {
+            sleep(rest).await;
+        }
+    }
+}
+
+/// Tells success from failure by the result code.
+fn judge(node: Arc<Node>, body: Vec<u8>, access: Access) -> Result<Reply> {
+    let answer = Answer::single(&body).map_err(|source| bad_answer(&node, source, access))?;
+    match result_of(&node, &answer, access) {
+        Ok(code) => Ok(Reply {
+            node,
+            code,
+            body,
+            access,
+        }),
+        Err(error) => Err(error),
+    }
+}
+
+/// [`ResultCode::Ok`] or [`ResultCode::NotFound`]; anything else is an error.
+fn result_of(node: &Node, answer: &Answer<'_>, access: Access) -> Result<ResultCode> {
+    match answer.code() {
+        Ok(code @ (ResultCode::Ok | ResultCode::NotFound)) => Ok(code),
+        Ok(code) => Err(refused(node, code, access)),
+        Err(number) => Err(Error::UnknownResult {
+            node: node.name().to_owned(),
+            number,
+            in_doubt: access.doubts_silence(),
+        }),
+    }
+}
+
+fn refused(node: &Node, code: ResultCode, access: Access) -> Error {
+    Error::Server {
+        node: node.name().to_owned(),
+        code,
+        in_doubt: access.doubts(code),
+    }
+}
+
+fn bad_answer(node: &Node, source: BadResponse, access: Access) -> Error {
+    Error::BadAnswer {
+        node: node.name().to_owned(),
+        source,
+        in_doubt: access.doubts_silence(),
+    }
+}
+
+/// Milliseconds until `deadline`, at least 1: 0 would mean the server's default.
+fn millis_until(deadline: Instant) -> u32 {
+    let left = deadline.saturating_duration_since(Instant::now());
+    u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1)
+}
+
+/// Writes the fields of a request on one record.
+fn record_fields(body: &mut Body<'_>, key: &Key, send_key: bool, filter: Option<&[u8]>) {
+    body.namespace(key.namespace());
+    body.set(key.set());
+    body.digest(key.digest());
+    optional_fields(body, key, send_key, filter);
+}
+
+/// Writes the user key and the filter, where there are any.
+fn optional_fields(body: &mut Body<'_>, key: &Key, send_key: bool, filter: Option<&[u8]>) {
+    if let Some(user_key) = key.user_key().filter(|_| send_key) {
+        user_key.write(|particle, bytes| body.key(particle, bytes));
+    }
+    if let Some(filter) = filter {
+        body.field(field::FILTER, filter);
+    }
+}
+
+/// Runs futures side by side on the calling task and returns their results in order.
+async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    enum Slot<F: Future> {
+        Running(Pin<Box<F>>),
+        Done(F::Output),
+    }
+    let futures = futures.into_iter();
+    let mut slots: Vec<Slot<F>> = futures
+        .map(|future| Slot::Running(Box::pin(future)))
+        .collect();
+    // The slots' futures are boxed, so moving a slot moves no pinned future.
+    std::future::poll_fn(|context| {
+        let mut running = false;
+        for slot in &mut slots {
+            if let Slot::Running(future) = slot {
+                match future.as_mut().poll(context) {
+                    Poll::Ready(output) => *slot = Slot::Done(output),
+                    Poll::Pending => running = true,
+                }
+            }
+        }
+        if running {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    })
+    .await;
+    let done = slots.into_iter().filter_map(|slot| match slot {
+        Slot::Done(output) => Some(output),
+        Slot::Running(_) => None,
+    });
+    done.collect()
+}

@@ -1,0 +1,332 @@
+//! Start and stop of a node, in order.
+//!
+//! ```text
+//! identity, marks -> devices opened and claimed -> doors bound -> control runtime
+//!   -> recovery: devices to index (/readyz answers 503) -> data cores -> clients accepted, serving
+//! signal -> draining: no new clients -> cores flush what they hold -> exit
+//! ```
+
+pub mod claim;
+mod cores;
+mod recovery;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use karst_engine::{Namespace, NamespaceConfig};
+use karst_io::device::Device;
+use karst_io::{Queue, QueueChoice};
+use karst_storage::index::{EntryArena, HashKey};
+use karst_storage::log::{DeviceGeometry, Log, LogConfig};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::{self, Advertise, Config, Engine, HostPort, IoChoice};
+use crate::data_dir::{self, Identity};
+use crate::marks::Marks;
+use crate::node::{Doors, IoReport, NamespaceState, Node, Parts, State};
+use crate::{admin, client_port, http};
+
+/// Operations that one core's device queue holds at once.
+pub const QUEUE_DEPTH: u32 = 256;
+
+/// Why a node does not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// A file or folder of the node.
+    #[error("{what}: {error}")]
+    File {
+        /// Which, and what was tried.
+        what: String,
+        /// What went wrong.
+        error: io::Error,
+    },
+    /// A door that cannot be opened.
+    #[error("{door} cannot listen on {address}: {error}")]
+    Door {
+        /// Which.
+        door: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// What went wrong.
+        error: io::Error,
+    },
+    /// A device that cannot be used.
+    #[error("namespace {namespace}: {error}")]
+    Device {
+        /// Whose device.
+        namespace: String,
+        /// What is wrong.
+        error: claim::ClaimError,
+    },
+    /// A namespace that cannot be laid out.
+    #[error("namespace {namespace}: {error}")]
+    Layout {
+        /// Which.
+        namespace: String,
+        /// What is wrong.
+        error: karst_storage::log::LayoutError,
+    },
+    /// Recovery found more than the index can hold, or could not read a device.
+    #[error("namespace {namespace}: recovery stopped: {what}")]
+    Recovery {
+        /// Which.
+        namespace: String,
+        /// Why.
+        what: String,
+    },
+    /// A data core or its device queue cannot be set up.
+    #[error("data cores cannot start: {0}")]
+    Cores(io::Error),
+}
+
+fn file(what: impl Into<String>) -> impl FnOnce(io::Error) -> BootError {
+    let what = what.into();
+    move |error| BootError::File { what, error }
+}
+
+/// Runs a node until it is told to stop.
+///
+/// # Errors
+/// Whatever keeps it from starting; nothing is left running then.
+pub fn run(config: Config) -> Result<(), BootError> {
+    let data_dir = config.node.data_dir.clone();
+    let identity = data_dir::identity(&data_dir)
+        .map_err(file(format!("data folder {}", data_dir.display())))?;
+    let marks = Marks::load(&data_dir).map_err(file("truncation marks"))?;
+    let cores = core_count(&config);
+    let opened = open_all(&config, &identity)?;
+    let io = probe(&config, &opened)?;
+    let namespaces = namespaces(&config, &identity, opened, cores, &marks)?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(BootError::Cores)?
+        .block_on(serve(config, identity, namespaces, cores, io, marks))
+}
+
+fn core_count(config: &Config) -> u16 {
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    match config.node.cores {
+        0 => u16::try_from(available).unwrap_or(u16::MAX),
+        cores => u16::try_from(cores).unwrap_or(u16::MAX),
+    }
+}
+
+/// A namespace whose devices are open and known to be its own.
+struct Opened {
+    config: config::Namespace,
+    devices: Vec<claim::Claimed>,
+}
+
+fn open_all(config: &Config, identity: &Identity) -> Result<Vec<Opened>, BootError> {
+    let open = |namespace: &config::Namespace| {
+        let devices = claim::claim_all(namespace, identity.cluster).map_err(|error| {
+            BootError::Device { namespace: namespace.name.clone(), error }
+        })?;
+        Ok(Opened { config: namespace.clone(), devices })
+    };
+    config.namespaces.iter().map(open).collect()
+}
+
+/// Finds out which device queue works here.
+fn probe(config: &Config, opened: &[Opened]) -> Result<IoReport, BootError> {
+    let choice = match config.node.io {
+        IoChoice::Auto => QueueChoice::Auto,
+        IoChoice::Ring => QueueChoice::Ring,
+        IoChoice::Threads => QueueChoice::Threads,
+    };
+    let devices = all_devices(opened.iter().flat_map(|namespace| {
+        namespace.devices.iter().map(|claimed| &claimed.device)
+    }));
+    let (queue, refused) =
+        Queue::probe(choice, QUEUE_DEPTH, &devices).map_err(BootError::Cores)?;
+    let fallback_reason = refused.map(|refused| refused.to_string());
+    if let Some(reason) = &fallback_reason {
+        tracing::warn!(reason, "io_uring is not available: devices are read by threads instead");
+    }
+    Ok(IoReport { kind: queue.kind(), fallback_reason })
+}
+
+fn all_devices<'a>(devices: impl Iterator<Item = &'a Arc<Device>>) -> Vec<Arc<Device>> {
+    devices.cloned().collect()
+}
+
+fn namespaces(
+    config: &Config,
+    identity: &Identity,
+    opened: Vec<Opened>,
+    cores: u16,
+    marks: &Marks,
+) -> Result<Vec<NamespaceState>, BootError> {
+    let entries_max = config.node.index_entries_max.unwrap_or_else(entries_that_fit_memory);
+    let make = |opened: Opened| {
+        let name = opened.config.name.clone();
+        let log = Log::new(log_config(&opened, cores))
+            .map_err(|error| BootError::Layout { namespace: name.clone(), error })?;
+        let arena = EntryArena::new(entries_max)
+            .map_err(file(format!("index memory for {entries_max} records")))?;
+        // Without huge pages lookups cost a little more; that is all.
+        let _ = arena.advise_huge_pages();
+        let key = HashKey(identity.index_key);
+        let engine = Namespace::new(engine_config(&opened.config), log, Arc::new(arena), key);
+        for (set, before_ms) in marks.of(&name) {
+            let set = (!set.is_empty()).then_some(set.as_bytes());
+            engine.truncate(set, before_ms).map_err(|error| BootError::Recovery {
+                namespace: name.clone(),
+                what: error.to_string(),
+            })?;
+        }
+        let devices = opened.devices.into_iter().map(|claimed| claimed.device).collect();
+        Ok(NamespaceState { config: opened.config, engine, devices })
+    };
+    opened.into_iter().map(make).collect()
+}
+
+/// Entries that would fill this machine's memory.
+fn entries_that_fit_memory() -> u64 {
+    const ENTRY_BYTES: u64 = 64;
+    let info = rustix::system::sysinfo();
+    (info.totalram as u64 * u64::from(info.mem_unit) / ENTRY_BYTES).clamp(1 << 20, 1 << 36)
+}
+
+fn log_config(opened: &Opened, cores: u16) -> LogConfig {
+    let storage = &opened.config.storage;
+    let block_bytes = storage.write_block as u32; // at most 8 MiB
+    let (on_devices, devices) = match &storage.engine {
+        Engine::Device { .. } => {
+            (true, opened.devices.iter().map(|claimed| claimed.geometry.clone()).collect())
+        }
+        Engine::Memory { size } => {
+            let blocks = u32::try_from(size / storage.write_block).unwrap_or(u32::MAX);
+            (false, vec![DeviceGeometry { number: 0, blocks, sector_bytes: 512 }])
+        }
+    };
+    LogConfig {
+        on_devices,
+        block_bytes,
+        devices,
+        cores,
+        cache_bytes: storage.post_write_cache,
+        defrag_low_water_percent: storage.defrag_low_water_percent,
+    }
+}
+
+fn engine_config(config: &config::Namespace) -> NamespaceConfig {
+    let storage = &config.storage;
+    let on_devices = matches!(storage.engine, Engine::Device { .. });
+    NamespaceConfig {
+        name: config.name.clone(),
+        default_ttl_s: config.default_ttl.map_or(0, |ttl| ttl.as_secs() as u32),
+        record_bytes_max: config.max_record_size as usize,
+        commit_to_device: storage.commit_to_device && on_devices,
+        flush_ms_max: storage.flush_max.as_millis() as u64,
+    }
+}
+
+async fn serve(
+    config: Config,
+    identity: Identity,
+    namespaces: Vec<NamespaceState>,
+    cores: u16,
+    io: IoReport,
+    marks: Marks,
+) -> Result<(), BootError> {
+    let service = bind("service", config.service.listen).await?;
+    let admin_door = bind("admin", config.admin.listen).await?;
+    let http_door = bind("http", config.http.listen).await?;
+    let doors = Doors {
+        advertised: advertised(&config.service.advertise, address(&service)),
+        service: address(&service),
+        admin: address(&admin_door),
+        http: address(&http_door),
+    };
+    let queue_kind = io.kind;
+    let parts = Parts {
+        id: identity.node,
+        cluster_id: identity.cluster,
+        cores: usize::from(cores),
+        config,
+        namespaces,
+        doors,
+        io,
+        marks,
+    };
+    let node = Node::new(parts);
+    let (stop, stopped) = watch::channel(false);
+    let until = |mut stopped: watch::Receiver<bool>| async move {
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    //TMP tokio::spawn(http::serve(node.clone(), http_door, until(stopped.clone())));
+    //TMP tokio::spawn(admin::serve(node.clone(), admin_door, until(stopped.clone())));
+    recovery::run(&node).await?;
+    let cores = cores::start(&node, queue_kind, stopped.clone())?;
+    let accepting =
+        tokio::spawn(client_port::accept(node.clone(), service, cores.connections.clone()));
+    node.set_state(State::Serving);
+    announce(&node);
+    told_to_stop().await;
+    tracing::info!("stopping: what was written goes to the devices first");
+    node.set_state(State::Draining);
+    accepting.abort();
+    let _ = stop.send(true);
+    cores.join().await.map_err(BootError::Cores)?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn announce(node: &Node) {
+    tracing::info!(
+        node = %node.config.node.name, id = %node.id, cluster = %node.config.cluster.name,
+        service = %node.doors.service, admin = %node.doors.admin, http = %node.doors.http,
+        cores = node.cores.len(), devices = %node.io.kind, "serving"
+    );
+}
+
+async fn bind(door: &'static str, at: SocketAddr) -> Result<TcpListener, BootError> {
+    TcpListener::bind(at).await.map_err(|error| BootError::Door { door, address: at, error })
+}
+
+fn address(listener: &TcpListener) -> SocketAddr {
+    listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))
+}
+
+/// What clients are told to connect to. A wildcard address is no address to connect to: then the
+/// host's own addresses are told.
+fn advertised(advertise: &Advertise, bound: SocketAddr) -> Vec<HostPort> {
+    match advertise {
+        Advertise::Addresses(addresses) => addresses.clone(),
+        Advertise::Auto if !bound.ip().is_unspecified() => {
+            vec![HostPort { host: bound.ip().to_string(), port: bound.port() }]
+        }
+        Advertise::Auto => own_addresses(bound.port()),
+    }
+}
+
+/// The addresses by which this host reaches others, found without sending anything: the one that a
+/// socket towards a public address would use, and the loopback where there is none.
+fn own_addresses(port: u16) -> Vec<HostPort> {
+    let routed = |local: &str, remote: &str| {
+        let socket = std::net::UdpSocket::bind(local).ok()?;
+        socket.connect(remote).ok()?;
+        socket.local_addr().ok().map(|address| address.ip())
+    };
+    let found = routed("0.0.0.0:0", "192.0.2.1:9").filter(|ip| !ip.is_unspecified());
+    let host = found.map_or_else(|| "127.0.0.1".into(), |ip| ip.to_string());
+    vec![HostPort { host, port }]
+}
+
+async fn told_to_stop() {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be received: only SIGKILL stops this node");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

@@ -1,0 +1,110 @@
+//! From devices to index, before the node serves.
+//!
+//! Every block of every device is read once; blocks are handed to a few threads one at a time. The
+//! outcome does not depend on the order: the index keeps the highest version of each record.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use karst_io::buffer::AlignedBuffer;
+use karst_storage::log::BlockId;
+use karst_storage::place::DeviceId;
+
+use super::BootError;
+use crate::node::{NamespaceState, Node};
+
+/// Threads that read blocks.
+const THREADS: usize = 4;
+
+/// Bytes read first of every block, to see whether it was ever filled.
+const HEADER_READ_BYTES: usize = 4096;
+
+#[derive(Default)]
+struct Tally {
+    blocks: AtomicUsize,
+    records: AtomicUsize,
+    damaged: AtomicUsize,
+}
+
+/// Recovers every namespace of a node.
+///
+/// # Errors
+/// When a device cannot be read or the index has no room: to serve part of the data would be to lie.
+pub(super) async fn run(node: &Arc<Node>) -> Result<(), BootError> {
+    let node = node.clone();
+    let recovered = tokio::task::spawn_blocking(move || {
+        node.namespaces.iter().try_for_each(recover_namespace)
+    });
+    recovered.await.map_err(|error| BootError::Cores(std::io::Error::other(error)))?
+}
+
+fn recover_namespace(namespace: &NamespaceState) -> Result<(), BootError> {
+    if namespace.devices.is_empty() {
+        return Ok(());
+    }
+    let started = Instant::now();
+    let log = namespace.engine.log();
+    let blocks: Vec<BlockId> = (0..namespace.devices.len() as u8)
+        .flat_map(|device| {
+            let count = log.config().devices[usize::from(device)].blocks;
+            (0..count).map(move |block| BlockId { device: DeviceId(device), block })
+        })
+        .collect();
+    let (next, tally) = (AtomicUsize::new(0), Tally::default());
+    let work = || -> Result<(), String> {
+        let mut buffer = AlignedBuffer::with_capacity(log.config().block_bytes as usize);
+        while let Some(id) = blocks.get(next.fetch_add(1, Ordering::Relaxed)) {
+            recover_block(namespace, *id, &mut buffer, &tally)?;
+        }
+        Ok(())
+    };
+    let outcome = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().try_for_each(|thread| {
+            thread.join().unwrap_or_else(|_| Err("a recovery thread panicked".into()))
+        })
+    });
+    outcome.map_err(|what| BootError::Recovery {
+        namespace: namespace.config.name.clone(),
+        what,
+    })?;
+    log.finish_recovery();
+    let report = namespace.engine.report();
+    tracing::info!(
+        namespace = namespace.config.name,
+        records = report.records, tombstones = report.tombstones,
+        blocks_scanned = tally.blocks.into_inner(), records_scanned = tally.records.into_inner(),
+        stale_or_damaged = tally.damaged.into_inner(),
+        seconds = started.elapsed().as_secs_f64(), "recovered"
+    );
+    Ok(())
+}
+
+fn recover_block(
+    namespace: &NamespaceState,
+    id: BlockId,
+    buffer: &mut AlignedBuffer,
+    tally: &Tally,
+) -> Result<(), String> {
+    let log = namespace.engine.log();
+    let device = &namespace.devices[usize::from(id.device.0)];
+    let (offset, size) = log.block_extent(id);
+    let read = |bytes: usize, buffer: &mut AlignedBuffer| {
+        buffer.set_len(bytes);
+        device.read_at(offset, buffer).map_err(|error| error.to_string())
+    };
+    read(HEADER_READ_BYTES.min(size), buffer)?;
+    if log.recover_block(id, buffer.as_slice()).is_none() {
+        return Ok(());
+    }
+    read(size, buffer)?;
+    let Some(mut scanned) = log.recover_block(id, buffer.as_slice()) else { return Ok(()) };
+    tally.blocks.fetch_add(1, Ordering::Relaxed);
+    for (place, record) in scanned.by_ref() {
+        tally.records.fetch_add(1, Ordering::Relaxed);
+        namespace.engine.recover(place, &record).map_err(|reason| reason.to_string())?;
+    }
+    tally.damaged.fetch_add(scanned.damaged() as usize, Ordering::Relaxed);
+    Ok(())
+}

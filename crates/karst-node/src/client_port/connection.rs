@@ -1,0 +1,285 @@
+//! One client connection: frames in, replies out, in order.
+//!
+//! Runs on the core that it was handed to, for life. Everything that has arrived is taken frame by
+//! frame before anything is sent, so that pipelined requests share one read, one submission to the
+//! devices and one write. Batches and scans have the connection to themselves while they run.
+//!
+//! Closed without a word: what is no frame of this protocol, or larger than it allows. Everything that
+//! is a frame gets an answer.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use karst_wire::code::ResultCode;
+use karst_wire::frame::{BODY_BYTES_MAX, FrameHeader, FrameKind, HEADER_BYTES, inflate};
+use karst_wire::request::{Kind, Message};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::link::{Link, consume};
+use super::single::{self, Shape, Try};
+use super::{batch, scan, security};
+use crate::core::Core;
+use crate::info;
+
+/// Bytes by which the input buffer grows.
+const READ_BYTES: usize = 16 << 10;
+
+/// Largest info request; its answers are text that this node makes, so it stays small.
+const INFO_BYTES_MAX: usize = 1 << 20;
+
+/// Requests that one turn of a connection takes before others of the core get theirs.
+const REQUESTS_PER_TURN: usize = 256;
+
+/// The connection has ended, or must.
+pub(super) struct Closed;
+
+impl From<io::Error> for Closed {
+    fn from(_: io::Error) -> Closed {
+        Closed
+    }
+}
+
+/// See [the module](self).
+pub(super) struct Connection {
+    pub(super) core: Rc<Core>,
+    pub(super) link: Rc<Link>,
+    stream: TcpStream,
+    input: BytesMut,
+    session: info::Session,
+    idle_timeout: Option<Duration>,
+}
+
+/// What the frames that had arrived leave to be done.
+enum Turn {
+    /// Nothing, until more arrives or replies leave.
+    Wait,
+    /// More frames are there; others should run first.
+    Again,
+    /// A batch or scan, which wants the connection to itself.
+    Alone(Vec<u8>, Kind),
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    pub(super) fn new(core: Rc<Core>, stream: TcpStream) -> Connection {
+        Connection {
+            idle_timeout: core.node.config.service.idle_timeout,
+            core,
+            link: Rc::default(),
+            stream,
+            input: BytesMut::new(),
+            session: info::Session::default(),
+        }
+    }
+
+    /// Serves until either side ends it.
+    pub(super) async fn serve(mut self) {
+        let Closed = match self.run().await {
+            Ok(()) => Closed,
+            Err(closed) => closed,
+        };
+        self.session.end(&self.core.node);
+    }
+
+    async fn run(&mut self) -> Result<(), Closed> {
+        loop {
+            match self.take_frames()? {
+                Turn::Wait => {
+                    if !self.exchange().await? {
+                        return self.settle().await; // it may still read what it asked for
+                    }
+                }
+                Turn::Again => {
+                    self.send_now().await?;
+                    tokio::task::yield_now().await;
+                }
+                Turn::Alone(body, kind) => {
+                    self.settle().await?;
+                    match kind {
+                        Kind::Batch => batch::run(self, &body).await?,
+                        _ => scan::run(self, &body).await?,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Carries out the requests that have arrived whole.
+    fn take_frames(&mut self) -> Result<Turn, Closed> {
+        for _ in 0..REQUESTS_PER_TURN {
+            if self.link.is_full() {
+                return Ok(Turn::Wait);
+            }
+            let Some(header) = self.input.first_chunk::<HEADER_BYTES>() else {
+                return Ok(Turn::Wait);
+            };
+            let header = FrameHeader::parse(header, BODY_BYTES_MAX).map_err(|error| {
+                self.core.counters.connections_rejected.add(1);
+                tracing::debug!(%error, "a connection is closed");
+                Closed
+            })?;
+            if header.kind == FrameKind::Info && header.body_bytes > INFO_BYTES_MAX {
+                return Err(Closed);
+            }
+            let end = HEADER_BYTES + header.body_bytes;
+            if self.input.len() < end {
+                return Ok(Turn::Wait);
+            }
+            let alone = self.take_frame(header.kind, end);
+            consume(&mut self.input, end);
+            if let Some(alone) = alone {
+                return Ok(alone);
+            }
+        }
+        Ok(Turn::Again)
+    }
+
+    /// Carries out the frame that fills the input up to `end`.
+    fn take_frame(&mut self, kind: FrameKind, end: usize) -> Option<Turn> {
+        let body = &self.input[HEADER_BYTES..end];
+        match kind {
+            FrameKind::Message => take_message(&self.core, &self.link, body),
+            FrameKind::Compressed => match inflate(body, BODY_BYTES_MAX) {
+                Ok(body) => take_message(&self.core, &self.link, &body),
+                Err(error) => {
+                    self.link.append(|out| single::refuse(&self.core, out, error.code()));
+                    None
+                }
+            },
+            FrameKind::Info => {
+                self.core.counters.info.add(1);
+                let (node, session) = (&self.core.node, &mut self.session);
+                self.link.append(|out| info::answer(node, session, body, out));
+                None
+            }
+            FrameKind::Admin => {
+                self.link.append(|out| security::answer(body, out));
+                None
+            }
+        }
+    }
+
+    /// Sends what is ready and receives what comes, until either changed something. `false` when the
+    /// client has closed its side.
+    async fn exchange(&mut self) -> Result<bool, Closed> {
+        let Some(idle) = self.idle_timeout else { return self.exchange_forever().await };
+        match tokio::time::timeout(idle, self.exchange_forever()).await {
+            Ok(exchanged) => exchanged,
+            Err(_) => Err(Closed),
+        }
+    }
+
+    async fn exchange_forever(&mut self) -> Result<bool, Closed> {
+        let was_full = self.link.is_full();
+        self.input.reserve(READ_BYTES);
+        let before = self.input.len();
+        let received = poll_fn(|context| {
+            self.poll_send(context)?; // what is left wakes us when the socket can take more
+            if was_full && !self.link.is_full() {
+                return Poll::Ready(Ok(None));
+            }
+            self.link.listen(context);
+            if was_full {
+                return Poll::Pending;
+            }
+            let read = pin!(self.stream.read_buf(&mut self.input));
+            match read.poll(context) {
+                Poll::Ready(count) => Poll::Ready(count.map(Some).map_err(Closed::from)),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await?;
+        let count = (self.input.len() - before) as u64;
+        self.core.counters.bytes_in.add(count);
+        Ok(received != Some(0))
+    }
+
+    /// Sends what is ready as far as the socket takes it. `true` when nothing is left.
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Result<bool, Closed> {
+        let Connection { core, link, stream, .. } = self;
+        link.send(|bytes| match Pin::new(&mut *stream).poll_write(context, bytes) {
+            Poll::Ready(Ok(0)) => Err(Closed),
+            Poll::Ready(Ok(count)) => {
+                core.counters.bytes_out.add(count as u64);
+                Ok(Some(count))
+            }
+            Poll::Ready(Err(_)) => Err(Closed),
+            Poll::Pending => Ok(None),
+        })
+    }
+
+    /// Sends what is ready without waiting for the socket.
+    async fn send_now(&mut self) -> Result<(), Closed> {
+        poll_fn(|context| Poll::Ready(self.poll_send(context).map(|_| ()))).await
+    }
+
+    /// Waits until every request so far is answered and every answer sent.
+    pub(super) async fn settle(&mut self) -> Result<(), Closed> {
+        poll_fn(|context| {
+            let sent_all = self.poll_send(context)?;
+            if sent_all && self.link.is_settled() {
+                return Poll::Ready(Ok(()));
+            }
+            self.link.listen(context);
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// Carries out one message, or says that it wants the connection to itself.
+fn take_message(core: &Rc<Core>, link: &Rc<Link>, body: &[u8]) -> Option<Turn> {
+    let parsed = Message::parse(body).and_then(|message| Ok((message, message.kind()?)));
+    let (message, kind) = match parsed {
+        Ok(parsed) => parsed,
+        Err(malformed) => {
+            link.append(|out| single::refuse(core, out, malformed.code()));
+            return None;
+        }
+    };
+    match kind {
+        Kind::Batch | Kind::Query => return Some(Turn::Alone(body.to_vec(), kind)),
+        Kind::Udf | Kind::BackgroundOps | Kind::BackgroundUdf | Kind::Aggregation => {
+            link.append(|out| single::refuse(core, out, ResultCode::UnsupportedFeature));
+            return None;
+        }
+        Kind::Read | Kind::Write | Kind::Delete => {}
+    }
+    take_single(core, link, &message, body);
+    None
+}
+
+/// Answers a single-record request at once, or lets it wait in its place.
+fn take_single(core: &Rc<Core>, link: &Rc<Link>, message: &Message<'_>, body: &[u8]) {
+    let mut held = None;
+    let tried = link.append(|out| {
+        let start = out.len();
+        let tried = single::attempt(core, message, Shape::Framed, None, out);
+        if let Try::Replied(Some(_)) = tried {
+            held = Some(out.split_off(start)); // not before its write is durable
+        }
+        tried
+    });
+    if let Try::Replied(None) = tried {
+        return;
+    }
+    let (core, place) = (core.clone(), link.hold());
+    if let (Try::Replied(Some(pending)), Some(mut reply)) = (&tried, held) {
+        let pending = *pending;
+        tokio::task::spawn_local(async move {
+            single::settle(&core, Shape::Framed, Some(pending), &mut reply).await;
+            place.fill(reply);
+        });
+        return;
+    }
+    let body = Box::from(body);
+    tokio::task::spawn_local(async move {
+        place.fill(single::carry_on(core, body, Shape::Framed, tried).await);
+    });
+}

@@ -1,0 +1,333 @@
+//! A partition scan: records of named partitions, streamed in an order that can be resumed.
+//!
+//! A partition is walked in slices; the records that a slice names are then read like any others, so
+//! that no lock is held while a device works and every record is answered in its present form. They
+//! are sent in the order of the walk, whichever was read first: the client remembers the last digest
+//! of each partition and asks to go on after it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use karst_data::key::{Digest, PartitionId};
+use karst_engine::read::{Found, Need, ReadRequest};
+use karst_engine::{Fetched, Step};
+use karst_storage::index::WalkCursor;
+use karst_wire::code::ResultCode;
+use karst_wire::field;
+use karst_wire::flags::{Info1, Info2, Info3};
+use karst_wire::malformed::Malformed;
+use karst_wire::op::{OpCode, OpKind};
+use karst_wire::reply::{ReplyHead, ReplyStream};
+use karst_wire::request::Message;
+use tokio::time::Instant;
+
+use super::connection::{Closed, Connection};
+use super::single;
+use crate::core::Core;
+use crate::counters::{Ending, Op};
+use crate::node;
+
+/// Records of one scan that may be read from devices at once.
+const READS_MAX: usize = 64;
+
+/// Bytes of records that are gathered before they are sent.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// How long a client may leave records unread when it sets no limit.
+const SOCKET_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// How often a record that moves under a scan is looked for.
+const FETCHES_MAX: usize = 16;
+
+/// What a scan asks for.
+struct Plan<'a> {
+    namespace: usize,
+    set_id: Option<u16>,
+    set: &'a [u8],
+    partitions: Vec<(PartitionId, Option<WalkCursor>)>,
+    message: Message<'a>,
+    need: Need,
+    records_max: u64,
+    records_per_second: u32,
+    socket_timeout: Option<Duration>,
+}
+
+/// Why a scan is refused, or that its set is unknown and there is nothing to return.
+enum NoPlan {
+    Refuse(ResultCode),
+    Empty,
+}
+
+impl From<Malformed> for NoPlan {
+    fn from(malformed: Malformed) -> NoPlan {
+        NoPlan::Refuse(malformed.code())
+    }
+}
+
+/// Carries out a scan and streams its records.
+///
+/// # Errors
+/// When the client has gone, or does not read.
+pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), Closed> {
+    let core = connection.core.clone();
+    let message = match Message::parse(body) {
+        Ok(message) => message,
+        Err(malformed) => {
+            connection.link.append(|out| single::refuse(&core, out, malformed.code()));
+            return Ok(());
+        }
+    };
+    match plan(&core, message) {
+        Ok(plan) => {
+            let counted = core.counted(plan.namespace);
+            let done = Run { connection, core: core.clone(), plan, sent: 0 }.partitions().await;
+            counted.count(Op::Scan, if done.is_ok() { Ending::Ok } else { Ending::Error });
+            done?;
+            connection.link.append(|out| karst_wire::reply::last(out, ResultCode::Ok));
+        }
+        Err(NoPlan::Empty) => {
+            connection.link.append(|out| karst_wire::reply::last(out, ResultCode::Ok));
+        }
+        Err(NoPlan::Refuse(code)) => {
+            connection.link.append(|out| single::refuse(&core, out, code));
+        }
+    }
+    Ok(())
+}
+
+fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, NoPlan> {
+    let (namespace, state) = core
+        .node
+        .namespace(message.namespace()?)
+        .ok_or(NoPlan::Refuse(ResultCode::Namespace))?;
+    if !message.header.info3.contains(Info3::PARTITION_DONE) {
+        return Err(NoPlan::Refuse(ResultCode::UnsupportedFeature));
+    }
+    let fields = &message.fields;
+    if fields.index_range.is_some() {
+        return Err(NoPlan::Refuse(ResultCode::SindexNotFound));
+    }
+    if fields.filter.is_some() {
+        return Err(NoPlan::Refuse(ResultCode::UnsupportedFeature));
+    }
+    check_projection(&message)?;
+    let filter = message.partition_filter()?;
+    let from_start = filter.from_start().map(|partition| (partition, None));
+    let resumed = filter.resumed().map(|resume| {
+        (resume.digest.partition(), Some(WalkCursor::after(resume.digest)))
+    });
+    let partitions = from_start.chain(resumed).collect();
+    let set = message.set()?.unwrap_or_default();
+    let set_id = match set {
+        [] => None,
+        name => Some(state.engine.sets().find(name).ok_or(NoPlan::Empty)?),
+    };
+    let no_bins = message.header.info1.contains(Info1::GET_NO_BINS);
+    Ok(Plan {
+        namespace,
+        set_id,
+        set,
+        partitions,
+        need: if no_bins { Need::FactsAndKey } else { Need::Bins },
+        records_max: match message.sample_max()? {
+            None | Some(0) => u64::MAX,
+            Some(records) => records,
+        },
+        records_per_second: message.records_per_second()?.unwrap_or(0),
+        socket_timeout: match message.socket_timeout_ms()? {
+            None => Some(SOCKET_TIMEOUT_DEFAULT),
+            Some(0) => None,
+            Some(ms) => Some(Duration::from_millis(u64::from(ms))),
+        },
+        message,
+    })
+}
+
+/// A scan's operations name the bins that it wants.
+fn check_projection(message: &Message<'_>) -> Result<(), NoPlan> {
+    for op in message.ops.iter() {
+        match (op.code, op.code.kind()) {
+            (OpCode::Read, _) => {}
+            (_, OpKind::Read) => return Err(NoPlan::Refuse(ResultCode::UnsupportedFeature)),
+            (_, OpKind::Write | OpKind::Unknown) => {
+                return Err(NoPlan::Refuse(ResultCode::Parameter));
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Run<'c, 'a> {
+    connection: &'c mut Connection,
+    core: Rc<Core>,
+    plan: Plan<'a>,
+    /// Records taken so far, counted before projection.
+    sent: u64,
+}
+
+/// A record's message, complete or empty; its place in the order is kept while it is read.
+type Reading<'s> = Pin<Box<dyn Future<Output = Vec<u8>> + 's>>;
+
+impl Run<'_, '_> {
+    async fn partitions(mut self) -> Result<(), Closed> {
+        let started = Instant::now();
+        for (partition, from) in std::mem::take(&mut self.plan.partitions) {
+            let mut after = from;
+            loop {
+                let left = self.plan.records_max - self.sent;
+                if left == 0 {
+                    return Ok(());
+                }
+                let max = usize::try_from(left).unwrap_or(usize::MAX);
+                let engine = &self.core.namespace(self.plan.namespace).engine;
+                let slice =
+                    engine.scan_slice(partition, self.plan.set_id, after, max, node::now());
+                self.sent += slice.digests.len() as u64;
+                self.send(&slice.digests).await?;
+                self.keep_pace(started).await;
+                match slice.next {
+                    Some(next) => after = Some(next),
+                    None => break,
+                }
+            }
+        }
+        self.drain().await
+    }
+
+    async fn keep_pace(&self, started: Instant) {
+        let rate = u64::from(self.plan.records_per_second);
+        if let Some(due_ms) = (self.sent * 1000).checked_div(rate) {
+            tokio::time::sleep_until(started + Duration::from_millis(due_ms)).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Reads the records of a slice, many at once, and sends them in order.
+    async fn send(&mut self, digests: &[Digest]) -> Result<(), Closed> {
+        let mut digests = digests.iter();
+        let mut out = Vec::new();
+        {
+            let (core, plan) = (&self.core, &self.plan);
+            let mut readings: FuturesOrdered<Reading<'_>> = FuturesOrdered::new();
+            loop {
+                while readings.len() < READS_MAX
+                    && let Some(digest) = digests.next()
+                {
+                    readings.push_back(Box::pin(read(core, plan, *digest)));
+                }
+                match readings.next().await {
+                    Some(message) => out.extend_from_slice(&message),
+                    None => break,
+                }
+            }
+        }
+        self.connection.link.append(|ready| ready.append(&mut out));
+        if self.connection.link.unsent_bytes() >= CHUNK_BYTES {
+            self.drain().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the client has taken what was sent; one that does not is cut off.
+    async fn drain(&mut self) -> Result<(), Closed> {
+        let settle = self.connection.settle();
+        match self.plan.socket_timeout {
+            None => settle.await,
+            Some(limit) => match tokio::time::timeout(limit, settle).await {
+                Ok(settled) => settled,
+                Err(_) => Err(Closed),
+            },
+        }
+    }
+}
+
+/// One record's message in a frame of its own; empty when the record is gone or has none of the bins.
+async fn read(core: &Rc<Core>, plan: &Plan<'_>, digest: Digest) -> Vec<u8> {
+    let mut fetched: Option<Fetched> = None;
+    for _ in 0..FETCHES_MAX {
+        match try_read(core, plan, digest, fetched.as_ref()) {
+            Step::Done(message) => {
+                fetched.into_iter().for_each(|fetched| core.done_with(fetched));
+                return message;
+            }
+            Step::Read(read) => match core.fetch(plan.namespace, read).await {
+                Ok(bytes) => fetched = Some(bytes),
+                Err(_) => break,
+            },
+            Step::Wait => unreachable!("a read does not wait for room"),
+        }
+    }
+    Vec::new()
+}
+
+fn try_read(
+    core: &Core,
+    plan: &Plan<'_>,
+    digest: Digest,
+    fetched: Option<&Fetched>,
+) -> Step<Vec<u8>> {
+    let request = ReadRequest { digest, set: plan.set, key: None, need: plan.need };
+    let engine = &core.namespace(plan.namespace).engine;
+    engine.read(node::now(), &request, fetched, |found| {
+        let mut out = Vec::new();
+        if let Ok(found) = found {
+            let mut stream = ReplyStream::begin(&mut out);
+            record(core, plan, digest, &found, &mut stream, &mut out);
+            stream.finish(&mut out);
+        }
+        out
+    })
+}
+
+/// Appends a record's message, unless none of the bins asked for is there.
+fn record(
+    core: &Core,
+    plan: &Plan<'_>,
+    digest: Digest,
+    found: &Found<'_>,
+    stream: &mut ReplyStream,
+    out: &mut Vec<u8>,
+) {
+    let state = core.namespace(plan.namespace);
+    let no_bins = plan.need != Need::Bins;
+    let respond_all = plan.message.header.info2.contains(Info2::RESPOND_ALL_OPS);
+    let ops = plan.message.ops;
+    let bin = |name| found.record.as_ref().and_then(|record| record.bin(name));
+    if !no_bins && !ops.is_empty() && !respond_all && ops.iter().all(|op| bin(op.name).is_none()) {
+        return;
+    }
+    let head = ReplyHead {
+        info1: if no_bins { Info1::GET_NO_BINS } else { Info1::NONE },
+        ..ReplyHead::found(found.generation, found.void_time_s)
+    };
+    let mut reply = stream.record(out, &head);
+    reply.field(field::NAMESPACE, state.config.name.as_bytes());
+    reply.field(field::DIGEST, &digest.0);
+    if found.set_id != 0 {
+        reply.field(field::SET, &state.engine.sets().get(found.set_id).name);
+    }
+    if let Some(key) = found.record.as_ref().and_then(|record| record.key) {
+        reply.field(field::KEY, key);
+    }
+    if ops.is_empty() {
+        let bins = found.record.iter().filter(|_| !no_bins).flat_map(|record| record.bins());
+        for bin in bins {
+            reply.op(OpCode::Read, bin.particle as u8, bin.name, bin.value);
+        }
+    } else if !no_bins {
+        for op in ops.iter() {
+            match bin(op.name) {
+                Some(bin) => reply.op(op.code, bin.particle as u8, bin.name, bin.value),
+                None if respond_all => reply.op(op.code, 0, op.name, &[]),
+                None => {}
+            }
+        }
+    }
+    // Left out if it exceeds what a message can carry: a stored record never does.
+    let _ = reply.finish();
+}

@@ -1,0 +1,505 @@
+//! One single-record request: the wire's spelling to the engine's, and its outcome to a reply.
+//!
+//! A request is *tried* where it arrives. Most are answered at once. One that needs a device, or has
+//! to wait for a block or a commit, is carried on from a copy of its message by a task of its own,
+//! which tries again with what it waited for.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use karst_data::operation::{CommandFlags, Operand, Operation, OperationError};
+use karst_data::policy::{Exists, GenerationRule};
+use karst_data::time::Ttl;
+use karst_data::value::{Value, ValueError};
+use karst_engine::read::{Found, Need, ReadRequest};
+use karst_engine::write::{DeleteRequest, WriteRequest, Written};
+use karst_engine::{Fetched, Reason, Refusal, Step};
+use karst_storage::log::{CommitPoint, DeviceRead};
+use karst_wire::code::ResultCode;
+use karst_wire::flags::{Info1, Info2, Info3};
+use karst_wire::op::{OpCode, OpKind};
+use karst_wire::reply::{self, RecordReply, ReplyHead};
+use karst_wire::request::{Kind, Message, Op as WireOp};
+use smallvec::SmallVec;
+
+use crate::core::{Core, DeviceError};
+use crate::counters::{Ending, Op};
+use crate::node;
+
+/// How long a request may wait for room when the client sets no limit.
+const TIMEOUT_DEFAULT: Duration = Duration::from_millis(1000);
+
+/// How long a write waits before it looks for a free block again.
+const SPACE_PAUSE: Duration = Duration::from_millis(2);
+
+/// How often a read is tried again because the record moved while its old place was read.
+const FETCHES_MAX: usize = 16;
+
+/// How far one try of a request came.
+pub(super) enum Try {
+    /// The reply is in the buffer. It may be sent once the commit, if any, is durable.
+    Replied(Option<Pending>),
+    /// Read this and try again.
+    Read(usize, DeviceRead),
+    /// No block is free; try again.
+    Wait(usize),
+}
+
+/// A commit that a reply has to wait for.
+#[derive(Clone, Copy)]
+pub(super) struct Pending {
+    pub(super) namespace: usize,
+    pub(super) point: CommitPoint,
+}
+
+/// Where a reply goes: a frame of its own, or a row of a batch.
+#[derive(Clone, Copy)]
+pub(super) enum Shape {
+    /// The answer to a single-record request.
+    Framed,
+    /// A row of a batch, with the client's number for it, in a frame of its own.
+    Row(u32),
+}
+
+/// Why a request is refused before the engine sees it.
+struct Refused(ResultCode);
+
+impl From<ResultCode> for Refused {
+    fn from(code: ResultCode) -> Refused {
+        Refused(code)
+    }
+}
+
+impl From<karst_wire::malformed::Malformed> for Refused {
+    fn from(malformed: karst_wire::malformed::Malformed) -> Refused {
+        Refused(malformed.code())
+    }
+}
+
+impl From<ValueError> for Refused {
+    fn from(error: ValueError) -> Refused {
+        Refused(match error {
+            ValueError::Type(_) | ValueError::Malformed { .. } => ResultCode::Parameter,
+            ValueError::Collection(_) => ResultCode::Unknown,
+            ValueError::GeoJson => ResultCode::GeoInvalidGeojson,
+        })
+    }
+}
+
+type Operations<'a> = SmallVec<[Operation<'a>; 4]>;
+
+/// Tries a request. Whatever the outcome but [`Try::Replied`], nothing was appended to `out`.
+pub(super) fn attempt(
+    core: &Core,
+    message: &Message<'_>,
+    shape: Shape,
+    fetched: Option<&Fetched>,
+    out: &mut Vec<u8>,
+) -> Try {
+    let tried = locate(core, message).and_then(|(index, kind)| match kind {
+        Kind::Read => read(core, index, message, shape, fetched, out),
+        Kind::Write => write(core, index, message, shape, fetched, out),
+        Kind::Delete => delete(core, index, message, shape, fetched, out),
+        Kind::Udf
+        | Kind::Batch
+        | Kind::Query
+        | Kind::BackgroundOps
+        | Kind::BackgroundUdf
+        | Kind::Aggregation => Err(ResultCode::UnsupportedFeature.into()),
+    });
+    tried.unwrap_or_else(|Refused(code)| {
+        core.counters.malformed.add(1);
+        error(out, shape, code);
+        Try::Replied(None)
+    })
+}
+
+/// Appends an answer without a record.
+pub(super) fn error(out: &mut Vec<u8>, shape: Shape, code: ResultCode) {
+    head_only(out, &shape.head(code, 0, 0));
+}
+
+fn head_only(out: &mut Vec<u8>, head: &ReplyHead) {
+    // A message without fields and operations cannot exceed a limit.
+    let finished = RecordReply::framed(out, head).finish();
+    debug_assert!(finished.is_ok());
+}
+
+impl Shape {
+    fn head(self, code: ResultCode, generation: u16, void_time_s: u32) -> ReplyHead {
+        let batch_index = match self {
+            Shape::Framed => 0,
+            Shape::Row(index) => index,
+        };
+        ReplyHead { generation, void_time_s, batch_index, ..ReplyHead::of(code) }
+    }
+
+    fn counted_as(self, single: Op) -> Op {
+        match (self, single) {
+            (Shape::Row(_), Op::Read) => Op::BatchRead,
+            (Shape::Row(_), Op::Write) => Op::BatchWrite,
+            (Shape::Row(_), Op::Delete) => Op::BatchDelete,
+            (_, op) => op,
+        }
+    }
+}
+
+/// The namespace that a request is about and what it wants there.
+fn locate(core: &Core, message: &Message<'_>) -> Result<(usize, Kind), Refused> {
+    let kind = message.kind()?;
+    let (index, _) =
+        core.node.namespace(message.namespace()?).ok_or(ResultCode::Namespace)?;
+    if message.fields.transaction_id.is_some() {
+        return Err(ResultCode::EnterpriseOnly.into()); // the code by which clients know "no transactions"
+    }
+    if message.fields.filter.is_some() {
+        return Err(ResultCode::UnsupportedFeature.into());
+    }
+    Ok((index, kind))
+}
+
+fn read(
+    core: &Core,
+    index: usize,
+    message: &Message<'_>,
+    shape: Shape,
+    fetched: Option<&Fetched>,
+    out: &mut Vec<u8>,
+) -> Result<Try, Refused> {
+    let info1 = message.header.info1;
+    let touch_percent = message.header.record_ttl;
+    if touch_percent > 100 && touch_percent != u32::MAX {
+        return Err(ResultCode::Parameter.into());
+    }
+    let get_all = info1.contains(Info1::GET_ALL);
+    let need = if info1.contains(Info1::GET_NO_BINS) { Need::Facts } else { Need::Bins };
+    let request = ReadRequest {
+        digest: message.digest()?.ok_or(ResultCode::Parameter)?,
+        set: message.set()?.unwrap_or_default(),
+        key: message.key().map(|key| key.0),
+        need,
+    };
+    let counted = core.counted(index);
+    let step = core.namespace(index).engine.read(node::now(), &request, fetched, |found| {
+        let ending = match found {
+            Ok(found) if need == Need::Bins && !get_all => selected(out, shape, message, &found),
+            Ok(found) => all(out, shape, &found),
+            Err(refusal) => refused(out, shape, &refusal),
+        };
+        counted.count(shape.counted_as(Op::Read), ending);
+    });
+    Ok(match step {
+        Step::Done(()) => Try::Replied(None),
+        Step::Read(read) => Try::Read(index, read),
+        Step::Wait => Try::Wait(index),
+    })
+}
+
+/// Answers with every bin, or with none if none was asked for.
+fn all(out: &mut Vec<u8>, shape: Shape, found: &Found<'_>) -> Ending {
+    let head = shape.head(ResultCode::Ok, found.generation, found.void_time_s);
+    let mut reply = RecordReply::framed(out, &head);
+    for bin in found.record.iter().flat_map(|record| record.bins()) {
+        reply.op(OpCode::Read, bin.particle as u8, bin.name, bin.value);
+    }
+    finish(reply.finish().is_ok(), out, shape)
+}
+
+/// Answers with the bins that the request's operations name.
+fn selected(out: &mut Vec<u8>, shape: Shape, message: &Message<'_>, found: &Found<'_>) -> Ending {
+    if let Some(code) = unreadable(message) {
+        head_only(out, &shape.head(code, found.generation, found.void_time_s));
+        return Ending::Refused;
+    }
+    let respond_all = message.header.info2.contains(Info2::RESPOND_ALL_OPS);
+    let head = shape.head(ResultCode::Ok, found.generation, found.void_time_s);
+    let mut reply = RecordReply::framed(out, &head);
+    for op in message.ops.iter() {
+        match found.record.as_ref().and_then(|record| record.bin(op.name)) {
+            Some(bin) => reply.op(op.code, bin.particle as u8, bin.name, bin.value),
+            None if respond_all => reply.op(op.code, 0, op.name, &[]),
+            None => {}
+        }
+    }
+    finish(reply.finish().is_ok(), out, shape)
+}
+
+/// Why the operations of a read cannot be carried out.
+fn unreadable(message: &Message<'_>) -> Option<ResultCode> {
+    if message.ops.is_empty() {
+        return Some(ResultCode::Parameter);
+    }
+    message.ops.iter().find_map(|op| match (op.code, op.code.kind()) {
+        (OpCode::Read, _) => None,
+        (_, OpKind::Read) => Some(ResultCode::UnsupportedFeature),
+        (_, OpKind::Write | OpKind::Unknown) => Some(ResultCode::Parameter),
+    })
+}
+
+/// A reply that exceeds what the protocol can carry is answered with an error in its stead.
+fn finish(fits: bool, out: &mut Vec<u8>, shape: Shape) -> Ending {
+    if fits {
+        return Ending::Ok;
+    }
+    error(out, shape, ResultCode::RecordTooBig);
+    Ending::Error
+}
+
+fn write(
+    core: &Core,
+    index: usize,
+    message: &Message<'_>,
+    shape: Shape,
+    fetched: Option<&Fetched>,
+    out: &mut Vec<u8>,
+) -> Result<Try, Refused> {
+    let header = &message.header;
+    let (info1, info2) = (header.info1, header.info2);
+    let exists = exists(info2, header.info3);
+    let operations = operations(message)?;
+    let request = WriteRequest {
+        digest: message.digest()?.ok_or(ResultCode::Parameter)?,
+        set: message.set()?.unwrap_or_default(),
+        key: message.key().map(|key| key.0),
+        exists,
+        generation: generation(info2, header.generation),
+        ttl: Ttl::from_wire(header.record_ttl).ok_or(ResultCode::Parameter)?,
+        flags: CommandFlags {
+            reads: info1.contains(Info1::READ),
+            get_all: info1.contains(Info1::GET_ALL),
+            replaces: exists.replaces(),
+            respond_all: info2.contains(Info2::RESPOND_ALL_OPS),
+        },
+        operations: &operations,
+    };
+    let counted = core.counted(index);
+    let engine = &core.namespace(index).engine;
+    let step = engine.write(&core.hand(index), &request, fetched, |written| {
+        let (ending, commit) = match written {
+            Ok(written) => (answers(out, shape, &written), written.commit),
+            Err(refusal) => (refused(out, shape, &refusal), None),
+        };
+        counted.count(shape.counted_as(Op::Write), ending);
+        commit
+    });
+    Ok(after_write(core, index, step))
+}
+
+/// Answers with what the operations of a write have to tell.
+fn answers(out: &mut Vec<u8>, shape: Shape, written: &Written<'_>) -> Ending {
+    let head = shape.head(ResultCode::Ok, written.generation, written.void_time_s);
+    if written.answers.is_empty() {
+        head_only(out, &head);
+        return Ending::Ok;
+    }
+    let mut reply = RecordReply::framed(out, &head);
+    for (name, value) in written.answers {
+        match value {
+            Some(value) => reply.op(OpCode::Read, value.particle as u8, name, &value.bytes),
+            None => reply.op(OpCode::Read, 0, name, &[]),
+        }
+    }
+    finish(reply.finish().is_ok(), out, shape)
+}
+
+fn delete(
+    core: &Core,
+    index: usize,
+    message: &Message<'_>,
+    shape: Shape,
+    fetched: Option<&Fetched>,
+    out: &mut Vec<u8>,
+) -> Result<Try, Refused> {
+    let request = DeleteRequest {
+        digest: message.digest()?.ok_or(ResultCode::Parameter)?,
+        set: message.set()?.unwrap_or_default(),
+        key: message.key().map(|key| key.0),
+        generation: generation(message.header.info2, message.header.generation),
+    };
+    let counted = core.counted(index);
+    let engine = &core.namespace(index).engine;
+    let step = engine.delete(&core.hand(index), &request, fetched, |written| {
+        let (ending, commit) = match written {
+            Ok(written) => (answers(out, shape, &written), written.commit),
+            Err(refusal) => (refused(out, shape, &refusal), None),
+        };
+        counted.count(shape.counted_as(Op::Delete), ending);
+        commit
+    });
+    Ok(after_write(core, index, step))
+}
+
+fn after_write(core: &Core, index: usize, step: Step<Option<CommitPoint>>) -> Try {
+    match step {
+        Step::Read(read) => Try::Read(index, read),
+        Step::Wait => Try::Wait(index),
+        Step::Done(None) => Try::Replied(None),
+        Step::Done(Some(point)) => {
+            core.appended(index);
+            let waits = core.namespace(index).engine.config().commit_to_device;
+            Try::Replied(waits.then_some(Pending { namespace: index, point }))
+        }
+    }
+}
+
+fn exists(info2: Info2, info3: Info3) -> Exists {
+    if info2.contains(Info2::CREATE_ONLY) {
+        Exists::CreateOnly
+    } else if info3.contains(Info3::REPLACE_ONLY) {
+        Exists::ReplaceOnly
+    } else if info3.contains(Info3::CREATE_OR_REPLACE) {
+        Exists::Replace
+    } else if info3.contains(Info3::UPDATE_ONLY) {
+        Exists::UpdateOnly
+    } else {
+        Exists::Any
+    }
+}
+
+fn generation(info2: Info2, generation: u32) -> GenerationRule {
+    if info2.contains(Info2::GENERATION) {
+        GenerationRule::Equal(generation)
+    } else if info2.contains(Info2::GENERATION_GT) {
+        GenerationRule::Below(generation)
+    } else {
+        GenerationRule::Any
+    }
+}
+
+fn operations<'a>(message: &Message<'a>) -> Result<Operations<'a>, Refused> {
+    message.ops.iter().map(operation).collect()
+}
+
+fn operation(op: WireOp<'_>) -> Result<Operation<'_>, Refused> {
+    let value = || Value::from_wire(op.particle, op.value);
+    let some_value = || value()?.ok_or(Refused(ResultCode::Parameter));
+    Ok(match op.code {
+        OpCode::Read if op.name.is_empty() => Operation::ReadAll,
+        OpCode::Read => Operation::Read(op.name),
+        OpCode::Write => Operation::Write(op.name, value()?),
+        OpCode::Increment => {
+            let operand = Operand::from_wire(op.particle, op.value)?;
+            Operation::Increment(op.name, operand.ok_or(ResultCode::Parameter)?)
+        }
+        OpCode::Append => Operation::Append(op.name, some_value()?),
+        OpCode::Prepend => Operation::Prepend(op.name, some_value()?),
+        OpCode::Touch => Operation::Touch,
+        OpCode::DeleteAll => Operation::DeleteAll,
+        OpCode::CdtRead
+        | OpCode::CdtModify
+        | OpCode::ExpressionRead
+        | OpCode::ExpressionModify
+        | OpCode::BitsRead
+        | OpCode::BitsModify
+        | OpCode::HllRead
+        | OpCode::HllModify => return Err(ResultCode::UnsupportedFeature.into()),
+        OpCode::Unknown(_) => return Err(ResultCode::Parameter.into()),
+    })
+}
+
+/// Answers with a refusal of the engine.
+fn refused(out: &mut Vec<u8>, shape: Shape, refusal: &Refusal) -> Ending {
+    let (code, ending) = code_of(&refusal.reason);
+    head_only(out, &shape.head(code, refusal.generation, refusal.void_time_s));
+    ending
+}
+
+/// How the protocol spells a refusal.
+pub(super) fn code_of(reason: &Reason) -> (ResultCode, Ending) {
+    match reason {
+        Reason::NotFound => (ResultCode::NotFound, Ending::NotFound),
+        Reason::Exists => (ResultCode::RecordExists, Ending::Refused),
+        Reason::Generation => (ResultCode::Generation, Ending::Refused),
+        Reason::SetMismatch | Reason::SetLimit => (ResultCode::Parameter, Ending::Refused),
+        Reason::KeyMismatch => (ResultCode::KeyMismatch, Ending::Refused),
+        Reason::KeyMalformed => (ResultCode::UnsupportedFeature, Ending::Refused),
+        Reason::Operation(
+            OperationError::Count(_)
+            | OperationError::Combination(_)
+            | OperationError::TooManyBins,
+        ) => (ResultCode::Parameter, Ending::Refused),
+        Reason::Operation(OperationError::Incompatible(_)) => {
+            (ResultCode::IncompatibleType, Ending::Refused)
+        }
+        Reason::Operation(OperationError::GeoJson) => (ResultCode::Unknown, Ending::Refused),
+        Reason::TooBig { .. } => (ResultCode::RecordTooBig, Ending::Refused),
+        Reason::OutOfSpace | Reason::IndexFull | Reason::DeviceFailed => {
+            (ResultCode::OutOfSpace, Ending::Overload)
+        }
+        Reason::Unreadable => (ResultCode::Unknown, Ending::Error),
+    }
+}
+
+/// Carries a request on that could not be answered at once, and returns its reply.
+pub(super) async fn carry_on(core: Rc<Core>, body: Box<[u8]>, shape: Shape, first: Try) -> Vec<u8> {
+    let mut out = Vec::new();
+    let Ok(message) = Message::parse(&body) else {
+        error(&mut out, shape, ResultCode::Parameter); // it was parsed before it was copied
+        return out;
+    };
+    carry_on_message(&core, &message, shape, first, &mut out).await;
+    out
+}
+
+/// As [`carry_on`], for a message that somebody else keeps.
+pub(super) async fn carry_on_message(
+    core: &Rc<Core>,
+    message: &Message<'_>,
+    shape: Shape,
+    first: Try,
+    out: &mut Vec<u8>,
+) {
+    let deadline = tokio::time::Instant::now() + timeout(message);
+    let mut tried = first;
+    let mut fetches = 0;
+    loop {
+        let fetched = match tried {
+            Try::Replied(pending) => return settle(core, shape, pending, out).await,
+            Try::Read(..) if fetches == FETCHES_MAX => {
+                return error(out, shape, ResultCode::Timeout);
+            }
+            Try::Read(index, read) => {
+                fetches += 1;
+                match core.fetch(index, read).await {
+                    Ok(fetched) => Some(fetched),
+                    Err(DeviceError) => return error(out, shape, ResultCode::Unknown),
+                }
+            }
+            Try::Wait(index) => {
+                core.counted(index).stalled_writes.add(1);
+                if tokio::time::Instant::now() >= deadline {
+                    core.counted(index).count(shape.counted_as(Op::Write), Ending::Overload);
+                    return error(out, shape, ResultCode::DeviceOverload);
+                }
+                tokio::time::sleep(SPACE_PAUSE).await;
+                None
+            }
+        };
+        tried = attempt(core, message, shape, fetched.as_ref(), out);
+        fetched.into_iter().for_each(|fetched| core.done_with(fetched));
+    }
+}
+
+/// Lets a reply wait until its write is durable. When that fails the outcome is in doubt: the record
+/// is served from memory and gone after a restart. Clients read a timeout so.
+pub(super) async fn settle(core: &Rc<Core>, shape: Shape, pending: Option<Pending>, out: &mut Vec<u8>) {
+    if let Some(Pending { namespace, point }) = pending
+        && core.committed(namespace, point).await.is_err()
+    {
+        out.clear();
+        error(out, shape, ResultCode::Timeout);
+    }
+}
+
+fn timeout(message: &Message<'_>) -> Duration {
+    match message.header.transaction_ttl {
+        0 => TIMEOUT_DEFAULT,
+        ms => Duration::from_millis(u64::from(ms)),
+    }
+}
+
+/// Appends the answer to a request that could not even be parsed.
+pub(super) fn refuse(core: &Core, out: &mut Vec<u8>, code: ResultCode) {
+    core.counters.malformed.add(1);
+    reply::ack(out, code, 0, 0);
+}

@@ -1,0 +1,245 @@
+//! One data core: a thread with its own runtime, device queue, lanes and connections.
+//!
+//! Owns its connections for life, one lane of every log for clients' writes and one for defrag, and
+//! everything in flight on its device queue. Shares the namespaces with the other cores. Carries out
+//! what the engine decides: reads that it asks for, writes that its logs have ready, waiting until a
+//! write is durable or a block is free.
+
+pub mod disk;
+pub mod upkeep;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use karst_engine::Fetched;
+use karst_engine::write::Hand;
+use karst_io::clock;
+use karst_io::op::{FileId, Op};
+use karst_storage::log::{Commit, CommitPoint, DeviceRead, DeviceWrite};
+use tokio::sync::Notify;
+
+use self::disk::Disk;
+use crate::counters::{CoreCounters, NamespaceCounters};
+use crate::node::{self, NamespaceState, Node};
+
+/// What a core keeps for each namespace.
+#[derive(Default)]
+struct Lanes {
+    /// A write came back: who waits for one to be durable looks again.
+    written: Notify,
+    /// Something was appended this turn.
+    appended: Cell<bool>,
+    /// Bytes of device writes that are out, to hold defrag back.
+    writing: Cell<u64>,
+    /// Device writes that are out.
+    writes_out: Cell<u64>,
+}
+
+/// See [the module](self).
+pub struct Core {
+    /// The node.
+    pub node: Arc<Node>,
+    /// Which of its cores this is.
+    pub number: u16,
+    /// What it counts.
+    pub counters: Arc<CoreCounters>,
+    disk: Rc<Disk>,
+    lanes: Vec<Lanes>,
+    /// First file of each namespace in the device queue.
+    files: Vec<u16>,
+    turn_ends: Notify,
+    outbox: RefCell<Vec<DeviceWrite>>,
+}
+
+/// A device did not do what was asked of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceError;
+
+impl Core {
+    /// A core over its device queue, in whose runtime it is called.
+    pub fn new(node: Arc<Node>, number: u16, disk: Rc<Disk>) -> Rc<Core> {
+        let counters = node.cores[usize::from(number)].clone();
+        let lanes = node.namespaces.iter().map(|_| Lanes::default()).collect();
+        let mut files = Vec::new();
+        let mut next = 0;
+        for namespace in &node.namespaces {
+            files.push(next);
+            next += namespace.devices.len() as u16;
+        }
+        let (turn_ends, outbox) = (Notify::new(), RefCell::new(Vec::new()));
+        Rc::new(Core { node, number, counters, disk, lanes, files, turn_ends, outbox })
+    }
+
+    /// A namespace by position.
+    pub fn namespace(&self, index: usize) -> &NamespaceState {
+        &self.node.namespaces[index]
+    }
+
+    /// Its counters on this core.
+    pub fn counted(&self, index: usize) -> &NamespaceCounters {
+        &self.counters.namespaces[index]
+    }
+
+    /// What a client's write needs to know of who carries it out, and when.
+    pub fn hand(&self, index: usize) -> Hand {
+        let lane = self.namespace(index).engine.log().write_lane(self.number);
+        Hand { lane, now: node::now(), flush_clock_ms: clock::monotonic_us() / 1000 }
+    }
+
+    fn file(&self, index: usize, device: u8) -> FileId {
+        FileId(self.files[index] + u16::from(device))
+    }
+
+    /// Reads what the engine asked for.
+    ///
+    /// # Errors
+    /// When the device fails; it was logged and counted.
+    pub async fn fetch(&self, index: usize, read: DeviceRead) -> Result<Fetched, DeviceError> {
+        let buffer = self.read(index, read.device.0, read.offset, read.bytes).await?;
+        Ok(Fetched { read, buffer })
+    }
+
+    /// Takes a read's buffer back.
+    pub fn done_with(&self, fetched: Fetched) {
+        self.disk.give_back(fetched.buffer);
+    }
+
+    async fn read(
+        &self,
+        index: usize,
+        device: u8,
+        offset: u64,
+        bytes: usize,
+    ) -> Result<karst_io::buffer::AlignedBuffer, DeviceError> {
+        let started_us = clock::monotonic_us();
+        let file = self.file(index, device);
+        let buffer = self.disk.buffer(bytes);
+        let completion = self.disk.start(Op::Read { file, offset, buffer }).await;
+        let counted = self.counted(index);
+        counted.device_reads.add(1);
+        counted.device_read_us.add(clock::monotonic_us() - started_us);
+        match (completion.outcome, completion.buffer) {
+            (Ok(()), Some(buffer)) => Ok(buffer),
+            (outcome, buffer) => {
+                buffer.into_iter().for_each(|buffer| self.disk.give_back(buffer));
+                let namespace = self.namespace(index);
+                let path = namespace.devices[usize::from(device)].path().display();
+                tracing::error!(device = %path, offset, bytes, ?outcome, "a device read failed");
+                let device = karst_storage::place::DeviceId(device);
+                namespace.engine.log().count_read_error(device);
+                Err(DeviceError)
+            }
+        }
+    }
+
+    /// Notes that something was appended to this core's lanes of a namespace.
+    pub fn appended(&self, index: usize) {
+        if !self.lanes[index].appended.replace(true) {
+            self.turn_ends.notify_one();
+        }
+    }
+
+    /// Sends what this turn appended towards the devices, at the end of every turn in which something
+    /// was; never returns. All writes of a turn share one commit.
+    pub async fn send_writes(self: Rc<Core>) {
+        loop {
+            self.turn_ends.notified().await;
+            for index in 0..self.lanes.len() {
+                if self.lanes[index].appended.replace(false) {
+                    if self.namespace(index).config.storage.commit_to_device {
+                        self.flush(index, u64::MAX);
+                    }
+                    self.send(index);
+                }
+            }
+        }
+    }
+
+    /// Flushes this core's lanes of what was appended at or before a time of the flush clock.
+    pub fn flush(&self, index: usize, before_ms: u64) {
+        let log = self.namespace(index).engine.log();
+        log.flush(log.write_lane(self.number), before_ms);
+        log.flush(log.move_lane(self.number), before_ms);
+    }
+
+    /// Starts the writes that this core's lanes have ready.
+    pub fn send(self: &Rc<Core>, index: usize) {
+        let log = self.namespace(index).engine.log();
+        let mut outbox = self.outbox.borrow_mut();
+        log.take_writes(log.write_lane(self.number), &mut outbox);
+        log.take_writes(log.move_lane(self.number), &mut outbox);
+        for write in outbox.drain(..) {
+            let out = &self.lanes[index].writes_out;
+            out.set(out.get() + 1);
+            tokio::task::spawn_local(self.clone().write(index, write));
+        }
+    }
+
+    async fn write(self: Rc<Core>, index: usize, write: DeviceWrite) {
+        let started_us = clock::monotonic_us();
+        let bytes = write.range.len() as u64;
+        let lanes = &self.lanes[index];
+        lanes.writing.set(lanes.writing.get() + bytes);
+        let operation = self.disk.start(Op::Write {
+            file: self.file(index, write.block.device.0),
+            offset: write.offset,
+            source: write.source.clone(),
+            range: write.range.clone(),
+            durable: true,
+        });
+        let outcome = operation.await.outcome;
+        lanes.writing.set(lanes.writing.get() - bytes);
+        let counted = self.counted(index);
+        counted.device_writes.add(1);
+        counted.device_write_bytes.add(bytes);
+        counted.device_write_us.add(clock::monotonic_us() - started_us);
+        let namespace = self.namespace(index);
+        if let Err(error) = &outcome {
+            let device = &namespace.devices[usize::from(write.block.device.0)];
+            tracing::error!(
+                device = %device.path().display(), ?error,
+                "a device write failed: the device takes no more writes until the node restarts"
+            );
+        }
+        namespace.engine.log().written(&write, outcome.is_ok());
+        lanes.writes_out.set(lanes.writes_out.get() - 1);
+        lanes.written.notify_waiters();
+    }
+
+    /// Bytes of a namespace's device writes that this core has out.
+    fn writing(&self, index: usize) -> u64 {
+        self.lanes[index].writing.get()
+    }
+
+    /// Waits until none of a namespace's device writes is out on this core.
+    pub async fn idle(&self, index: usize) {
+        loop {
+            let written = self.lanes[index].written.notified();
+            let mut written = std::pin::pin!(written);
+            written.as_mut().enable();
+            if self.lanes[index].writes_out.get() == 0 {
+                return;
+            }
+            written.await;
+        }
+    }
+
+    /// Waits until an append is durable.
+    ///
+    /// # Errors
+    /// When its write failed: the record is in memory only.
+    pub async fn committed(&self, index: usize, point: CommitPoint) -> Result<(), DeviceError> {
+        let log = self.namespace(index).engine.log();
+        loop {
+            let written = self.lanes[index].written.notified();
+            let mut written = std::pin::pin!(written);
+            written.as_mut().enable();
+            match log.commit(point) {
+                Commit::Durable => return Ok(()),
+                Commit::Lost => return Err(DeviceError),
+                Commit::Pending => written.await,
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The configuration, under the names by which tools know it. Nothing of it changes while the node
+//! runs, so every attempt to set something is refused and says where to change it.
+
+use karst_wire::code::ResultCode;
+use karst_wire::info::InfoError;
+
+use super::namespaces::engine_word;
+use super::{Answer, Asked, Entry, Pairs, entry, no_namespace, refused};
+use crate::config::{Engine, Mode};
+use crate::node::{NamespaceState, Node};
+
+/// Seconds between two sweeps for expired records.
+const SWEEP_PERIOD_S: u64 = 120;
+
+/// Longest context name; longer ones are no context.
+const CONTEXT_BYTES_MAX: usize = 31;
+
+pub(super) const COMMANDS: &[Entry] = &[
+    entry("get-config", get),
+    entry("config-get", get),
+    entry("set-config", set),
+    entry("config-set", set),
+];
+
+fn get(asked: &mut Asked<'_>) -> Answer {
+    let mut pairs = Pairs::default();
+    match asked.params().text("context", CONTEXT_BYTES_MAX)? {
+        None => {
+            service(&mut pairs, asked.node);
+            network(&mut pairs, asked.node);
+        }
+        Some("service") => service(&mut pairs, asked.node),
+        Some("network") => network(&mut pairs, asked.node),
+        Some("namespace") => namespace_settings(&mut pairs, asked.node, named(asked)?),
+        Some("security") => pairs.put("enable-security", false),
+        Some("xdr") => {}
+        Some(_) => return invalid_context(),
+    }
+    pairs.answer()
+}
+
+fn set(asked: &mut Asked<'_>) -> Answer {
+    match asked.params().text("context", CONTEXT_BYTES_MAX)? {
+        Some("namespace") => drop(named(asked)?),
+        Some("service" | "network" | "security" | "xdr") => {}
+        Some(_) | None => return invalid_context(),
+    }
+    refused(
+        ResultCode::Parameter,
+        "invalid set-config parameter: settings cannot be changed while the node runs; edit the \
+         configuration file and restart",
+    )
+}
+
+fn invalid_context() -> Answer {
+    refused(ResultCode::Parameter, "invalid context")
+}
+
+/// The namespace that the parameters name, by today's key or the older one.
+fn named<'a>(asked: &Asked<'a>) -> Result<&'a NamespaceState, InfoError> {
+    let params = asked.params();
+    let name = match params.get("namespace").or_else(|| params.get("id")) {
+        Some(name) => name,
+        None => return Err(InfoError::new(ResultCode::Namespace, "missing 'namespace'")),
+    };
+    let found = asked.node.namespace(name);
+    found.map(|(_, namespace)| namespace).ok_or_else(no_namespace)
+}
+
+fn service(pairs: &mut Pairs, node: &Node) {
+    pairs.put("cluster-name", &node.config.cluster.name);
+    pairs.put("node-id", node.id);
+    pairs.put("service-threads", node.cores.len());
+    pairs.put("proto-fd-max", node.config.service.connections_max);
+    let idle_ms = node.config.service.idle_timeout.map_or(0, |idle| idle.as_millis());
+    pairs.put("proto-fd-idle-ms", idle_ms);
+    pairs.put("work-directory", node.config.node.data_dir.display());
+    pairs.put("min-cluster-size", 1);
+    pairs.put("enable-health-check", false);
+    pairs.put("microsecond-histograms", true);
+    pairs.put("disable-udf-execution", true);
+    pairs.put("karst.node-name", &node.config.node.name);
+    pairs.put("karst.io", node.io.kind);
+}
+
+fn network(pairs: &mut Pairs, node: &Node) {
+    let doors = &node.doors;
+    pairs.put("service.address", doors.service.ip());
+    pairs.put("service.port", doors.service.port());
+    for (number, advertised) in doors.advertised.iter().enumerate() {
+        pairs.put(&format!("service.access-address[{number}]"), advertised);
+    }
+    pairs.put("service.tls-port", 0);
+    pairs.put("fabric.port", node.config.fabric.listen.port());
+    pairs.put("karst.admin", doors.admin);
+    pairs.put("karst.http", doors.http);
+}
+
+/// What the configuration says about a namespace.
+pub(super) fn namespace_settings(pairs: &mut Pairs, node: &Node, namespace: &NamespaceState) {
+    let config = &namespace.config;
+    pairs.put("replication-factor", config.replication_factor);
+    pairs.put("strong-consistency", match config.mode {
+        Mode::Ap => false,
+    });
+    pairs.put("default-ttl", config.default_ttl.map_or(0, |ttl| ttl.as_secs()));
+    pairs.put("nsup-period", SWEEP_PERIOD_S);
+    pairs.put("allow-ttl-without-nsup", true);
+    pairs.put("max-record-size", config.max_record_size);
+    pairs.put("rack-id", node.config.node.rack);
+    pairs.put("conflict-resolution-policy", "last-update-time");
+    pairs.put("read-consistency-level-override", "off");
+    pairs.put("write-commit-level-override", "off");
+    pairs.put("index-type", "mem");
+    pairs.put("sindex-type", "mem");
+    pairs.put("storage-engine", engine_word(namespace));
+    storage(pairs, namespace);
+}
+
+fn storage(pairs: &mut Pairs, namespace: &NamespaceState) {
+    let storage = &namespace.config.storage;
+    pairs.put("storage-engine.write-block-size", storage.write_block);
+    match &storage.engine {
+        Engine::Memory { size } => pairs.put("storage-engine.data-size", size),
+        Engine::Device { .. } => {
+            for (number, device) in namespace.devices.iter().enumerate() {
+                let kind = if device.is_block_device() { "device" } else { "file" };
+                pairs.put(&format!("storage-engine.{kind}[{number}]"), device.path().display());
+            }
+        }
+    }
+    pairs.put("storage-engine.commit-to-device", storage.commit_to_device);
+    pairs.put("storage-engine.flush-max-ms", storage.flush_max.as_millis());
+    pairs.put("storage-engine.defrag-lwm-pct", storage.defrag_low_water_percent);
+    pairs.put("storage-engine.post-write-cache", storage.post_write_cache);
+    pairs.put("storage-engine.compression", "none");
+    pairs.put("storage-engine.stop-writes-used-pct", karst_storage::log::LIVE_PERCENT_MAX);
+}

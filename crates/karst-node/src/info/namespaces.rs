@@ -1,0 +1,164 @@
+//! Namespaces: which there are, what is in them and how they do.
+//!
+//! Requests that a rule or the server refused are counted as errors, whatever the reason; requests that
+//! timed out are not told apart from them, so no `_timeout` is listed.
+
+use karst_storage::place::DeviceId;
+
+use super::config::namespace_settings;
+use super::sets::unix_ns;
+use super::{Answer, Asked, Entry, Pairs, entry, made, text};
+use crate::config::Engine;
+use crate::counters::{Ending, Op};
+use crate::metrics::Figures;
+use crate::node::{NamespaceState, now};
+
+/// Migration does not happen in a cluster of one.
+const MIGRATION_ZEROS: &[&str] = &[
+    "migrate_tx_partitions_imbalance",
+    "migrate_tx_partitions_active",
+    "migrate_tx_partitions_initial",
+    "migrate_tx_partitions_remaining",
+    "migrate_tx_partitions_lead_remaining",
+    "migrate_tx_instances",
+    "migrate_rx_instances",
+    "migrate_rx_partitions_active",
+    "migrate_rx_partitions_initial",
+    "migrate_rx_partitions_remaining",
+    "migrate_records_skipped",
+    "migrate_records_transmitted",
+    "migrate_record_retransmits",
+    "migrate_record_receives",
+    "migrate_signals_active",
+    "migrate_signals_remaining",
+    "migrate_fresh_partitions",
+];
+
+pub(super) const COMMANDS: &[Entry] = &[
+    entry("namespaces", namespaces),
+    entry("namespace", namespace),
+    entry("objects", |asked| {
+        made(asked.all_figures().map(|figures| figures.records.records).sum::<u64>())
+    }),
+];
+
+fn namespaces(asked: &mut Asked<'_>) -> Answer {
+    let names = asked.node.namespaces.iter().map(|namespace| namespace.config.name.as_str());
+    made(names.collect::<Vec<_>>().join(";"))
+}
+
+fn namespace(asked: &mut Asked<'_>) -> Answer {
+    let name = asked.command.arguments().next().unwrap_or_default();
+    let Some((_, namespace, figures)) = asked.namespace(name) else {
+        return text("type=unknown");
+    };
+    let mut pairs = Pairs::default();
+    put_records(&mut pairs, namespace, figures);
+    put_space(&mut pairs, namespace, figures);
+    put_requests(&mut pairs, figures);
+    pairs.zeros(MIGRATION_ZEROS);
+    namespace_settings(&mut pairs, asked.node, namespace);
+    pairs.answer()
+}
+
+fn put_records(pairs: &mut Pairs, namespace: &NamespaceState, figures: &Figures) {
+    let (records, tombstones) = (figures.records.records, figures.records.tombstones);
+    pairs.put("ns_cluster_size", 1);
+    pairs.put("effective_replication_factor", 1);
+    pairs.put("objects", records);
+    pairs.put("tombstones", tombstones);
+    pairs.zeros(&["xdr_tombstones", "xdr_bin_cemeteries", "mrt_provisionals"]);
+    pairs.put("master_objects", records);
+    pairs.put("master_tombstones", tombstones);
+    pairs.zeros(&[
+        "prole_objects",
+        "prole_tombstones",
+        "non_replica_objects",
+        "non_replica_tombstones",
+        "unreplicated_records",
+        "dead_partitions",
+        "unavailable_partitions",
+        "auto_revived_partitions",
+    ]);
+    pairs.put("clock_skew_stop_writes", false);
+    pairs.put("stop_writes", figures.refusal.is_some());
+    pairs.put("hwm_breached", false);
+    pairs.put("current_time", now().epoch_s());
+    pairs.put("expired_objects", figures.records.expired);
+    pairs.zeros(&["evicted_objects", "evict_ttl", "evict_void_time", "smd_evict_void_time"]);
+    pairs.put("truncate_lut", unix_ns(namespace.engine.truncated_before_ms()));
+    pairs.put("index_used_bytes", figures.records.index_bytes);
+    pairs.zeros(&["set_index_used_bytes", "sindex_used_bytes", "sindex_gc_cleaned"]);
+    pairs.put("effective_is_quiesced", false);
+    pairs.put("nodes_quiesced", 0);
+    pairs.put("pending_quiesce", false);
+}
+
+fn put_space(pairs: &mut Pairs, namespace: &NamespaceState, figures: &Figures) {
+    pairs.put("data_total_bytes", figures.space.total_bytes);
+    pairs.put("data_used_bytes", figures.space.live_bytes);
+    pairs.put("data_used_pct", figures.used_percent());
+    pairs.put("data_avail_pct", figures.available_percent());
+    pairs.put("data_compression_ratio", "1.000");
+    pairs.put("defrag_pending_blocks", figures.space.worth_moving_blocks);
+    pairs.put("defrag_moved_blocks", figures.space.moved_blocks);
+    pairs.put("defrag_moved_records", figures.moved_records);
+    pairs.put("stalled_writes", figures.stalled_writes);
+    pairs.put("device_reads", figures.device_reads);
+    pairs.put("device_writes", figures.device_writes);
+    pairs.put("failed_devices", figures.space.failed_devices);
+    let log = namespace.engine.log();
+    for (number, device) in namespace.devices.iter().enumerate() {
+        let id = DeviceId(number as u8); // the log has at most 128
+        let kind = if device.is_block_device() { "device" } else { "file" };
+        let key = format!("storage-engine.{kind}[{number}]");
+        pairs.put(&format!("{key}.used_bytes"), log.device_live_bytes(id));
+        pairs.put(&format!("{key}.free_wblocks"), log.device_blocks_free(id));
+        pairs.put(&format!("{key}.read_errors"), log.read_errors(id));
+        pairs.put(&format!("{key}.failed"), log.device_failed(id));
+    }
+}
+
+fn put_requests(pairs: &mut Pairs, figures: &Figures) {
+    let singles = [(Op::Read, "client_read"), (Op::Write, "client_write"), (Op::Delete, "client_delete")];
+    let batched = [
+        (Op::BatchRead, "batch_sub_read"),
+        (Op::BatchWrite, "batch_sub_write"),
+        (Op::BatchDelete, "batch_sub_delete"),
+    ];
+    for (op, name) in singles.into_iter().chain(batched) {
+        pairs.put(&format!("{name}_success"), figures.requests(op, Ending::Ok));
+        pairs.put(&format!("{name}_error"), figures.failures(op));
+        pairs.put(&format!("{name}_not_found"), figures.requests(op, Ending::NotFound));
+    }
+    pairs.put("pi_query_long_basic_complete", figures.requests(Op::Scan, Ending::Ok));
+    pairs.put("pi_query_long_basic_error", figures.failures(Op::Scan));
+    pairs.zeros(&[
+        "client_udf_complete",
+        "client_udf_error",
+        "client_proxy_complete",
+        "client_proxy_error",
+        "from_proxy_read_success",
+        "from_proxy_read_error",
+        "from_proxy_write_success",
+        "from_proxy_write_error",
+        "retransmit_all_read",
+        "retransmit_all_write",
+    ]);
+}
+
+/// What holds the namespace's records.
+pub(super) fn engine_word(namespace: &NamespaceState) -> &'static str {
+    match namespace.config.storage.engine {
+        Engine::Device { .. } => "device",
+        Engine::Memory { .. } => "memory",
+    }
+}
+
+/// Records and tombstones of the whole node.
+pub(super) fn totals(asked: &Asked<'_>) -> (u64, u64) {
+    let figures = asked.all_figures().map(|figures| figures.records);
+    figures.fold((0, 0), |(records, tombstones), report| {
+        (records + report.records, tombstones + report.tombstones)
+    })
+}

@@ -1,0 +1,55 @@
+//! The sets of namespaces.
+
+use karst_data::time::EPOCH_UNIX_S;
+use karst_engine::sets::Set;
+
+use super::{Answer, Asked, Entry, entry, made, printable, text};
+use crate::node::NamespaceState;
+
+pub(super) const COMMANDS: &[Entry] = &[entry("sets", sets)];
+
+fn sets(asked: &mut Asked<'_>) -> Answer {
+    let mut arguments = asked.command.arguments();
+    let namespaces = &asked.node.namespaces;
+    let Some(name) = arguments.next().filter(|name| !name.is_empty()) else {
+        return made(namespaces.iter().map(of_namespace).collect::<String>());
+    };
+    let Some((_, namespace)) = asked.node.namespace(name.as_bytes()) else {
+        return text("ns_type=unknown");
+    };
+    let Some(set) = arguments.next().filter(|set| !set.is_empty()) else {
+        return made(of_namespace(namespace));
+    };
+    match namespace.engine.sets().find(set.as_bytes()) {
+        Some(number) => made(facts(&namespace.engine.sets().get(number))),
+        None => text(""),
+    }
+}
+
+fn of_namespace(namespace: &NamespaceState) -> String {
+    let sets = namespace.engine.sets().all();
+    let name = &namespace.config.name;
+    let item = |set: &std::sync::Arc<Set>| {
+        format!("ns={name}:set={}:{}", printable(&set.name), facts(set))
+    };
+    sets.iter().map(item).collect()
+}
+
+/// What a set holds. Settings of its own it has none; zero means that the namespace's hold.
+fn facts(set: &Set) -> String {
+    format!(
+        "objects={}:tombstones={}:data_used_bytes={}:truncate_lut={}:sindexes=0:\
+         index_populating=false:truncating=false:default-read-touch-ttl-pct=0:\
+         default-ttl=0:disable-eviction=true:enable-index=false:\
+         stop-writes-count=0:stop-writes-size=0;",
+        set.records(),
+        set.tombstones(),
+        set.bytes(),
+        unix_ns(set.truncated_before_ms()),
+    )
+}
+
+/// A truncation mark, ms since 2010, as ns of Unix time; 0 stays 0, for no mark.
+pub(super) fn unix_ns(epoch_ms: u64) -> u64 {
+    if epoch_ms == 0 { 0 } else { (EPOCH_UNIX_S * 1000 + epoch_ms) * 1_000_000 }
+}

@@ -1,0 +1,87 @@
+//! karstd: a Karst node.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use karst_node::config::{self, Config, LogFormat};
+use karst_node::{boot, inspect};
+use tracing_subscriber::EnvFilter;
+
+/// A Karst node: an open hybrid-memory database that speaks the Aerospike client protocol.
+#[derive(Parser)]
+#[command(name = "karstd", version, about, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Overrides one key; may be repeated. Wins over file and environment.
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+    /// Checks the configuration and exits.
+    #[arg(long)]
+    check_config: bool,
+    /// Prints the effective configuration and exits.
+    #[arg(long)]
+    print_config: bool,
+    /// How log lines look; wins over the configuration.
+    #[arg(long, value_enum)]
+    log_format: Option<Format>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Looks at a device offline: superblocks, blocks, records, checksums.
+    Inspect(inspect::Arguments),
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Some(Command::Inspect(arguments)) = arguments.command {
+        return inspect::main(&arguments);
+    }
+    let mut config = match config::load(arguments.config.as_deref(), &arguments.set) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return ExitCode::from(2);
+        }
+    };
+    match arguments.log_format {
+        Some(Format::Text) => config.log.format = LogFormat::Text,
+        Some(Format::Json) => config.log.format = LogFormat::Json,
+        None => {}
+    }
+    if arguments.print_config {
+        print!("{}", config.to_toml());
+        return ExitCode::SUCCESS;
+    }
+    if arguments.check_config {
+        return ExitCode::SUCCESS;
+    }
+    start_logs(&config);
+    match boot::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_logs(config: &Config) {
+    let filter = EnvFilter::try_new(&config.log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Text => logs.with_target(false).init(),
+        LogFormat::Json => logs.json().init(),
+    }
+}

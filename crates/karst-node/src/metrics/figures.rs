@@ -1,0 +1,187 @@
+//! What a namespace's counters come to, summed over cores and asked of engine and log at one moment.
+//!
+//! A snapshot: each number was true at some time during the call, not all at the same one. Taking one
+//! locks each partition for an instant, so it is for pollers, not for requests.
+
+use karst_engine::NamespaceReport;
+use karst_storage::log::{NoSpace, SpaceReport};
+
+use crate::counters::{Counter, Ending, LATENCY_BUCKETS, NamespaceCounters, Op};
+use crate::node::Node;
+
+/// A latency histogram, summed over cores.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LatencyFigures {
+    /// Requests per bucket, not cumulated; bucket `n` holds times below `2^n` microseconds.
+    pub(crate) buckets: [u64; LATENCY_BUCKETS],
+    /// Sum of all times in microseconds.
+    pub(crate) sum_us: u64,
+}
+
+impl LatencyFigures {
+    /// Requests in all.
+    pub(crate) fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// Requests that took `2^n` microseconds or longer.
+    pub(crate) fn count_from(&self, n: usize) -> u64 {
+        self.buckets.iter().skip(n + 1).sum()
+    }
+}
+
+/// See [the module](self).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figures {
+    /// Records and index.
+    pub(crate) records: NamespaceReport,
+    /// Blocks and bytes of the log.
+    pub(crate) space: SpaceReport,
+    /// Size of a block in bytes.
+    pub(crate) block_bytes: u64,
+    /// Live bytes beyond which writes are refused once free blocks run out.
+    pub(crate) live_bytes_max: u64,
+    /// Why a client's record would be refused; `None` while it would not.
+    pub(crate) refusal: Option<NoSpace>,
+    /// Requests by [`Op`], then by [`Ending`].
+    pub(crate) requests: [[u64; Ending::ALL.len()]; Op::ALL.len()],
+    /// By [`Op`].
+    pub(crate) latency: [LatencyFigures; Op::ALL.len()],
+    /// Reads that devices were asked for.
+    pub(crate) device_reads: u64,
+    /// Time they took, summed, in microseconds.
+    pub(crate) device_read_us: u64,
+    /// Writes that devices were asked for.
+    pub(crate) device_writes: u64,
+    /// Bytes of those.
+    pub(crate) device_write_bytes: u64,
+    /// Time they took, summed, in microseconds.
+    pub(crate) device_write_us: u64,
+    /// Records that defrag moved.
+    pub(crate) moved_records: u64,
+    /// Writes that waited for defrag to free a block.
+    pub(crate) stalled_writes: u64,
+}
+
+impl Figures {
+    /// Of the namespace at a position of [`Node::namespaces`].
+    pub(crate) fn of(node: &Node, position: usize) -> Figures {
+        let engine = &node.namespaces[position].engine;
+        let sum = |counter: fn(&NamespaceCounters) -> &Counter| {
+            node.cores.iter().map(|core| counter(&core.namespaces[position]).get()).sum()
+        };
+        Figures {
+            records: engine.report(),
+            space: engine.log().report(),
+            block_bytes: u64::from(engine.log().config().block_bytes),
+            live_bytes_max: engine.log().live_bytes_max(),
+            refusal: engine.log().refusal(),
+            requests: requests(node, position),
+            latency: latency(node, position),
+            device_reads: sum(|counters| &counters.device_reads),
+            device_read_us: sum(|counters| &counters.device_read_us),
+            device_writes: sum(|counters| &counters.device_writes),
+            device_write_bytes: sum(|counters| &counters.device_write_bytes),
+            device_write_us: sum(|counters| &counters.device_write_us),
+            moved_records: sum(|counters| &counters.moved_records),
+            stalled_writes: sum(|counters| &counters.stalled_writes),
+        }
+    }
+
+    /// Requests of one kind that ended one way.
+    pub(crate) fn requests(&self, op: Op, ending: Ending) -> u64 {
+        self.requests[op as usize][ending as usize]
+    }
+
+    /// Requests of one kind that the server or a rule refused, whatever the reason.
+    pub(crate) fn failures(&self, op: Op) -> u64 {
+        [Ending::Refused, Ending::Overload, Ending::Error]
+            .map(|ending| self.requests(op, ending))
+            .iter()
+            .sum()
+    }
+
+    /// Blocks of the log.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.space.total_bytes / self.block_bytes
+    }
+
+    /// Blocks that can be opened.
+    pub(crate) fn blocks_free(&self) -> u64 {
+        self.space.free_bytes / self.block_bytes
+    }
+
+    /// Live bytes as whole percent of all.
+    pub(crate) fn used_percent(&self) -> u64 {
+        percent(self.space.live_bytes, self.space.total_bytes)
+    }
+
+    /// Bytes of free blocks as whole percent of all.
+    pub(crate) fn available_percent(&self) -> u64 {
+        percent(self.space.free_bytes, self.space.total_bytes)
+    }
+
+    /// Why clients' records are refused, as a sentence with figures and what to do; `None` while they
+    /// are accepted.
+    pub(crate) fn stop_writes_reason(&self) -> Option<String> {
+        Some(match self.refusal? {
+            NoSpace::Failed => "every device has failed; replace them and restart".into(),
+            NoSpace::Full | NoSpace::Wait | NoSpace::TooBig { .. } => format!(
+                "live records fill {} of the {} bytes that may be filled; delete records or add \
+                 a device",
+                self.space.live_bytes, self.live_bytes_max
+            ),
+        })
+    }
+}
+
+fn percent(part: u64, whole: u64) -> u64 {
+    (u128::from(part) * 100).checked_div(u128::from(whole)).unwrap_or(0) as u64
+}
+
+fn requests(node: &Node, position: usize) -> [[u64; Ending::ALL.len()]; Op::ALL.len()] {
+    let mut requests = [[0; Ending::ALL.len()]; Op::ALL.len()];
+    for core in &node.cores {
+        let by_op = requests.iter_mut().zip(&core.namespaces[position].requests);
+        for (sums, counters) in by_op {
+            sums.iter_mut().zip(counters).for_each(|(sum, counter)| *sum += counter.get());
+        }
+    }
+    requests
+}
+
+fn latency(node: &Node, position: usize) -> [LatencyFigures; Op::ALL.len()] {
+    let mut figures = [LatencyFigures::default(); Op::ALL.len()];
+    for core in &node.cores {
+        for (sums, counters) in figures.iter_mut().zip(&core.namespaces[position].latency) {
+            sums.sum_us += counters.sum_us.get();
+            let buckets = sums.buckets.iter_mut().zip(&counters.buckets);
+            buckets.for_each(|(sum, counter)| *sum += counter.get());
+        }
+    }
+    figures
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_counts_what_took_a_power_of_two_or_longer() {
+        let mut latency = LatencyFigures::default();
+        latency.buckets[0] = 1; // 0 us
+        latency.buckets[1] = 2; // 1 us
+        latency.buckets[2] = 4; // 2 or 3 us
+        latency.buckets[LATENCY_BUCKETS - 1] = 8; // 2^23 us and more
+        assert_eq!(latency.count(), 15);
+        assert_eq!([0, 1, 2].map(|n| latency.count_from(n)), [14, 12, 8]);
+        assert_eq!(latency.count_from(LATENCY_BUCKETS), 0);
+    }
+
+    #[test]
+    fn percents_of_nothing_are_zero_and_of_everything_a_hundred() {
+        assert_eq!(percent(0, 0), 0);
+        assert_eq!(percent(u64::MAX, u64::MAX), 100);
+        assert_eq!(percent(999, 1000), 99);
+    }
+}

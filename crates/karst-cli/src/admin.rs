@@ -187,6 +187,78 @@ mod tests {
         assert_eq!(reachable("db1:3000", "10.0.0.7"), "db1:3000");
     }
 
+    /// A node that knows one namespace.
+    struct Fixed;
+
+    #[tonic::async_trait]
+    impl proto::admin_server::Admin for Fixed {
+        async fn status(
+            &self,
+            _: tonic::Request<proto::StatusRequest>,
+        ) -> Result<tonic::Response<proto::StatusResponse>, tonic::Status> {
+            Ok(tonic::Response::new(crate::view::tests::sample()))
+        }
+
+        async fn nodes(
+            &self,
+            _: tonic::Request<proto::NodesRequest>,
+        ) -> Result<tonic::Response<proto::NodesResponse>, tonic::Status> {
+            let nodes = crate::view::tests::sample().nodes;
+            Ok(tonic::Response::new(proto::NodesResponse { nodes }))
+        }
+
+        async fn namespaces(
+            &self,
+            request: tonic::Request<proto::NamespacesRequest>,
+        ) -> Result<tonic::Response<proto::NamespacesResponse>, tonic::Status> {
+            let name = request.into_inner().namespace;
+            Err(tonic::Status::not_found(format!(
+                "there is no namespace {name}"
+            )))
+        }
+
+        async fn sets(
+            &self,
+            _: tonic::Request<proto::SetsRequest>,
+        ) -> Result<tonic::Response<proto::SetsResponse>, tonic::Status> {
+            Err(tonic::Status::internal("broken"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_is_asked_and_its_refusals_are_told() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        let service = proto::admin_server::AdminServer::new(Fixed);
+        let server = tonic::transport::Server::builder().add_service(service);
+        let serving = tokio::spawn(server.serve_with_incoming(incoming));
+
+        let mut admin = Admin::connect(&host).await.unwrap();
+        let status = admin.status().await.unwrap();
+        assert_eq!(status, crate::view::tests::sample());
+        let nodes = admin.nodes().await.unwrap();
+        let addresses = admin.service_addresses(&nodes);
+        assert_eq!(addresses, Ok(vec!["127.0.0.1:3000".to_owned()]));
+        let unknown = admin.namespaces(Some("nope".into())).await.unwrap_err();
+        assert_eq!(unknown, Failure::failed("there is no namespace nope"));
+        let broken = admin.sets(None).await.unwrap_err();
+        assert!(broken.message().unwrap().ends_with("broken"), "{broken:?}");
+        serving.abort();
+    }
+
+    #[tokio::test]
+    async fn a_host_where_nobody_listens_is_named() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let failure = Admin::connect(&host).await.err().unwrap();
+        let message = failure.message().unwrap();
+        assert!(message.contains(&host), "{message}");
+        assert!(message.contains("refused"), "{message}");
+        assert_eq!(failure.exit_code(), 1);
+    }
+
     #[test]
     fn only_this_machine_is_local() {
         assert!(is_local("127.0.0.1:3002"));

@@ -118,7 +118,7 @@ pub(crate) struct RecordKey {
     #[command(flatten)]
     pub(crate) place: Place,
     /// Key of the record
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_negative_numbers = true)]
     pub(crate) key: String,
     /// How KEY is read
     #[arg(long, value_enum, default_value_t = KeyType::Auto)]
@@ -144,7 +144,7 @@ pub(crate) struct Put {
     #[command(flatten)]
     pub(crate) key: RecordKey,
     /// Bins; VALUE is JSON, or text if it is not; null removes the bin
-    #[arg(required = true, value_name = "BIN=VALUE", allow_hyphen_values = true)]
+    #[arg(required = true, value_name = "BIN=VALUE")]
     pub(crate) bins: Vec<String>,
     /// Life of the record: 30d, 90s, or `never`; the namespace's default if absent
     #[arg(long, value_parser = parse_ttl)]
@@ -353,6 +353,7 @@ mod tests {
             "karst",
             "karst fly",
             "karst get",
+            "karst get --jsno",
             "karst put key",
             "karst load file",
             "karst bench --read-percent 101",

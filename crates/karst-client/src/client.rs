@@ -15,6 +15,7 @@ use crate::cluster::{Cluster, TendConfig};
 use crate::error::{Error, Result};
 use crate::key::check_names;
 use crate::pool::{Node, PoolConfig};
+use crate::retry::deadline;
 
 /// Most pipelined connections to one node.
 pub const CONNECTIONS_PER_NODE_MAX: usize = 256;
@@ -112,7 +113,7 @@ impl Client {
     }
 
     async fn ask(&self, node: &Node, command: &str) -> Result<String> {
-        let deadline = Instant::now() + self.inner.info_timeout;
+        let deadline = deadline(Instant::now(), self.inner.info_timeout);
         let values = node.info(&[command], deadline).await?;
         let value = values.into_iter().next().unwrap_or_default();
         match info_error(&value) {
@@ -216,7 +217,6 @@ impl ClientBuilder {
         let config = TendConfig {
             seeds: self.seeds,
             interval: self.tend_interval,
-            node_timeout: self.tend_interval.max(Duration::from_secs(1)),
             connect_timeout: self.connect_timeout,
             pool: PoolConfig {
                 pipes: self.connections_per_node,

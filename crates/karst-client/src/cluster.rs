@@ -33,6 +33,9 @@ const NODES_MAX: usize = 1024;
 /// Shortest time between two rounds, however often a new map is asked for.
 const ROUND_GAP: Duration = Duration::from_millis(20);
 
+/// Longest time one node may take to answer in one round.
+const NODE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Most rounds that follow each other at once because each found new nodes.
 const DISCOVERY_ROUNDS_MAX: usize = 4;
 
@@ -41,8 +44,6 @@ const DISCOVERY_ROUNDS_MAX: usize = 4;
 pub(crate) struct TendConfig {
     pub(crate) seeds: Vec<String>,
     pub(crate) interval: Duration,
-    /// Longest time one node may take to answer in one round.
-    pub(crate) node_timeout: Duration,
     /// Longest time to find the first node.
     pub(crate) connect_timeout: Duration,
     pub(crate) pool: PoolConfig,
@@ -67,7 +68,7 @@ struct Shared {
     snapshot: ArcSwap<Snapshot>,
     /// Asks for a round now.
     wake: Notify,
-    /// Counts rounds.
+    /// Counts beginnings and ends of rounds: while it is odd one is running.
     rounds: watch::Sender<u64>,
 }
 
@@ -102,11 +103,17 @@ impl Cluster {
         self.shared.snapshot.load()
     }
 
-    /// Asks for a round now and waits for the next one to end, at most until `deadline`.
+    /// Waits for the end of a round that begins after this call, at most until `deadline`.
     pub(crate) async fn refresh(&self, deadline: Instant) {
         let mut rounds = self.shared.rounds.subscribe();
+        let now = *rounds.borrow();
+        let wanted = match now % 2 {
+            0 => now + 2,
+            _ => now + 3, // the one that is running may have seen the old map
+        };
         self.shared.wake.notify_one();
-        let _ = timeout_at(deadline.into(), rounds.changed()).await;
+        let reached = rounds.wait_for(|count| *count >= wanted);
+        let _ = timeout_at(deadline.into(), reached).await;
     }
 }
 
@@ -203,18 +210,21 @@ impl Tender {
 
     /// One round, and further ones while each finds new nodes. Returns why the last seed was no use.
     async fn rounds(&mut self) -> Option<String> {
+        self.shared.rounds.send_modify(|count| *count += 1);
         let seed_trouble = match self.members.is_empty() {
             true => self.ask_seeds().await,
             false => None,
         };
         for _ in 0..DISCOVERY_ROUNDS_MAX {
             self.ask_members().await;
+            self.publish(); // meeting a peer that does not answer takes long
             if !self.meet_peers().await {
                 break;
             }
         }
         self.drop_lost();
         self.publish();
+        self.shared.rounds.send_modify(|count| *count += 1);
         seed_trouble
     }
 
@@ -248,7 +258,7 @@ impl Tender {
 
     /// Asks every member what has changed, all at the same time, and takes in the answers.
     async fn ask_members(&mut self) {
-        let deadline = Instant::now() + self.config.node_timeout;
+        let deadline = Instant::now() + NODE_TIMEOUT;
         let mut asked = JoinSet::new();
         for (name, member) in &self.members {
             member.node.close_stalled(Instant::now());
@@ -377,7 +387,6 @@ impl Tender {
             map: self.map.clone(),
         };
         self.shared.snapshot.store(Arc::new(snapshot));
-        self.shared.rounds.send_modify(|rounds| *rounds += 1);
     }
 }
 
@@ -394,7 +403,7 @@ async fn greet_peer(peer: Peer, config: &TendConfig) -> Option<Node> {
 /// Finds out who listens at a host. A node of another name than expected, or one whose partitions
 /// are not laid out yet, is none.
 async fn greet(host: Host, expected: Option<&str>, config: &TendConfig) -> Result<Node> {
-    let deadline = Instant::now() + config.node_timeout;
+    let deadline = Instant::now() + NODE_TIMEOUT;
     let invalid = |reason: String| Error::Invalid { reason };
     let lookup = lookup_host((host.name.as_str(), host.port));
     let addresses = timeout_at(deadline.into(), lookup)

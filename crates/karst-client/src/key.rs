@@ -89,6 +89,12 @@ impl From<&[u8]> for UserKey {
     }
 }
 
+impl<const N: usize> From<&[u8; N]> for UserKey {
+    fn from(bytes: &[u8; N]) -> UserKey {
+        UserKey::Blob(bytes.to_vec())
+    }
+}
+
 impl From<Vec<u8>> for UserKey {
     fn from(bytes: Vec<u8>) -> UserKey {
         UserKey::Blob(bytes)

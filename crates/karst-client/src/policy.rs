@@ -213,7 +213,8 @@ pub enum Ttl {
     Never,
     /// Until it would have expired anyway.
     Keep,
-    /// So many seconds from now, at most [`TTL_SECONDS_MAX`]; 0 means [`Ttl::ServerDefault`].
+    /// So many seconds from now; servers refuse more than [`TTL_SECONDS_MAX`] with `Parameter`. 0 means
+    /// [`Ttl::ServerDefault`].
     Seconds(u32),
 }
 
@@ -223,7 +224,8 @@ impl Ttl {
             Ttl::ServerDefault => 0,
             Ttl::Never => u32::MAX,
             Ttl::Keep => u32::MAX - 1,
-            Ttl::Seconds(seconds) => seconds,
+            // Beyond the maximum lie numbers with other meanings; the first one has none and is refused.
+            Ttl::Seconds(seconds) => seconds.min(TTL_SECONDS_MAX + 1),
         }
     }
 }

@@ -98,6 +98,8 @@ pub struct RawKey<'a> {
 pub struct RawConnection {
     stream: TcpStream,
     out: Vec<u8>,
+    /// How much of `out` the socket has taken.
+    written: usize,
     frames: FrameBuffer,
     in_flight: usize,
 }
@@ -113,6 +115,7 @@ impl RawConnection {
         Ok(RawConnection {
             stream,
             out: Vec::new(),
+            written: 0,
             frames: FrameBuffer::default(),
             in_flight: 0,
         })
@@ -207,15 +210,15 @@ impl RawConnection {
 
     /// Writes as much as the socket takes now.
     fn write_some(&mut self) -> io::Result<()> {
-        let mut written = 0;
-        while written < self.out.len() {
-            match self.stream.try_write(&self.out[written..]) {
-                Ok(bytes) => written += bytes,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+        while self.written < self.out.len() {
+            match self.stream.try_write(&self.out[self.written..]) {
+                Ok(bytes) => self.written += bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
-        self.out.drain(..written);
+        self.out.clear();
+        self.written = 0;
         Ok(())
     }
 

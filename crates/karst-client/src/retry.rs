@@ -11,6 +11,14 @@ use karst_wire::code::ResultCode;
 use crate::error::{Advice, Error};
 use crate::policy::RetryPolicy;
 
+/// Longest time anything is waited for; longer wishes mean as much and would overflow the clock.
+const WAIT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The moment `wait` from `now`, or the longest wait that is kept.
+pub(crate) fn deadline(now: Instant, wait: Duration) -> Instant {
+    now + wait.min(WAIT_MAX)
+}
+
 /// Whether a call changes records; decides what an unanswered request means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -39,7 +47,7 @@ impl Access {
 pub(crate) struct Step {
     /// Pause this long.
     pub(crate) pause: Duration,
-    /// Learn the partition map anew, if that takes no longer than the pause allows.
+    /// Learn the partition map anew.
     pub(crate) refresh_map: bool,
 }
 
@@ -56,8 +64,8 @@ impl Retries {
     pub(crate) fn new(policy: RetryPolicy, deadline: Instant) -> Retries {
         Retries {
             left: policy.retries_max,
-            pause: policy.pause_first.min(policy.pause_max),
-            pause_max: policy.pause_max,
+            pause: policy.pause_first.min(policy.pause_max).min(WAIT_MAX),
+            pause_max: policy.pause_max.min(WAIT_MAX),
             deadline,
         }
     }
@@ -127,6 +135,22 @@ mod tests {
         let error = server(ResultCode::DeviceOverload, Access::Read);
         let step = retries(1, now).after(&error, now, 1.0).unwrap();
         assert_eq!(step.pause, Duration::from_millis(2));
+    }
+
+    #[test]
+    fn wishes_without_end_overflow_nothing() {
+        let now = Instant::now();
+        let policy = RetryPolicy {
+            retries_max: 9,
+            pause_first: Duration::MAX,
+            pause_max: Duration::MAX,
+        };
+        let deadline = deadline(now, Duration::MAX);
+        assert_eq!(deadline, now + WAIT_MAX);
+        let error = server(ResultCode::DeviceOverload, Access::Read);
+        let mut retries = Retries::new(policy, deadline);
+        assert!(retries.after(&error, now, 0.5).is_some());
+        assert!(retries.after(&error, now, 0.0).is_none()); // as long as the call itself
     }
 
     #[test]

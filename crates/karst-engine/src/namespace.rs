@@ -13,7 +13,7 @@ use karst_data::flat::{FlatError, Record};
 use karst_data::key::{Digest, PARTITIONS, PartitionId};
 use karst_data::time::{Now, is_expired};
 use karst_io::buffer::AlignedBuffer;
-use karst_storage::index::{Directory, Entry, EntryArena, Flags, HashKey};
+use karst_storage::index::{Directory, Entry, EntryArena, Flags, HashKey, prefetch_line};
 use karst_storage::log::{DeviceRead, Located, Log, Resident};
 use karst_storage::place::{Place, Version};
 use parking_lot::{Mutex, MutexGuard};
@@ -173,16 +173,27 @@ impl Namespace {
         self.partition(digest.partition())
     }
 
-    /// Brings a batch's buckets, then its entries, towards the cache before they are asked for.
+    /// Brings what requests for these records will touch towards the cache, one level for all of them
+    /// before the next: partitions, buckets, entries, the records' own bytes. A hint only: a partition
+    /// that is busy is left out.
     pub fn prefetch(&self, digests: &[Digest]) {
+        let partition = |digest: &Digest| &self.partitions[digest.partition().index()];
+        digests.iter().for_each(|digest| prefetch_line(partition(digest)));
         for digest in digests {
-            if let Some(partition) = self.partitions[digest.partition().index()].try_lock() {
+            if let Some(partition) = partition(digest).try_lock() {
                 partition.directory.prefetch_bucket(digest);
             }
         }
         for digest in digests {
-            if let Some(partition) = self.partitions[digest.partition().index()].try_lock() {
+            if let Some(partition) = partition(digest).try_lock() {
                 partition.directory.prefetch_entry(digest);
+            }
+        }
+        for digest in digests {
+            if let Some(partition) = partition(digest).try_lock()
+                && let Some(entry) = partition.directory.get(digest)
+            {
+                self.log.prefetch(entry.place());
             }
         }
     }
@@ -296,7 +307,7 @@ impl Namespace {
             let tombstones = u64::from(partition.tombstones);
             report.tombstones += tombstones;
             report.records += partition.directory.len() as u64 - tombstones;
-            report.index_bytes += partition.directory.memory_bytes() as u64;
+            report.index_bytes += partition.directory.memory_bytes();
         }
         report
     }

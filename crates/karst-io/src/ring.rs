@@ -167,13 +167,23 @@ impl Ring {
     }
 
     /// Blocks until there may be something to reap, or until `timeout` has passed; resets the
-    /// event. Returns whether it was signalled.
+    /// event. Returns whether it was signalled. Without a timeout the kernel is entered once, and
+    /// the event is not looked at.
     ///
     /// # Errors
     ///
     /// The wait itself failed.
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
-        self.event.wait(timeout)
+        if timeout.is_some() || self.flights.is_empty() {
+            return self.event.wait(timeout);
+        }
+        match self.ring.submit_and_wait(1) {
+            Ok(_) => Ok(true),
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted || is_shortage(&cause) => {
+                Ok(true) // there may be something to reap; if not, the caller waits again
+            }
+            Err(cause) => Err(cause),
+        }
     }
 
     /// Operations submitted and not yet reaped.

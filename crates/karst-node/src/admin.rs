@@ -1,1 +1,380 @@
-//! Being written.
+//! The admin service: what operators' tools ask of this node.
+//!
+//! Answers are snapshots read from counters at the time of the call; nothing is kept between calls. A
+//! cluster of one: the node leads it, its map never changes, nothing migrates. Every call is read-only.
+//!
+//! Bounds: [`CONNECTIONS_MAX`] connections, each closed when nothing moves on it for [`IDLE_MAX`];
+//! requests of [`REQUEST_BYTES_MAX`]; [`CALLS_MAX`] calls at a time on a connection.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use karst_data::key::PARTITIONS;
+use karst_io::QueueKind;
+use karst_proto::admin as proto;
+use karst_proto::admin::admin_server::{Admin, AdminServer};
+use karst_storage::place::DeviceId;
+use tokio::net::TcpListener;
+use tonic::{Request, Response, Status};
+
+use crate::config::{Engine, Mode};
+use crate::counters::{Ending, Op};
+use crate::http::visitors::Visitors;
+use crate::metrics::Figures;
+use crate::node::{NamespaceState, Node, State};
+
+/// Most connections at a time.
+const CONNECTIONS_MAX: usize = 64;
+
+/// A connection on which nothing moves for this long is closed; pings of living peers keep it open.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// Time between the pings that tell a living peer from a lost one.
+const PING_EVERY: Duration = Duration::from_secs(20);
+
+/// Longest wait for the answer to a ping.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest call. All answers come from memory; this is for clients that do not take theirs.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Calls at a time on one connection.
+const CALLS_MAX: u32 = 16;
+
+/// Largest request. They hold at most a name.
+const REQUEST_BYTES_MAX: usize = 16 << 10;
+
+/// Part of the bytes at which writes are refused, in percent, that is worth a warning.
+const FILLED_PERCENT_HIGH: u64 = 90;
+
+/// Serves until `stop` resolves.
+///
+/// # Errors
+/// When the listener cannot be used at all.
+pub async fn serve(
+    node: Arc<Node>,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), tonic::transport::Error> {
+    let service = AdminServer::new(Service(node)).max_decoding_message_size(REQUEST_BYTES_MAX);
+    tonic::transport::Server::builder()
+        .timeout(CALL_TIMEOUT)
+        .max_concurrent_streams(CALLS_MAX)
+        .http2_keepalive_interval(Some(PING_EVERY))
+        .http2_keepalive_timeout(Some(PING_TIMEOUT))
+        .http2_max_header_list_size(16 << 10)
+        .add_service(service)
+        .serve_with_incoming_shutdown(Visitors::new(listener, CONNECTIONS_MAX, IDLE_MAX), stop)
+        .await
+}
+
+struct Service(Arc<Node>);
+
+#[tonic::async_trait]
+impl Admin for Service {
+    async fn status(
+        &self,
+        _: Request<proto::StatusRequest>,
+    ) -> Result<Response<proto::StatusResponse>, Status> {
+        let node = &*self.0;
+        let figures = all_figures(node);
+        Ok(Response::new(proto::StatusResponse {
+            cluster: Some(cluster(node)),
+            nodes: vec![this_node(node, &figures)],
+            namespaces: namespaces(node, &figures),
+            alarms: alarms(node, &figures),
+        }))
+    }
+
+    async fn nodes(
+        &self,
+        _: Request<proto::NodesRequest>,
+    ) -> Result<Response<proto::NodesResponse>, Status> {
+        let node = &*self.0;
+        let nodes = vec![this_node(node, &all_figures(node))];
+        Ok(Response::new(proto::NodesResponse { nodes }))
+    }
+
+    async fn namespaces(
+        &self,
+        request: Request<proto::NamespacesRequest>,
+    ) -> Result<Response<proto::NamespacesResponse>, Status> {
+        let node = &*self.0;
+        let only = known(node, &request.get_ref().namespace)?;
+        let mut namespaces = namespaces(node, &all_figures(node));
+        namespaces.retain(|namespace| only.is_none_or(|only| only == namespace.name));
+        Ok(Response::new(proto::NamespacesResponse { namespaces }))
+    }
+
+    async fn sets(
+        &self,
+        request: Request<proto::SetsRequest>,
+    ) -> Result<Response<proto::SetsResponse>, Status> {
+        let node = &*self.0;
+        let only = known(node, &request.get_ref().namespace)?;
+        let wanted =
+            |namespace: &&NamespaceState| only.is_none_or(|only| only == namespace.config.name);
+        let mut sets: Vec<_> = node
+            .namespaces
+            .iter()
+            .filter(wanted)
+            .flat_map(sets)
+            .collect();
+        sets.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        Ok(Response::new(proto::SetsResponse { sets }))
+    }
+}
+
+/// The namespace asked for; `None` asks for all.
+fn known<'a>(node: &Node, name: &'a str) -> Result<Option<&'a str>, Status> {
+    match name {
+        "" => Ok(None),
+        name if node.namespace(name.as_bytes()).is_some() => Ok(Some(name)),
+        name => Err(Status::not_found(format!(
+            "there is no namespace \"{name}\""
+        ))),
+    }
+}
+
+fn all_figures(node: &Node) -> Vec<Figures> {
+    (0..node.namespaces.len())
+        .map(|position| Figures::of(node, position))
+        .collect()
+}
+
+fn cluster(node: &Node) -> proto::Cluster {
+    proto::Cluster {
+        name: node.config.cluster.name.clone(),
+        id: node.cluster_id.to_string(),
+        leader: node.config.node.name.clone(),
+        map_generation: 1,
+    }
+}
+
+fn this_node(node: &Node, figures: &[Figures]) -> proto::Node {
+    let requests = figures.iter().map(requests_total).sum();
+    proto::Node {
+        name: node.config.node.name.clone(),
+        id: node.id.to_string(),
+        state: match node.state() {
+            State::Starting => proto::NodeState::Starting,
+            State::Serving => proto::NodeState::Serving,
+            State::Draining => proto::NodeState::Draining,
+        }
+        .into(),
+        service: node
+            .doors
+            .advertised
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        admin: node.doors.admin.to_string(),
+        http: node.doors.http.to_string(),
+        rack: node.config.node.rack,
+        version: env!("CARGO_PKG_VERSION").into(),
+        uptime_seconds: node.uptime_s(),
+        cores: node.cores.len() as u32,
+        io: Some(proto::Io {
+            queue: match node.io.kind {
+                QueueKind::Ring => proto::IoQueue::IoUring,
+                QueueKind::Threads => proto::IoQueue::Threads,
+            }
+            .into(),
+            fallback_reason: node.io.fallback_reason.clone().unwrap_or_default(),
+        }),
+        pid: std::process::id(),
+        connections: node.cores.iter().map(|core| core.connections.get()).sum(),
+        requests_total: requests,
+        fabric: String::new(),
+    }
+}
+
+/// Requests as clients sent them: a batch is one, whatever is in it.
+fn requests_total(figures: &Figures) -> u64 {
+    let ops = [Op::Read, Op::Write, Op::Delete, Op::Scan, Op::Batch];
+    let counts = |op| {
+        Ending::ALL
+            .map(|ending| figures.requests(op, ending))
+            .iter()
+            .sum::<u64>()
+    };
+    ops.into_iter().map(counts).sum()
+}
+
+fn namespaces(node: &Node, figures: &[Figures]) -> Vec<proto::Namespace> {
+    let each = node.namespaces.iter().zip(figures);
+    each.map(|(namespace, figures)| this_namespace(node, namespace, figures))
+        .collect()
+}
+
+fn this_namespace(node: &Node, namespace: &NamespaceState, figures: &Figures) -> proto::Namespace {
+    let config = &namespace.config;
+    let entries = figures.records.records + figures.records.tombstones;
+    let index_bytes = figures.records.index_bytes;
+    proto::Namespace {
+        name: config.name.clone(),
+        mode: match config.mode {
+            Mode::Ap => proto::Mode::Ap,
+        }
+        .into(),
+        replication_factor: config.replication_factor.into(),
+        engine: match config.storage.engine {
+            Engine::Device { .. } => proto::Engine::Device,
+            Engine::Memory { .. } => proto::Engine::Memory,
+        }
+        .into(),
+        records: figures.records.records,
+        tombstones: figures.records.tombstones,
+        partitions: Some(partitions(node)),
+        migrations_remaining: 0,
+        migrations_eta_seconds: None,
+        index_bytes,
+        index_bytes_per_record: if entries == 0 {
+            0.0
+        } else {
+            index_bytes as f64 / entries as f64
+        },
+        space: Some(proto::Space {
+            total_bytes: figures.space.total_bytes,
+            used_bytes: figures.space.live_bytes,
+            blocks_total: figures.blocks(),
+            blocks_free: figures.blocks_free(),
+        }),
+        devices: devices(node, namespace),
+        defrag: Some(proto::Defrag {
+            low_water_percent: config.storage.defrag_low_water_percent.into(),
+            blocks_pending: figures.space.worth_moving_blocks,
+            blocks_freed_total: figures.space.moved_blocks,
+            records_moved_total: figures.moved_records,
+        }),
+        stop_writes: figures.refusal.is_some(),
+        stop_writes_reason: figures.stop_writes_reason().unwrap_or_default(),
+    }
+}
+
+/// All partitions are in one state: that of the only node.
+fn partitions(node: &Node) -> proto::PartitionCounts {
+    let all = PARTITIONS as u32;
+    match node.state() {
+        State::Starting => proto::PartitionCounts {
+            recovering: all,
+            ..Default::default()
+        },
+        State::Serving | State::Draining => proto::PartitionCounts {
+            active: all,
+            ..Default::default()
+        },
+    }
+}
+
+fn devices(node: &Node, namespace: &NamespaceState) -> Vec<proto::Device> {
+    let log = namespace.engine.log();
+    let each = namespace
+        .devices
+        .iter()
+        .zip(&log.config().devices)
+        .enumerate();
+    let devices = each.map(|(number, (device, geometry))| {
+        let id = DeviceId(number as u8); // the log has at most 128
+        let failure = "a write to it failed; it serves reads only until it is replaced";
+        proto::Device {
+            path: device.path().display().to_string(),
+            node: node.config.node.name.clone(),
+            size_bytes: device.size_bytes(),
+            used_bytes: log.device_live_bytes(id),
+            blocks_total: geometry.blocks.into(),
+            blocks_free: log.device_blocks_free(id),
+            failure: if log.device_failed(id) {
+                failure.into()
+            } else {
+                String::new()
+            },
+        }
+    });
+    devices.collect()
+}
+
+fn sets(namespace: &NamespaceState) -> Vec<proto::Set> {
+    let sets = namespace.engine.sets().all();
+    let message = |set: &Arc<karst_engine::sets::Set>| proto::Set {
+        namespace: namespace.config.name.clone(),
+        name: String::from_utf8_lossy(&set.name).into_owned(),
+        records: set.records(),
+        tombstones: set.tombstones(),
+        data_bytes: Some(set.bytes()),
+    };
+    sets.iter().map(message).collect()
+}
+
+/// What an operator should look at, worst first.
+fn alarms(node: &Node, figures: &[Figures]) -> Vec<proto::Alarm> {
+    let mut alarms = Vec::new();
+    let name = &node.config.node.name;
+    if let Some(reason) = &node.io.fallback_reason {
+        let text =
+            format!("io_uring is refused, device I/O runs on threads and costs more: {reason}");
+        alarms.push(alarm(
+            proto::Severity::Warning,
+            format!("node {name}"),
+            text,
+        ));
+    }
+    for (namespace, figures) in node.namespaces.iter().zip(figures) {
+        space_alarms(namespace, figures, &mut alarms);
+        device_alarms(namespace, &mut alarms);
+    }
+    alarms.sort_by_key(|alarm| std::cmp::Reverse(alarm.severity)); // stable
+    alarms
+}
+
+fn alarm(severity: proto::Severity, subject: String, message: String) -> proto::Alarm {
+    proto::Alarm {
+        severity: severity.into(),
+        subject,
+        message,
+    }
+}
+
+fn space_alarms(namespace: &NamespaceState, figures: &Figures, alarms: &mut Vec<proto::Alarm>) {
+    let subject = || format!("namespace {}", namespace.config.name);
+    if let Some(reason) = figures.stop_writes_reason() {
+        alarms.push(alarm(
+            proto::Severity::Critical,
+            subject(),
+            format!("writes are refused: {reason}"),
+        ));
+        return;
+    }
+    let (used, max) = (figures.space.live_bytes, figures.live_bytes_max);
+    if used > max / 100 * FILLED_PERCENT_HIGH {
+        let text = format!(
+            "live records fill {used} of the {max} bytes at which writes are refused; delete records \
+             or add a device"
+        );
+        alarms.push(alarm(proto::Severity::Warning, subject(), text));
+    }
+}
+
+fn device_alarms(namespace: &NamespaceState, alarms: &mut Vec<proto::Alarm>) {
+    let log = namespace.engine.log();
+    for (number, device) in namespace.devices.iter().enumerate() {
+        let id = DeviceId(number as u8); // the log has at most 128
+        let subject = || format!("device {}", device.path().display());
+        if log.device_failed(id) {
+            let text = "a write to it failed: it is read from and no longer written to; replace it";
+            alarms.push(alarm(proto::Severity::Critical, subject(), text.into()));
+        }
+        let errors = log.read_errors(id);
+        if errors > 0 {
+            let text = format!(
+                "{errors} reads failed or brought bytes whose checksum is wrong; stop the node and \
+                 run `karst inspect` on it"
+            );
+            alarms.push(alarm(proto::Severity::Critical, subject(), text));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

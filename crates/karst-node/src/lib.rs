@@ -14,3 +14,6 @@ pub mod marks;
 pub mod metrics;
 pub mod node;
 pub mod user_agents;
+
+#[cfg(test)]
+mod testing;

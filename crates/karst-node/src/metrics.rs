@@ -40,21 +40,50 @@ struct Metric<V> {
 const BYTES: Option<Unit> = Some(Unit::Bytes);
 const SECONDS: Option<Unit> = Some(Unit::Seconds);
 
-const fn gauge<V: Copy>(name: &'static str, unit: Option<Unit>, help: &'static str, value: V) -> Metric<V> {
-    Metric { name, unit, kind: MetricType::Gauge, help, value }
+const fn gauge<V: Copy>(
+    name: &'static str,
+    unit: Option<Unit>,
+    help: &'static str,
+    value: V,
+) -> Metric<V> {
+    Metric {
+        name,
+        unit,
+        kind: MetricType::Gauge,
+        help,
+        value,
+    }
 }
 
-const fn counter<V: Copy>(name: &'static str, unit: Option<Unit>, help: &'static str, value: V) -> Metric<V> {
-    Metric { name, unit, kind: MetricType::Counter, help, value }
+const fn counter<V: Copy>(
+    name: &'static str,
+    unit: Option<Unit>,
+    help: &'static str,
+    value: V,
+) -> Metric<V> {
+    Metric {
+        name,
+        unit,
+        kind: MetricType::Counter,
+        help,
+        value,
+    }
 }
 
 const fn histogram<V: Copy>(name: &'static str, help: &'static str, value: V) -> Metric<V> {
-    Metric { name, unit: SECONDS, kind: MetricType::Histogram, help, value }
+    Metric {
+        name,
+        unit: SECONDS,
+        kind: MetricType::Histogram,
+        help,
+        value,
+    }
 }
 
 type OfNode = Metric<fn(&Node) -> u64>;
 type OfNamespace = Metric<fn(&Figures) -> u64>;
 type OfDevice = Metric<fn(&Log, DeviceId) -> u64>;
+type OfNamespaceTimes = Metric<fn(&Figures) -> Times>;
 type OfCore = Metric<fn(&CoreCounters) -> &Counter>;
 
 /// Who this node is, in labels `node`, `cluster` and `version`.
@@ -71,7 +100,12 @@ static NODE: [OfNode; 3] = [
     gauge("serving", None, "1 while clients are served", |node| {
         u64::from(node.state() == State::Serving)
     }),
-    gauge("uptime", SECONDS, "Time since the node was started", |node| node.uptime_s()),
+    gauge(
+        "uptime",
+        SECONDS,
+        "Time since the node was started",
+        |node| node.uptime_s(),
+    ),
     gauge(
         "migration_partitions_remaining",
         None,
@@ -89,13 +123,14 @@ static REQUESTS: Metric<fn(&Figures, Op, Ending) -> u64> = counter(
 );
 
 /// By `namespace` and `op`.
-static REQUEST_SECONDS: Metric<fn(&Figures, Op) -> Times> =
-    histogram("request", "Time from a request's arrival to its answer, by kind", |figures, op| {
-        Times::of_latency(&figures.latency[op as usize])
-    });
+static REQUEST_SECONDS: Metric<fn(&Figures, Op) -> Times> = histogram(
+    "request",
+    "Time from a request's arrival to its answer, by kind",
+    |figures, op| Times::of_latency(&figures.latency[op as usize]),
+);
 
 /// By `namespace`. A histogram of one bucket: count and sum, of which a rate and a mean can be had.
-static DEVICE_SECONDS: [Metric<fn(&Figures) -> Times>; 2] = [
+static DEVICE_SECONDS: [OfNamespaceTimes; 2] = [
     histogram("device_read", "Time that device reads took", |figures| {
         Times::of_sum(figures.device_reads, figures.device_read_us)
     }),
@@ -106,81 +141,158 @@ static DEVICE_SECONDS: [Metric<fn(&Figures) -> Times>; 2] = [
 
 /// By `namespace`.
 static NAMESPACE: [OfNamespace; 15] = [
-    gauge("records", None, "Live records", |figures| figures.records.records),
-    gauge("tombstones", None, "Deletes that are still remembered", |figures| {
-        figures.records.tombstones
+    gauge("records", None, "Live records", |figures| {
+        figures.records.records
     }),
-    gauge("index", BYTES, "Memory of the primary index, all of it", |figures| {
-        figures.records.index_bytes
-    }),
-    counter("expired_records", None, "Records that the sweep found expired", |figures| {
-        figures.records.expired
-    }),
-    gauge("stop_writes", None, "1 while writes are refused for want of room", |figures| {
-        u64::from(figures.refusal.is_some())
-    }),
-    gauge("log_total", BYTES, "Size of all blocks, on devices or in memory", |figures| {
-        figures.space.total_bytes
-    }),
-    gauge("log_used", BYTES, "Live records in the log, padding included", |figures| {
-        figures.space.live_bytes
-    }),
-    gauge("log_free", BYTES, "Size of blocks that can be written", |figures| {
-        figures.space.free_bytes
-    }),
-    gauge("defrag_pending_blocks", None, "Blocks that wait to be emptied", |figures| {
-        figures.space.worth_moving_blocks
-    }),
-    counter("defrag_blocks", None, "Blocks that defrag emptied", |figures| {
-        figures.space.moved_blocks
-    }),
-    counter("defrag_records", None, "Records that defrag moved", |figures| figures.moved_records),
-    counter("stalled_writes", None, "Writes that waited for a block to become free", |figures| {
-        figures.stalled_writes
-    }),
-    counter("device_read", None, "Reads that devices were asked for", |figures| {
-        figures.device_reads
-    }),
-    counter("device_write", None, "Writes that devices were asked for", |figures| {
-        figures.device_writes
-    }),
-    counter("device_written", BYTES, "Bytes that devices were asked to write", |figures| {
-        figures.device_write_bytes
-    }),
+    gauge(
+        "tombstones",
+        None,
+        "Deletes that are still remembered",
+        |figures| figures.records.tombstones,
+    ),
+    gauge(
+        "index",
+        BYTES,
+        "Memory of the primary index, all of it",
+        |figures| figures.records.index_bytes,
+    ),
+    counter(
+        "expired_records",
+        None,
+        "Records that the sweep found expired",
+        |figures| figures.records.expired,
+    ),
+    gauge(
+        "stop_writes",
+        None,
+        "1 while writes are refused for want of room",
+        |figures| u64::from(figures.refusal.is_some()),
+    ),
+    gauge(
+        "log_total",
+        BYTES,
+        "Size of all blocks, on devices or in memory",
+        |figures| figures.space.total_bytes,
+    ),
+    gauge(
+        "log_used",
+        BYTES,
+        "Live records in the log, padding included",
+        |figures| figures.space.live_bytes,
+    ),
+    gauge(
+        "log_free",
+        BYTES,
+        "Size of blocks that can be written",
+        |figures| figures.space.free_bytes,
+    ),
+    gauge(
+        "defrag_pending_blocks",
+        None,
+        "Blocks that wait to be emptied",
+        |figures| figures.space.worth_moving_blocks,
+    ),
+    counter(
+        "defrag_blocks",
+        None,
+        "Blocks that defrag emptied",
+        |figures| figures.space.moved_blocks,
+    ),
+    counter(
+        "defrag_records",
+        None,
+        "Records that defrag moved",
+        |figures| figures.moved_records,
+    ),
+    counter(
+        "stalled_writes",
+        None,
+        "Writes that waited for a block to become free",
+        |figures| figures.stalled_writes,
+    ),
+    counter(
+        "device_read",
+        None,
+        "Reads that devices were asked for",
+        |figures| figures.device_reads,
+    ),
+    counter(
+        "device_write",
+        None,
+        "Writes that devices were asked for",
+        |figures| figures.device_writes,
+    ),
+    counter(
+        "device_written",
+        BYTES,
+        "Bytes that devices were asked to write",
+        |figures| figures.device_write_bytes,
+    ),
 ];
 
 /// By `namespace` and `device`, its path; absent for namespaces in memory.
 static DEVICE: [OfDevice; 4] = [
-    gauge("device_total", BYTES, "Size of all blocks of the device", |log, device| {
-        let blocks = log.config().devices[usize::from(device.0)].blocks;
-        u64::from(blocks) * u64::from(log.config().block_bytes)
-    }),
-    gauge("device_used", BYTES, "Live records on the device, padding included", |log, device| {
-        log.device_live_bytes(device)
-    }),
-    gauge("device_failed", None, "1 once a failed write took it out of use", |log, device| {
-        u64::from(log.device_failed(device))
-    }),
-    counter("device_read_errors", None, "Reads that failed or brought wrong bytes", |log, device| {
-        log.read_errors(device)
-    }),
+    gauge(
+        "device_total",
+        BYTES,
+        "Size of all blocks of the device",
+        |log, device| {
+            let blocks = log.config().devices[usize::from(device.0)].blocks;
+            u64::from(blocks) * u64::from(log.config().block_bytes)
+        },
+    ),
+    gauge(
+        "device_used",
+        BYTES,
+        "Live records on the device, padding included",
+        |log, device| log.device_live_bytes(device),
+    ),
+    gauge(
+        "device_failed",
+        None,
+        "1 once a failed write took it out of use",
+        |log, device| u64::from(log.device_failed(device)),
+    ),
+    counter(
+        "device_read_errors",
+        None,
+        "Reads that failed or brought wrong bytes",
+        |log, device| log.read_errors(device),
+    ),
 ];
 
 /// By `core`.
 static CORE: [OfCore; 7] = [
-    gauge("connections", None, "Client connections open now", |core| &core.connections),
-    counter("connections_opened", None, "Client connections ever opened", |core| {
-        &core.connections_opened
+    gauge("connections", None, "Client connections open now", |core| {
+        &core.connections
     }),
-    counter("connections_rejected", None, "Connections closed for what they sent", |core| {
-        &core.connections_rejected
+    counter(
+        "connections_opened",
+        None,
+        "Client connections ever opened",
+        |core| &core.connections_opened,
+    ),
+    counter(
+        "connections_rejected",
+        None,
+        "Connections closed for what they sent",
+        |core| &core.connections_rejected,
+    ),
+    counter(
+        "malformed_requests",
+        None,
+        "Requests that could not be understood",
+        |core| &core.malformed,
+    ),
+    counter("info_commands", None, "Info commands answered", |core| {
+        &core.info
     }),
-    counter("malformed_requests", None, "Requests that could not be understood", |core| {
-        &core.malformed
+    counter("received", BYTES, "Bytes received from clients", |core| {
+        &core.bytes_in
     }),
-    counter("info_commands", None, "Info commands answered", |core| &core.info),
-    counter("received", BYTES, "Bytes received from clients", |core| &core.bytes_in),
-    counter("sent", BYTES, "Bytes sent to clients", |core| &core.bytes_out),
+    counter("sent", BYTES, "Bytes sent to clients", |core| {
+        &core.bytes_out
+    }),
 ];
 
 /// Everything as text, read now.
@@ -203,8 +315,9 @@ impl fmt::Debug for Scrape {
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let node = &*self.0;
-        let figures: Vec<Figures> =
-            (0..node.namespaces.len()).map(|position| Figures::of(node, position)).collect();
+        let figures: Vec<Figures> = (0..node.namespaces.len())
+            .map(|position| Figures::of(node, position))
+            .collect();
         write_node(&mut encoder, node)?;
         write_requests(&mut encoder, node, &figures)?;
         for metric in &NAMESPACE {
@@ -233,7 +346,10 @@ fn rows<'a>(
     node: &'a Node,
     figures: &'a [Figures],
 ) -> impl Iterator<Item = (Label<'a>, &'a Figures)> {
-    let labels = node.namespaces.iter().map(|namespace| ("namespace", &*namespace.config.name));
+    let labels = node
+        .namespaces
+        .iter()
+        .map(|namespace| ("namespace", &*namespace.config.name));
     labels.zip(figures)
 }
 
@@ -246,7 +362,9 @@ fn write_node(encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {
         ])
     })?;
     for metric in &NODE {
-        metric.write(encoder, |out| out.encoder.encode_gauge(&(metric.value)(node)))?;
+        metric.write(encoder, |out| {
+            out.encoder.encode_gauge(&(metric.value)(node))
+        })?;
     }
     Ok(())
 }
@@ -258,7 +376,10 @@ fn write_requests(
 ) -> fmt::Result {
     REQUESTS.write(encoder, |out| {
         for (namespace, figures) in rows(node, figures) {
-            for (op, ending) in Op::ALL.into_iter().flat_map(|op| Ending::ALL.map(|end| (op, end))) {
+            for (op, ending) in Op::ALL
+                .into_iter()
+                .flat_map(|op| Ending::ALL.map(|end| (op, end)))
+            {
                 let labels = [namespace, ("op", op.label()), ("result", ending.label())];
                 out.number(&labels, (REQUESTS.value)(figures, op, ending))?;
             }
@@ -314,7 +435,10 @@ impl<V> Metric<V> {
     ) -> fmt::Result {
         let unit = self.unit.as_ref();
         let encoder = encoder.encode_descriptor(self.name, self.help, unit, self.kind)?;
-        samples(&mut Samples { encoder, kind: self.kind })
+        samples(&mut Samples {
+            encoder,
+            kind: self.kind,
+        })
     }
 }
 
@@ -354,12 +478,20 @@ impl Times {
             bucket => (1u64 << bucket) as f64 / 1e6,
         };
         let buckets = latency.buckets.iter().enumerate();
-        let buckets = buckets.map(|(bucket, count)| (bound(bucket), *count)).collect();
-        Times { sum_s: latency.sum_us as f64 / 1e6, buckets }
+        let buckets = buckets
+            .map(|(bucket, count)| (bound(bucket), *count))
+            .collect();
+        Times {
+            sum_s: latency.sum_us as f64 / 1e6,
+            buckets,
+        }
     }
 
     fn of_sum(count: u64, sum_us: u64) -> Times {
-        Times { sum_s: sum_us as f64 / 1e6, buckets: vec![(f64::INFINITY, count)] }
+        Times {
+            sum_s: sum_us as f64 / 1e6,
+            buckets: vec![(f64::INFINITY, count)],
+        }
     }
 }
 

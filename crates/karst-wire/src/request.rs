@@ -97,6 +97,25 @@ impl<'a> UserKey<'a> {
     }
 }
 
+/// The namespace and digest that a single-record message seems to be about, found without checking
+/// anything else: a hint for who wants to fetch ahead what the message will need.
+#[inline]
+pub fn peek_record(body: &[u8]) -> Option<(&[u8], &[u8; Digest::BYTES])> {
+    let (header, mut rest) = body.split_first_chunk::<MESSAGE_HEADER_BYTES>()?;
+    let mut namespace = None;
+    for _ in 0..u16::from_be_bytes([header[18], header[19]]) {
+        let (size, after) = rest.split_first_chunk::<4>()?;
+        let (field, after) = after.split_at_checked(u32::from_be_bytes(*size) as usize)?;
+        rest = after;
+        match field.split_first()? {
+            (&field::NAMESPACE, name) => namespace = Some(name),
+            (&field::DIGEST, digest) => return Some((namespace?, digest.try_into().ok()?)),
+            _ => {}
+        }
+    }
+    None
+}
+
 impl<'a> Message<'a> {
     /// Reads the body of a message frame. Fields and operations must end exactly where it ends.
     ///

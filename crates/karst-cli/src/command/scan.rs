@@ -52,7 +52,10 @@ pub(super) async fn run(host: &str, json: bool, args: &Scan) -> Outcome {
         .scan(&args.place.namespace, &args.place.set, policy)
         .map_err(Failure::usage)?;
     let mut sink = Sink::open(args.output.as_deref())?;
-    let bar = progress::of_count(expected(&mut admin, args).await);
+    let bar = match args.output {
+        Some(_) => progress::of_count(expected(&mut admin, args).await),
+        None => ProgressBar::hidden(), // the records themselves are on the screen
+    };
     let started = Instant::now();
     let mut records = 0;
     while let Some(item) = scan.next().await {

@@ -24,7 +24,7 @@ use crate::policy::{BatchPolicy, Bins, WritePolicy};
 use crate::pool::Node;
 use crate::pool::pipe::Expect;
 use crate::record::{Bin, Record};
-use crate::retry::{Access, Retries};
+use crate::retry::{Access, Retries, deadline};
 use crate::route::Choice;
 
 /// Every row is answered, whatever happens to others; small batches need not be handed around.
@@ -167,11 +167,12 @@ impl Client {
         policy: &BatchPolicy,
         rows: Vec<BatchOp>,
     ) -> Vec<Result<Option<Record>>> {
-        let deadline = Instant::now() + policy.timeout;
+        let deadline = deadline(Instant::now(), policy.timeout);
         let mut retries = Retries::new(policy.retry, deadline);
         let mut results: Vec<RowResult> = rows.iter().map(|_| None).collect();
         let turn = self.next_turn();
-        for attempt in 0.. {
+        let mut attempt = 0;
+        loop {
             let groups = self.group(policy, &rows, &mut results, attempt, turn);
             let sent = groups
                 .iter()
@@ -188,6 +189,7 @@ impl Client {
                 None => break,
             }
             forget_passing_errors(&mut results);
+            attempt += 1;
         }
         results.into_iter().flatten().collect()
     }

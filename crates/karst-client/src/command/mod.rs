@@ -26,7 +26,7 @@ use crate::key::Key;
 use crate::policy::{ReadMode, Replica, RetryPolicy};
 use crate::pool::Node;
 use crate::pool::pipe::Expect;
-use crate::retry::{Access, Retries, Step};
+use crate::retry::{Access, Retries, Step, deadline};
 use crate::route::Choice;
 
 /// One call on one record.
@@ -64,6 +64,10 @@ impl Reply {
     }
 }
 
+/// Longest time a retry waits for a new map. A round asks every node, and one that is silent must not
+/// hold up requests to the others.
+const REFRESH_WAIT_MAX: Duration = Duration::from_millis(200);
+
 impl Client {
     /// Runs a call to its end. `encode` appends the request; its last argument is the time in
     /// milliseconds the server may take.
@@ -72,16 +76,15 @@ impl Client {
         call: Call<'_>,
         encode: impl Fn(&mut Vec<u8>, u32) -> std::result::Result<(), CommandError>,
     ) -> Result<Reply> {
-        let deadline = Instant::now() + call.timeout;
+        let deadline = deadline(Instant::now(), call.timeout);
         let mut retries = Retries::new(call.retry, deadline);
-        let turn = self.next_turn();
-        for attempt in 0.. {
-            let choice = Choice {
-                replica: call.replica,
-                strong_needs_master: call.read_mode.needs_master(),
-                attempt,
-                turn,
-            };
+        let mut choice = Choice {
+            replica: call.replica,
+            strong_needs_master: call.read_mode.needs_master(),
+            attempt: 0,
+            turn: self.next_turn(),
+        };
+        loop {
             let error = match self.attempt(&call, choice, deadline, &encode).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
@@ -90,8 +93,8 @@ impl Client {
                 Some(step) => self.pause(step, deadline).await,
                 None => return Err(error),
             }
+            choice.attempt += 1;
         }
-        unreachable!("attempts are bounded by the policy")
     }
 
     async fn attempt(
@@ -102,7 +105,9 @@ impl Client {
         encode: impl Fn(&mut Vec<u8>, u32) -> std::result::Result<(), CommandError>,
     ) -> Result<Reply> {
         let started = Instant::now();
-        let attempt_deadline = call.attempt_timeout.map(|timeout| started + timeout);
+        let attempt_deadline = call
+            .attempt_timeout
+            .map(|wait| self::deadline(started, wait));
         let deadline = attempt_deadline.map_or(deadline, |own| own.min(deadline));
         let node = self.owner(call.key.namespace(), call.key.partition(), choice)?;
         let pipe = node.pipe(deadline).await?;
@@ -141,11 +146,13 @@ impl Client {
         }
     }
 
-    /// Does what a retry asks for before the next attempt. A new map counts towards the pause.
+    /// Does what a retry asks for before the next attempt. Waiting for a new map is part of the pause.
     async fn pause(&self, step: Step, deadline: Instant) {
-        let until = Instant::now() + step.pause;
+        let started = Instant::now();
+        let until = started + step.pause;
         if step.refresh_map {
-            self.cluster().refresh(deadline.min(until)).await;
+            let latest = deadline.min(started + REFRESH_WAIT_MAX);
+            self.cluster().refresh(latest).await;
         }
         let rest = until.saturating_duration_since(Instant::now());
         if !rest.is_zero() {

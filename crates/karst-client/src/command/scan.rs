@@ -34,7 +34,7 @@ use crate::key::{Key, UserKey, check_names};
 use crate::policy::{Bins, ScanPolicy};
 use crate::pool::Node;
 use crate::record::Record;
-use crate::retry::{Access, Retries};
+use crate::retry::{Access, Retries, deadline};
 use crate::route::Choice;
 
 /// Longest time a scan goes on retrying without reading anything new.
@@ -318,8 +318,9 @@ impl Worker {
             let Some(error) = error else { continue };
             match retries.after(&error, Instant::now(), rand::random()) {
                 Some(step) => {
-                    let deadline = Instant::now() + step.pause;
-                    self.client.pause(step, deadline).await;
+                    self.client
+                        .pause(step, Instant::now() + STUCK_TIMEOUT)
+                        .await
                 }
                 None => return Err(error),
             }
@@ -454,14 +455,17 @@ impl ShareReader<'_> {
     async fn run(&mut self) -> Result<()> {
         let started = Instant::now();
         let idle = self.job.policy.idle_timeout;
-        let mut lease = self.node.exclusive(started + idle).await?;
+        let first = deadline(started, idle);
+        let mut lease = self.node.lease_for_scan(first).await?;
         let connection = &mut lease.connection;
         let request = |out: &mut Vec<u8>| self.encode(out);
-        let sent = connection.send(started + idle, request).await;
+        let sent = connection.send(first, request).await;
         sent.map_err(|failed| self.node.failed(failed, started))?;
         loop {
             let asked = Instant::now();
-            let frame = connection.receive(FrameKind::Message, asked + idle).await;
+            let frame = connection
+                .receive(FrameKind::Message, deadline(asked, idle))
+                .await;
             let frame = frame.map_err(|failed| self.node.failed(failed, asked))?;
             if self.take_frame(connection.body(&frame)).await? == Flow::Ended {
                 lease.give_back();

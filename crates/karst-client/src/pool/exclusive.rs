@@ -115,3 +115,47 @@ impl Exclusive {
         Ok(values.into_iter().map(str::to_owned).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn connection() -> (Exclusive, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (connection, accepted) = tokio::join!(Exclusive::connect(address), listener.accept());
+        (connection.unwrap(), accepted.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_is_used_again_only_if_it_is_open_and_in_step() {
+        let (connection, mut server) = connection().await;
+        assert!(connection.is_usable());
+        server.write_all(b"unasked").await.unwrap();
+        connection.stream.readable().await.unwrap();
+        assert!(!connection.is_usable());
+        let (connection, server) = self::connection().await;
+        drop(server);
+        connection.stream.readable().await.unwrap();
+        assert!(!connection.is_usable());
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_another_command_ends_the_connection() {
+        let (mut connection, mut server) = connection().await;
+        server
+            .write_all(b"\x02\x01\0\0\0\0\0\x08build\t8\n")
+            .await
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let answer = connection.info(&["node"], deadline).await;
+        assert!(matches!(
+            answer,
+            Err(Failed::Closed(CloseReason::Answer(_)))
+        ));
+    }
+}

@@ -6,7 +6,8 @@
 //!
 //! Invariants
 //!   at most one attempt to open each pipelined connection runs at a time
-//!   at most [`EXCLUSIVE_MAX`] exclusive connections exist, idle ones included
+//!   at most [`SCANS_MAX`] connections carry scans and [`INFOS_MAX`] info; scans whose readers are slow
+//!   thus never keep the tend task from asking
 
 pub(crate) mod exclusive;
 pub(crate) mod frames;
@@ -24,12 +25,15 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout_at;
 
 use crate::error::{CloseReason, Error, Result};
-use crate::retry::Access;
+use crate::retry::{self, Access};
 use exclusive::{Exclusive, Failed};
 use pipe::{Lost, Pipe, Refused};
 
-/// Most exclusive connections to one node. Scans beyond wait for one to be free.
-const EXCLUSIVE_MAX: usize = 64;
+/// Most scans of one node at a time; more wait.
+const SCANS_MAX: usize = 64;
+
+/// Most info requests to one node at a time; more wait.
+const INFOS_MAX: usize = 16;
 
 /// Most idle exclusive connections kept.
 const IDLE_MAX: usize = 8;
@@ -62,7 +66,8 @@ pub(crate) struct Node {
     /// Counts up; its remainder is the connection to use next.
     turn: AtomicUsize,
     idle: Mutex<Vec<Exclusive>>,
-    exclusive_room: Semaphore,
+    scan_room: Semaphore,
+    info_room: Semaphore,
 }
 
 impl Node {
@@ -74,7 +79,8 @@ impl Node {
             pipes: (0..config.pipes).map(|_| PipeSlot::default()).collect(),
             turn: AtomicUsize::new(0),
             idle: Mutex::default(),
-            exclusive_room: Semaphore::new(EXCLUSIVE_MAX),
+            scan_room: Semaphore::new(SCANS_MAX),
+            info_room: Semaphore::new(INFOS_MAX),
         }
     }
 
@@ -117,10 +123,15 @@ impl Node {
         Ok(pipe)
     }
 
+    /// A connection for one scan.
+    pub(crate) async fn lease_for_scan(&self, deadline: Instant) -> Result<Lease<'_>> {
+        self.lease(&self.scan_room, deadline).await
+    }
+
     /// An exclusive connection, idle or new.
-    pub(crate) async fn exclusive(&self, deadline: Instant) -> Result<Lease<'_>> {
+    async fn lease<'a>(&'a self, room: &'a Semaphore, deadline: Instant) -> Result<Lease<'a>> {
         let started = Instant::now();
-        let room = timeout_at(deadline.into(), self.exclusive_room.acquire()).await;
+        let room = timeout_at(deadline.into(), room.acquire()).await;
         let Ok(Ok(permit)) = room else {
             return Err(self.busy_since(started)); // the semaphore itself is never closed
         };
@@ -151,7 +162,7 @@ impl Node {
     /// Asks info commands; the answers come in the order of the commands.
     pub(crate) async fn info(&self, commands: &[&str], deadline: Instant) -> Result<Vec<String>> {
         let started = Instant::now();
-        let mut lease = self.exclusive(deadline).await?;
+        let mut lease = self.lease(&self.info_room, deadline).await?;
         match lease.connection.info(commands, deadline).await {
             Ok(values) => {
                 lease.give_back();
@@ -173,7 +184,8 @@ impl Node {
         connect: impl Future<Output = io::Result<T>>,
         deadline: Instant,
     ) -> Result<T> {
-        let deadline = deadline.min(Instant::now() + self.config.connect_timeout);
+        let own = retry::deadline(Instant::now(), self.config.connect_timeout);
+        let deadline = deadline.min(own);
         let connected = timeout_at(deadline.into(), connect).await;
         let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         connected.map_err(|error| Error::Connect {

@@ -384,3 +384,127 @@ async fn write_requests(mut socket: OwnedWriteHalf, shared: &Shared) -> io::Resu
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use karst_wire::frame::FrameHeader;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A pipe of depth 8 and the server's end of it.
+    async fn pipe() -> (Pipe, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (pipe, accepted) = tokio::join!(Pipe::connect(address, 8), listener.accept());
+        (pipe.unwrap(), accepted.unwrap().0)
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(5)
+    }
+
+    async fn submit(pipe: &Pipe, bytes: &[u8]) -> Result<Pending, Refused> {
+        let encode = |out: &mut Vec<u8>| {
+            out.extend_from_slice(bytes);
+            Ok(())
+        };
+        pipe.submit(Expect::Message, soon(), encode).await
+    }
+
+    /// A frame of the server with a body that is no message.
+    fn frame(body: &[u8]) -> Vec<u8> {
+        let (kind, body_bytes) = (FrameKind::Message, body.len());
+        let header = FrameHeader { kind, body_bytes };
+        [&header.to_bytes(), body].concat()
+    }
+
+    #[tokio::test]
+    async fn a_request_that_had_not_left_was_not_sent() {
+        let (pipe, mut server) = pipe().await;
+        let sent = submit(&pipe, b"sent").await.unwrap();
+        server.read_exact(&mut [0; 4]).await.unwrap();
+        let queued = submit(&pipe, b"queued").await.unwrap();
+        pipe.shared.close(CloseReason::Stalled); // before the writer had a turn
+        let lost = (sent.wait().await, queued.wait().await);
+        assert!(matches!(lost.0, Err(Lost::Closed { sent: true, .. })));
+        assert!(matches!(lost.1, Err(Lost::Closed { sent: false, .. })));
+        assert!(matches!(
+            submit(&pipe, b"late").await,
+            Err(Refused::Closed(_))
+        ));
+        assert!(!pipe.is_open());
+    }
+
+    #[tokio::test]
+    async fn a_silent_server_is_cut_off_long_after_the_deadline_and_not_before() {
+        let (pipe, _server) = pipe().await;
+        let pending = submit(&pipe, b"request").await.unwrap();
+        pipe.close_if_stalled(soon() + STALL_GRACE - Duration::from_secs(1));
+        assert!(pipe.is_open());
+        pipe.close_if_stalled(soon() + STALL_GRACE + Duration::from_secs(1));
+        assert!(!pipe.is_open());
+        let lost = pending.wait().await;
+        let Err(Lost::Closed { reason, .. }) = lost else {
+            panic!("{lost:?}");
+        };
+        assert!(matches!(reason, CloseReason::Stalled), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_nobody_asked_for_ends_the_connection() {
+        let (pipe, mut server) = pipe().await;
+        let pending = submit(&pipe, b"request").await.unwrap();
+        server.read_exact(&mut [0; 7]).await.unwrap();
+        server.write_all(&frame(b"answer")).await.unwrap();
+        assert_eq!(pending.wait().await.unwrap(), b"answer");
+        server.write_all(&frame(b"another")).await.unwrap();
+        assert_eq!(server.read(&mut [0]).await.unwrap(), 0);
+        assert!(!pipe.is_open());
+    }
+
+    #[tokio::test]
+    async fn an_answer_before_its_request_has_left_is_nobodys() {
+        let (pipe, _server) = pipe().await;
+        let _pending = submit(&pipe, b"request").await.unwrap();
+        let early = pipe.shared.deliver(b"answer"); // before the writer had a turn
+        assert!(matches!(early, Err(CloseReason::Unexpected)));
+    }
+
+    #[tokio::test]
+    async fn a_dropped_connection_is_closed() {
+        let (pipe, mut server) = pipe().await;
+        drop(pipe);
+        assert_eq!(server.read(&mut [0]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_full_outgoing_buffer_makes_callers_wait_and_gives_their_place_back() {
+        let (pipe, mut server) = pipe().await;
+        let big = vec![0; QUEUED_BYTES_MAX];
+        let mut pending = vec![];
+        let refused = loop {
+            let deadline = Instant::now() + Duration::from_millis(50);
+            let encode = |out: &mut Vec<u8>| {
+                out.extend_from_slice(&big);
+                Ok(())
+            };
+            match pipe.submit(Expect::Message, deadline, encode).await {
+                Ok(one) => pending.push(one),
+                Err(refused) => break refused,
+            }
+        };
+        assert!(matches!(refused, Refused::NoRoom));
+        assert!(
+            pending.len() < 8,
+            "the server reads nothing: {}",
+            pending.len()
+        );
+        assert_eq!(pipe.room(), 8 - pending.len());
+        let mut sink = vec![0; QUEUED_BYTES_MAX];
+        for _ in &pending {
+            server.read_exact(&mut sink).await.unwrap();
+        }
+        assert!(submit(&pipe, b"small").await.is_ok());
+    }
+}

@@ -247,6 +247,12 @@ value_from! {
     Vec<(Value, Value)> => |value| Value::Map(value);
 }
 
+impl<const N: usize> From<&[u8; N]> for Value {
+    fn from(bytes: &[u8; N]) -> Value {
+        Value::Blob(bytes.to_vec())
+    }
+}
+
 impl<T: Into<Value>> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Value {
         value.map_or(Value::Nil, Into::into)

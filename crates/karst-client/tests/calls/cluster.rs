@@ -59,7 +59,7 @@ async fn a_refusal_makes_the_client_read_the_map_before_its_time() {
     let client = client.connect().await.unwrap();
     fakes[0].set_owned(|_| false);
     fakes[1].set_owned(|_| true);
-    let mut moved = (0..).filter(|number| key(*number).partition().0 % 2 == 0);
+    let mut moved = (0..).filter(|number| key(*number).partition().0.is_multiple_of(2));
     client
         .put(&key(moved.next().unwrap()), bin(1))
         .await
@@ -81,6 +81,20 @@ async fn a_lost_node_is_dropped_and_its_heirs_are_asked() {
     for number in 0..30 {
         client.put(&key(number), bin(number)).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_call_whose_node_is_gone_goes_on_with_the_next_replica() {
+    let mut fakes = Fake::cluster(&["A", "B"]).await;
+    fakes[0].back_up();
+    let client = builder(&fakes[0]).tend_interval(Duration::from_secs(3600));
+    let client = client.connect().await.unwrap();
+    drop(fakes.remove(1));
+    for number in 0..10 {
+        client.put(&key(number), bin(number)).await.unwrap();
+        assert!(client.exists(&key(number)).await.unwrap());
+    }
+    assert_eq!(fakes[0].record_count(), 10);
 }
 
 #[tokio::test]
@@ -106,7 +120,8 @@ async fn a_client_that_lost_every_node_comes_back_through_its_seeds() {
     drop(fake);
     wait_for_nodes(&client, &[]).await;
     let error = client.put(&key(1), bin(1)).await.unwrap_err();
-    assert!(!error.in_doubt(), "{error}");
+    assert!(matches!(error, Error::NoOwner { .. }), "{error}");
+    assert!(!error.in_doubt());
     let reborn = Fake::start_at(&address, "B", |_| true).await;
     wait_for_nodes(&client, &["B"]).await;
     client.put(&key(1), bin(1)).await.unwrap();
@@ -122,6 +137,33 @@ async fn a_node_whose_partitions_are_not_laid_out_is_not_joined() {
     assert!(matches!(error, Error::NoSeed { .. }), "{error}");
     fake.set_generation(0);
     builder.connect().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_peer_joins_when_its_partitions_are_laid_out_and_not_before() {
+    let first = lone_fake().await;
+    let second = Fake::start("B", |_| false).await;
+    second.set_generation(-1);
+    first.set_peers([&second].into_iter());
+    let client = client(&first).await;
+    for _ in 0..20 {
+        assert_eq!(names(&client), ["A"]);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    second.set_generation(0);
+    wait_for_nodes(&client, &["A", "B"]).await;
+}
+
+#[tokio::test]
+async fn info_does_not_stumble_over_an_idle_connection_that_ended() {
+    let fake = lone_fake().await;
+    let client = builder(&fake).tend_interval(Duration::from_secs(3600));
+    let client = client.connect().await.unwrap();
+    let address = fake.address.clone();
+    drop(fake);
+    tokio::time::sleep(Duration::from_millis(50)).await; // until its sockets are closed
+    let _reborn = Fake::start_at(&address, "A", |_| true).await;
+    assert_eq!(client.info("A", "node").await.unwrap(), "A");
 }
 
 #[tokio::test]
@@ -144,8 +186,9 @@ async fn a_node_cut_off_from_its_peers_does_not_take_over_the_map() {
     fakes[2].set_owned(|_| true); // it believes that it is alone
     tokio::time::sleep(Duration::from_millis(300)).await;
     let of_others = (0..).filter(|number| key(*number).partition().0 % 3 != 2);
-    for number in of_others.take(20) {
+    for number in of_others.take(30) {
         client.put(&key(number), bin(number)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await; // several rounds in all
     }
     assert_eq!(fakes[2].record_count(), 0);
 }

@@ -5,7 +5,7 @@
 //! pipeline is told from one that does by [`Fake::wait_for_requests`] while answers are held back.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use base64::Engine;
@@ -25,12 +25,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
-/// Replication columns every fake announces.
-const COLUMNS: usize = 1;
-
 /// What goes wrong with one data request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// It is answered with this code and not run.
     Code(ResultCode),
     /// It is not run, and its connection is closed.
@@ -62,6 +59,8 @@ struct State {
     generation: AtomicI64,
     peers: Mutex<(u64, String)>,
     owned: Mutex<Vec<bool>>,
+    /// Whether it is the second replica of every partition it does not own.
+    backs_up: AtomicBool,
     records: Mutex<BTreeMap<Digest, Stored>>,
     faults: Mutex<VecDeque<Fault>>,
     requests: watch::Sender<usize>,
@@ -71,8 +70,8 @@ struct State {
 }
 
 /// A running fake. Stops when dropped, its connections too.
-pub struct Fake {
-    pub address: String,
+pub(crate) struct Fake {
+    pub(crate) address: String,
     state: Arc<State>,
     tasks: Arc<Mutex<Vec<AbortHandle>>>,
 }
@@ -86,12 +85,12 @@ impl Drop for Fake {
 
 impl Fake {
     /// Starts a node that owns the partitions for which `owns` says so.
-    pub async fn start(name: &str, owns: impl Fn(u16) -> bool) -> Fake {
+    pub(crate) async fn start(name: &str, owns: impl Fn(u16) -> bool) -> Fake {
         Fake::start_at("127.0.0.1:0", name, owns).await
     }
 
     /// As [`Fake::start`], at this address.
-    pub async fn start_at(address: &str, name: &str, owns: impl Fn(u16) -> bool) -> Fake {
+    pub(crate) async fn start_at(address: &str, name: &str, owns: impl Fn(u16) -> bool) -> Fake {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let state = Arc::new(State {
@@ -99,6 +98,7 @@ impl Fake {
             generation: AtomicI64::new(1),
             peers: Mutex::new((1, String::new())),
             owned: Mutex::new((0..4096).map(owns).collect()),
+            backs_up: AtomicBool::new(false),
             records: Mutex::default(),
             faults: Mutex::default(),
             requests: watch::Sender::new(0),
@@ -118,7 +118,7 @@ impl Fake {
     }
 
     /// Starts nodes that know each other, each owning every n-th partition.
-    pub async fn cluster(names: &[&str]) -> Vec<Fake> {
+    pub(crate) async fn cluster(names: &[&str]) -> Vec<Fake> {
         let mut fakes = vec![];
         for (rank, name) in names.iter().enumerate() {
             let count = names.len();
@@ -130,11 +130,11 @@ impl Fake {
         fakes
     }
 
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.state.name
     }
 
-    pub fn set_peers<'a>(&self, peers: impl Iterator<Item = &'a Fake>) {
+    pub(crate) fn set_peers<'a>(&self, peers: impl Iterator<Item = &'a Fake>) {
         let peers = peers.map(|peer| format!("[{},,[{}]]", peer.name(), peer.address));
         let list = peers.collect::<Vec<_>>().join(",");
         let mut known = self.state.peers.lock().unwrap();
@@ -142,49 +142,55 @@ impl Fake {
     }
 
     /// Changes what the node owns, and its generation.
-    pub fn set_owned(&self, owns: impl Fn(u16) -> bool) {
+    pub(crate) fn set_owned(&self, owns: impl Fn(u16) -> bool) {
         *self.state.owned.lock().unwrap() = (0..4096).map(owns).collect();
         self.state.generation.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Makes it the second replica of every partition it does not own.
+    pub(crate) fn back_up(&self) {
+        self.state.backs_up.store(true, Ordering::SeqCst);
+        self.state.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Sets the partition generation; -1 for a node that is not ready.
-    pub fn set_generation(&self, generation: i64) {
+    pub(crate) fn set_generation(&self, generation: i64) {
         self.state.generation.store(generation, Ordering::SeqCst);
     }
 
     /// Lets the next data requests go wrong, in this order.
-    pub fn fail_next(&self, faults: impl IntoIterator<Item = Fault>) {
+    pub(crate) fn fail_next(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state.faults.lock().unwrap().extend(faults);
     }
 
     /// Holds answers to data requests back, or lets them go.
-    pub fn hold(&self, held: bool) {
+    pub(crate) fn hold(&self, held: bool) {
         self.state.held.send_replace(held);
     }
 
     /// Data requests received so far.
-    pub fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         *self.state.requests.borrow()
     }
 
     /// Waits until so many data requests were received.
-    pub async fn wait_for_requests(&self, count: usize) {
+    pub(crate) async fn wait_for_requests(&self, count: usize) {
         let mut requests = self.state.requests.subscribe();
         requests.wait_for(|seen| *seen >= count).await.unwrap();
     }
 
     /// Connections that have carried data requests.
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
     }
 
     /// Records held.
-    pub fn record_count(&self) -> usize {
+    pub(crate) fn record_count(&self) -> usize {
         self.state.records.lock().unwrap().len()
     }
 
     /// Info commands received so far.
-    pub fn info_log(&self) -> Vec<String> {
+    pub(crate) fn info_log(&self) -> Vec<String> {
         self.state.info_log.lock().unwrap().clone()
     }
 }
@@ -299,7 +305,12 @@ impl State {
         for (id, _) in owned.iter().enumerate().filter(|(_, owned)| **owned) {
             bitmap[id / 8] |= 0x80 >> (id % 8);
         }
-        format!("test:0,{COLUMNS},{}", BASE64.encode(bitmap))
+        let backed_up: Vec<u8> = match self.backs_up.load(Ordering::SeqCst) {
+            true => bitmap.iter().map(|byte| !byte).collect(),
+            false => vec![0; bitmap.len()],
+        };
+        let (first, second) = (BASE64.encode(bitmap), BASE64.encode(backed_up));
+        format!("test:0,2,{first},{second}")
     }
 
     /// The answer to a data request, and whether the connection ends with it.
@@ -358,7 +369,8 @@ impl State {
 
     fn single(&self, message: &Message<'_>) -> (ReplyHead, Bins) {
         let digest = message.digest().unwrap().unwrap();
-        if !self.owned.lock().unwrap()[digest.partition().index()] {
+        let owned = self.owned.lock().unwrap()[digest.partition().index()];
+        if !owned && !self.backs_up.load(Ordering::SeqCst) {
             return (ReplyHead::of(ResultCode::Unavailable), Bins::new());
         }
         let mut records = self.records.lock().unwrap();

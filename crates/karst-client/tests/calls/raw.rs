@@ -1,6 +1,15 @@
 //! The surface for load generators.
 
+use std::time::Duration;
+
 use karst_client::{CloseReason, RawConnection, RawKey, ResultCode};
+use karst_wire::frame::{BODY_BYTES_MAX, FrameHeader, HEADER_BYTES};
+use karst_wire::op::OpCode;
+use karst_wire::particle;
+use karst_wire::reply::{RecordReply, ReplyHead};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use crate::fake::{Fake, Fault};
 use crate::{client, key, lone_fake};
@@ -46,23 +55,49 @@ async fn every_partition_has_the_node_that_owns_it() {
     }
 }
 
+/// Serves one connection, one request after the other: while an answer does not fit into the socket
+/// no further request is read. Every answer has a bin of 1 MiB.
+async fn serve_one_by_one(listener: TcpListener) {
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let mut answer = vec![];
+    let mut record = RecordReply::framed(&mut answer, &ReplyHead::found(1, 0));
+    record.op(OpCode::Read, particle::BLOB, b"a", &vec![7; 1 << 20]);
+    record.finish().unwrap();
+    loop {
+        let mut header = [0; HEADER_BYTES];
+        socket.read_exact(&mut header).await.unwrap();
+        let header = FrameHeader::parse(&header, BODY_BYTES_MAX).unwrap();
+        socket
+            .read_exact(&mut vec![0; header.body_bytes])
+            .await
+            .unwrap();
+        socket.write_all(&answer).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn full_buffers_on_both_sides_block_nobody() {
-    let fake = lone_fake().await;
-    let map = client(&fake).await.raw("test").unwrap();
-    let mut connection = RawConnection::connect(map.addresses()[0]).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(serve_one_by_one(listener));
+    let mut connection = RawConnection::connect(address).await.unwrap();
     let blob = vec![1; 1 << 20];
-    for number in 0..16 {
+    for number in 0..64 {
         connection
             .queue_put(&raw_key(number), "a", &blob, 0)
             .unwrap();
-        connection.queue_get(&raw_key(number), 0).unwrap();
     }
     let mut answered = 0;
-    while connection.in_flight() > 0 {
-        connection.turn(|_| answered += 1).await.unwrap();
-    }
-    assert_eq!(answered, 32);
+    let turns = async {
+        while connection.in_flight() > 0 {
+            connection.turn(|_| answered += 1).await.unwrap();
+        }
+    };
+    timeout(Duration::from_secs(20), turns)
+        .await
+        .expect("both sides wait for each other");
+    assert_eq!(answered, 64);
+    server.abort();
 }
 
 #[tokio::test]

@@ -259,8 +259,8 @@ async fn serve(
     let until = |mut stopped: watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    //TMP tokio::spawn(http::serve(node.clone(), http_door, until(stopped.clone())));
-    //TMP tokio::spawn(admin::serve(node.clone(), admin_door, until(stopped.clone())));
+    tokio::spawn(report("http", http::serve(node.clone(), http_door, until(stopped.clone()))));
+    tokio::spawn(report("admin", admin::serve(node.clone(), admin_door, until(stopped.clone()))));
     recovery::run(&node).await?;
     let cores = cores::start(&node, queue_kind, stopped.clone())?;
     let accepting =
@@ -275,6 +275,16 @@ async fn serve(
     cores.join().await.map_err(BootError::Cores)?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Runs a door and says so when it fails: the node goes on serving its clients without it.
+async fn report<E: std::fmt::Display>(
+    door: &'static str,
+    serving: impl Future<Output = Result<(), E>>,
+) {
+    if let Err(error) = serving.await {
+        tracing::error!(door, %error, "a door is closed");
+    }
 }
 
 fn announce(node: &Node) {
@@ -319,14 +329,24 @@ fn own_addresses(port: u16) -> Vec<HostPort> {
 }
 
 async fn told_to_stop() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let signals = || {
+        let of = |kind| signal(kind);
+        Ok::<_, io::Error>((
+            of(SignalKind::terminate())?,
+            of(SignalKind::interrupt())?,
+            of(SignalKind::hangup())?,
+        ))
+    };
+    let Ok((mut terminate, mut interrupt, mut hangup)) = signals() else {
         tracing::error!("signals cannot be received: only SIGKILL stops this node");
         return std::future::pending().await;
     };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => return,
+            // Logs go to stderr and there are no TLS files yet: nothing to open again.
+            _ = hangup.recv() => tracing::info!("SIGHUP: nothing to reload"),
+        }
     }
 }

@@ -6,13 +6,14 @@ use std::rc::Rc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use karst_io::clock;
 use karst_wire::batch::{Batch, BatchRow};
 use karst_wire::code::ResultCode;
 use karst_wire::flags::BatchFlags;
 use karst_wire::request::Message;
 
 use super::connection::{Closed, Connection};
-use super::single::{self, Pending, Shape, Try};
+use super::single::{self, Asked, Pending, Try};
 use crate::core::Core;
 use crate::counters::{Ending, Op};
 
@@ -36,6 +37,8 @@ struct Run<'c, 'a> {
     connection: &'c mut Connection,
     core: Rc<Core>,
     flags: BatchFlags,
+    /// When it arrived.
+    at_us: u64,
     /// Position of the namespace of the first row.
     namespace: Option<usize>,
     out: Vec<u8>,
@@ -62,6 +65,7 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
         connection,
         core,
         flags: batch.flags(),
+        at_us: clock::monotonic_us(),
         namespace: None,
         out: Vec::new(),
         waiting: FuturesUnordered::new(),
@@ -108,12 +112,12 @@ impl<'a> Run<'_, 'a> {
     }
 
     async fn row(&mut self, row: BatchRow<'a>) -> Result<(), Closed> {
-        let shape = Shape::Row(row.index);
+        let asked = Asked { row: Some(row.index), at_us: self.at_us };
         let start = self.out.len();
         let tried = match row.request {
-            Ok(message) => single::attempt(&self.core, &message, shape, None, &mut self.out),
+            Ok(message) => single::attempt(&self.core, &message, asked, None, &mut self.out),
             Err(malformed) => {
-                single::error(&mut self.out, shape, malformed.code());
+                single::error(&mut self.out, asked, malformed.code());
                 Try::Replied(None)
             }
         };
@@ -127,7 +131,7 @@ impl<'a> Run<'_, 'a> {
                     self.take_finished().await;
                 }
                 if let Ok(message) = row.request {
-                    self.wait_for(message, shape, tried);
+                    self.wait_for(message, asked, tried);
                 }
             }
         }
@@ -137,11 +141,11 @@ impl<'a> Run<'_, 'a> {
         Ok(())
     }
 
-    fn wait_for(&self, message: Message<'a>, shape: Shape, tried: Try) {
+    fn wait_for(&self, message: Message<'a>, asked: Asked, tried: Try) {
         let core = self.core.clone();
         self.waiting.push(Box::pin(async move {
             let mut reply = Vec::new();
-            single::carry_on_message(&core, &message, shape, tried, &mut reply).await;
+            single::carry_on_message(&core, &message, asked, tried, &mut reply).await;
             reply
         }));
     }
@@ -203,7 +207,10 @@ impl<'a> Run<'_, 'a> {
         self.send().await?;
         let ending = if self.stopped() { Ending::Refused } else { Ending::Ok };
         if let Some(index) = self.namespace {
-            self.core.counted(index).count(Op::Batch, ending);
+            let counted = self.core.counted(index);
+            counted.count(Op::Batch, ending);
+            let took_us = clock::monotonic_us() - self.at_us;
+            counted.latency[Op::Batch as usize].record(took_us, 1);
         }
         self.connection.link.append(|out| karst_wire::reply::last(out, self.verdict));
         Ok(())

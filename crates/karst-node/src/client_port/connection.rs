@@ -15,14 +15,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use karst_data::key::Digest;
+use karst_io::clock;
 use karst_wire::code::ResultCode;
 use karst_wire::frame::{BODY_BYTES_MAX, FrameHeader, FrameKind, HEADER_BYTES, inflate};
-use karst_wire::request::{Kind, Message};
+use karst_wire::request::{Kind, Message, peek_record};
+use smallvec::SmallVec;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::link::{Link, consume};
-use super::single::{self, Shape, Try};
+use super::single::{self, Asked, Try};
 use super::{batch, scan, security};
 use crate::core::Core;
 use crate::info;
@@ -35,6 +38,9 @@ const INFO_BYTES_MAX: usize = 1 << 20;
 
 /// Requests that one turn of a connection takes before others of the core get theirs.
 const REQUESTS_PER_TURN: usize = 256;
+
+/// Pipelined requests whose records are fetched towards the cache together.
+const LOOK_AHEAD: usize = 16;
 
 /// The connection has ended, or must.
 pub(super) struct Closed;
@@ -112,9 +118,13 @@ impl Connection {
 
     /// Carries out the requests that have arrived whole.
     fn take_frames(&mut self) -> Result<Turn, Closed> {
-        for _ in 0..REQUESTS_PER_TURN {
+        let at_us = clock::monotonic_us();
+        for count in 0..REQUESTS_PER_TURN {
             if self.link.is_full() {
                 return Ok(Turn::Wait);
+            }
+            if count % LOOK_AHEAD == 0 {
+                look_ahead(&self.core, &self.input);
             }
             let Some(header) = self.input.first_chunk::<HEADER_BYTES>() else {
                 return Ok(Turn::Wait);
@@ -131,7 +141,7 @@ impl Connection {
             if self.input.len() < end {
                 return Ok(Turn::Wait);
             }
-            let alone = self.take_frame(header.kind, end);
+            let alone = self.take_frame(header.kind, end, at_us);
             consume(&mut self.input, end);
             if let Some(alone) = alone {
                 return Ok(alone);
@@ -141,12 +151,12 @@ impl Connection {
     }
 
     /// Carries out the frame that fills the input up to `end`.
-    fn take_frame(&mut self, kind: FrameKind, end: usize) -> Option<Turn> {
+    fn take_frame(&mut self, kind: FrameKind, end: usize, at_us: u64) -> Option<Turn> {
         let body = &self.input[HEADER_BYTES..end];
         match kind {
-            FrameKind::Message => take_message(&self.core, &self.link, body),
+            FrameKind::Message => take_message(&self.core, &self.link, body, at_us),
             FrameKind::Compressed => match inflate(body, BODY_BYTES_MAX) {
-                Ok(body) => take_message(&self.core, &self.link, &body),
+                Ok(body) => take_message(&self.core, &self.link, &body, at_us),
                 Err(error) => {
                     self.link.append(|out| single::refuse(&self.core, out, error.code()));
                     None
@@ -233,8 +243,31 @@ impl Connection {
     }
 }
 
+/// Fetches towards the cache what the next few requests will touch. One alone gains nothing.
+fn look_ahead(core: &Core, mut input: &[u8]) {
+    let mut digests = SmallVec::<[Digest; LOOK_AHEAD]>::new();
+    let mut namespace: Option<&[u8]> = None;
+    while digests.len() < LOOK_AHEAD
+        && let Some((header, rest)) = input.split_first_chunk::<HEADER_BYTES>()
+        && let Ok(header) = FrameHeader::parse(header, BODY_BYTES_MAX)
+        && let Some((body, rest)) = rest.split_at_checked(header.body_bytes)
+    {
+        input = rest;
+        if let Some((name, digest)) = peek_record(body)
+            && name == *namespace.get_or_insert(name)
+        {
+            digests.push(Digest(*digest));
+        }
+    }
+    if digests.len() > 1
+        && let Some((_, namespace)) = namespace.and_then(|name| core.node.namespace(name))
+    {
+        namespace.engine.prefetch(&digests);
+    }
+}
+
 /// Carries out one message, or says that it wants the connection to itself.
-fn take_message(core: &Rc<Core>, link: &Rc<Link>, body: &[u8]) -> Option<Turn> {
+fn take_message(core: &Rc<Core>, link: &Rc<Link>, body: &[u8], at_us: u64) -> Option<Turn> {
     let parsed = Message::parse(body).and_then(|message| Ok((message, message.kind()?)));
     let (message, kind) = match parsed {
         Ok(parsed) => parsed,
@@ -251,16 +284,22 @@ fn take_message(core: &Rc<Core>, link: &Rc<Link>, body: &[u8]) -> Option<Turn> {
         }
         Kind::Read | Kind::Write | Kind::Delete => {}
     }
-    take_single(core, link, &message, body);
+    take_single(core, link, &message, body, Asked { row: None, at_us });
     None
 }
 
 /// Answers a single-record request at once, or lets it wait in its place.
-fn take_single(core: &Rc<Core>, link: &Rc<Link>, message: &Message<'_>, body: &[u8]) {
+fn take_single(
+    core: &Rc<Core>,
+    link: &Rc<Link>,
+    message: &Message<'_>,
+    body: &[u8],
+    asked: Asked,
+) {
     let mut held = None;
     let tried = link.append(|out| {
         let start = out.len();
-        let tried = single::attempt(core, message, Shape::Framed, None, out);
+        let tried = single::attempt(core, message, asked, None, out);
         if let Try::Replied(Some(_)) = tried {
             held = Some(out.split_off(start)); // not before its write is durable
         }
@@ -273,13 +312,13 @@ fn take_single(core: &Rc<Core>, link: &Rc<Link>, message: &Message<'_>, body: &[
     if let (Try::Replied(Some(pending)), Some(mut reply)) = (&tried, held) {
         let pending = *pending;
         tokio::task::spawn_local(async move {
-            single::settle(&core, Shape::Framed, Some(pending), &mut reply).await;
+            single::settle(&core, asked, Some(pending), &mut reply).await;
             place.fill(reply);
         });
         return;
     }
     let body = Box::from(body);
     tokio::task::spawn_local(async move {
-        place.fill(single::carry_on(core, body, Shape::Framed, tried).await);
+        place.fill(single::carry_on(core, body, asked, tried).await);
     });
 }

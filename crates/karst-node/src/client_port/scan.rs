@@ -15,6 +15,7 @@ use futures_util::stream::FuturesOrdered;
 use karst_data::key::{Digest, PartitionId};
 use karst_engine::read::{Found, Need, ReadRequest};
 use karst_engine::{Fetched, Step};
+use karst_io::clock;
 use karst_storage::index::WalkCursor;
 use karst_wire::code::ResultCode;
 use karst_wire::field;
@@ -84,7 +85,10 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
     match plan(&core, message) {
         Ok(plan) => {
             let counted = core.counted(plan.namespace);
+            let started_us = clock::monotonic_us();
             let done = Run { connection, core: core.clone(), plan, sent: 0 }.partitions().await;
+            let took_us = clock::monotonic_us() - started_us;
+            counted.latency[Op::Scan as usize].record(took_us, 1);
             counted.count(Op::Scan, if done.is_ok() { Ending::Ok } else { Ending::Error });
             done?;
             connection.link.append(|out| karst_wire::reply::last(out, ResultCode::Ok));

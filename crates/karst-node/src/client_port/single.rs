@@ -14,6 +14,7 @@ use karst_data::value::{Value, ValueError};
 use karst_engine::read::{Found, Need, ReadRequest};
 use karst_engine::write::{DeleteRequest, WriteRequest, Written};
 use karst_engine::{Fetched, Reason, Refusal, Step};
+use karst_io::clock;
 use karst_storage::log::{CommitPoint, DeviceRead};
 use karst_wire::code::ResultCode;
 use karst_wire::flags::{Info1, Info2, Info3};
@@ -23,7 +24,7 @@ use karst_wire::request::{Kind, Message, Op as WireOp};
 use smallvec::SmallVec;
 
 use crate::core::{Core, DeviceError};
-use crate::counters::{Ending, Op};
+use crate::counters::{Ending, NamespaceCounters, Op};
 use crate::node;
 
 /// How long a request may wait for room when the client sets no limit.
@@ -52,13 +53,13 @@ pub(super) struct Pending {
     pub(super) point: CommitPoint,
 }
 
-/// Where a reply goes: a frame of its own, or a row of a batch.
+/// What a reply has to know of its request beside the message.
 #[derive(Clone, Copy)]
-pub(super) enum Shape {
-    /// The answer to a single-record request.
-    Framed,
-    /// A row of a batch, with the client's number for it, in a frame of its own.
-    Row(u32),
+pub(super) struct Asked {
+    /// The client's number for a row of a batch; `None` for a single-record request.
+    pub(super) row: Option<u32>,
+    /// When it arrived, on the monotonic clock, in microseconds.
+    pub(super) at_us: u64,
 }
 
 /// Why a request is refused before the engine sees it.
@@ -92,14 +93,14 @@ type Operations<'a> = SmallVec<[Operation<'a>; 4]>;
 pub(super) fn attempt(
     core: &Core,
     message: &Message<'_>,
-    shape: Shape,
+    asked: Asked,
     fetched: Option<&Fetched>,
     out: &mut Vec<u8>,
 ) -> Try {
     let tried = locate(core, message).and_then(|(index, kind)| match kind {
-        Kind::Read => read(core, index, message, shape, fetched, out),
-        Kind::Write => write(core, index, message, shape, fetched, out),
-        Kind::Delete => delete(core, index, message, shape, fetched, out),
+        Kind::Read => read(core, index, message, asked, fetched, out),
+        Kind::Write => write(core, index, message, asked, fetched, out),
+        Kind::Delete => delete(core, index, message, asked, fetched, out),
         Kind::Udf
         | Kind::Batch
         | Kind::Query
@@ -109,14 +110,14 @@ pub(super) fn attempt(
     });
     tried.unwrap_or_else(|Refused(code)| {
         core.counters.malformed.add(1);
-        error(out, shape, code);
+        error(out, asked, code);
         Try::Replied(None)
     })
 }
 
 /// Appends an answer without a record.
-pub(super) fn error(out: &mut Vec<u8>, shape: Shape, code: ResultCode) {
-    head_only(out, &shape.head(code, 0, 0));
+pub(super) fn error(out: &mut Vec<u8>, asked: Asked, code: ResultCode) {
+    head_only(out, &asked.head(code, 0, 0));
 }
 
 fn head_only(out: &mut Vec<u8>, head: &ReplyHead) {
@@ -125,22 +126,26 @@ fn head_only(out: &mut Vec<u8>, head: &ReplyHead) {
     debug_assert!(finished.is_ok());
 }
 
-impl Shape {
+impl Asked {
     fn head(self, code: ResultCode, generation: u16, void_time_s: u32) -> ReplyHead {
-        let batch_index = match self {
-            Shape::Framed => 0,
-            Shape::Row(index) => index,
-        };
+        let batch_index = self.row.unwrap_or(0);
         ReplyHead { generation, void_time_s, batch_index, ..ReplyHead::of(code) }
     }
 
     fn counted_as(self, single: Op) -> Op {
-        match (self, single) {
-            (Shape::Row(_), Op::Read) => Op::BatchRead,
-            (Shape::Row(_), Op::Write) => Op::BatchWrite,
-            (Shape::Row(_), Op::Delete) => Op::BatchDelete,
+        match (self.row, single) {
+            (Some(_), Op::Read) => Op::BatchRead,
+            (Some(_), Op::Write) => Op::BatchWrite,
+            (Some(_), Op::Delete) => Op::BatchDelete,
             (_, op) => op,
         }
+    }
+
+    /// Counts a request that is answered.
+    fn count(self, counted: &NamespaceCounters, single: Op, ending: Ending) {
+        let op = self.counted_as(single);
+        counted.count(op, ending);
+        counted.latency[op as usize].record(clock::monotonic_us() - self.at_us, 1);
     }
 }
 
@@ -162,7 +167,7 @@ fn read(
     core: &Core,
     index: usize,
     message: &Message<'_>,
-    shape: Shape,
+    asked: Asked,
     fetched: Option<&Fetched>,
     out: &mut Vec<u8>,
 ) -> Result<Try, Refused> {
@@ -182,11 +187,11 @@ fn read(
     let counted = core.counted(index);
     let step = core.namespace(index).engine.read(node::now(), &request, fetched, |found| {
         let ending = match found {
-            Ok(found) if need == Need::Bins && !get_all => selected(out, shape, message, &found),
-            Ok(found) => all(out, shape, &found),
-            Err(refusal) => refused(out, shape, &refusal),
+            Ok(found) if need == Need::Bins && !get_all => selected(out, asked, message, &found),
+            Ok(found) => all(out, asked, &found),
+            Err(refusal) => refused(out, asked, &refusal),
         };
-        counted.count(shape.counted_as(Op::Read), ending);
+        asked.count(counted, Op::Read, ending);
     });
     Ok(match step {
         Step::Done(()) => Try::Replied(None),
@@ -196,23 +201,23 @@ fn read(
 }
 
 /// Answers with every bin, or with none if none was asked for.
-fn all(out: &mut Vec<u8>, shape: Shape, found: &Found<'_>) -> Ending {
-    let head = shape.head(ResultCode::Ok, found.generation, found.void_time_s);
+fn all(out: &mut Vec<u8>, asked: Asked, found: &Found<'_>) -> Ending {
+    let head = asked.head(ResultCode::Ok, found.generation, found.void_time_s);
     let mut reply = RecordReply::framed(out, &head);
     for bin in found.record.iter().flat_map(|record| record.bins()) {
         reply.op(OpCode::Read, bin.particle as u8, bin.name, bin.value);
     }
-    finish(reply.finish().is_ok(), out, shape)
+    finish(reply.finish().is_ok(), out, asked)
 }
 
 /// Answers with the bins that the request's operations name.
-fn selected(out: &mut Vec<u8>, shape: Shape, message: &Message<'_>, found: &Found<'_>) -> Ending {
+fn selected(out: &mut Vec<u8>, asked: Asked, message: &Message<'_>, found: &Found<'_>) -> Ending {
     if let Some(code) = unreadable(message) {
-        head_only(out, &shape.head(code, found.generation, found.void_time_s));
+        head_only(out, &asked.head(code, found.generation, found.void_time_s));
         return Ending::Refused;
     }
     let respond_all = message.header.info2.contains(Info2::RESPOND_ALL_OPS);
-    let head = shape.head(ResultCode::Ok, found.generation, found.void_time_s);
+    let head = asked.head(ResultCode::Ok, found.generation, found.void_time_s);
     let mut reply = RecordReply::framed(out, &head);
     for op in message.ops.iter() {
         match found.record.as_ref().and_then(|record| record.bin(op.name)) {
@@ -221,7 +226,7 @@ fn selected(out: &mut Vec<u8>, shape: Shape, message: &Message<'_>, found: &Foun
             None => {}
         }
     }
-    finish(reply.finish().is_ok(), out, shape)
+    finish(reply.finish().is_ok(), out, asked)
 }
 
 /// Why the operations of a read cannot be carried out.
@@ -237,11 +242,11 @@ fn unreadable(message: &Message<'_>) -> Option<ResultCode> {
 }
 
 /// A reply that exceeds what the protocol can carry is answered with an error in its stead.
-fn finish(fits: bool, out: &mut Vec<u8>, shape: Shape) -> Ending {
+fn finish(fits: bool, out: &mut Vec<u8>, asked: Asked) -> Ending {
     if fits {
         return Ending::Ok;
     }
-    error(out, shape, ResultCode::RecordTooBig);
+    error(out, asked, ResultCode::RecordTooBig);
     Ending::Error
 }
 
@@ -249,7 +254,7 @@ fn write(
     core: &Core,
     index: usize,
     message: &Message<'_>,
-    shape: Shape,
+    asked: Asked,
     fetched: Option<&Fetched>,
     out: &mut Vec<u8>,
 ) -> Result<Try, Refused> {
@@ -276,18 +281,18 @@ fn write(
     let engine = &core.namespace(index).engine;
     let step = engine.write(&core.hand(index), &request, fetched, |written| {
         let (ending, commit) = match written {
-            Ok(written) => (answers(out, shape, &written), written.commit),
-            Err(refusal) => (refused(out, shape, &refusal), None),
+            Ok(written) => (answers(out, asked, &written), written.commit),
+            Err(refusal) => (refused(out, asked, &refusal), None),
         };
-        counted.count(shape.counted_as(Op::Write), ending);
+        asked.count(counted, Op::Write, ending);
         commit
     });
     Ok(after_write(core, index, step))
 }
 
 /// Answers with what the operations of a write have to tell.
-fn answers(out: &mut Vec<u8>, shape: Shape, written: &Written<'_>) -> Ending {
-    let head = shape.head(ResultCode::Ok, written.generation, written.void_time_s);
+fn answers(out: &mut Vec<u8>, asked: Asked, written: &Written<'_>) -> Ending {
+    let head = asked.head(ResultCode::Ok, written.generation, written.void_time_s);
     if written.answers.is_empty() {
         head_only(out, &head);
         return Ending::Ok;
@@ -299,14 +304,14 @@ fn answers(out: &mut Vec<u8>, shape: Shape, written: &Written<'_>) -> Ending {
             None => reply.op(OpCode::Read, 0, name, &[]),
         }
     }
-    finish(reply.finish().is_ok(), out, shape)
+    finish(reply.finish().is_ok(), out, asked)
 }
 
 fn delete(
     core: &Core,
     index: usize,
     message: &Message<'_>,
-    shape: Shape,
+    asked: Asked,
     fetched: Option<&Fetched>,
     out: &mut Vec<u8>,
 ) -> Result<Try, Refused> {
@@ -320,10 +325,10 @@ fn delete(
     let engine = &core.namespace(index).engine;
     let step = engine.delete(&core.hand(index), &request, fetched, |written| {
         let (ending, commit) = match written {
-            Ok(written) => (answers(out, shape, &written), written.commit),
-            Err(refusal) => (refused(out, shape, &refusal), None),
+            Ok(written) => (answers(out, asked, &written), written.commit),
+            Err(refusal) => (refused(out, asked, &refusal), None),
         };
-        counted.count(shape.counted_as(Op::Delete), ending);
+        asked.count(counted, Op::Delete, ending);
         commit
     });
     Ok(after_write(core, index, step))
@@ -398,9 +403,9 @@ fn operation(op: WireOp<'_>) -> Result<Operation<'_>, Refused> {
 }
 
 /// Answers with a refusal of the engine.
-fn refused(out: &mut Vec<u8>, shape: Shape, refusal: &Refusal) -> Ending {
+fn refused(out: &mut Vec<u8>, asked: Asked, refusal: &Refusal) -> Ending {
     let (code, ending) = code_of(&refusal.reason);
-    head_only(out, &shape.head(code, refusal.generation, refusal.void_time_s));
+    head_only(out, &asked.head(code, refusal.generation, refusal.void_time_s));
     ending
 }
 
@@ -431,13 +436,13 @@ pub(super) fn code_of(reason: &Reason) -> (ResultCode, Ending) {
 }
 
 /// Carries a request on that could not be answered at once, and returns its reply.
-pub(super) async fn carry_on(core: Rc<Core>, body: Box<[u8]>, shape: Shape, first: Try) -> Vec<u8> {
+pub(super) async fn carry_on(core: Rc<Core>, body: Box<[u8]>, asked: Asked, first: Try) -> Vec<u8> {
     let mut out = Vec::new();
     let Ok(message) = Message::parse(&body) else {
-        error(&mut out, shape, ResultCode::Parameter); // it was parsed before it was copied
+        error(&mut out, asked, ResultCode::Parameter); // it was parsed before it was copied
         return out;
     };
-    carry_on_message(&core, &message, shape, first, &mut out).await;
+    carry_on_message(&core, &message, asked, first, &mut out).await;
     out
 }
 
@@ -445,7 +450,7 @@ pub(super) async fn carry_on(core: Rc<Core>, body: Box<[u8]>, shape: Shape, firs
 pub(super) async fn carry_on_message(
     core: &Rc<Core>,
     message: &Message<'_>,
-    shape: Shape,
+    asked: Asked,
     first: Try,
     out: &mut Vec<u8>,
 ) {
@@ -454,40 +459,40 @@ pub(super) async fn carry_on_message(
     let mut fetches = 0;
     loop {
         let fetched = match tried {
-            Try::Replied(pending) => return settle(core, shape, pending, out).await,
+            Try::Replied(pending) => return settle(core, asked, pending, out).await,
             Try::Read(..) if fetches == FETCHES_MAX => {
-                return error(out, shape, ResultCode::Timeout);
+                return error(out, asked, ResultCode::Timeout);
             }
             Try::Read(index, read) => {
                 fetches += 1;
                 match core.fetch(index, read).await {
                     Ok(fetched) => Some(fetched),
-                    Err(DeviceError) => return error(out, shape, ResultCode::Unknown),
+                    Err(DeviceError) => return error(out, asked, ResultCode::Unknown),
                 }
             }
             Try::Wait(index) => {
                 core.counted(index).stalled_writes.add(1);
                 if tokio::time::Instant::now() >= deadline {
-                    core.counted(index).count(shape.counted_as(Op::Write), Ending::Overload);
-                    return error(out, shape, ResultCode::DeviceOverload);
+                    asked.count(core.counted(index), Op::Write, Ending::Overload);
+                    return error(out, asked, ResultCode::DeviceOverload);
                 }
                 tokio::time::sleep(SPACE_PAUSE).await;
                 None
             }
         };
-        tried = attempt(core, message, shape, fetched.as_ref(), out);
+        tried = attempt(core, message, asked, fetched.as_ref(), out);
         fetched.into_iter().for_each(|fetched| core.done_with(fetched));
     }
 }
 
 /// Lets a reply wait until its write is durable. When that fails the outcome is in doubt: the record
 /// is served from memory and gone after a restart. Clients read a timeout so.
-pub(super) async fn settle(core: &Rc<Core>, shape: Shape, pending: Option<Pending>, out: &mut Vec<u8>) {
+pub(super) async fn settle(core: &Rc<Core>, asked: Asked, pending: Option<Pending>, out: &mut Vec<u8>) {
     if let Some(Pending { namespace, point }) = pending
         && core.committed(namespace, point).await.is_err()
     {
         out.clear();
-        error(out, shape, ResultCode::Timeout);
+        error(out, asked, ResultCode::Timeout);
     }
 }
 

@@ -9,8 +9,10 @@ use super::{Answer, Asked, Entry, entry, made, refused, text};
 /// Longest user agent in base64 characters.
 const AGENT_BYTES_MAX: usize = 87;
 
-pub(super) const COMMANDS: &[Entry] =
-    &[entry("user-agent-set", introduce), entry("user-agents", list)];
+pub(super) const COMMANDS: &[Entry] = &[
+    entry("user-agent-set", introduce),
+    entry("user-agents", list),
+];
 
 fn introduce(asked: &mut Asked<'_>) -> Answer {
     let agent = asked.params().require("value", AGENT_BYTES_MAX)?;
@@ -26,5 +28,10 @@ fn introduce(asked: &mut Asked<'_>) -> Answer {
 
 fn list(asked: &mut Asked<'_>) -> Answer {
     let agents = asked.node.user_agents.all();
-    made(agents.iter().map(|(agent, count)| format!("user-agent={agent}:count={count};")).collect::<String>())
+    made(
+        agents
+            .iter()
+            .map(|(agent, count)| format!("user-agent={agent}:count={count};"))
+            .collect::<String>(),
+    )
 }

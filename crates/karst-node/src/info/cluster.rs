@@ -19,8 +19,12 @@ const PEERS_GENERATION: u32 = 1;
 const BITMAP_BYTES: usize = PARTITIONS / 8;
 
 pub(super) const COMMANDS: &[Entry] = &[
-    entry("partition-generation", |asked| made(partition_generation(asked.node))),
-    entry("rebalance-generation", |asked| made(u32::from(is_settled(asked.node)))),
+    entry("partition-generation", |asked| {
+        made(partition_generation(asked.node))
+    }),
+    entry("rebalance-generation", |asked| {
+        made(u32::from(is_settled(asked.node)))
+    }),
     entry("peers-generation", |_| made(PEERS_GENERATION)),
     entry("peers-clear-std", peers),
     entry("peers-clear-alt", peers),
@@ -38,7 +42,9 @@ pub(super) const COMMANDS: &[Entry] = &[
     entry("replicas-all", |asked| made(by_namespace(asked, ":1,"))),
     entry("replicas-master", |asked| made(by_namespace(asked, ":"))),
     entry("partition-info", partition_info),
-    entry("cluster-name", |asked| made(&asked.node.config.cluster.name)),
+    entry("cluster-name", |asked| {
+        made(&asked.node.config.cluster.name)
+    }),
     entry("cluster-stable", cluster_stable),
     entry("get-sl", |asked| made(asked.node.id)),
     entry("rack-ids", rack_ids),
@@ -67,7 +73,10 @@ pub(super) fn cluster_key(node: &Node) -> u64 {
 }
 
 fn peers(asked: &mut Asked<'_>) -> Answer {
-    made(format!("{PEERS_GENERATION},{},[]", asked.node.doors.service.port()))
+    made(format!(
+        "{PEERS_GENERATION},{},[]",
+        asked.node.doors.service.port()
+    ))
 }
 
 /// `namespace` + `between` + bitmap for each namespace: all partitions once the node serves, none
@@ -75,8 +84,15 @@ fn peers(asked: &mut Asked<'_>) -> Answer {
 fn by_namespace(asked: &Asked<'_>, between: &str) -> String {
     let byte = if is_settled(asked.node) { 0xff } else { 0 };
     let bitmap = STANDARD.encode([byte; BITMAP_BYTES]);
-    let names = asked.node.namespaces.iter().map(|namespace| &namespace.config.name);
-    names.map(|name| format!("{name}{between}{bitmap}")).collect::<Vec<_>>().join(";")
+    let names = asked
+        .node
+        .namespaces
+        .iter()
+        .map(|namespace| &namespace.config.name);
+    names
+        .map(|name| format!("{name}{between}{bitmap}"))
+        .collect::<Vec<_>>()
+        .join(";")
 }
 
 fn partition_info(asked: &mut Asked<'_>) -> Answer {
@@ -102,10 +118,17 @@ fn partition_info(asked: &mut Asked<'_>) -> Answer {
 
 fn cluster_stable(asked: &mut Asked<'_>) -> Answer {
     let unstable = |why: &'static str| refused(ResultCode::ClusterKeyMismatch, why);
-    let size = asked.params().text("size", 16)?.map(str::parse::<u32>).transpose();
+    let size = asked
+        .params()
+        .text("size", 16)?
+        .map(str::parse::<u32>)
+        .transpose();
     let size = size.map_err(|_| InfoError::new(ResultCode::Parameter, "bad size"))?;
     if let Some(name) = asked.params().text("namespace", 31)? {
-        asked.node.namespace(name.as_bytes()).ok_or_else(no_namespace)?;
+        asked
+            .node
+            .namespace(name.as_bytes())
+            .ok_or_else(no_namespace)?;
     }
     if size.is_some_and(|size| size != 1) {
         return unstable("cluster not specified size");
@@ -119,8 +142,17 @@ fn cluster_stable(asked: &mut Asked<'_>) -> Answer {
 /// Of this node in each namespace.
 fn rack_ids(asked: &mut Asked<'_>) -> Answer {
     let rack = asked.node.config.node.rack;
-    let names = asked.node.namespaces.iter().map(|namespace| &namespace.config.name);
-    made(names.map(|name| format!("{name}:{rack}")).collect::<Vec<_>>().join(";"))
+    let names = asked
+        .node
+        .namespaces
+        .iter()
+        .map(|namespace| &namespace.config.name);
+    made(
+        names
+            .map(|name| format!("{name}:{rack}"))
+            .collect::<Vec<_>>()
+            .join(";"),
+    )
 }
 
 /// Every rack with its nodes: of one namespace, or of each.
@@ -132,14 +164,29 @@ fn racks(asked: &mut Asked<'_>) -> Answer {
 /// A roster is kept for strong consistency only, which no namespace has yet: it is empty.
 fn roster(asked: &mut Asked<'_>) -> Answer {
     let id = asked.node.id;
-    of_one_or_each(asked, &format!("roster=null:pending_roster=null:observed_nodes={id}"))
+    of_one_or_each(
+        asked,
+        &format!("roster=null:pending_roster=null:observed_nodes={id}"),
+    )
 }
 
 fn of_one_or_each(asked: &Asked<'_>, value: &str) -> Answer {
     if let Some(name) = asked.params().text("namespace", 31)? {
-        asked.node.namespace(name.as_bytes()).ok_or_else(no_namespace)?;
+        asked
+            .node
+            .namespace(name.as_bytes())
+            .ok_or_else(no_namespace)?;
         return made(value);
     }
-    let names = asked.node.namespaces.iter().map(|namespace| &namespace.config.name);
-    made(names.map(|name| format!("ns={name}:{value}")).collect::<Vec<_>>().join(";"))
+    let names = asked
+        .node
+        .namespaces
+        .iter()
+        .map(|namespace| &namespace.config.name);
+    made(
+        names
+            .map(|name| format!("ns={name}:{value}"))
+            .collect::<Vec<_>>()
+            .join(";"),
+    )
 }

@@ -7,10 +7,8 @@ use karst_wire::info::InfoError;
 use super::namespaces::engine_word;
 use super::{Answer, Asked, Entry, Pairs, entry, no_namespace, refused};
 use crate::config::{Engine, Mode};
+use crate::core::upkeep::SWEEP_PERIOD;
 use crate::node::{NamespaceState, Node};
-
-/// Seconds between two sweeps for expired records.
-const SWEEP_PERIOD_S: u64 = 120;
 
 /// Longest context name; longer ones are no context.
 const CONTEXT_BYTES_MAX: usize = 31;
@@ -64,7 +62,9 @@ fn named<'a>(asked: &Asked<'a>) -> Result<&'a NamespaceState, InfoError> {
         None => return Err(InfoError::new(ResultCode::Namespace, "missing 'namespace'")),
     };
     let found = asked.node.namespace(name);
-    found.map(|(_, namespace)| namespace).ok_or_else(no_namespace)
+    found
+        .map(|(_, namespace)| namespace)
+        .ok_or_else(no_namespace)
 }
 
 fn service(pairs: &mut Pairs, node: &Node) {
@@ -72,7 +72,11 @@ fn service(pairs: &mut Pairs, node: &Node) {
     pairs.put("node-id", node.id);
     pairs.put("service-threads", node.cores.len());
     pairs.put("proto-fd-max", node.config.service.connections_max);
-    let idle_ms = node.config.service.idle_timeout.map_or(0, |idle| idle.as_millis());
+    let idle_ms = node
+        .config
+        .service
+        .idle_timeout
+        .map_or(0, |idle| idle.as_millis());
     pairs.put("proto-fd-idle-ms", idle_ms);
     pairs.put("work-directory", node.config.node.data_dir.display());
     pairs.put("min-cluster-size", 1);
@@ -100,11 +104,17 @@ fn network(pairs: &mut Pairs, node: &Node) {
 pub(super) fn namespace_settings(pairs: &mut Pairs, node: &Node, namespace: &NamespaceState) {
     let config = &namespace.config;
     pairs.put("replication-factor", config.replication_factor);
-    pairs.put("strong-consistency", match config.mode {
-        Mode::Ap => false,
-    });
-    pairs.put("default-ttl", config.default_ttl.map_or(0, |ttl| ttl.as_secs()));
-    pairs.put("nsup-period", SWEEP_PERIOD_S);
+    pairs.put(
+        "strong-consistency",
+        match config.mode {
+            Mode::Ap => false,
+        },
+    );
+    pairs.put(
+        "default-ttl",
+        config.default_ttl.map_or(0, |ttl| ttl.as_secs()),
+    );
+    pairs.put("nsup-period", SWEEP_PERIOD.as_secs());
     pairs.put("allow-ttl-without-nsup", true);
     pairs.put("max-record-size", config.max_record_size);
     pairs.put("rack-id", node.config.node.rack);
@@ -124,15 +134,28 @@ fn storage(pairs: &mut Pairs, namespace: &NamespaceState) {
         Engine::Memory { size } => pairs.put("storage-engine.data-size", size),
         Engine::Device { .. } => {
             for (number, device) in namespace.devices.iter().enumerate() {
-                let kind = if device.is_block_device() { "device" } else { "file" };
-                pairs.put(&format!("storage-engine.{kind}[{number}]"), device.path().display());
+                let kind = if device.is_block_device() {
+                    "device"
+                } else {
+                    "file"
+                };
+                pairs.put(
+                    &format!("storage-engine.{kind}[{number}]"),
+                    device.path().display(),
+                );
             }
         }
     }
     pairs.put("storage-engine.commit-to-device", storage.commit_to_device);
     pairs.put("storage-engine.flush-max-ms", storage.flush_max.as_millis());
-    pairs.put("storage-engine.defrag-lwm-pct", storage.defrag_low_water_percent);
+    pairs.put(
+        "storage-engine.defrag-lwm-pct",
+        storage.defrag_low_water_percent,
+    );
     pairs.put("storage-engine.post-write-cache", storage.post_write_cache);
     pairs.put("storage-engine.compression", "none");
-    pairs.put("storage-engine.stop-writes-used-pct", karst_storage::log::LIVE_PERCENT_MAX);
+    pairs.put(
+        "storage-engine.stop-writes-used-pct",
+        karst_storage::log::LIVE_PERCENT_MAX,
+    );
 }

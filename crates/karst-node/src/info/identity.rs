@@ -51,7 +51,9 @@ pub(super) const COMMANDS: &[Entry] = &[
     entry("admin-clear-std", |_| text("")),
     entry("admin-tls-std", |_| text("")),
     entry("mesh", |_| text("")),
-    entry("mcast", |_| refused(ResultCode::Parameter, "heartbeat is in mesh mode")),
+    entry("mcast", |_| {
+        refused(ResultCode::Parameter, "heartbeat is in mesh mode")
+    }),
 ];
 
 fn release() -> Answer {
@@ -66,8 +68,11 @@ fn release() -> Answer {
 }
 
 fn help() -> Answer {
-    let mut names: Vec<&str> =
-        FAMILIES.iter().flat_map(|family| family.iter()).map(|entry| entry.name).collect();
+    let mut names: Vec<&str> = FAMILIES
+        .iter()
+        .flat_map(|family| family.iter())
+        .map(|entry| entry.name)
+        .collect();
     names.sort_unstable();
     made(names.join(";"))
 }
@@ -89,7 +94,10 @@ fn endpoints(asked: &mut Asked<'_>) -> Answer {
     let mut pairs = Pairs::default();
     pairs.put("service.port", doors.service.port());
     pairs.put("service.addresses", doors.service.ip());
-    pairs.put("service.access-port", doors.advertised.first().map_or(0, |first| first.port));
+    pairs.put(
+        "service.access-port",
+        doors.advertised.first().map_or(0, |first| first.port),
+    );
     pairs.put("service.access-addresses", hosts.join(","));
     pairs.put("service.alternate-access-port", 0);
     pairs.put("service.alternate-access-addresses", "null");

@@ -60,16 +60,20 @@ fn one(asked: &Asked<'_>, name: &str) -> Answer {
         "benchmarks-fabric" | "info" => return made(item(name, None, asked)),
         _ => {}
     }
-    let parts = name.strip_prefix('{').and_then(|rest| rest.split_once("}-"));
+    let parts = name
+        .strip_prefix('{')
+        .and_then(|rest| rest.split_once("}-"));
     let found = parts.and_then(|(namespace, kind)| Some((asked.namespace(namespace)?.2, kind)));
     let Some((figures, kind)) = found else {
         return refused(ResultCode::Parameter, "bad hist name");
     };
     let known = OF_NAMESPACE.iter().find(|(known, _)| *known == kind);
     match known {
-        Some((_, op)) => {
-            made(item(name, op.map(|op| &figures.latency[op as usize]), asked))
-        }
+        Some((_, op)) => made(item(
+            name,
+            op.map(|op| &figures.latency[op as usize]),
+            asked,
+        )),
         None if EMPTY.contains(&kind) || kind.starts_with("benchmarks-") => {
             made(item(name, None, asked))
         }
@@ -82,7 +86,10 @@ fn batches(asked: &Asked<'_>) -> LatencyFigures {
     let mut sum = LatencyFigures::default();
     for figures in asked.all_figures() {
         let part = &figures.latency[Op::Batch as usize];
-        sum.buckets.iter_mut().zip(part.buckets).for_each(|(sum, part)| *sum += part);
+        sum.buckets
+            .iter_mut()
+            .zip(part.buckets)
+            .for_each(|(sum, part)| *sum += part);
         sum.sum_us += part.sum_us;
     }
     sum
@@ -91,13 +98,19 @@ fn batches(asked: &Asked<'_>) -> LatencyFigures {
 /// `name:usec,<per second>,<percent slower than 2^0 us>,...`, or the bare name if nothing was counted.
 fn item(name: &str, latency: Option<&LatencyFigures>, asked: &Asked<'_>) -> String {
     let mut item = format!("{name}:");
-    let Some(latency) = latency.filter(|latency| latency.count() > 0) else { return item };
+    let Some(latency) = latency.filter(|latency| latency.count() > 0) else {
+        return item;
+    };
     let count = latency.count() as f64;
     let seconds = asked.node.uptime_s().max(1) as f64;
     // Writing to a string does not fail.
     let _ = write!(item, "usec,{:.1}", count / seconds);
     for column in 0..COLUMNS {
-        let _ = write!(item, ",{:.2}", latency.count_from(column) as f64 * 100.0 / count);
+        let _ = write!(
+            item,
+            ",{:.2}",
+            latency.count_from(column) as f64 * 100.0 / count
+        );
     }
     item
 }
@@ -106,7 +119,10 @@ fn item(name: &str, latency: Option<&LatencyFigures>, asked: &Asked<'_>) -> Stri
 fn histogram(asked: &mut Asked<'_>) -> Answer {
     let params = asked.params();
     let name = params.require("namespace", 31)?;
-    asked.node.namespace(name.as_bytes()).ok_or_else(super::no_namespace)?;
+    asked
+        .node
+        .namespace(name.as_bytes())
+        .ok_or_else(super::no_namespace)?;
     match params.require("type", 31)? {
         "ttl" | "object-size" | "object-size-linear" if params.get("set").is_some() => {
             text("hist-unavailable")

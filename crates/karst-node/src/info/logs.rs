@@ -34,7 +34,10 @@ fn fixed() -> Answer {
 
 /// The level of a filter in the words of the protocol's tools; of a filter by module, the general one.
 fn level(filter: &str) -> &'static str {
-    let general = filter.split(',').map(str::trim).find(|part| !part.contains(['=', '[']));
+    let general = filter
+        .split(',')
+        .map(str::trim)
+        .find(|part| !part.contains(['=', '[']));
     match general.unwrap_or_default() {
         "off" | "error" => "CRITICAL",
         "warn" => "WARNING",

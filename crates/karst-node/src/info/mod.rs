@@ -44,8 +44,8 @@ pub const COMMANDS_MAX: usize = 1024;
 /// Most truncations of one request: each waits for a disk.
 pub const TRUNCATIONS_MAX: u32 = 8;
 
-/// Most bytes of one connection's echo and answers are the wire's own limit; see
-/// [`karst_wire::info::INFO_REPLY_BYTES_MAX`]. A request beyond it is answered with this line alone.
+/// What a request is told instead of answers that together exceed the largest reply
+/// ([`karst_wire::info::INFO_REPLY_BYTES_MAX`]).
 const TOO_BIG: &[u8] = b"ERROR:4:the answers exceed the largest reply";
 
 /// What a request of more than [`COMMANDS_MAX`] commands is told behind the last answer.
@@ -91,7 +91,13 @@ pub fn answer(node: &Node, session: &mut Session, body: &[u8], out: &mut Vec<u8>
     let mut reply = InfoReply::begin(out);
     if body.is_empty() {
         for name in SUMMARY {
-            answer_one(node, session, &memo, &Command::new(name.as_bytes()), &mut reply);
+            answer_one(
+                node,
+                session,
+                &memo,
+                &Command::new(name.as_bytes()),
+                &mut reply,
+            );
         }
     }
     for (at, command) in commands(body).enumerate() {
@@ -119,7 +125,12 @@ fn answer_one(
     reply: &mut InfoReply<'_>,
 ) {
     let entry = command.name().and_then(find);
-    let mut asked = Asked { node, session, memo, command };
+    let mut asked = Asked {
+        node,
+        session,
+        memo,
+        command,
+    };
     match entry.map_or_else(unrecognized, |entry| (entry.answer)(&mut asked)) {
         Ok(value) => reply.answer(command, value.as_bytes()),
         Err(error) => reply.error(command, &error),
@@ -127,7 +138,10 @@ fn answer_one(
 }
 
 fn unrecognized() -> Answer {
-    Err(InfoError::new(ResultCode::Parameter, "unrecognized command"))
+    Err(InfoError::new(
+        ResultCode::Parameter,
+        "unrecognized command",
+    ))
 }
 
 /// A command's value, or why there is none.
@@ -160,7 +174,10 @@ const FAMILIES: [&[Entry]; 12] = [
 ];
 
 fn find(name: &str) -> Option<&'static Entry> {
-    FAMILIES.iter().flat_map(|family| family.iter()).find(|entry| entry.name == name)
+    FAMILIES
+        .iter()
+        .flat_map(|family| family.iter())
+        .find(|entry| entry.name == name)
 }
 
 /// What one request has found out so far, so that many commands cost one look.
@@ -173,7 +190,11 @@ struct Memo<'n> {
 impl<'n> Memo<'n> {
     fn new(node: &'n Node) -> Memo<'n> {
         let figures = node.namespaces.iter().map(|_| OnceCell::new()).collect();
-        Memo { node, figures, truncations: Cell::new(0) }
+        Memo {
+            node,
+            figures,
+            truncations: Cell::new(0),
+        }
     }
 
     fn figures(&self, position: usize) -> &Figures {
@@ -250,5 +271,7 @@ impl Pairs {
 fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let safe = |letter: char| !letter.is_control() && !matches!(letter, ';' | ':');
-    text.chars().map(|letter| if safe(letter) { letter } else { '?' }).collect()
+    text.chars()
+        .map(|letter| if safe(letter) { letter } else { '?' })
+        .collect()
 }

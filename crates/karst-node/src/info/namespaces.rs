@@ -38,12 +38,21 @@ pub(super) const COMMANDS: &[Entry] = &[
     entry("namespaces", namespaces),
     entry("namespace", namespace),
     entry("objects", |asked| {
-        made(asked.all_figures().map(|figures| figures.records.records).sum::<u64>())
+        made(
+            asked
+                .all_figures()
+                .map(|figures| figures.records.records)
+                .sum::<u64>(),
+        )
     }),
 ];
 
 fn namespaces(asked: &mut Asked<'_>) -> Answer {
-    let names = asked.node.namespaces.iter().map(|namespace| namespace.config.name.as_str());
+    let names = asked
+        .node
+        .namespaces
+        .iter()
+        .map(|namespace| namespace.config.name.as_str());
     made(names.collect::<Vec<_>>().join(";"))
 }
 
@@ -85,10 +94,22 @@ fn put_records(pairs: &mut Pairs, namespace: &NamespaceState, figures: &Figures)
     pairs.put("hwm_breached", false);
     pairs.put("current_time", now().epoch_s());
     pairs.put("expired_objects", figures.records.expired);
-    pairs.zeros(&["evicted_objects", "evict_ttl", "evict_void_time", "smd_evict_void_time"]);
-    pairs.put("truncate_lut", unix_ns(namespace.engine.truncated_before_ms()));
+    pairs.zeros(&[
+        "evicted_objects",
+        "evict_ttl",
+        "evict_void_time",
+        "smd_evict_void_time",
+    ]);
+    pairs.put(
+        "truncate_lut",
+        unix_ns(namespace.engine.truncated_before_ms()),
+    );
     pairs.put("index_used_bytes", figures.records.index_bytes);
-    pairs.zeros(&["set_index_used_bytes", "sindex_used_bytes", "sindex_gc_cleaned"]);
+    pairs.zeros(&[
+        "set_index_used_bytes",
+        "sindex_used_bytes",
+        "sindex_gc_cleaned",
+    ]);
     pairs.put("effective_is_quiesced", false);
     pairs.put("nodes_quiesced", 0);
     pairs.put("pending_quiesce", false);
@@ -110,7 +131,11 @@ fn put_space(pairs: &mut Pairs, namespace: &NamespaceState, figures: &Figures) {
     let log = namespace.engine.log();
     for (number, device) in namespace.devices.iter().enumerate() {
         let id = DeviceId(number as u8); // the log has at most 128
-        let kind = if device.is_block_device() { "device" } else { "file" };
+        let kind = if device.is_block_device() {
+            "device"
+        } else {
+            "file"
+        };
         let key = format!("storage-engine.{kind}[{number}]");
         pairs.put(&format!("{key}.used_bytes"), log.device_live_bytes(id));
         pairs.put(&format!("{key}.free_wblocks"), log.device_blocks_free(id));
@@ -120,7 +145,11 @@ fn put_space(pairs: &mut Pairs, namespace: &NamespaceState, figures: &Figures) {
 }
 
 fn put_requests(pairs: &mut Pairs, figures: &Figures) {
-    let singles = [(Op::Read, "client_read"), (Op::Write, "client_write"), (Op::Delete, "client_delete")];
+    let singles = [
+        (Op::Read, "client_read"),
+        (Op::Write, "client_write"),
+        (Op::Delete, "client_delete"),
+    ];
     let batched = [
         (Op::BatchRead, "batch_sub_read"),
         (Op::BatchWrite, "batch_sub_write"),
@@ -129,9 +158,15 @@ fn put_requests(pairs: &mut Pairs, figures: &Figures) {
     for (op, name) in singles.into_iter().chain(batched) {
         pairs.put(&format!("{name}_success"), figures.requests(op, Ending::Ok));
         pairs.put(&format!("{name}_error"), figures.failures(op));
-        pairs.put(&format!("{name}_not_found"), figures.requests(op, Ending::NotFound));
+        pairs.put(
+            &format!("{name}_not_found"),
+            figures.requests(op, Ending::NotFound),
+        );
     }
-    pairs.put("pi_query_long_basic_complete", figures.requests(Op::Scan, Ending::Ok));
+    pairs.put(
+        "pi_query_long_basic_complete",
+        figures.requests(Op::Scan, Ending::Ok),
+    );
     pairs.put("pi_query_long_basic_error", figures.failures(Op::Scan));
     pairs.zeros(&[
         "client_udf_complete",

@@ -51,5 +51,9 @@ fn facts(set: &Set) -> String {
 
 /// A truncation mark, ms since 2010, as ns of Unix time; 0 stays 0, for no mark.
 pub(super) fn unix_ns(epoch_ms: u64) -> u64 {
-    if epoch_ms == 0 { 0 } else { (EPOCH_UNIX_S * 1000 + epoch_ms) * 1_000_000 }
+    if epoch_ms == 0 {
+        0
+    } else {
+        (EPOCH_UNIX_S * 1000 + epoch_ms) * 1_000_000
+    }
 }

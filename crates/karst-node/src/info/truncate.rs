@@ -13,9 +13,13 @@ use crate::node::{NamespaceState, now};
 
 pub(super) const COMMANDS: &[Entry] = &[
     entry("truncate", |asked| truncate(asked, Scope::Set)),
-    entry("truncate-namespace", |asked| truncate(asked, Scope::Namespace)),
+    entry("truncate-namespace", |asked| {
+        truncate(asked, Scope::Namespace)
+    }),
     entry("truncate-undo", |asked| undo(asked, Scope::Set)),
-    entry("truncate-namespace-undo", |asked| undo(asked, Scope::Namespace)),
+    entry("truncate-namespace-undo", |asked| {
+        undo(asked, Scope::Namespace)
+    }),
 ];
 
 /// What a command covers.
@@ -54,7 +58,10 @@ fn target<'a>(asked: &Asked<'a>, scope: Scope) -> Result<Target<'a>, InfoError> 
         }
         Scope::Namespace => None,
     };
-    let (_, namespace) = asked.node.namespace(name.as_bytes()).ok_or_else(no_namespace)?;
+    let (_, namespace) = asked
+        .node
+        .namespace(name.as_bytes())
+        .ok_or_else(no_namespace)?;
     Ok(Target { namespace, set })
 }
 
@@ -68,9 +75,20 @@ fn truncate(asked: &mut Asked<'_>, scope: Scope) -> Answer {
         return text("ok");
     }
     count(asked)?;
-    let (name, set) = (&target.namespace.config.name, target.set.unwrap_or_default());
-    asked.node.marks.set(name, set, before_ms).map_err(not_kept)?;
-    match target.namespace.engine.truncate(target.set_bytes(), before_ms) {
+    let (name, set) = (
+        &target.namespace.config.name,
+        target.set.unwrap_or_default(),
+    );
+    asked
+        .node
+        .marks
+        .set(name, set, before_ms)
+        .map_err(not_kept)?;
+    match target
+        .namespace
+        .engine
+        .truncate(target.set_bytes(), before_ms)
+    {
         Ok(()) => text("ok"),
         Err(reason) => refused(ResultCode::Parameter, reason.to_string()),
     }
@@ -82,7 +100,10 @@ fn undo(asked: &mut Asked<'_>, scope: Scope) -> Answer {
         return text("ok");
     }
     count(asked)?;
-    let (name, set) = (&target.namespace.config.name, target.set.unwrap_or_default());
+    let (name, set) = (
+        &target.namespace.config.name,
+        target.set.unwrap_or_default(),
+    );
     asked.node.marks.clear(name, set).map_err(not_kept)?;
     target.namespace.engine.undo_truncate(target.set_bytes());
     text("ok")
@@ -92,7 +113,10 @@ fn undo(asked: &mut Asked<'_>, scope: Scope) -> Answer {
 fn count(asked: &Asked<'_>) -> Result<(), InfoError> {
     let so_far = asked.memo.truncations.get();
     if so_far == TRUNCATIONS_MAX {
-        return Err(InfoError::new(ResultCode::Parameter, "too many truncations in one request"));
+        return Err(InfoError::new(
+            ResultCode::Parameter,
+            "too many truncations in one request",
+        ));
     }
     asked.memo.truncations.set(so_far + 1);
     Ok(())
@@ -100,7 +124,10 @@ fn count(asked: &Asked<'_>) -> Result<(), InfoError> {
 
 fn not_kept(error: std::io::Error) -> InfoError {
     tracing::error!(%error, "a truncation mark cannot be written; nothing was truncated");
-    InfoError::new(ResultCode::Unknown, "the truncation mark cannot be written to data_dir")
+    InfoError::new(
+        ResultCode::Unknown,
+        "the truncation mark cannot be written to data_dir",
+    )
 }
 
 /// Reads a cutoff, ns of Unix time, as ms since 2010.
@@ -123,7 +150,9 @@ fn number(text: &str) -> Option<u64> {
         _ => (text, 10),
     };
     let plain = digits.bytes().all(|digit| digit.is_ascii_alphanumeric()); // no sign
-    plain.then(|| u64::from_str_radix(digits, radix).ok()).flatten()
+    plain
+        .then(|| u64::from_str_radix(digits, radix).ok())
+        .flatten()
 }
 
 #[cfg(test)]
@@ -137,16 +166,40 @@ mod tests {
         let cutoff = |text: &str| cutoff_ms(text, now_ms).map_err(|error| error.to_string());
         for epoch_ms in [1, 77, now_ms] {
             let ns = ns(epoch_ms);
-            for text in [format!("{ns}"), format!("{ns:#x}"), format!("{ns:#X}").replace("0X", "0x"), format!("0{ns:o}")] {
+            for text in [
+                format!("{ns}"),
+                format!("{ns:#x}"),
+                format!("{ns:#X}").replace("0X", "0x"),
+                format!("0{ns:o}"),
+            ] {
                 assert_eq!(cutoff(&text), Ok(epoch_ms), "{text}");
             }
         }
-        assert_eq!(cutoff(&(ns(78) - 1).to_string()), Ok(77), "rounded down: less is truncated");
-        assert_eq!(cutoff(&ns(now_ms + 1).to_string()).unwrap_err(), "ERROR:4:would truncate in the future");
+        assert_eq!(
+            cutoff(&(ns(78) - 1).to_string()),
+            Ok(77),
+            "rounded down: less is truncated"
+        );
+        assert_eq!(
+            cutoff(&ns(now_ms + 1).to_string()).unwrap_err(),
+            "ERROR:4:would truncate in the future"
+        );
         for text in ["0", "1", "00", "0x0", &ns(0).to_string()] {
-            assert_eq!(cutoff(text).unwrap_err(), "ERROR:4:would truncate to 0", "{text}");
+            assert_eq!(
+                cutoff(text).unwrap_err(),
+                "ERROR:4:would truncate to 0",
+                "{text}"
+            );
         }
-        for text in ["soon", "-1", "+1", "0x", "09", "1.5", "99999999999999999999"] {
+        for text in [
+            "soon",
+            "-1",
+            "+1",
+            "0x",
+            "09",
+            "1.5",
+            "99999999999999999999",
+        ] {
             assert_eq!(cutoff(text).unwrap_err(), "ERROR:4:bad 'lut'", "{text}");
         }
     }

@@ -1,5 +1,5 @@
 //! What this version does not have, told so that clients and tools carry on: lists are empty, nothing
-//! exists, and what would create or change something is refused, not ignored.
+//! is found, removing what is not there succeeds, and what would create something is refused.
 
 use karst_wire::code::ResultCode;
 
@@ -11,32 +11,46 @@ pub(super) const COMMANDS: &[Entry] = &[
     entry("sindex-list", |_| text("")),
     entry("sindex-exists", |_| text("false")),
     entry("sindex-stat", |_| no_index()),
-    entry("sindex-create", |_| absent("secondary indexes are not supported")),
+    entry("sindex-create", |_| {
+        absent("secondary indexes are not supported")
+    }),
     entry("sindex-delete", |_| text("ok")), // as for any index that does not exist
     // User-defined functions, which have an error form of their own
     entry("udf-list", |_| text("")),
     entry("udf-get", |_| text("error=not_found")),
     entry("udf-remove", |_| text("ok")), // as for any module that does not exist
-    entry("udf-put", |_| absent("user-defined functions are not supported")),
+    entry("udf-put", |_| {
+        absent("user-defined functions are not supported")
+    }),
     entry("udf-clear-cache", |_| text("ok")),
     // Strong consistency
-    entry("roster-set", |_| absent("strong consistency is not supported")),
+    entry("roster-set", |_| {
+        absent("strong consistency is not supported")
+    }),
     entry("revive", |_| absent("strong consistency is not supported")),
     // More than one node
     entry("quiesce", |_| absent("there is no other node to take over")),
     entry("quiesce-undo", |_| text("ok")),
-    entry("tip", |_| absent("clusters of several nodes are not supported")),
+    entry("tip", |_| {
+        absent("clusters of several nodes are not supported")
+    }),
     entry("tip-clear", |_| text("ok")),
-    // Security
+    // Metadata shared between nodes, and keys of a paid edition
     entry("smd-info", |_| text("")),
     entry("smd-show", |_| text("<empty>")),
     entry("feature-key", |_| text("")),
     // Masking, replication between clusters, eviction
     entry("masking", |_| absent("masking is not supported")),
     entry("masking-show", |_| text("")),
-    entry("xdr-dc-state", |_| absent("cross-cluster replication is not supported")),
-    entry("xdr-get-filter", |_| absent("cross-cluster replication is not supported")),
-    entry("xdr-set-filter", |_| absent("cross-cluster replication is not supported")),
+    entry("xdr-dc-state", |_| {
+        absent("cross-cluster replication is not supported")
+    }),
+    entry("xdr-get-filter", |_| {
+        absent("cross-cluster replication is not supported")
+    }),
+    entry("xdr-set-filter", |_| {
+        absent("cross-cluster replication is not supported")
+    }),
     entry("eviction-reset", |_| text("ok")), // nothing is ever evicted
 ];
 

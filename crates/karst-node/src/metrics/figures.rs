@@ -68,7 +68,10 @@ impl Figures {
     pub(crate) fn of(node: &Node, position: usize) -> Figures {
         let engine = &node.namespaces[position].engine;
         let sum = |counter: fn(&NamespaceCounters) -> &Counter| {
-            node.cores.iter().map(|core| counter(&core.namespaces[position]).get()).sum()
+            node.cores
+                .iter()
+                .map(|core| counter(&core.namespaces[position]).get())
+                .sum()
         };
         Figures {
             records: engine.report(),
@@ -136,7 +139,9 @@ impl Figures {
 }
 
 fn percent(part: u64, whole: u64) -> u64 {
-    (u128::from(part) * 100).checked_div(u128::from(whole)).unwrap_or(0) as u64
+    (u128::from(part) * 100)
+        .checked_div(u128::from(whole))
+        .unwrap_or(0) as u64
 }
 
 fn requests(node: &Node, position: usize) -> [[u64; Ending::ALL.len()]; Op::ALL.len()] {
@@ -144,7 +149,9 @@ fn requests(node: &Node, position: usize) -> [[u64; Ending::ALL.len()]; Op::ALL.
     for core in &node.cores {
         let by_op = requests.iter_mut().zip(&core.namespaces[position].requests);
         for (sums, counters) in by_op {
-            sums.iter_mut().zip(counters).for_each(|(sum, counter)| *sum += counter.get());
+            sums.iter_mut()
+                .zip(counters)
+                .for_each(|(sum, counter)| *sum += counter.get());
         }
     }
     requests

@@ -428,9 +428,9 @@ fn parent_of(bucket: u32) -> u32 {
     bucket - (1 << bucket.ilog2())
 }
 
-/// Asks the CPU to fetch the cache line of `target`; a hint, without effect on results.
+/// Asks the CPU to fetch the first cache line of `target`; a hint, without effect on results.
 #[inline]
-fn prefetch_line<T>(target: &T) {
+pub fn prefetch_line<T>(target: &T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

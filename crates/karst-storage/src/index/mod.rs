@@ -42,7 +42,7 @@ mod spine;
 mod walk;
 
 pub use arena::{ArenaFull, EntryArena};
-pub use directory::{Directory, InsertError, RECORDS_MAX};
+pub use directory::{Directory, InsertError, RECORDS_MAX, prefetch_line};
 pub use entry::{Entry, EntryMut, Flags, NewEntry};
 pub use hash::HashKey;
 pub use walk::{Fate, WalkCursor};

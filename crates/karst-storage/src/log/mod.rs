@@ -29,11 +29,15 @@ pub use space::BlockId;
 use self::format::{BLOCK_HEADER_BYTES, BlockHeader};
 use self::lane::Lane;
 use self::space::{Block, Life, Space};
+use crate::index::prefetch_line;
 use crate::place::{DeviceId, Place, RBLOCK_BYTES, Rblocks, START_BITS};
 
 /// Part of the usable blocks that live records may fill before writes are refused, in percent. Above
 /// it moving records costs more than five writes for each one a client makes.
 pub const LIVE_PERCENT_MAX: u64 = 85;
+
+/// Most bytes of a record that are asked for ahead; what follows the CPU fetches by itself.
+const PREFETCH_BYTES: usize = 256;
 
 /// Live part of a block, in percent, up to which it is moved when free blocks are short.
 pub(crate) const PRESSED_LIVE_PERCENT_MAX: u64 = 95;
@@ -191,6 +195,9 @@ pub struct Log {
     lanes: Vec<Mutex<Lane>>,
     pub(crate) positions: Vec<Positions>,
     pub(crate) space: Mutex<Space>,
+    /// Empty buffers for blocks to be opened. The first touch of fresh memory costs more than the
+    /// whole block's records do, so buffers are used again.
+    spare: Mutex<Vec<AppendBuffer>>,
     /// Blocks that stay in memory for reads, oldest first.
     cache: Mutex<VecDeque<(BlockId, u64)>>,
     fills: AtomicU64,
@@ -270,6 +277,7 @@ impl Log {
             lanes: (0..config.lanes()).map(|lane| Mutex::new(Lane::new(LaneId(lane)))).collect(),
             positions: (0..config.lanes()).map(|_| Positions::default()).collect(),
             space: Mutex::new(Space::new(&counts)),
+            spare: Mutex::new(Vec::new()),
             cache: Mutex::new(VecDeque::new()),
             fills: AtomicU64::new(0),
             live_bytes: AtomicU64::new(0),
@@ -412,7 +420,7 @@ impl Log {
         if self.config.on_devices {
             space.quarantine(id, self.positions.iter().map(Positions::appended).collect());
         } else {
-            self.block(id).buffer.store(None);
+            self.recycle(self.block(id).buffer.swap(None));
             space.quarantine(id, Box::new([]));
             space.release_quarantine(&[]);
         }
@@ -438,12 +446,12 @@ impl Log {
         let block = self.block(id);
         let fill = self.fills.fetch_add(1, Ordering::AcqRel) + 1;
         let number = self.devices[usize::from(id.device.0)].geometry.number;
-        let buffer = Arc::new(AppendBuffer::new(self.config.block_bytes as usize).map_err(|_| {
+        let Some(buffer) = self.take_buffer() else {
             self.space.lock().give_back(id);
-            NoSpace::Wait // memory for a buffer is short; others may return theirs
-        })?);
+            return Err(NoSpace::Wait); // memory for a buffer is short; others may return theirs
+        };
         block.fill.store(fill, Ordering::Release);
-        block.buffer.store(Some(buffer.clone()));
+        self.recycle(block.buffer.swap(Some(buffer.clone())));
         lane.begin(id, buffer, BlockHeader { device: number, fill, block: id.block });
         Ok(())
     }
@@ -500,8 +508,23 @@ impl Log {
             let Some((oldest, fill)) = cache.pop_front() else { break };
             let block = self.block(oldest);
             if block.fill.load(Ordering::Acquire) == fill {
-                block.buffer.store(None);
+                self.recycle(block.buffer.swap(None));
             }
+        }
+    }
+
+    fn take_buffer(&self) -> Option<Arc<AppendBuffer>> {
+        let spare = self.spare.lock().pop();
+        let fresh = || AppendBuffer::new(self.config.block_bytes as usize).ok();
+        spare.or_else(fresh).map(Arc::new)
+    }
+
+    /// Keeps a block's buffer for another block, unless somebody still reads it or enough are kept.
+    fn recycle(&self, buffer: Option<Arc<AppendBuffer>>) {
+        let Some(mut buffer) = buffer.and_then(Arc::into_inner) else { return };
+        if self.spare.lock().len() < self.lanes.len() + 2 {
+            buffer.reset();
+            self.spare.lock().push(buffer);
         }
     }
 
@@ -579,6 +602,18 @@ impl Log {
                 bytes,
             }),
             None => Located::Device(self.device_read(place, id)),
+        }
+    }
+
+    /// Asks the CPU for the front of a record that is in memory, ahead of its being read.
+    pub fn prefetch(&self, place: Place) {
+        const LINE_BYTES: usize = 64;
+        let within = (place.start.bytes() % u64::from(self.config.block_bytes)) as usize;
+        let bytes = (place.length.bytes() as usize).min(PREFETCH_BYTES);
+        if let Some(buffer) = &*self.block(self.block_of(place)).buffer.load()
+            && let Some(front) = buffer.bytes(within..within + bytes)
+        {
+            front.chunks(LINE_BYTES).for_each(|line| prefetch_line(&line[0]));
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use karst_client::{CloseReason, Digest, RawConnection, RawKey, RawMap};
 use karst_data::key::KeyBytes;
+use tokio::time::{sleep, timeout_at};
 
 use super::keys::Keys;
 use super::stats::{Op, Stats};
@@ -20,6 +21,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pause before a lost connection is opened again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Keys drawn in search of one that the connection's node owns. With few keys a node may own none.
+const DRAWS_MAX: usize = 10_000;
 
 /// What all connections of a thread do alike.
 pub(super) struct Plan {
@@ -79,10 +83,10 @@ impl Lane {
     pub(super) async fn run(mut self, mut connection: RawConnection, end: Instant) {
         loop {
             let mut sent = VecDeque::with_capacity(self.plan.pipeline);
-            let failure = match self.load(&mut connection, &mut sent, end).await {
-                Ok(()) => self.drain(&mut connection).await.err(),
-                Err(failure) => Some(failure),
-            };
+            // One timer for all of it: a timer for each turn would be felt in what is measured.
+            let load = self.load(&mut connection, &mut sent, end);
+            let loaded = timeout_at((end + DRAIN_TIMEOUT).into(), load).await;
+            let failure = loaded.unwrap_or(Err(CloseReason::Stalled)).err();
             let Some(failure) = failure else {
                 return;
             };
@@ -101,7 +105,10 @@ impl Lane {
         note(&mut self.stats.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Keeps the pipeline full. `sent` holds what is in flight, oldest first.
+    /// Keeps the pipeline full until `end`, then waits for what is in flight. That counts too: it is
+    /// at most a pipeline, and without it a stall over the end would never be seen.
+    ///
+    /// `sent` holds what is in flight, oldest first.
     async fn load(
         &mut self,
         connection: &mut RawConnection,
@@ -109,19 +116,22 @@ impl Lane {
         end: Instant,
     ) -> Result<(), CloseReason> {
         let mut answered = Vec::with_capacity(self.plan.pipeline);
-        let mut now = Instant::now();
-        while now < end {
-            while connection.in_flight() < self.plan.pipeline {
-                let op = self.queue(connection)?;
+        loop {
+            let now = Instant::now();
+            while now < end && connection.in_flight() < self.plan.pipeline {
+                let Some(op) = self.queue(connection)? else {
+                    break;
+                };
                 sent.push_back(Sent { at: now, op });
+            }
+            if connection.in_flight() == 0 {
+                return Ok(());
             }
             let mut arrived = None;
             let turn = connection.turn(|reply| {
                 // All replies of a turn arrived together: one look at the clock is enough.
                 let arrived = *arrived.get_or_insert_with(Instant::now);
-                if let Some(Sent { at, op }) = sent.pop_front()
-                    && arrived <= end
-                {
+                if let Some(Sent { at, op }) = sent.pop_front() {
                     answered.push(Answered {
                         op,
                         code: reply.code,
@@ -129,10 +139,7 @@ impl Lane {
                     });
                 }
             });
-            match tokio::time::timeout_at((end + DRAIN_TIMEOUT).into(), turn).await {
-                Ok(outcome) => outcome?,
-                Err(_) => return Err(CloseReason::Stalled),
-            }
+            let turned = turn.await; // what arrived before a failure counts
             self.operations
                 .fetch_add(answered.len() as u64, Ordering::Relaxed);
             self.note(|stats| {
@@ -140,19 +147,16 @@ impl Lane {
                     stats.answer(op, code, latency);
                 }
             });
-            now = Instant::now();
+            turned?;
         }
-        Ok(())
     }
 
-    /// Queues the next request of this lane's node.
-    fn queue(&mut self, connection: &mut RawConnection) -> Result<Op, CloseReason> {
+    /// Queues the next request of this lane's node; `None` if the node seems to own no key.
+    fn queue(&mut self, connection: &mut RawConnection) -> Result<Option<Op>, CloseReason> {
         let plan = &self.plan;
-        let key = loop {
-            let (key, owner) = plan.record(self.keys.next());
-            if owner == self.node {
-                break key;
-            }
+        let mut draws = (0..DRAWS_MAX).map(|_| plan.record(self.keys.next()));
+        let Some((key, _)) = draws.find(|(_, owner)| *owner == self.node) else {
+            return Ok(None);
         };
         let (op, queued) = match self.keys.chance(plan.read_percent) {
             true => (Op::Read, connection.queue_get(&key, 0)),
@@ -160,24 +164,12 @@ impl Lane {
         };
         // Names and sizes were checked before the run, so this is not reached.
         queued.map_err(|_| CloseReason::ByClient)?;
-        Ok(op)
-    }
-
-    /// Waits for what is in flight after the end; it no longer counts.
-    async fn drain(&self, connection: &mut RawConnection) -> Result<(), CloseReason> {
-        let answers = async {
-            while connection.in_flight() > 0 {
-                connection.turn(|_| {}).await?;
-            }
-            Ok(())
-        };
-        let drained = tokio::time::timeout(DRAIN_TIMEOUT, answers).await;
-        drained.unwrap_or(Err(CloseReason::Stalled))
+        Ok(Some(op))
     }
 
     async fn reconnect(&self, end: Instant) -> Option<RawConnection> {
         while Instant::now() + RECONNECT_PAUSE < end {
-            tokio::time::sleep(RECONNECT_PAUSE).await;
+            sleep(RECONNECT_PAUSE).await;
             if let Ok(connection) = RawConnection::connect(self.address).await {
                 return Some(connection);
             }

@@ -223,8 +223,8 @@ impl Report {
     pub(super) fn text(&self) -> String {
         let mut lines = vec![
             format!(
-                "{} keys ({}), {} bytes, {}% reads, {} x {} in flight, {:.1} s",
-                human::count(self.keys),
+                "{} ({}), {} bytes, {}% reads, {} x {} in flight, {:.1} s",
+                human::plural(self.keys, "key"),
                 self.key_dist,
                 self.object_bytes,
                 self.read_percent,

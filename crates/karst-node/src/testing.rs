@@ -1,0 +1,200 @@
+//! A node without threads and doors, for tests of what only looks at one.
+//!
+//! It has two namespaces: `test` in memory and `disk` on a file. Core 0 is the test's own thread.
+
+use std::sync::Arc;
+
+use karst_data::flat::Seal;
+use karst_data::key::{Digest, KeyBytes};
+use karst_data::operation::{CommandFlags, Operation};
+use karst_data::policy::{Exists, GenerationRule};
+use karst_data::time::Ttl;
+use karst_data::value::Value;
+use karst_engine::write::{Hand, WriteRequest};
+use karst_engine::{Namespace, NamespaceConfig, Step};
+use karst_io::QueueKind;
+use karst_io::device::{Device, OpenOptions};
+use karst_storage::index::{EntryArena, HashKey};
+use karst_storage::log::{DeviceGeometry, Log, LogConfig, Purpose};
+use tempfile::TempDir;
+
+use crate::config::{self, Config, Engine, HostPort, Inputs};
+use crate::counters::CoreCounters;
+use crate::marks::Marks;
+use crate::node::{ClusterId, Doors, IoReport, NamespaceState, Node, NodeId, Parts, State, now};
+
+/// Position of the namespace in memory.
+pub(crate) const TEST: usize = 0;
+
+/// Position of the namespace on a file.
+pub(crate) const DISK: usize = 1;
+
+/// Size of the file of namespace `disk`.
+pub(crate) const DISK_BYTES: u64 = 2 << 20;
+
+/// A node and the folder it lives in.
+pub(crate) struct World {
+    pub(crate) node: Arc<Node>,
+    pub(crate) dir: TempDir,
+}
+
+impl World {
+    /// A node that serves.
+    pub(crate) fn serving() -> World {
+        let world = World::starting();
+        world.node.set_state(State::Serving);
+        world
+    }
+
+    /// A node that is not ready yet.
+    pub(crate) fn starting() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(&dir);
+        let namespaces = config.namespaces.iter().map(namespace).collect();
+        let parts = Parts {
+            id: NodeId(0xbb9_0200_11ac_4202),
+            cluster_id: ClusterId(*b"0123456789abcdef"),
+            namespaces,
+            cores: 2,
+            doors: doors(),
+            io: IoReport {
+                kind: QueueKind::Threads,
+                fallback_reason: Some("refused for the test".into()),
+            },
+            marks: Marks::load(dir.path()).unwrap(),
+            config,
+        };
+        World {
+            node: Node::new(parts),
+            dir,
+        }
+    }
+
+    /// Counters of the first core.
+    pub(crate) fn core(&self) -> &CoreCounters {
+        &self.node.cores[0]
+    }
+
+    /// Writes a record with one integer bin.
+    pub(crate) fn put(&self, position: usize, set: &str, key: i64) {
+        let engine = &self.node.namespaces[position].engine;
+        let request = WriteRequest {
+            digest: Digest::of(set.as_bytes(), KeyBytes::Integer(key)),
+            set: set.as_bytes(),
+            key: None,
+            exists: Exists::Any,
+            generation: GenerationRule::Any,
+            ttl: Ttl::Default,
+            flags: CommandFlags::default(),
+            operations: &[Operation::Write(b"a", Some(Value::integer(key)))],
+        };
+        let lane = engine.log().write_lane(0);
+        let hand = Hand {
+            lane,
+            now: now(),
+            flush_clock_ms: 0,
+        };
+        let written = engine.write(&hand, &request, None, |written| written.is_ok());
+        assert!(matches!(written, Step::Done(true)), "{written:?}");
+    }
+
+    /// Lets a write to the file of `disk` fail.
+    pub(crate) fn fail_disk(&self) {
+        let log = self.node.namespaces[DISK].engine.log();
+        let lane = log.write_lane(0);
+        let nothing = |_: &mut [u8], _: &Seal| {};
+        log.append(lane, Purpose::Record, 64, 0, nothing).unwrap();
+        log.flush(lane, 0);
+        let mut writes = Vec::new();
+        log.take_writes(lane, &mut writes);
+        writes.iter().for_each(|write| log.written(write, false));
+    }
+}
+
+fn config(dir: &TempDir) -> Config {
+    let path = dir.path().display();
+    let text = format!(
+        "[node]\nname = \"n1\"\ndata_dir = \"{path}\"\nrack = 7\n[cluster]\nname = \"prod\"\n\
+         [[namespace]]\nname = \"test\"\nmax_record_size = \"32KiB\"\n\
+         [namespace.storage]\nengine = \"memory\"\nsize = \"4MiB\"\nwrite_block = \"64KiB\"\n\
+         [[namespace]]\nname = \"disk\"\nmax_record_size = \"32KiB\"\ndefault_ttl = \"1h\"\n\
+         [namespace.storage]\nengine = \"device\"\nwrite_block = \"64KiB\"\n\
+         devices = [ {{ path = \"{path}/disk.dat\", size = \"{DISK_BYTES}\" }} ]\n"
+    );
+    let inputs = Inputs {
+        file: Some(("karst.toml".into(), text)),
+        ..Inputs::default()
+    };
+    config::from_inputs(&inputs).unwrap()
+}
+
+fn doors() -> Doors {
+    let local = |port| format!("127.0.0.1:{port}").parse().unwrap();
+    let advertised = |host: &str| HostPort {
+        host: host.into(),
+        port: 3100,
+    };
+    Doors {
+        service: local(3100),
+        admin: local(3102),
+        http: local(3103),
+        advertised: vec![advertised("10.0.0.1"), advertised("fe80::1")],
+    }
+}
+
+fn namespace(config: &config::Namespace) -> NamespaceState {
+    let block_bytes = config.storage.write_block as u32;
+    let (devices, geometry) = match &config.storage.engine {
+        Engine::Memory { size } => {
+            let blocks = (size / config.storage.write_block) as u32;
+            (
+                vec![],
+                DeviceGeometry {
+                    number: 0,
+                    blocks,
+                    sector_bytes: 512,
+                },
+            )
+        }
+        Engine::Device { devices, .. } => {
+            let how = OpenOptions {
+                size_bytes: devices[0].size,
+                create: true,
+                ..OpenOptions::default()
+            };
+            let device = Device::open(&devices[0].path, &how).unwrap();
+            let blocks = (device.size_bytes() / config.storage.write_block) as u32 - 1;
+            let sector_bytes = device.sector_bytes();
+            (
+                vec![Arc::new(device)],
+                DeviceGeometry {
+                    number: 1,
+                    blocks,
+                    sector_bytes,
+                },
+            )
+        }
+    };
+    let log = LogConfig {
+        on_devices: !devices.is_empty(),
+        block_bytes,
+        devices: vec![geometry],
+        cores: 2,
+        cache_bytes: 0,
+        defrag_low_water_percent: 50,
+    };
+    let engine = NamespaceConfig {
+        name: config.name.clone(),
+        default_ttl_s: config.default_ttl.map_or(0, |ttl| ttl.as_secs() as u32),
+        record_bytes_max: config.max_record_size as usize,
+        commit_to_device: false,
+        flush_ms_max: 1000,
+    };
+    let arena = Arc::new(EntryArena::new(1 << 20).unwrap());
+    let engine = Namespace::new(engine, Log::new(log).unwrap(), arena, HashKey([1, 2]));
+    NamespaceState {
+        config: config.clone(),
+        engine,
+        devices,
+    }
+}

@@ -82,6 +82,11 @@ pub struct Fetched {
 }
 
 impl Fetched {
+    /// The record that the read was to bring; `None` if anything else came.
+    pub(crate) fn record(&self) -> Option<Record<'_>> {
+        Record::parse(self.record_bytes(), &self.read.seal).ok()
+    }
+
     fn record_bytes(&self) -> &[u8] {
         self.buffer.as_slice().get(self.read.skip..).unwrap_or_default()
     }

@@ -2,7 +2,7 @@
 
 use karst_data::flat::Record;
 use karst_data::key::Digest;
-use karst_data::time::Now;
+use karst_data::time::{Now, is_expired};
 use karst_storage::index::Entry;
 
 use crate::error::{Reason, Refusal};
@@ -56,6 +56,9 @@ impl Namespace {
         fetched: Option<&Fetched>,
         answer: impl FnOnce(Result<Found<'_>, Refusal>) -> R,
     ) -> Step<R> {
+        if let Some(found) = fetched.and_then(|fetched| self.found(now, request, fetched)) {
+            return Step::Done(answer(found));
+        }
         let partition = self.partition_of(&request.digest);
         let alive = partition.directory.get(&request.digest).filter(|entry| self.is_alive(entry, now));
         let Some(entry) = alive else {
@@ -101,6 +104,34 @@ impl Namespace {
         drop(partition); // the bytes are immutable and ours to hold
         found.record = Some(record);
         Step::Done(answer(Ok(found)))
+    }
+
+    /// What was fetched, if it is the record that the index pointed at when the read was asked for. It
+    /// may have been overwritten since; the read began before that was answered, so either is right.
+    fn found<'f>(
+        &self,
+        now: Now,
+        request: &ReadRequest<'_>,
+        fetched: &'f Fetched,
+    ) -> Option<Result<Found<'f>, Refusal>> {
+        let record = fetched.record().filter(|record| record.meta.digest == request.digest)?;
+        let meta = &record.meta;
+        let set_id = self.sets.find(record.set)?;
+        let gone = meta.tombstone
+            || is_expired(meta.void_time_s, now)
+            || self.is_truncated(set_id, meta.update_time_ms);
+        if gone {
+            return None;
+        }
+        let (generation, void_time_s) = (meta.generation, meta.void_time_s);
+        if let (Some(sent), Some(stored)) = (request.key, record.key)
+            && sent != stored
+        {
+            return Some(Err(Refusal { reason: Reason::KeyMismatch, generation, void_time_s }));
+        }
+        let update_time_ms = meta.update_time_ms;
+        let record = Some(record);
+        Some(Ok(Found { generation, void_time_s, update_time_ms, set_id, record }))
     }
 
     /// Whether a request that names this set means this record; naming none always does.

@@ -65,6 +65,7 @@ struct World {
     out: Vec<DeviceWrite>,
     history: HashMap<u64, Vec<Deed>>,
     now_ms: u64,
+    ttl: Ttl,
     written: u64,
     tombstones_dropped: u64,
 }
@@ -107,6 +108,7 @@ impl World {
             out: Vec::new(),
             history: HashMap::new(),
             now_ms: 1_000_000,
+            ttl: Ttl::Never,
             written: 0,
             tombstones_dropped: 0,
         }
@@ -140,7 +142,7 @@ impl World {
             key: None,
             exists: if self.rng.chance(2) { Exists::Any } else { Exists::Replace },
             generation: GenerationRule::Any,
-            ttl: Ttl::Never,
+            ttl: self.ttl,
             flags: CommandFlags::default(),
             operations: &operations,
         };
@@ -349,6 +351,13 @@ impl World {
 
     /// Stops the node as SIGKILL and power loss do, then starts it again from the devices.
     fn cut(&mut self) {
+        self.cut_devices();
+        for key in 0..KEYS {
+            self.check_after_cut(key);
+        }
+    }
+
+    fn cut_devices(&mut self) {
         self.collect();
         self.note_durable();
         for write in std::mem::take(&mut self.out) {
@@ -364,9 +373,6 @@ impl World {
         }
         self.namespace = open();
         self.recover();
-        for key in 0..KEYS {
-            self.check_after_cut(key);
-        }
     }
 
     fn recover(&self) {
@@ -497,4 +503,52 @@ fn a_tombstone_stays_while_an_older_copy_lies_in_a_block_that_is_never_rewritten
     world.churn(4 * DEVICES as u64 * u64::from(BLOCKS), DELETED);
     world.cut();
     assert_eq!(world.read(DELETED), None);
+}
+
+#[test]
+fn an_expired_record_does_not_give_way_to_the_version_before_it() {
+    const EXPIRES: u64 = 7;
+    let mut world = World::new(12);
+    for cold in 100..120 {
+        world.write(cold);
+        if cold == 105 {
+            world.write(EXPIRES); // for ever, in a block that is never rewritten
+        }
+    }
+    world.churn(3, EXPIRES);
+    world.ttl = Ttl::Seconds(1);
+    world.write(EXPIRES);
+    world.ttl = Ttl::Never;
+    world.now_ms += 3000;
+    assert_eq!(world.read(EXPIRES), None);
+    world.churn(4 * DEVICES as u64 * u64::from(BLOCKS), EXPIRES);
+    assert_eq!(world.namespace.report().expired, 1);
+    world.cut_devices();
+    assert_eq!(world.read(EXPIRES), None);
+}
+
+#[test]
+fn truncated_records_stay_gone_after_a_cut_as_long_as_the_mark_is_known() {
+    let mut world = World::new(13);
+    for key in 0..10 {
+        world.write(key);
+    }
+    world.flush();
+    world.now_ms += 10;
+    let mark = world.now_ms;
+    world.namespace.truncate(Some(b"demo"), mark).unwrap();
+    assert_eq!(world.read(3), None);
+    world.write(4);
+    world.flush();
+    while !world.out.is_empty() {
+        world.complete_one();
+    }
+    let kept = world.read(4);
+    assert!(kept.is_some());
+    world.namespace = open();
+    world.namespace.truncate(Some(b"demo"), mark).unwrap(); // as boot does, before recovery
+    world.recover();
+    assert_eq!(world.read(3), None);
+    assert_eq!(world.read(4), kept);
+    assert_eq!(world.namespace.report().records, 1);
 }

@@ -145,6 +145,9 @@ pub struct DeviceRead {
     pub skip: usize,
     /// The place that is being read.
     pub place: Place,
+    /// The seal that the record there bears. Blocks are only appended to, so no other record ever
+    /// bears the same one: bytes that fit it are the record that the index meant.
+    pub seal: Seal,
 }
 
 /// A block to be emptied.
@@ -628,6 +631,7 @@ impl Log {
             bytes: (end - offset) as usize,
             skip: (start - offset) as usize,
             place,
+            seal: self.seal(place),
         }
     }
 

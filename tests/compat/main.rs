@@ -4,7 +4,10 @@
 //! [`python`] runs them against servers that it starts. [`rust_client`] drives the Rust client, which
 //! shares no code with the other. Both go through every command; the Python tests go into more detail.
 
-#![allow(clippy::disallowed_methods, reason = "tests wait for real processes on the real clock")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests wait for real processes on the real clock"
+)]
 
 mod python;
 mod rust_client;

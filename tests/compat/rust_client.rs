@@ -33,19 +33,31 @@ impl World {
             .namespace(Namespace::memory("mem"))
             .start();
         let client = Client::new(&ClientPolicy::default(), &server.service().to_string()).await;
-        World { server, client: client.expect("the client connects") }
+        World {
+            server,
+            client: client.expect("the client connects"),
+        }
     }
 
     async fn put(&self, key: &Key, bins: &[Bin]) {
-        self.client.put(&WritePolicy::default(), key, bins).await.expect("a put succeeds");
+        self.client
+            .put(&WritePolicy::default(), key, bins)
+            .await
+            .expect("a put succeeds");
     }
 
     async fn get(&self, key: &Key) -> Record {
-        self.client.get(&ReadPolicy::default(), key, Bins::All).await.expect("the record is there")
+        self.client
+            .get(&ReadPolicy::default(), key, Bins::All)
+            .await
+            .expect("the record is there")
     }
 
     async fn exists(&self, key: &Key) -> bool {
-        self.client.exists(&ReadPolicy::default(), key).await.expect("exists is answered")
+        self.client
+            .exists(&ReadPolicy::default(), key)
+            .await
+            .expect("exists is answered")
     }
 
     async fn end(mut self) {
@@ -71,7 +83,11 @@ fn code<T>(result: Result<T, Error>) -> Option<ResultCode> {
 }
 
 fn bins_of(record: &Record) -> BTreeMap<&str, &Value> {
-    record.bins.iter().map(|(name, value)| (name.as_str(), value)).collect()
+    record
+        .bins
+        .iter()
+        .map(|(name, value)| (name.as_str(), value))
+        .collect()
 }
 
 #[tokio::test]
@@ -83,15 +99,30 @@ async fn every_command_on_one_record_does_what_it_says() {
         assert!(!world.exists(&key).await);
         world.put(&key, &[bin("n", 1), bin("s", "m")]).await;
         client.add(&policy, &key, &[bin("n", 41)]).await.unwrap();
-        client.append(&policy, &key, &[bin("s", "z")]).await.unwrap();
-        client.prepend(&policy, &key, &[bin("s", "a")]).await.unwrap();
+        client
+            .append(&policy, &key, &[bin("s", "z")])
+            .await
+            .unwrap();
+        client
+            .prepend(&policy, &key, &[bin("s", "a")])
+            .await
+            .unwrap();
         client.touch(&policy, &key).await.unwrap();
         let found = world.get(&key).await;
-        assert_eq!(bins_of(&found), BTreeMap::from([("n", &Value::Int(42)), ("s", &text("amz"))]));
+        assert_eq!(
+            bins_of(&found),
+            BTreeMap::from([("n", &Value::Int(42)), ("s", &text("amz"))])
+        );
         assert_eq!((found.generation, found.time_to_live()), (5, None));
-        let selected = client.get(&ReadPolicy::default(), &key, ["s", "nope"]).await.unwrap();
+        let selected = client
+            .get(&ReadPolicy::default(), &key, ["s", "nope"])
+            .await
+            .unwrap();
         assert_eq!(bins_of(&selected), BTreeMap::from([("s", &text("amz"))]));
-        let header = client.get(&ReadPolicy::default(), &key, Bins::None).await.unwrap();
+        let header = client
+            .get(&ReadPolicy::default(), &key, Bins::None)
+            .await
+            .unwrap();
         assert_eq!((header.bins.len(), header.generation), (0, 5));
         world.put(&key, &[bin("s", Value::Nil)]).await;
         assert_eq!(world.get(&key).await.bins.len(), 1);
@@ -115,9 +146,15 @@ async fn values_of_every_type_come_back_as_they_were_written() {
         Value::Bool(true),
         Value::Nil,
         Value::List(vec![]),
-        Value::HashMap(HashMap::from([(text("k"), Value::List(vec![Value::Int(1)]))])),
+        Value::HashMap(HashMap::from([(
+            text("k"),
+            Value::List(vec![Value::Int(1)]),
+        )])),
     ]);
-    let sorted = BTreeMap::from([(Value::Int(7), Value::Nil), (text("a"), Value::Int(i64::MAX))]);
+    let sorted = BTreeMap::from([
+        (Value::Int(7), Value::Nil),
+        (text("a"), Value::Int(i64::MAX)),
+    ]);
     let point = r#"{"type":"Point","coordinates":[-122.0,37.5]}"#;
     let sketch = [&[0, 4, 0][..], &[0; 8], &[7; 12]].concat();
     let values = [
@@ -157,10 +194,19 @@ async fn writes_honour_existence_generation_and_life_time() {
         let put = async |policy: WritePolicy, value: i64| {
             code(client.put(&policy, &key, &[bin("v", value)]).await)
         };
-        let exists = |action| WritePolicy { record_exists_action: action, ..WritePolicy::default() };
+        let exists = |action| WritePolicy {
+            record_exists_action: action,
+            ..WritePolicy::default()
+        };
         let not_found = Some(ResultCode::KeyNotFoundError);
-        assert_eq!(put(exists(RecordExistsAction::UpdateOnly), 1).await, not_found);
-        assert_eq!(put(exists(RecordExistsAction::ReplaceOnly), 1).await, not_found);
+        assert_eq!(
+            put(exists(RecordExistsAction::UpdateOnly), 1).await,
+            not_found
+        );
+        assert_eq!(
+            put(exists(RecordExistsAction::ReplaceOnly), 1).await,
+            not_found
+        );
         assert_eq!(put(exists(RecordExistsAction::CreateOnly), 1).await, None);
         let refused = put(exists(RecordExistsAction::CreateOnly), 2).await;
         assert_eq!(refused, Some(ResultCode::KeyExistsError));
@@ -178,12 +224,27 @@ async fn writes_honour_existence_generation_and_life_time() {
         };
         let now = world.get(&key).await.generation;
         let wrong = Some(ResultCode::GenerationError);
-        assert_eq!(put(generation(GenerationPolicy::ExpectGenEqual, now + 1), 6).await, wrong);
-        assert_eq!(put(generation(GenerationPolicy::ExpectGenGreater, now), 6).await, wrong);
-        assert_eq!(put(generation(GenerationPolicy::ExpectGenEqual, now), 7).await, None);
-        assert_eq!(put(generation(GenerationPolicy::ExpectGenGreater, now + 2), 8).await, None);
+        assert_eq!(
+            put(generation(GenerationPolicy::ExpectGenEqual, now + 1), 6).await,
+            wrong
+        );
+        assert_eq!(
+            put(generation(GenerationPolicy::ExpectGenGreater, now), 6).await,
+            wrong
+        );
+        assert_eq!(
+            put(generation(GenerationPolicy::ExpectGenEqual, now), 7).await,
+            None
+        );
+        assert_eq!(
+            put(generation(GenerationPolicy::ExpectGenGreater, now + 2), 8).await,
+            None
+        );
 
-        let lives = |expiration| WritePolicy { expiration, ..WritePolicy::default() };
+        let lives = |expiration| WritePolicy {
+            expiration,
+            ..WritePolicy::default()
+        };
         assert_eq!(put(lives(Expiration::Seconds(1000)), 9).await, None);
         assert_eq!(put(lives(Expiration::DontUpdate), 10).await, None);
         let left = world.get(&key).await.time_to_live().expect("it expires");
@@ -200,16 +261,26 @@ async fn writes_honour_existence_generation_and_life_time() {
 #[tokio::test]
 async fn a_stored_key_guards_its_record() {
     let world = World::new().await;
-    let send = WritePolicy { send_key: true, durable_delete: true, ..WritePolicy::default() };
+    let send = WritePolicy {
+        send_key: true,
+        durable_delete: true,
+        ..WritePolicy::default()
+    };
     for ns in NAMESPACES {
         let key = key(ns, "owner");
         world.client.put(&send, &key, &[bin("v", 1)]).await.unwrap();
         let impostor = Key::with_digest(ns, "compat", Some(text("impostor")), key.digest());
         let mismatch = Some(ResultCode::KeyMismatch);
-        assert_eq!(code(world.client.put(&send, &impostor, &[bin("v", 2)]).await), mismatch);
-        assert_eq!(code(world.client.delete(&send, &impostor).await), mismatch);
+        assert_eq!(
+            code(world.client.put(&send, &impostor, &[bin("v", 2)]).await),
+            mismatch
+        );
+        assert_eq!(code(world.client.touch(&send, &impostor).await), mismatch);
         let stranger = Key::with_digest(ns, "elsewhere", None, key.digest());
-        let refused = world.client.put(&WritePolicy::default(), &stranger, &[bin("v", 2)]).await;
+        let refused = world
+            .client
+            .put(&WritePolicy::default(), &stranger, &[bin("v", 2)])
+            .await;
         assert_eq!(code(refused), Some(ResultCode::ParameterError));
         assert_eq!(world.get(&key).await.bins.get("v"), Some(&Value::Int(1)));
         assert!(world.client.delete(&send, &key).await.unwrap());
@@ -226,24 +297,39 @@ async fn refusals_carry_their_code_and_change_nothing() {
         world.put(&key, &[bin("s", "text")]).await;
         let added = client.add(&policy, &key, &[bin("s", 1)]).await;
         assert_eq!(code(added), Some(ResultCode::BinTypeError));
-        let large = client.put(&policy, &key, &[bin("b", vec![0_u8; 2 << 20])]).await;
+        let large = client
+            .put(&policy, &key, &[bin("b", vec![0_u8; 2 << 20])])
+            .await;
         assert_eq!(code(large), Some(ResultCode::RecordTooBig));
-        let applied = client.execute_udf(&policy, &key, "module", "function", &[]).await;
+        let applied = client
+            .execute_udf(&policy, &key, "module", "function", &[])
+            .await;
         assert_eq!(code(applied), Some(ResultCode::UnsupportedFeature));
         let list = aerospike::operations::lists::size("s");
         let inside = client.operate(&policy, &key, &[list]).await;
         assert_eq!(code(inside), Some(ResultCode::UnsupportedFeature));
         let found = world.get(&key).await;
-        assert_eq!((found.generation, found.bins.get("s")), (1, Some(&text("text"))));
+        assert_eq!(
+            (found.generation, found.bins.get("s")),
+            (1, Some(&text("text")))
+        );
     }
-    assert!(client.put(&policy, &key("nowhere", 1), &[bin("v", 1)]).await.is_err());
+    assert!(
+        client
+            .put(&policy, &key("nowhere", 1), &[bin("v", 1)])
+            .await
+            .is_err()
+    );
     world.end().await;
 }
 
 #[tokio::test]
 async fn operate_answers_every_operation_in_its_place() {
     let world = World::new().await;
-    let each = WritePolicy { respond_per_each_op: true, ..WritePolicy::default() };
+    let each = WritePolicy {
+        respond_per_each_op: true,
+        ..WritePolicy::default()
+    };
     for ns in NAMESPACES {
         let key = key(ns, "operate");
         world.put(&key, &[bin("n", 1), bin("s", "m")]).await;
@@ -257,22 +343,47 @@ async fn operate_answers_every_operation_in_its_place() {
             put(&bin("new", true)),
             get_bin("new"),
         ];
-        let found = world.client.operate(&each, &key, &operations).await.unwrap();
+        let found = world
+            .client
+            .operate(&each, &key, &operations)
+            .await
+            .unwrap();
         let (nil, n, s, new) = (Value::Nil, Value::Int(11), text("amz"), Value::Bool(true));
         let expected = [&nil, &n, &nil, &nil, &s, &nil, &nil, &new].map(Clone::clone);
         assert_eq!(found.results.as_deref(), Some(&expected[..]));
         assert_eq!(found.generation, 2);
 
-        let policy = WritePolicy { expiration: Expiration::Seconds(500), ..WritePolicy::default() };
-        let found = world.client.operate(&policy, &key, &[touch(), get()]).await.unwrap();
+        let policy = WritePolicy {
+            expiration: Expiration::Seconds(500),
+            ..WritePolicy::default()
+        };
+        let found = world
+            .client
+            .operate(&policy, &key, &[touch(), get()])
+            .await
+            .unwrap();
         assert_eq!(found.bins.len(), 3);
-        assert!(found.time_to_live().is_some_and(|left| left.as_secs() <= 500));
-        world.client.operate(&policy, &key, &[delete(), put(&bin("only", 1))]).await.unwrap();
-        assert_eq!(bins_of(&world.get(&key).await), BTreeMap::from([("only", &Value::Int(1))]));
+        assert!(
+            found
+                .time_to_live()
+                .is_some_and(|left| left.as_secs() <= 500)
+        );
+        world
+            .client
+            .operate(&policy, &key, &[delete(), put(&bin("only", 1))])
+            .await
+            .unwrap();
+        assert_eq!(
+            bins_of(&world.get(&key).await),
+            BTreeMap::from([("only", &Value::Int(1))])
+        );
         let refused = [put(&bin("only", 2)), append(&bin("only", "x"))];
         let refused = world.client.operate(&policy, &key, &refused).await;
         assert_eq!(code(refused), Some(ResultCode::BinTypeError));
-        assert_eq!(bins_of(&world.get(&key).await), BTreeMap::from([("only", &Value::Int(1))]));
+        assert_eq!(
+            bins_of(&world.get(&key).await),
+            BTreeMap::from([("only", &Value::Int(1))])
+        );
     }
     world.end().await;
 }
@@ -283,7 +394,9 @@ async fn a_batch_answers_every_row_in_its_place() {
     let (read, write) = (BatchReadPolicy::default(), BatchWritePolicy::default());
     for ns in NAMESPACES {
         for number in 0..4 {
-            world.put(&key(ns, number), &[bin("n", number), bin("s", "x")]).await;
+            world
+                .put(&key(ns, number), &[bin("n", number), bin("s", "x")])
+                .await;
         }
         let create = BatchWritePolicy {
             record_exists_action: RecordExistsAction::CreateOnly,
@@ -296,19 +409,48 @@ async fn a_batch_answers_every_row_in_its_place() {
             BatchOperation::write(&write, key(ns, 2), [add(&bin("n", 40)), get_bin("n")]),
             BatchOperation::write(&create, key(ns, 3), [put(&bin("n", 0))]),
             BatchOperation::delete(&BatchDeletePolicy::default(), key(ns, 98)),
-            BatchOperation::udf(&BatchUdfPolicy::default(), key(ns, 97), "module", "function", []),
+            BatchOperation::udf(
+                &BatchUdfPolicy::default(),
+                key(ns, 97),
+                "module",
+                "function",
+                [],
+            ),
             BatchOperation::read(&read, key(ns, 0), Bins::None),
         ];
-        let policy = BatchPolicy { respond_all_keys: true, ..BatchPolicy::write_default() };
-        world.client.batch(&policy, &mut rows).await.expect("a batch is answered");
-        let codes: Vec<_> = rows.iter().map(|row| row.result_code().map(u8::from)).collect();
+        let policy = BatchPolicy {
+            respond_all_keys: true,
+            ..BatchPolicy::write_default()
+        };
+        world
+            .client
+            .batch(&policy, &mut rows)
+            .await
+            .expect("a batch is answered");
+        let codes: Vec<_> = rows
+            .iter()
+            .map(|row| row.result_code().map(u8::from))
+            .collect();
         assert_eq!(codes, [0, 0, 2, 0, 5, 2, 16, 0].map(Some));
         let bins = |row: usize| bins_of(rows[row].record().expect("the row has a record"));
-        assert_eq!(bins(0), BTreeMap::from([("n", &Value::Int(0)), ("s", &text("x"))]));
+        assert_eq!(
+            bins(0),
+            BTreeMap::from([("n", &Value::Int(0)), ("s", &text("x"))])
+        );
         assert_eq!(bins(1), BTreeMap::from([("s", &text("x"))]));
-        assert_eq!(bins(3).get("n"), Some(&&Value::Int(42)));
-        assert_eq!(rows[7].record().map(|record| (record.bins.len(), record.generation)), Some((0, 1)));
-        assert_eq!(world.get(&key(ns, 3)).await.bins.get("n"), Some(&Value::Int(3)));
+        // Rows that write answer each of their operations, the addition with nothing.
+        let added = Value::MultiResult(vec![Value::Nil, Value::Int(42)]);
+        assert_eq!(bins(3), BTreeMap::from([("n", &added)]));
+        assert_eq!(
+            rows[7]
+                .record()
+                .map(|record| (record.bins.len(), record.generation)),
+            Some((0, 1))
+        );
+        assert_eq!(
+            world.get(&key(ns, 3)).await.bins.get("n"),
+            Some(&Value::Int(3))
+        );
     }
     world.end().await;
 }
@@ -320,13 +462,20 @@ async fn scan(
     filter: PartitionFilter,
     statement: Statement,
 ) -> (Vec<Record>, PartitionFilter) {
-    let found = world.client.query(policy, filter, statement).await.expect("a scan begins");
+    let found = world
+        .client
+        .query(policy, filter, statement)
+        .await
+        .expect("a scan begins");
     let mut stream = found.clone().into_stream();
     let mut records = Vec::new();
     while let Some(record) = stream.next().await {
         records.push(record.expect("a scan goes on"));
     }
-    (records, found.partition_filter().expect("the scan has ended"))
+    (
+        records,
+        found.partition_filter().expect("the scan has ended"),
+    )
 }
 
 fn numbers(records: &[Record]) -> BTreeSet<i64> {
@@ -342,19 +491,29 @@ fn numbers(records: &[Record]) -> BTreeSet<i64> {
 #[tokio::test]
 async fn scans_return_every_record_once_however_they_are_cut() {
     let world = World::new().await;
-    let send = WritePolicy { send_key: true, ..WritePolicy::default() };
+    let send = WritePolicy {
+        send_key: true,
+        ..WritePolicy::default()
+    };
     let policy = QueryPolicy::default();
     for ns in NAMESPACES {
         for number in 0..200 {
             let bins = [bin("n", number), bin("s", "x")];
-            world.client.put(&send, &key(ns, number), &bins).await.unwrap();
+            world
+                .client
+                .put(&send, &key(ns, number), &bins)
+                .await
+                .unwrap();
         }
         let every: BTreeSet<_> = (0..200).collect();
         let statement = || Statement::new(ns, "compat", Bins::All);
 
         let (all, _) = scan(&world, &policy, PartitionFilter::all(), statement()).await;
         assert_eq!(numbers(&all), every);
-        let sent = all.iter().filter_map(|record| record.key.as_ref()?.user_key()).count();
+        let sent = all
+            .iter()
+            .filter_map(|record| record.key.as_ref()?.user_key())
+            .count();
         assert_eq!(sent, 200);
 
         let mut ranges = Vec::new();
@@ -364,7 +523,10 @@ async fn scans_return_every_record_once_however_they_are_cut() {
         }
         assert_eq!(numbers(&ranges), every);
 
-        let pages = QueryPolicy { max_records: 30, ..QueryPolicy::default() };
+        let pages = QueryPolicy {
+            max_records: 30,
+            ..QueryPolicy::default()
+        };
         let (mut paged, mut cursor) = (Vec::new(), PartitionFilter::all());
         while !cursor.done() {
             let (page, next) = scan(&world, &pages, cursor, statement()).await;
@@ -378,11 +540,26 @@ async fn scans_return_every_record_once_however_they_are_cut() {
         let (projected, _) = scan(&world, &policy, PartitionFilter::all(), projected).await;
         assert!(projected.iter().all(|record| record.bins.len() == 1));
         assert_eq!(numbers(&projected), every);
-        let headers = QueryPolicy { include_bin_data: false, ..QueryPolicy::default() };
+        let headers = QueryPolicy {
+            include_bin_data: false,
+            ..QueryPolicy::default()
+        };
         let (headers, _) = scan(&world, &headers, PartitionFilter::all(), statement()).await;
-        assert_eq!((headers.len(), headers.iter().map(|record| record.bins.len()).sum()), (200, 0));
+        assert_eq!(
+            (
+                headers.len(),
+                headers.iter().map(|record| record.bins.len()).sum()
+            ),
+            (200, 0)
+        );
         let nothing = Statement::new(ns, "no-such-set", Bins::All);
-        assert_eq!(scan(&world, &policy, PartitionFilter::all(), nothing).await.0.len(), 0);
+        assert_eq!(
+            scan(&world, &policy, PartitionFilter::all(), nothing)
+                .await
+                .0
+                .len(),
+            0
+        );
     }
     world.end().await;
 }
@@ -392,7 +569,9 @@ async fn a_scan_after_a_digest_returns_the_rest_of_its_partition() {
     let world = World::new().await;
     let policy = QueryPolicy::default();
     for ns in NAMESPACES {
-        let of_partition = (0..).map(|number| key(ns, number)).filter(|key| key.partition_id() == 7);
+        let of_partition = (0..)
+            .map(|number| key(ns, number))
+            .filter(|key| key.partition_id() == 7);
         for (number, key) in (0..5).zip(of_partition) {
             world.put(&key, &[bin("n", number)]).await;
         }
@@ -402,7 +581,11 @@ async fn a_scan_after_a_digest_returns_the_rest_of_its_partition() {
         for (at, record) in whole.iter().enumerate() {
             let key = record.key.as_ref().expect("a scanned record has a key");
             let (rest, _) = scan(&world, &policy, PartitionFilter::by_key(key), statement()).await;
-            assert_eq!(numbers(&rest), numbers(&whole[at + 1..]), "after record {at}");
+            assert_eq!(
+                numbers(&rest),
+                numbers(&whole[at + 1..]),
+                "after record {at}"
+            );
         }
     }
     world.end().await;
@@ -414,12 +597,22 @@ async fn truncation_and_info_are_answered() {
     let admin = AdminPolicy::default();
     for ns in NAMESPACES {
         world.put(&key(ns, 1), &[bin("v", 1)]).await;
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        world.client.truncate(&admin, ns, "compat", 0).await.expect("a set is truncated");
+        world
+            .client
+            .truncate(&admin, ns, "compat", 0)
+            .await
+            .expect("a set is truncated");
         assert!(!world.exists(&key(ns, 1)).await);
     }
-    let answers = world.client.info(&admin, &["build", "namespaces"]).await.expect("info is answered");
-    assert_eq!(answers.get("namespaces").map(String::as_str), Some("disk;mem"));
+    let answers = world
+        .client
+        .info(&admin, &["build", "namespaces"])
+        .await
+        .expect("info is answered");
+    assert_eq!(
+        answers.get("namespaces").map(String::as_str),
+        Some("disk;mem")
+    );
     assert_eq!(world.client.nodes().len(), 1);
     world.end().await;
 }
@@ -431,7 +624,9 @@ async fn commands_of_many_tasks_do_not_disturb_each_other() {
         for number in 0..50 {
             let key = key(NAMESPACES[task as usize % 2], format!("{task}-{number}"));
             let pad = vec![task as u8; 10 * number as usize];
-            world.put(&key, &[bin("n", number), bin("pad", pad.clone())]).await;
+            world
+                .put(&key, &[bin("n", number), bin("pad", pad.clone())])
+                .await;
             let found = world.get(&key).await;
             let expected = (Some(&Value::Int(number)), Some(&Value::Blob(pad)));
             assert_eq!((found.bins.get("n"), found.bins.get("pad")), expected);

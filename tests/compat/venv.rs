@@ -31,7 +31,14 @@ pub(crate) fn python() -> PathBuf {
         make(&venv);
     }
     let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--requirement",
+    ]);
     let output = run(pip.arg(&requirements));
     assert!(
         output.status.success(),
@@ -45,7 +52,11 @@ pub(crate) fn python() -> PathBuf {
 
 /// Makes an empty environment. Debian keeps the module for it in a package of its own.
 fn make(venv: &Path) {
-    let attempt = || run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv));
+    let attempt = || {
+        run(Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(venv))
+    };
     let first = attempt();
     if first.status.success() {
         return;
@@ -68,7 +79,9 @@ fn make(venv: &Path) {
 
 fn run(command: &mut Command) -> Output {
     let output = command.output();
-    output.unwrap_or_else(|error| panic!("{} cannot be run: {error}", command.get_program().display()))
+    output.unwrap_or_else(|error| {
+        panic!("{} cannot be run: {error}", command.get_program().display())
+    })
 }
 
 fn text(output: &Output) -> String {

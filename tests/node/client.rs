@@ -44,7 +44,9 @@ pub(crate) fn value(key: u64, version: u64, bytes: usize) -> Vec<u8> {
     let mut value = [key.to_be_bytes(), version.to_be_bytes()].concat();
     let mut state = key.rotate_left(32) ^ version;
     while value.len() < bytes {
-        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        state = state
+            .wrapping_mul(0x5851_f42d_4c95_7f2d)
+            .wrapping_add(0x1405_7b7e_f767_814f);
         value.extend_from_slice(&state.to_be_bytes());
     }
     value.truncate(bytes.max(VALUE_HEAD_BYTES));
@@ -60,33 +62,51 @@ pub(crate) fn version_of(key: u64, found: &[u8]) -> u64 {
     let head = head.unwrap_or_else(|| panic!("key {key}: a value of {} bytes", found.len()));
     let version = u64::from_be_bytes(std::array::from_fn(|at| head[8 + at]));
     let expected = value(key, version, found.len());
-    let at = expected.iter().zip(found).position(|(expected, found)| expected != found);
-    assert_eq!(at, None, "key {key}, version {version}: this byte of its value is wrong");
+    let at = expected
+        .iter()
+        .zip(found)
+        .position(|(expected, found)| expected != found);
+    assert_eq!(
+        at, None,
+        "key {key}, version {version}: this byte of its value is wrong"
+    );
     version
 }
 
 /// A write of one value. `ttl_s` 0 is the namespace's default.
 pub(crate) fn put(namespace: &str, key: u64, value: &[u8], ttl_s: u32) -> Request {
-    let header =
-        MessageHeader { info2: Info2::WRITE, record_ttl: ttl_s, ..MessageHeader::default() };
+    let header = MessageHeader {
+        info2: Info2::WRITE,
+        record_ttl: ttl_s,
+        ..MessageHeader::default()
+    };
     request(header, namespace, key, Some(value))
 }
 
 /// A read of the whole record.
 pub(crate) fn get(namespace: &str, key: u64) -> Request {
-    let header = MessageHeader { info1: Info1::READ | Info1::GET_ALL, ..MessageHeader::default() };
+    let header = MessageHeader {
+        info1: Info1::READ | Info1::GET_ALL,
+        ..MessageHeader::default()
+    };
     request(header, namespace, key, None)
 }
 
 /// A delete.
 pub(crate) fn delete(namespace: &str, key: u64) -> Request {
-    let header = MessageHeader { info2: Info2::WRITE | Info2::DELETE, ..MessageHeader::default() };
+    let header = MessageHeader {
+        info2: Info2::WRITE | Info2::DELETE,
+        ..MessageHeader::default()
+    };
     request(header, namespace, key, None)
 }
 
 fn request(header: MessageHeader, namespace: &str, key: u64, value: Option<&[u8]>) -> Request {
     let mut out = Vec::new();
-    let header = MessageHeader { transaction_ttl: 5000, ..header };
+    let header = MessageHeader {
+        transaction_ttl: 5000,
+        ..header
+    };
     let written = command::message(&mut out, header, |body| {
         body.namespace(namespace);
         body.digest(&digest(key));
@@ -116,7 +136,10 @@ pub(crate) fn read_of(frame: &Frame) -> Read {
     match answer.code().expect("a documented result code") {
         ResultCode::Ok => {
             let bin = answer.ops().find(|bin| bin.name == BIN.as_bytes());
-            Ok(bin.expect("a record of these tests has its bin").value.to_vec())
+            Ok(bin
+                .expect("a record of these tests has its bin")
+                .value
+                .to_vec())
         }
         code => Err(code),
     }
@@ -129,7 +152,10 @@ impl Client {
     /// Whatever the system says.
     pub(crate) fn open(server: &Server, namespace: &str) -> io::Result<Client> {
         let connection = Connection::open(server.service())?;
-        Ok(Client { connection, namespace: namespace.into() })
+        Ok(Client {
+            connection,
+            namespace: namespace.into(),
+        })
     }
 
     /// Sends requests in one write and waits for as many replies.
@@ -146,7 +172,10 @@ impl Client {
     /// # Errors
     /// As the connection's.
     pub(crate) fn send_all(&mut self, requests: &[Request]) -> io::Result<()> {
-        let bytes: Vec<u8> = requests.iter().flat_map(|request| request.0.iter().copied()).collect();
+        let bytes: Vec<u8> = requests
+            .iter()
+            .flat_map(|request| request.0.iter().copied())
+            .collect();
         self.connection.send(&bytes)
     }
 
@@ -155,7 +184,9 @@ impl Client {
     /// # Errors
     /// When the connection has ended.
     pub(crate) fn reply(&mut self) -> io::Result<Frame> {
-        self.connection.read_frame()?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        self.connection
+            .read_frame()?
+            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     fn call(&mut self, request: Request) -> io::Result<Frame> {

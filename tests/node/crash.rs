@@ -20,7 +20,10 @@ fn kill_again_and_again(mut server: Server, grace: Duration) {
         let killed = Instant::now();
         server.kill9();
         let promises = load.end(running);
-        assert!(promises > 50, "round {round}: only {promises} writes were answered");
+        assert!(
+            promises > 50,
+            "round {round}: only {promises} writes were answered"
+        );
         server.restart();
         load.check(&server, killed - grace);
     }
@@ -74,7 +77,10 @@ fn a_clean_stop_in_the_midst_of_writes_loses_nothing() {
         std::thread::sleep(load.moment(50, 300));
         server.stop();
         let promises = load.end(running);
-        assert!(promises > 50, "round {round}: only {promises} writes were answered");
+        assert!(
+            promises > 50,
+            "round {round}: only {promises} writes were answered"
+        );
         server.restart();
         load.check(&server, Instant::now());
     }
@@ -82,11 +88,15 @@ fn a_clean_stop_in_the_midst_of_writes_loses_nothing() {
 
 #[test]
 fn deletes_stay_deleted_when_the_older_copy_is_still_on_the_device() {
-    let mut server = ServerSpec::new().namespace(Namespace::device("test")).start();
+    let mut server = ServerSpec::new()
+        .namespace(Namespace::device("test"))
+        .start();
     let mut client = crate::client::connect(&server, "test");
     for key in 0..200 {
         for version in 1..4 {
-            client.put(key, &crate::client::value(key, version, 200)).expect("an answer");
+            client
+                .put(key, &crate::client::value(key, version, 200))
+                .expect("an answer");
         }
         client.delete(key).expect("an answer");
     }

@@ -49,7 +49,11 @@ impl History {
 
     /// Notes that a request was sent.
     pub(crate) fn sent(&mut self, state: State) {
-        self.steps.push(Step { state, sent: Instant::now(), promised: None });
+        self.steps.push(Step {
+            state,
+            sent: Instant::now(),
+            promised: None,
+        });
     }
 
     /// Notes that the oldest request that is still open was answered with success.
@@ -62,7 +66,10 @@ impl History {
 
     /// How many requests were answered with success since it was last settled.
     pub(crate) fn promises(&self) -> usize {
-        self.steps.iter().filter(|step| step.promised.is_some()).count()
+        self.steps
+            .iter()
+            .filter(|step| step.promised.is_some())
+            .count()
     }
 
     /// Checks what is there now. Promises younger than `kept` need not have been kept.
@@ -75,17 +82,30 @@ impl History {
         let promised = |step: &Step| step.promised.is_some_and(|at| at <= kept);
         let oldest = self.steps.iter().rposition(promised);
         let mut possible = self.steps[oldest.unwrap_or(0)..].iter();
-        let fits = oldest.is_none() && found.is_none() || possible.any(|step| step.fits(found, now));
-        assert!(fits, "key {key}: found version {found:?} of {:?}, kept till {kept:?}", self.steps);
+        let fits =
+            oldest.is_none() && found.is_none() || possible.any(|step| step.fits(found, now));
+        assert!(
+            fits,
+            "key {key}: found version {found:?} of {:?}, kept till {kept:?}",
+            self.steps
+        );
     }
 
     /// Forgets all but what is there now, once it was checked.
     pub(crate) fn settle(&mut self, found: Option<&[u8]>, key: u64) {
         let found = found.map(|value| version_of(key, value));
         let now = Instant::now();
-        let seen = self.steps.iter().rev().find(|step| step.fits(found, now)).copied();
+        let seen = self
+            .steps
+            .iter()
+            .rev()
+            .find(|step| step.fits(found, now))
+            .copied();
         self.steps.clear();
-        self.steps.extend(seen.map(|step| Step { promised: step.promised.or(Some(now)), ..step }));
+        self.steps.extend(seen.map(|step| Step {
+            promised: step.promised.or(Some(now)),
+            ..step
+        }));
     }
 }
 
@@ -113,9 +133,8 @@ fn a_history_accepts_its_last_promise_and_what_is_in_doubt_behind_it_and_nothing
     }
     history.sent(State::Absent);
     let kept = Instant::now();
-    let fits = |found: Option<&[u8]>| {
-        std::panic::catch_unwind(|| history.check(9, found, kept)).is_ok()
-    };
+    let fits =
+        |found: Option<&[u8]>| std::panic::catch_unwind(|| history.check(9, found, kept)).is_ok();
     assert!(fits(Some(&value(2))));
     assert!(fits(None));
     assert!(!fits(Some(&value(1))));

@@ -70,7 +70,9 @@ impl Load {
     pub(crate) fn end(&mut self, running: Running) -> usize {
         running.stop.store(true, Ordering::Relaxed);
         let ended = running.threads.into_iter().map(JoinHandle::join);
-        self.writers = ended.map(|writer| writer.expect("a writer met an error")).collect();
+        self.writers = ended
+            .map(|writer| writer.expect("a writer met an error"))
+            .collect();
         let histories = self.writers.iter().flat_map(Histories::values);
         histories.map(|history| history.promises()).sum()
     }
@@ -116,7 +118,11 @@ impl Writer {
     /// A request of a random kind for a random key of this writer.
     fn request(&mut self, keys: &mut Vec<u64>) -> Request {
         let nth = self.rng.random_range(0..self.histories.len());
-        let (&key, history) = self.histories.iter_mut().nth(nth).expect("a key of this number");
+        let (&key, history) = self
+            .histories
+            .iter_mut()
+            .nth(nth)
+            .expect("a key of this number");
         keys.push(key);
         let version = history.new_version();
         let bytes = self.rng.random_range(16..3000);
@@ -125,7 +131,10 @@ impl Writer {
             2 => {
                 let ttl_s = self.rng.random_range(1..4);
                 let state = State::Expiring(version, Duration::from_secs(u64::from(ttl_s)));
-                (state, client::put(&self.namespace, key, &value(key, version, bytes), ttl_s))
+                (
+                    state,
+                    client::put(&self.namespace, key, &value(key, version, bytes), ttl_s),
+                )
             }
             _ => {
                 let never = u32::MAX;
@@ -140,13 +149,18 @@ impl Writer {
     /// `false` when the server went away.
     fn take_replies(&mut self, keys: &[u64]) -> bool {
         for key in keys {
-            let Ok(reply) = self.client.reply() else { return false };
+            let Ok(reply) = self.client.reply() else {
+                return false;
+            };
             match code_of(&reply) {
                 // A delete that found nothing is a promise too: nothing is there.
                 ResultCode::Ok | ResultCode::NotFound => {}
                 code => panic!("a write of key {key} was answered with {code:?}"),
             }
-            self.histories.get_mut(key).expect("a key of this writer").promised();
+            self.histories
+                .get_mut(key)
+                .expect("a key of this writer")
+                .promised();
         }
         true
     }

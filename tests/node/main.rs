@@ -8,7 +8,10 @@
 //! `KARST_LONG=1` makes the crash and overwrite tests go on ten times as long. `KARST_SEED` repeats a
 //! run's keys and moments, as far as a real clock and kernel allow.
 
-#![allow(clippy::disallowed_methods, reason = "tests wait for real processes on the real clock")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests wait for real processes on the real clock"
+)]
 
 mod bad_input;
 mod client;
@@ -22,7 +25,11 @@ mod start;
 
 /// How many times as much a test does when `KARST_LONG` is set.
 fn long() -> u32 {
-    if std::env::var_os("KARST_LONG").is_some() { 10 } else { 1 }
+    if std::env::var_os("KARST_LONG").is_some() {
+        10
+    } else {
+        1
+    }
 }
 
 /// The seed of a test's random choices; printed, so that a failure can be repeated.

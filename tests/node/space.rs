@@ -34,17 +34,31 @@ fn put_all(client: &mut Client, keys: &[u64], versions: &mut [u64]) {
         for &key in keys {
             let version = &mut versions[key as usize];
             *version += 1;
-            requests.push(put("test", key, &value(key, *version, VALUE_BYTES), u32::MAX));
+            requests.push(put(
+                "test",
+                key,
+                &value(key, *version, VALUE_BYTES),
+                u32::MAX,
+            ));
         }
-        for (key, reply) in keys.iter().zip(client.call_all(&requests).expect("the server answers")) {
-            assert_eq!(code_of(&reply), ResultCode::Ok, "key {key} of a device half full");
+        for (key, reply) in keys
+            .iter()
+            .zip(client.call_all(&requests).expect("the server answers"))
+        {
+            assert_eq!(
+                code_of(&reply),
+                ResultCode::Ok,
+                "key {key} of a device half full"
+            );
         }
     }
 }
 
 fn check_all(server: &Server, versions: &[u64]) {
     let keys: Vec<u64> = (0..versions.len() as u64).collect();
-    let found = connect(server, "test").get_all(&keys).expect("the server answers");
+    let found = connect(server, "test")
+        .get_all(&keys)
+        .expect("the server answers");
     for (key, found) in keys.into_iter().zip(found) {
         let found = found.unwrap_or_else(|code| panic!("key {key} was answered with {code:?}"));
         assert_eq!(version_of(key, &found), versions[key as usize], "key {key}");
@@ -80,13 +94,19 @@ fn fill(client: &mut Client) -> u64 {
     for key in 0.. {
         let deadline = Instant::now() + ROOM_MAX;
         loop {
-            match client.put(key, &value(key, 1, VALUE_BYTES)).expect("an answer") {
+            match client
+                .put(key, &value(key, 1, VALUE_BYTES))
+                .expect("an answer")
+            {
                 ResultCode::Ok => break,
                 ResultCode::OutOfSpace => return key,
                 ResultCode::DeviceOverload => {} // briefly, while blocks are being emptied
                 code => panic!("a full device answers with {code:?}"),
             }
-            assert!(Instant::now() < deadline, "a full device says 18 for ever, never 8");
+            assert!(
+                Instant::now() < deadline,
+                "a full device says 18 for ever, never 8"
+            );
         }
     }
     unreachable!("numbers do not run out before the device does")
@@ -96,19 +116,28 @@ fn fill(client: &mut Client) -> u64 {
 fn put_with_patience(client: &mut Client, key: u64) {
     let deadline = Instant::now() + ROOM_MAX;
     loop {
-        match client.put(key, &value(key, 2, VALUE_BYTES)).expect("an answer") {
+        match client
+            .put(key, &value(key, 2, VALUE_BYTES))
+            .expect("an answer")
+        {
             ResultCode::Ok => return,
             ResultCode::OutOfSpace | ResultCode::DeviceOverload => {}
             code => panic!("a write after deletes was answered with {code:?}"),
         }
-        assert!(Instant::now() < deadline, "key {key}: deletes made no room for writes");
+        assert!(
+            Instant::now() < deadline,
+            "key {key}: deletes made no room for writes"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 fn check_full(client: &mut Client, keys: std::ops::Range<u64>) {
     let keys: Vec<u64> = keys.collect();
-    for (key, found) in keys.iter().zip(client.get_all(&keys).expect("the server answers")) {
+    for (key, found) in keys
+        .iter()
+        .zip(client.get_all(&keys).expect("the server answers"))
+    {
         let found = found.unwrap_or_else(|code| panic!("key {key} was answered with {code:?}"));
         version_of(*key, &found);
     }
@@ -119,10 +148,17 @@ fn a_full_device_refuses_writes_and_says_so_but_reads_and_deletes_go_on() {
     let mut server = ServerSpec::new().namespace(small_device()).start();
     let mut client = connect(&server, "test");
     let keys = fill(&mut client);
-    assert!(keys > 1000, "the device was full after {keys} records of {VALUE_BYTES} bytes");
+    assert!(
+        keys > 1000,
+        "the device was full after {keys} records of {VALUE_BYTES} bytes"
+    );
     check_full(&mut client, 0..keys);
     for key in 0..keys / 2 {
-        assert_eq!(client.delete(key).expect("an answer"), ResultCode::Ok, "delete of key {key}");
+        assert_eq!(
+            client.delete(key).expect("an answer"),
+            ResultCode::Ok,
+            "delete of key {key}"
+        );
     }
     for key in 0..keys / 4 {
         put_with_patience(&mut client, key);
@@ -134,8 +170,14 @@ fn a_full_device_refuses_writes_and_says_so_but_reads_and_deletes_go_on() {
     let mut client = connect(&server, "test");
     check_full(&mut client, 0..keys / 4);
     check_full(&mut client, keys / 2..keys);
-    assert_eq!(client.get(keys / 4 + 1).expect("an answer"), Err(ResultCode::NotFound));
+    assert_eq!(
+        client.get(keys / 4 + 1).expect("an answer"),
+        Err(ResultCode::NotFound)
+    );
     let log = server.log();
     let advice = |line: &&str| line.contains("full") && line.contains("delete");
-    assert!(log.lines().any(|line| advice(&line)), "the log does not say what to do");
+    assert!(
+        log.lines().any(|line| advice(&line)),
+        "the log does not say what to do"
+    );
 }

@@ -11,9 +11,14 @@ use crate::client::{connect, get, put, value, version_of};
 
 /// A server that has used its one device for this namespace, stopped.
 fn used(namespace: &str) -> Server {
-    let mut server = ServerSpec::new().namespace(Namespace::device(namespace)).start();
+    let mut server = ServerSpec::new()
+        .namespace(Namespace::device(namespace))
+        .start();
     let mut client = connect(&server, namespace);
-    assert_eq!(client.put(1, &value(1, 1, 500)).expect("an answer"), ResultCode::Ok);
+    assert_eq!(
+        client.put(1, &value(1, 1, 500)).expect("an answer"),
+        ResultCode::Ok
+    );
     server.stop();
     server
 }
@@ -23,19 +28,37 @@ fn check_refused(mut server: Server, namespace: &str) {
     let path = server.file(namespace, 0);
     let before = fs::read(&path).expect("the device is a file");
     let status = server.restart_to_exit();
-    assert_eq!(status.code(), Some(1), "a foreign device is a failure, not bad usage");
-    assert!(before == fs::read(&path).expect("the device is a file"), "it was written to");
+    assert_eq!(
+        status.code(),
+        Some(1),
+        "a foreign device is a failure, not bad usage"
+    );
+    assert!(
+        before == fs::read(&path).expect("the device is a file"),
+        "it was written to"
+    );
     let log = server.log();
     let last = log.lines().last().unwrap_or_default();
-    let path = path.to_str().expect("temporary folders have names in UTF-8");
-    assert!(last.contains(path), "the refusal does not name the device: {last}");
-    assert!(last.contains("adopt"), "the refusal does not say what to do: {last}");
+    let path = path
+        .to_str()
+        .expect("temporary folders have names in UTF-8");
+    assert!(
+        last.contains(path),
+        "the refusal does not name the device: {last}"
+    );
+    assert!(
+        last.contains("adopt"),
+        "the refusal does not say what to do: {last}"
+    );
     let adopting = Namespace::device(namespace).storage("adopt", "true");
     server.reconfigure(|_| ServerSpec::new().namespace(adopting));
     server.restart();
     let mut client = connect(&server, namespace);
     assert_eq!(client.get(1).expect("an answer"), Err(ResultCode::NotFound));
-    assert_eq!(client.put(1, &value(1, 2, 500)).expect("an answer"), ResultCode::Ok);
+    assert_eq!(
+        client.put(1, &value(1, 2, 500)).expect("an answer"),
+        ResultCode::Ok
+    );
     server.stop();
 }
 
@@ -58,8 +81,11 @@ fn a_device_of_another_cluster_is_refused_until_it_is_adopted() {
 #[test]
 fn a_device_with_unknown_bytes_is_refused_until_it_is_adopted() {
     let server = used("test");
-    let file = fs::OpenOptions::new().write(true).open(server.file("test", 0));
-    file.and_then(|mut file| file.write_all(&[0xdb; 8192])).expect("the device can be written");
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(server.file("test", 0));
+    file.and_then(|mut file| file.write_all(&[0xdb; 8192]))
+        .expect("the device can be written");
     check_refused(server, "test");
 }
 
@@ -69,8 +95,15 @@ fn an_adopted_device_keeps_what_is_written_to_it_over_restarts() {
     let adopting = Namespace::device("test").storage("adopt", "true");
     server.reconfigure(|_| ServerSpec::new().namespace(adopting));
     server.restart();
-    let found = connect(&server, "test").get(1).expect("an answer").expect("it is our own device");
-    assert_eq!(version_of(1, &found), 1, "adopt does not erase a device that is ours already");
+    let found = connect(&server, "test")
+        .get(1)
+        .expect("an answer")
+        .expect("it is our own device");
+    assert_eq!(
+        version_of(1, &found),
+        1,
+        "adopt does not erase a device that is ours already"
+    );
 }
 
 #[test]
@@ -79,13 +112,22 @@ fn a_wrong_key_is_refused_with_file_line_and_key_before_anything_is_touched() {
     let (status, server) = ServerSpec::new().namespace(namespace).start_to_exit();
     assert_eq!(status.code(), Some(2));
     let config = fs::read_to_string(server.config_path()).expect("the harness wrote it");
-    let line = 1 + config.lines().position(|line| line.contains("write_blok")).expect("it is there");
+    let line = 1 + config
+        .lines()
+        .position(|line| line.contains("write_blok"))
+        .expect("it is there");
     let log = server.log();
     let place = format!("karst.toml:{line}");
     assert!(log.contains(&place), "{place} is not named: {log}");
     assert!(log.contains("write_blok"), "the key is not named: {log}");
-    assert!(log.contains("write_block"), "the key that was meant is not named: {log}");
-    assert!(!server.file("test", 0).exists(), "a device was made before the configuration was read");
+    assert!(
+        log.contains("write_block"),
+        "the key that was meant is not named: {log}"
+    );
+    assert!(
+        !server.file("test", 0).exists(),
+        "a device was made before the configuration was read"
+    );
 }
 
 #[test]
@@ -94,9 +136,15 @@ fn a_wrong_value_is_refused_with_file_line_and_key() {
     let (status, server) = ServerSpec::new().namespace(namespace).start_to_exit();
     assert_eq!(status.code(), Some(2));
     let config = fs::read_to_string(server.config_path()).expect("the harness wrote it");
-    let line = 1 + config.lines().position(|line| line.contains("soon")).expect("it is there");
+    let line = 1 + config
+        .lines()
+        .position(|line| line.contains("soon"))
+        .expect("it is there");
     let log = server.log();
-    assert!(log.contains(&format!("karst.toml:{line}")), "line {line} is not named: {log}");
+    assert!(
+        log.contains(&format!("karst.toml:{line}")),
+        "line {line} is not named: {log}"
+    );
     assert!(log.contains("flush_max"), "the key is not named: {log}");
 }
 
@@ -111,16 +159,24 @@ fn sigterm_ends_a_node_in_time_whatever_its_clients_do() {
     let open = || Connection::open(server.service()).expect("a running server takes connections");
     let silent: Vec<Connection> = (0..50).map(|_| open()).collect();
     let mut half_sent = open();
-    half_sent.send(&karst_tests::raw::header(3, 1000)).expect("a running server reads");
+    half_sent
+        .send(&karst_tests::raw::header(3, 1000))
+        .expect("a running server reads");
     let mut unread = connect(&server, "test");
     let reads: Vec<_> = (0..200).map(|key| get("test", key % 20)).collect();
     unread.send_all(&reads).expect("a running server reads");
     let mut writing = connect(&server, "test");
-    let writes: Vec<_> = (0..50).map(|key| put("test", key, &value(key, 2, 1000), 0)).collect();
+    let writes: Vec<_> = (0..50)
+        .map(|key| put("test", key, &value(key, 2, 1000), 0))
+        .collect();
     writing.send_all(&writes).expect("a running server reads");
     std::thread::sleep(Duration::from_millis(100));
     let told = Instant::now();
     server.stop();
-    assert!(told.elapsed() < Duration::from_secs(5), "it took {:?}", told.elapsed());
+    assert!(
+        told.elapsed() < Duration::from_secs(5),
+        "it took {:?}",
+        told.elapsed()
+    );
     drop((silent, half_sent, unread, writing));
 }

@@ -23,7 +23,11 @@ pub fn karst() -> PathBuf {
 fn find(program: &str, variable: &str) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {
         let path = PathBuf::from(path);
-        assert!(path.is_file(), "{variable} names {}, which is no file", path.display());
+        assert!(
+            path.is_file(),
+            "{variable} names {}, which is no file",
+            path.display()
+        );
         return path;
     }
     let path = profile_folder().join(program);
@@ -40,12 +44,17 @@ fn profile_folder() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let deps = test.parent().expect("a test lies in a folder");
     match deps.file_name().is_some_and(|name| name == "deps") {
-        true => deps.parent().expect("`deps` lies in a profile's folder").to_owned(),
+        true => deps
+            .parent()
+            .expect("`deps` lies in a profile's folder")
+            .to_owned(),
         false => deps.to_owned(),
     }
 }
 
 /// The root of the repository.
 pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package lies in the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("this package lies in the repository")
 }

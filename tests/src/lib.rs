@@ -9,7 +9,10 @@
 //! temporary folder; every wait has a limit, and running into it is a failure that prints the end of
 //! the server's log.
 
-#![allow(clippy::disallowed_methods, reason = "tests wait for real processes on the real clock")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests wait for real processes on the real clock"
+)]
 
 pub mod binary;
 pub mod raw;

@@ -41,7 +41,11 @@ impl Frame {
     /// The result code of the first message, or `None` if the frame holds no message.
     pub fn result_code(&self) -> Option<u8> {
         const CODE_AT: usize = 5;
-        if self.kind == MESSAGE { self.body.get(CODE_AT).copied() } else { None }
+        if self.kind == MESSAGE {
+            self.body.get(CODE_AT).copied()
+        } else {
+            None
+        }
     }
 }
 
@@ -116,12 +120,17 @@ impl Connection {
         wide[2..].copy_from_slice(&length);
         let body_bytes = usize::try_from(u64::from_be_bytes(wide)).unwrap_or(usize::MAX);
         if body_bytes > BODY_BYTES_MAX {
-            let what = format!("a frame of {body_bytes} bytes, at most {BODY_BYTES_MAX} are allowed");
+            let what =
+                format!("a frame of {body_bytes} bytes, at most {BODY_BYTES_MAX} are allowed");
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         let mut body = vec![0; body_bytes];
         self.stream.read_exact(&mut body)?;
-        Ok(Some(Frame { version, kind, body }))
+        Ok(Some(Frame {
+            version,
+            kind,
+            body,
+        }))
     }
 
     /// Sends a frame and waits for one.
@@ -130,7 +139,8 @@ impl Connection {
     /// As [`Connection::read_frame`]; [`io::ErrorKind::UnexpectedEof`] when the server closes instead.
     pub fn call(&mut self, kind: u8, body: &[u8]) -> io::Result<Frame> {
         self.send_frame(kind, body)?;
-        self.read_frame()?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        self.read_frame()?
+            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     /// Asks text commands and returns the value of each, in order. A value may contain tabs; a line
@@ -140,15 +150,29 @@ impl Connection {
     /// As [`Connection::call`]; [`io::ErrorKind::InvalidData`] when the answer is no text, or answers
     /// something else than was asked.
     pub fn info(&mut self, commands: &[&str]) -> io::Result<Vec<String>> {
-        let asked: String = commands.iter().map(|command| format!("{command}\n")).collect();
+        let asked: String = commands
+            .iter()
+            .map(|command| format!("{command}\n"))
+            .collect();
         let frame = self.call(INFO, asked.as_bytes())?;
         let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
         let text = String::from_utf8(frame.body).map_err(|error| invalid(error.to_string()))?;
-        let lines: Vec<_> = text.lines().map(|line| line.split_once('\t').unwrap_or((line, ""))).collect();
-        if frame.kind != INFO || !lines.iter().map(|(name, _)| *name).eq(commands.iter().copied()) {
+        let lines: Vec<_> = text
+            .lines()
+            .map(|line| line.split_once('\t').unwrap_or((line, "")))
+            .collect();
+        if frame.kind != INFO
+            || !lines
+                .iter()
+                .map(|(name, _)| *name)
+                .eq(commands.iter().copied())
+        {
             return Err(invalid(format!("asked {commands:?}, answered {text:?}")));
         }
-        Ok(lines.into_iter().map(|(_, value)| value.to_owned()).collect())
+        Ok(lines
+            .into_iter()
+            .map(|(_, value)| value.to_owned())
+            .collect())
     }
 
     /// The socket itself, for half-closing and the like.

@@ -103,7 +103,12 @@ impl Server {
     fn prepare(spec: ServerSpec) -> Server {
         let folder = tempfile::Builder::new().prefix("karst-test-").tempdir();
         let folder = folder.expect("a temporary folder can be made");
-        let server = Server { spec, folder, ports: free_ports(), child: None };
+        let server = Server {
+            spec,
+            folder,
+            ports: free_ports(),
+            child: None,
+        };
         server.write_config();
         server
     }
@@ -115,7 +120,10 @@ impl Server {
 
     fn spawn(&mut self) {
         assert!(self.child.is_none(), "the server is running already");
-        let log = OpenOptions::new().create(true).append(true).open(self.log_path());
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path());
         let log = log.expect("the temporary folder takes files");
         let errors = log.try_clone().expect("a file can be held twice");
         let program = binary::karstd();
@@ -153,7 +161,11 @@ impl Server {
 
     /// How the process ended, if it has.
     fn exited(&mut self) -> Option<ExitStatus> {
-        let status = self.child.as_mut()?.try_wait().expect("a child can be waited for")?;
+        let status = self
+            .child
+            .as_mut()?
+            .try_wait()
+            .expect("a child can be waited for")?;
         self.child = None;
         Some(status)
     }
@@ -166,7 +178,11 @@ impl Server {
         let mut child = self.child.take().expect("the server is running");
         child.kill().expect("a running child can be killed");
         let status = child.wait().expect("a child can be waited for");
-        assert_eq!(status.signal(), Some(9), "it had ended before it was killed: {status}");
+        assert_eq!(
+            status.signal(),
+            Some(9),
+            "it had ended before it was killed: {status}"
+        );
     }
 
     /// Asks the process to end, and waits until it has.
@@ -279,7 +295,12 @@ impl Server {
     /// When there is no such namespace.
     pub fn file(&self, namespace: &str, number: usize) -> PathBuf {
         let named = |other: &&Namespace| other.name() == namespace;
-        let namespace = self.spec.namespaces().iter().find(named).expect("a namespace of this name");
+        let namespace = self
+            .spec
+            .namespaces()
+            .iter()
+            .find(named)
+            .expect("a namespace of this name");
         namespace.file(self.folder(), number)
     }
 
@@ -323,7 +344,10 @@ impl Server {
         let mut stream = TcpStream::connect_timeout(&self.ports.http, limit)?;
         stream.set_read_timeout(Some(limit))?;
         let host = self.ports.http;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        )?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         parse_http(&answer).ok_or_else(|| io::ErrorKind::InvalidData.into())
@@ -347,7 +371,9 @@ impl Server {
     /// When it is not running.
     pub fn descriptors(&self) -> usize {
         let path = format!("/proc/{}/fd", self.pid().as_raw_nonzero());
-        fs::read_dir(path).expect("a running process has descriptors").count()
+        fs::read_dir(path)
+            .expect("a running process has descriptors")
+            .count()
     }
 
     /// The last lines of the log.
@@ -370,7 +396,11 @@ impl Drop for Server {
             let _ = child.wait();
         }
         if std::thread::panicking() {
-            eprintln!("---- end of the log of karstd at {}\n{}", self.ports.service, self.tail());
+            eprintln!(
+                "---- end of the log of karstd at {}\n{}",
+                self.ports.service,
+                self.tail()
+            );
         }
     }
 }
@@ -381,9 +411,17 @@ fn free_ports() -> Ports {
     let held: [TcpListener; 4] = std::array::from_fn(|_| {
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the loopback has free ports")
     });
-    let [service, fabric, admin, http] =
-        held.map(|listener| listener.local_addr().expect("a bound socket has an address"));
-    Ports { service, fabric, admin, http }
+    let [service, fabric, admin, http] = held.map(|listener| {
+        listener
+            .local_addr()
+            .expect("a bound socket has an address")
+    });
+    Ports {
+        service,
+        fabric,
+        admin,
+        http,
+    }
 }
 
 fn parse_http(answer: &[u8]) -> Option<(u16, String)> {

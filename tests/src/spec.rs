@@ -48,18 +48,31 @@ enum Storage {
 impl Namespace {
     /// A namespace in memory of 256 MiB.
     pub fn memory(name: &str) -> Namespace {
-        Namespace::new(name, Storage::Memory { size: "256MiB".into() })
+        Namespace::new(
+            name,
+            Storage::Memory {
+                size: "256MiB".into(),
+            },
+        )
     }
 
     /// A namespace on one file of 64 MiB in the server's folder, whose writes are answered when they
     /// are durable.
     pub fn device(name: &str) -> Namespace {
-        let storage = Storage::Files { count: 1, size: "64MiB".into() };
+        let storage = Storage::Files {
+            count: 1,
+            size: "64MiB".into(),
+        };
         Namespace::new(name, storage).storage("commit_to_device", "true")
     }
 
     fn new(name: &str, storage: Storage) -> Namespace {
-        Namespace { name: name.into(), storage, settings: vec![], storage_settings: vec![] }
+        Namespace {
+            name: name.into(),
+            storage,
+            settings: vec![],
+            storage_settings: vec![],
+        }
     }
 
     /// The size of the memory, or of each file, such as `64MiB`.
@@ -143,7 +156,10 @@ pub struct ServerSpec {
 impl ServerSpec {
     /// A server of one core and no namespaces.
     pub fn new() -> ServerSpec {
-        ServerSpec { cores: 1, ..ServerSpec::default() }
+        ServerSpec {
+            cores: 1,
+            ..ServerSpec::default()
+        }
     }
 
     /// Data cores; 0 for one per CPU.
@@ -171,8 +187,10 @@ impl ServerSpec {
     /// it. Setting it again replaces it.
     #[must_use]
     pub fn set(mut self, section: &str, key: &str, toml: &str) -> ServerSpec {
-        self.settings.retain(|(old, (name, _))| old != section || name != key);
-        self.settings.push((section.into(), (key.into(), toml.into())));
+        self.settings
+            .retain(|(old, (name, _))| old != section || name != key);
+        self.settings
+            .push((section.into(), (key.into(), toml.into())));
         self
     }
 
@@ -231,7 +249,9 @@ fn put(settings: &mut Vec<Setting>, key: &str, toml: &str) {
 }
 
 fn settings(out: &mut String, settings: &[Setting]) {
-    settings.iter().for_each(|(key, toml)| line(out, &format!("{key} = "), toml));
+    settings
+        .iter()
+        .for_each(|(key, toml)| line(out, &format!("{key} = "), toml));
 }
 
 fn line(out: &mut String, start: &str, rest: &str) {
@@ -241,7 +261,10 @@ fn line(out: &mut String, start: &str, rest: &str) {
 /// Text as TOML spells it. Paths and names of tests need no escapes, and are refused if they do.
 fn quoted(text: impl Quotable) -> String {
     let text = text.text();
-    assert!(!text.contains(['"', '\\', '\n']), "{text:?} would have to be escaped");
+    assert!(
+        !text.contains(['"', '\\', '\n']),
+        "{text:?} would have to be escaped"
+    );
     format!("\"{text}\"")
 }
 
@@ -263,7 +286,9 @@ impl Quotable for &String {
 
 impl Quotable for PathBuf {
     fn text(self) -> String {
-        self.to_str().expect("temporary folders have names in UTF-8").to_owned()
+        self.to_str()
+            .expect("temporary folders have names in UTF-8")
+            .to_owned()
     }
 }
 

@@ -434,7 +434,7 @@ mod tests {
         };
         let write = Operation::Write(b"a", Some(int(1)));
         assert_eq!(check(&[], reads), Err(OperationError::Count(0)));
-        assert!(check(&[write.clone()], replaces).is_ok());
+        assert!(check(std::slice::from_ref(&write), replaces).is_ok());
         for refused in [
             Operation::Touch,
             Operation::Write(b"a", None),

@@ -20,6 +20,7 @@
 
 pub mod buffer;
 pub mod clock;
+#[expect(clippy::disallowed_methods, reason = "opening waits for the lock of a process that is ending")]
 pub mod device;
 mod event;
 mod flight;

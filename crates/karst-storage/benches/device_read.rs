@@ -6,6 +6,8 @@
 //! memory), then reads random records with a number of reads in flight, and runs fio on the same file
 //! with the same size and depth before and after each. One thread, like one data core.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Command;

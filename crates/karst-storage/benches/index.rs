@@ -7,6 +7,8 @@
 //! the arena to after the last insert, so it includes mutexes, tables and what the allocator wastes.
 //! Single-threaded; every figure includes locking, and insert times include reading the clock.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
 use std::fs;
 use std::hint::black_box;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 """Refusals: the right code, nothing applied, and a connection that goes on working.
 
-Codes that belong to one command are tested with it: 2, 3, 5, 12 and 160 in records, policies and values,
-19 in keys.
+Codes that belong to one command are tested with it: 2, 3, 5, 12 and 160 in records, policies and
+values, 19 in keys.
 """
 
 import aerospike

@@ -28,7 +28,9 @@ def test_a_record_is_found_by_the_digest_of_its_key(client, ns, set_name, user_k
 
 @pytest.mark.parametrize(
     "user_key",
-    ["s", "ü→👍", "x" * 10_000, "with:colon;and\ttab", 0, -1, 2**63 - 1, -(2**63), bytearray(b"\x00"), bytearray(b"\xff" * 5000)],
+    ["s", "ü→👍", "x" * 10_000, "with:colon;and\ttab"]
+    + [0, -1, 2**63 - 1, -(2**63)]
+    + [bytearray(b"\x00"), bytearray(b"\xff" * 5000)],
     ids=lambda value: f"{type(value).__name__}-{str(value)[:12]!a}",
 )
 def test_keys_of_every_type_and_size_name_records(client, ns, user_key):

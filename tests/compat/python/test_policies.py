@@ -1,4 +1,7 @@
-"""What a command may ask of the record it meets: existence, generation, life time, stored key, durability."""
+"""What a command may ask of the record it meets, and of how it is carried there.
+
+Existence, generation, life time, stored key; durability, replicas, compression.
+"""
 
 import time
 
@@ -232,7 +235,9 @@ def test_every_command_takes_a_sent_key(client, key):
 # Durability, replicas, transport
 
 
-@pytest.mark.parametrize("level", [aerospike.POLICY_COMMIT_LEVEL_ALL, aerospike.POLICY_COMMIT_LEVEL_MASTER])
+@pytest.mark.parametrize(
+    "level", [aerospike.POLICY_COMMIT_LEVEL_ALL, aerospike.POLICY_COMMIT_LEVEL_MASTER]
+)
 def test_both_commit_levels_write(client, key, level):
     client.put(key, {"a": 1}, policy={"commit_level": level})
     assert bins(client, key) == {"a": 1}

@@ -1,4 +1,7 @@
-"""Commands on one record: put, get, select, exists, touch, remove, remove_bin, append, prepend, increment."""
+"""Commands on one record.
+
+put, get, select, exists, touch, remove, remove_bin, append, prepend, increment.
+"""
 
 import aerospike
 import pytest

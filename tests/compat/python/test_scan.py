@@ -1,4 +1,7 @@
-"""Scans, and queries without a predicate: every record once, in pages, by partition, from where one left off."""
+"""Scans, and queries without a predicate.
+
+Every record once: at one go, in pages, by partition, and from where another left off.
+"""
 
 import aerospike
 import pytest
@@ -207,7 +210,11 @@ def test_a_scan_may_be_slowed_down(client, ns, filled):
 
 @pytest.mark.parametrize(
     "duration",
-    [aerospike.QUERY_DURATION_LONG, aerospike.QUERY_DURATION_SHORT, aerospike.QUERY_DURATION_LONG_RELAX_AP],
+    [
+        aerospike.QUERY_DURATION_LONG,
+        aerospike.QUERY_DURATION_SHORT,
+        aerospike.QUERY_DURATION_LONG_RELAX_AP,
+    ],
 )
 def test_queries_of_every_expected_duration_return_every_record(client, ns, filled, duration):
     records = client.query(ns, filled).results({"expected_duration": duration})

@@ -6,7 +6,10 @@
 //!
 //! Real searches are libFuzzer's, with the same targets: see `tests/fuzz/README.md`.
 
-#![allow(clippy::disallowed_methods, reason = "a budget of time is spent on the real clock")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a budget of time is spent on the real clock"
+)]
 
 mod mutate;
 mod seeds;
@@ -35,34 +38,60 @@ struct Target {
 }
 
 const TARGETS: [Target; 6] = [
-    Target { name: "request", check: targets::request::check },
-    Target { name: "info", check: targets::info::check },
-    Target { name: "response", check: targets::response::check },
-    Target { name: "record", check: targets::record::check },
-    Target { name: "block", check: targets::block::check },
-    Target { name: "collection", check: targets::collection::check },
+    Target {
+        name: "request",
+        check: targets::request::check,
+    },
+    Target {
+        name: "info",
+        check: targets::info::check,
+    },
+    Target {
+        name: "response",
+        check: targets::response::check,
+    },
+    Target {
+        name: "record",
+        check: targets::record::check,
+    },
+    Target {
+        name: "block",
+        check: targets::block::check,
+    },
+    Target {
+        name: "collection",
+        check: targets::collection::check,
+    },
 ];
 
 fn corpus_folder(target: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(target)
 }
 
 /// The committed inputs of a target, in the order of their names.
 fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = corpus_folder(target);
-    let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let files =
+        fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let read = |file: fs::DirEntry| {
         let bytes = fs::read(file.path()).expect("a file of the corpus can be read");
         (file.file_name().to_string_lossy().into_owned(), bytes)
     };
-    let mut inputs: Vec<_> = files.map(|file| read(file.expect("the folder can be read"))).collect();
+    let mut inputs: Vec<_> = files
+        .map(|file| read(file.expect("the folder can be read")))
+        .collect();
     inputs.sort();
     inputs
 }
 
 fn from_environment(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}, a number was expected")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is {text:?}, a number was expected")),
+    )
 }
 
 /// Runs a target on one input. `what` says where the input is from, if it fails.
@@ -76,7 +105,10 @@ fn check(target: &Target, input: &[u8], what: &dyn Fn() -> String) {
 
 /// Replays the corpus of a target, then mutates it until its time is up.
 fn spend(name: &str) {
-    let target = TARGETS.iter().find(|target| target.name == name).expect("a target of this name");
+    let target = TARGETS
+        .iter()
+        .find(|target| target.name == name)
+        .expect("a target of this name");
     let corpus = corpus(name);
     for (file, input) in &corpus {
         check(target, input, &|| file.clone());
@@ -85,7 +117,10 @@ fn spend(name: &str) {
     let seed = from_environment("KARST_FUZZ_SEED")
         .unwrap_or_else(|| clock.map_or(0, |since| since.as_nanos() as u64));
     let seconds = from_environment("KARST_FUZZ_SECONDS").unwrap_or(2);
-    println!("target {name}: KARST_FUZZ_SEED={seed}, {} inputs, {seconds} s", corpus.len());
+    println!(
+        "target {name}: KARST_FUZZ_SEED={seed}, {} inputs, {seconds} s",
+        corpus.len()
+    );
     let inputs: Vec<Vec<u8>> = corpus.into_iter().map(|(_, input)| input).collect();
     let mut mutator = Mutator::new(seed, &inputs);
     let (started, before) = (Instant::now(), address_space_bytes());
@@ -96,7 +131,10 @@ fn spend(name: &str) {
         rounds += 1;
     }
     let claimed = address_space_bytes() - before;
-    assert!(claimed <= CLAIMED_BYTES_MAX, "seed {seed}: {claimed} bytes in {rounds} rounds");
+    assert!(
+        claimed <= CLAIMED_BYTES_MAX,
+        "seed {seed}: {claimed} bytes in {rounds} rounds"
+    );
     println!("target {name}: {rounds} rounds");
 }
 
@@ -149,9 +187,19 @@ fn the_corpus_is_small_and_holds_every_hand_made_seed() {
                 fs::write(folder.join(name), &seed).expect("the corpus can be written");
             }
             let found = fs::read(folder.join(name)).unwrap_or_default();
-            assert!(found == seed, "{}/{name} is stale: run with KARST_FUZZ_BLESS=1", target.name);
+            assert!(
+                found == seed,
+                "{}/{name} is stale: run with KARST_FUZZ_BLESS=1",
+                target.name
+            );
         }
-        bytes += corpus(target.name).iter().map(|(_, input)| input.len()).sum::<usize>();
+        bytes += corpus(target.name)
+            .iter()
+            .map(|(_, input)| input.len())
+            .sum::<usize>();
     }
-    assert!(bytes <= CORPUS_BYTES_MAX, "the corpus has {bytes} bytes, at most {CORPUS_BYTES_MAX}");
+    assert!(
+        bytes <= CORPUS_BYTES_MAX,
+        "the corpus has {bytes} bytes, at most {CORPUS_BYTES_MAX}"
+    );
 }

@@ -21,7 +21,10 @@ impl<'c> Mutator<'c> {
     /// A mutator over a corpus, which must not be empty.
     pub(crate) fn new(seed: u64, corpus: &'c [Vec<u8>]) -> Mutator<'c> {
         assert!(!corpus.is_empty(), "there is nothing to mutate");
-        Mutator { rng: StdRng::seed_from_u64(seed), corpus }
+        Mutator {
+            rng: StdRng::seed_from_u64(seed),
+            corpus,
+        }
     }
 
     /// The next input.
@@ -54,10 +57,16 @@ impl<'c> Mutator<'c> {
         let (a, b) = (self.place(input), self.place(input));
         let (from, to) = (a.min(b), a.max(b));
         match self.rng.random_range(0..9) {
-            0 => self.over(input, from, |rng, byte| byte ^ (1 << rng.random_range(0..8))),
+            0 => self.over(input, from, |rng, byte| {
+                byte ^ (1 << rng.random_range(0..8))
+            }),
             1 => self.over(input, from, |rng, _| rng.random()),
-            2 => self.over(input, from, |rng, _| EDGES[rng.random_range(0..EDGES.len())]),
-            3 => self.over(input, from, |rng, byte| byte.wrapping_add(rng.random_range(0..3)).wrapping_sub(1)),
+            2 => self.over(input, from, |rng, _| {
+                EDGES[rng.random_range(0..EDGES.len())]
+            }),
+            3 => self.over(input, from, |rng, byte| {
+                byte.wrapping_add(rng.random_range(0..3)).wrapping_sub(1)
+            }),
             4 => input.truncate(from),
             5 => drop(input.drain(from..to.min(from + 64))),
             6 => {

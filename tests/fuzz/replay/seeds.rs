@@ -49,12 +49,19 @@ fn request(header: MessageHeader, build: impl FnOnce(&mut Body<'_>)) -> Vec<u8> 
 }
 
 fn requests() -> Seeds {
-    let read = MessageHeader { info1: Info1::READ | Info1::GET_ALL, ..MessageHeader::default() };
+    let read = MessageHeader {
+        info1: Info1::READ | Info1::GET_ALL,
+        ..MessageHeader::default()
+    };
     let get = request(read, of_record);
     let mut packed = Vec::new();
     frame::deflate(&put(), &mut packed).expect("seeds are within limits");
     let delete = Info2::WRITE | Info2::DELETE | Info2::GENERATION;
-    let delete = MessageHeader { info2: delete, generation: 3, ..MessageHeader::default() };
+    let delete = MessageHeader {
+        info2: delete,
+        generation: 3,
+        ..MessageHeader::default()
+    };
     vec![
         ("get", get.clone()),
         ("put_of_every_type", put()),
@@ -80,15 +87,45 @@ fn put() -> Vec<u8> {
         of_record(body);
         body.key(particle::STRING, b"key1");
         body.op(OpCode::Write, particle::INTEGER, "int", &7i64.to_be_bytes());
-        body.op(OpCode::Write, particle::FLOAT, "float", &1.5f64.to_be_bytes());
-        body.op(OpCode::Write, particle::STRING, "text", "caf\u{e9}".as_bytes());
+        body.op(
+            OpCode::Write,
+            particle::FLOAT,
+            "float",
+            &1.5f64.to_be_bytes(),
+        );
+        body.op(
+            OpCode::Write,
+            particle::STRING,
+            "text",
+            "caf\u{e9}".as_bytes(),
+        );
         body.op(OpCode::Write, particle::BLOB, "blob", &[0, 1, 2, 255]);
         body.op(OpCode::Write, particle::BOOL, "bool", &[1]);
-        body.op(OpCode::Write, particle::LIST, "list", &[0x93, 1, 0xa3, 3, 97, 98, 0xc0]);
-        body.op(OpCode::Write, particle::MAP, "map", &[0x82, 1, 0xc3, 0xa2, 3, 107, 0x90]);
-        body.op(OpCode::Write, particle::HLL, "hll", &[&[0, 4, 0][..], &[0; 20]].concat());
+        body.op(
+            OpCode::Write,
+            particle::LIST,
+            "list",
+            &[0x93, 1, 0xa3, 3, 97, 98, 0xc0],
+        );
+        body.op(
+            OpCode::Write,
+            particle::MAP,
+            "map",
+            &[0x82, 1, 0xc3, 0xa2, 3, 107, 0x90],
+        );
+        body.op(
+            OpCode::Write,
+            particle::HLL,
+            "hll",
+            &[&[0, 4, 0][..], &[0; 20]].concat(),
+        );
         let point = br#"{"type":"Point","coordinates":[-122.0,37.5]}"#;
-        body.op(OpCode::Write, particle::GEOJSON, "geo", &[&[0, 0, 0], &point[..]].concat());
+        body.op(
+            OpCode::Write,
+            particle::GEOJSON,
+            "geo",
+            &[&[0, 0, 0], &point[..]].concat(),
+        );
         body.op(OpCode::Write, particle::NULL, "gone", &[]);
     })
 }
@@ -133,8 +170,16 @@ fn batch() -> Vec<u8> {
         filter: Some(&[0x93, 1, 2, 3]),
         ..BatchParent::default()
     };
-    let header = RowHeader { info1: Info1::READ | Info1::GET_ALL, ..RowHeader::default() };
-    let write = RowHeader { info2: Info2::WRITE, generation: Some(2), ttl: Some(9), ..header };
+    let header = RowHeader {
+        info1: Info1::READ | Info1::GET_ALL,
+        ..RowHeader::default()
+    };
+    let write = RowHeader {
+        info2: Info2::WRITE,
+        generation: Some(2),
+        ttl: Some(9),
+        ..header
+    };
     let written = command::batch(&mut out, parent, |rows| {
         rows.row(0, &digest(), header, |body| {
             body.namespace("test");
@@ -144,7 +189,12 @@ fn batch() -> Vec<u8> {
         rows.row(2, &digest(), write, |body| {
             body.namespace("test");
             body.key(particle::INTEGER, &5i64.to_be_bytes());
-            body.op(OpCode::Increment, particle::INTEGER, "n", &1i64.to_be_bytes());
+            body.op(
+                OpCode::Increment,
+                particle::INTEGER,
+                "n",
+                &1i64.to_be_bytes(),
+            );
         });
     });
     written.expect("seeds are within limits");
@@ -163,9 +213,18 @@ fn infos() -> Seeds {
     let all: &[u8] = b"node\nbuild\npartition-generation\nreplicas\npeers-clear-std\nservices\n";
     vec![
         ("handshake", all.to_vec()),
-        ("arguments", b"namespace/test\nsets/test/demo\nlog/0\nlatencies:hist={test}-read\n".to_vec()),
-        ("params", b"truncate:namespace=test;set=demo;lut=123\nset-config:context=service;x=y\n".to_vec()),
-        ("odd", b"\n\n/\n:;=\n;a\nname:=;;=v;k\n\xff\xfe\nno newline at the end".to_vec()),
+        (
+            "arguments",
+            b"namespace/test\nsets/test/demo\nlog/0\nlatencies:hist={test}-read\n".to_vec(),
+        ),
+        (
+            "params",
+            b"truncate:namespace=test;set=demo;lut=123\nset-config:context=service;x=y\n".to_vec(),
+        ),
+        (
+            "odd",
+            b"\n\n/\n:;=\n;a\nname:=;;=v;k\n\xff\xfe\nno newline at the end".to_vec(),
+        ),
         ("empty", Vec::new()),
     ]
 }
@@ -191,18 +250,30 @@ fn responses() -> Seeds {
         ("record", found.split_off(frame::HEADER_BYTES)),
         ("stream", out.split_off(frame::HEADER_BYTES)),
         ("ack", MessageHeader::default().to_bytes().to_vec()),
-        ("info", b"node\tBB9020011AC4202\npartition-generation\t0\n".to_vec()),
+        (
+            "info",
+            b"node\tBB9020011AC4202\npartition-generation\t0\n".to_vec(),
+        ),
         ("info_error", b"ERROR:80:not authenticated\n".to_vec()),
-        ("info_lines", b"node\tone\ntwo\npartition-generation\tERROR:4:no\n".to_vec()),
+        (
+            "info_lines",
+            b"node\tone\ntwo\npartition-generation\tERROR:4:no\n".to_vec(),
+        ),
     ]
 }
 
 /// A record with one bin of each kind that `kinds` names.
 fn stored(seal: &Seal, kinds: &[ParticleType], key: Option<&[u8]>, tombstone: bool) -> Vec<u8> {
     let names: Vec<String> = (0..kinds.len()).map(|bin| format!("bin{bin}")).collect();
-    let values: Vec<Vec<u8>> = (0..kinds.len()).map(|bin| vec![bin as u8; 8 + 70 * bin]).collect();
+    let values: Vec<Vec<u8>> = (0..kinds.len())
+        .map(|bin| vec![bin as u8; 8 + 70 * bin])
+        .collect();
     let bins = kinds.iter().zip(names.iter().zip(&values));
-    let bins = bins.map(|(&particle, (name, value))| BinRef { name: name.as_bytes(), particle, value });
+    let bins = bins.map(|(&particle, (name, value))| BinRef {
+        name: name.as_bytes(),
+        particle,
+        value,
+    });
     let meta = Meta {
         digest: digest(),
         generation: 2,
@@ -211,19 +282,35 @@ fn stored(seal: &Seal, kinds: &[ParticleType], key: Option<&[u8]>, tombstone: bo
         version: [0, 0, 0, 1, 0, 0, 0, 0, 0, 42],
         tombstone,
     };
-    let draft = Draft { meta, set: b"demo", key, bins };
+    let draft = Draft {
+        meta,
+        set: b"demo",
+        key,
+        bins,
+    };
     let mut bytes = vec![0; draft.size_bytes()];
     draft.write(&mut bytes, seal);
     bytes
 }
 
 fn records() -> Seeds {
-    let kinds = [ParticleType::Integer, ParticleType::String, ParticleType::Map, ParticleType::Blob];
+    let kinds = [
+        ParticleType::Integer,
+        ParticleType::String,
+        ParticleType::Map,
+        ParticleType::Blob,
+    ];
     vec![
         ("plain", stored(&record::SEAL, &kinds[..1], None, false)),
-        ("many_bins_and_key", stored(&record::SEAL, &kinds, Some(b"\x03key1"), false)),
+        (
+            "many_bins_and_key",
+            stored(&record::SEAL, &kinds, Some(b"\x03key1"), false),
+        ),
         ("tombstone", stored(&record::SEAL, &[], None, true)),
-        ("padded", [stored(&record::SEAL, &kinds, None, false), vec![0; 40]].concat()),
+        (
+            "padded",
+            [stored(&record::SEAL, &kinds, None, false), vec![0; 40]].concat(),
+        ),
     ]
 }
 
@@ -237,21 +324,40 @@ fn blocks() -> Seeds {
         block_bytes: 1 << 20,
         blocks: 99,
     };
-    let second = Superblock { generation: 5, ..superblock.clone() };
+    let second = Superblock {
+        generation: 5,
+        ..superblock.clone()
+    };
     let front = [superblock.encode(), second.encode()].concat();
     let mut torn = full_block();
     torn.truncate(900);
     torn.extend_from_slice(&full_block()[64..]);
-    vec![("front", front), ("block", full_block()), ("torn", torn), ("zeros", vec![0; 256])]
+    vec![
+        ("front", front),
+        ("block", full_block()),
+        ("torn", torn),
+        ("zeros", vec![0; 256]),
+    ]
 }
 
 /// A block of a few records, zeros to a sector's end between two flushes.
 fn full_block() -> Vec<u8> {
-    let header = BlockHeader { device: block::SEAL.device, fill: block::SEAL.fill, block: 0 };
+    let header = BlockHeader {
+        device: block::SEAL.device,
+        fill: block::SEAL.fill,
+        block: 0,
+    };
     let mut bytes = header.encode().to_vec();
-    let kinds = [ParticleType::Integer, ParticleType::Blob, ParticleType::List];
+    let kinds = [
+        ParticleType::Integer,
+        ParticleType::Blob,
+        ParticleType::List,
+    ];
     for count in [1, 3, 0, 2, 1] {
-        let seal = Seal { start: block::BLOCK_START + bytes.len() as u64, ..block::SEAL };
+        let seal = Seal {
+            start: block::BLOCK_START + bytes.len() as u64,
+            ..block::SEAL
+        };
         bytes.extend(stored(&seal, &kinds[..count], None, count == 0));
         bytes.resize(bytes.len().next_multiple_of(16), 0);
         if count == 3 {
@@ -266,12 +372,33 @@ fn collections() -> Seeds {
     let long = [&[0xdc, 0, 20][..], &[5; 20]].concat();
     let text = [&[0xd9, 41, 3][..], &[b'a'; 40]].concat();
     vec![
-        ("list", vec![0x95, 1, 0xa3, 3, 97, 98, 0xc0, 0xc2, 0xcb, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0]),
+        (
+            "list",
+            vec![
+                0x95, 1, 0xa3, 3, 97, 98, 0xc0, 0xc2, 0xcb, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0,
+            ],
+        ),
         ("ordered_list", vec![0x94, 0xc7, 0, 1, 1, 2, 0xcd, 1, 0]),
-        ("wide_numbers", vec![0x93, 0xd3, 255, 255, 255, 255, 255, 255, 255, 255, 0xcc, 1, 0xce, 0, 0, 0, 2]),
-        ("map", vec![0x83, 2, 0xc0, 1, 0xc3, 0xa2, 3, 107, 0x81, 0xa2, 4, 9, 0x91, 7]),
-        ("ordered_map", vec![0x83, 0xc7, 0, 1, 0xc0, 1, 0xa2, 3, 97, 2, 0x90]),
-        ("float32", vec![0x92, 0xca, 0x3f, 0x80, 0, 0, 0xca, 0x7f, 0xc0, 0, 1]),
+        (
+            "wide_numbers",
+            vec![
+                0x93, 0xd3, 255, 255, 255, 255, 255, 255, 255, 255, 0xcc, 1, 0xce, 0, 0, 0, 2,
+            ],
+        ),
+        (
+            "map",
+            vec![
+                0x83, 2, 0xc0, 1, 0xc3, 0xa2, 3, 107, 0x81, 0xa2, 4, 9, 0x91, 7,
+            ],
+        ),
+        (
+            "ordered_map",
+            vec![0x83, 0xc7, 0, 1, 0xc0, 1, 0xa2, 3, 97, 2, 0x90],
+        ),
+        (
+            "float32",
+            vec![0x92, 0xca, 0x3f, 0x80, 0, 0, 0xca, 0x7f, 0xc0, 0, 1],
+        ),
         ("wildcard", vec![0x92, 0xd4, 0xff, 0, 0xd4, 0xff, 1]),
         ("deep", deep.clone()),
         ("too_deep", [vec![0x91], deep].concat()),

@@ -17,7 +17,11 @@ pub const BLOCK_START: u64 = 1 << 20;
 const BLOCK_BYTES_MAX: usize = 16 << 10;
 
 /// The device and fill of the block of this target; its start is filled in for each record.
-pub const SEAL: Seal = Seal { device: 7, fill: 3, start: 0 };
+pub const SEAL: Seal = Seal {
+    device: 7,
+    fill: 3,
+    start: 0,
+};
 
 /// Takes `bytes` for the front of a device, then for a block.
 pub fn check(bytes: &[u8]) {
@@ -42,7 +46,12 @@ fn front(bytes: &[u8]) {
 }
 
 fn look_at_front(bytes: &[u8]) {
-    let copies = || bytes.chunks(SUPERBLOCK_BYTES).take(2).filter_map(Superblock::parse);
+    let copies = || {
+        bytes
+            .chunks(SUPERBLOCK_BYTES)
+            .take(2)
+            .filter_map(Superblock::parse)
+    };
     match read_front(bytes) {
         Front::Karst(superblock) => {
             assert!(copies().all(|copy| copy.generation <= superblock.generation));
@@ -60,8 +69,13 @@ fn walk(block: &[u8]) {
     let mut records = 0;
     for (place, record) in scanned.by_ref() {
         assert!(place.start.bytes() >= end, "records overlap");
-        assert_eq!((place.device, place.start.bytes() % RBLOCK_BYTES), (DeviceId(5), 0));
-        record.validate().expect("recovery hands out nothing malformed");
+        assert_eq!(
+            (place.device, place.start.bytes() % RBLOCK_BYTES),
+            (DeviceId(5), 0)
+        );
+        record
+            .validate()
+            .expect("recovery hands out nothing malformed");
         assert_eq!(karst_storage::place::Place::unpack(place.pack()), place);
         end = place.start.bytes() + place.length.bytes();
         records += 1;
@@ -74,7 +88,10 @@ fn walk(block: &[u8]) {
 fn seal_records(block: &mut [u8]) {
     let mut at = BLOCK_HEADER_BYTES;
     while let Some(rest) = block.get_mut(at..) {
-        let seal = Seal { start: BLOCK_START + at as u64, ..SEAL };
+        let seal = Seal {
+            start: BLOCK_START + at as u64,
+            ..SEAL
+        };
         at += match size_of_record_at(rest) {
             Ok(size) if reseal(rest, &seal).is_ok() => size.next_multiple_of(RBLOCK_BYTES as usize),
             _ => RBLOCK_BYTES as usize,

@@ -11,10 +11,19 @@ pub fn check(bytes: &[u8]) {
     let map = normalise(bytes, Collection::Map);
     assert!(list.is_err() || map.is_err(), "one value of two kinds");
     let canonical = [(list, Collection::List), (map, Collection::Map)];
-    for (canonical, kind) in canonical.into_iter().filter_map(|(found, kind)| Some((found.ok()?, kind))) {
-        assert!(canonical.len() <= 2 * bytes.len(), "it grew beyond what widening doubles explains");
+    for (canonical, kind) in canonical
+        .into_iter()
+        .filter_map(|(found, kind)| Some((found.ok()?, kind)))
+    {
+        assert!(
+            canonical.len() <= 2 * bytes.len(),
+            "it grew beyond what widening doubles explains"
+        );
         let again = normalise(&canonical, kind).expect("what is canonical is storable");
-        assert!(matches!(again, Cow::Borrowed(_)), "normalising again changed it");
+        assert!(
+            matches!(again, Cow::Borrowed(_)),
+            "normalising again changed it"
+        );
         assert_eq!(compare(&canonical, &canonical), Ordering::Equal);
     }
     order(bytes);
@@ -22,11 +31,15 @@ pub fn check(bytes: &[u8]) {
 
 /// Any two byte strings can be compared; two canonical collections in one way only.
 fn order(bytes: &[u8]) {
-    let Some((at, rest)) = bytes.split_first() else { return };
+    let Some((at, rest)) = bytes.split_first() else {
+        return;
+    };
     let (a, b) = rest.split_at(usize::from(*at).min(rest.len()));
     let _ = compare(a, b);
     let canonical = |bytes| {
-        normalise(bytes, Collection::List).or_else(|_| normalise(bytes, Collection::Map)).ok()
+        normalise(bytes, Collection::List)
+            .or_else(|_| normalise(bytes, Collection::Map))
+            .ok()
     };
     if let (Some(a), Some(b)) = (canonical(a), canonical(b)) {
         assert_eq!(compare(&a, &b), compare(&b, &a).reverse());

@@ -8,7 +8,11 @@ use karst_data::flat::{BINS_MAX, Draft, Record, Seal, reseal, size_of_record_at}
 use karst_data::time::UPDATE_TIME_MS_MAX;
 
 /// Where the records of this target lie.
-pub const SEAL: Seal = Seal { device: 7, fill: 3, start: 4096 };
+pub const SEAL: Seal = Seal {
+    device: 7,
+    fill: 3,
+    start: 4096,
+};
 
 /// Takes `bytes` for what was read from a device at the place of [`SEAL`].
 pub fn check(bytes: &[u8]) {
@@ -23,9 +27,17 @@ pub fn check(bytes: &[u8]) {
         assert!(Record::parse(bytes, &SEAL).is_err());
         return;
     }
-    let elsewhere = Seal { start: SEAL.start + 16, ..SEAL };
-    assert!(Record::parse(&sealed, &elsewhere).is_err(), "a record is valid only at its place");
-    let Ok(record) = Record::parse(&sealed, &SEAL) else { return };
+    let elsewhere = Seal {
+        start: SEAL.start + 16,
+        ..SEAL
+    };
+    assert!(
+        Record::parse(&sealed, &elsewhere).is_err(),
+        "a record is valid only at its place"
+    );
+    let Ok(record) = Record::parse(&sealed, &SEAL) else {
+        return;
+    };
     look(&record, sealed.len());
     if record.validate().is_ok() && within_limits(&record) {
         rewrite(&record);
@@ -34,12 +46,26 @@ pub fn check(bytes: &[u8]) {
 
 /// Asks a record everything that the engine asks.
 fn look(record: &Record<'_>, bytes: usize) {
-    let bins: Vec<BinRef<'_>> = record.bins().take(usize::from(record.bin_count()) + 1).collect();
-    assert!(bins.len() <= usize::from(record.bin_count()), "bins do not end");
-    let handed_out: usize = bins.iter().map(|bin| bin.name.len() + bin.value.len() + 3).sum();
+    let bins: Vec<BinRef<'_>> = record
+        .bins()
+        .take(usize::from(record.bin_count()) + 1)
+        .collect();
+    assert!(
+        bins.len() <= usize::from(record.bin_count()),
+        "bins do not end"
+    );
+    let handed_out: usize = bins
+        .iter()
+        .map(|bin| bin.name.len() + bin.value.len() + 3)
+        .sum();
     let key = record.key.map_or(0, <[u8]>::len);
     assert!(handed_out + key + record.set.len() <= bytes);
-    assert_eq!(record.bin(b"no such bin, its name is too long"), None);
+    for bin in &bins {
+        let first = record
+            .bin(bin.name)
+            .expect("a bin that is there has a name");
+        assert_eq!(first.name, bin.name);
+    }
     if record.validate().is_ok() {
         assert_eq!(bins.len(), usize::from(record.bin_count()));
     }
@@ -54,12 +80,20 @@ fn within_limits(record: &Record<'_>) -> bool {
 
 /// Writes a record again, as an update that changes nothing would, and reads it back.
 fn rewrite(record: &Record<'_>) {
-    let draft = Draft { meta: record.meta, set: record.set, key: record.key, bins: record.bins() };
+    let draft = Draft {
+        meta: record.meta,
+        set: record.set,
+        key: record.key,
+        bins: record.bins(),
+    };
     let mut bytes = vec![0; draft.size_bytes()];
     assert_eq!(draft.write(&mut bytes, &SEAL), bytes.len());
     assert_eq!(size_of_record_at(&bytes), Ok(bytes.len()));
     let again = Record::parse(&bytes, &SEAL).expect("it was just written");
     again.validate().expect("it was just written");
-    assert_eq!((again.meta, again.set, again.key), (record.meta, record.set, record.key));
+    assert_eq!(
+        (again.meta, again.set, again.key),
+        (record.meta, record.set, record.key)
+    );
     assert!(again.bins().eq(record.bins()));
 }

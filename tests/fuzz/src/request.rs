@@ -15,10 +15,14 @@ const INFLATED_BYTES_MAX: usize = 1 << 20;
 pub fn check(bytes: &[u8]) {
     let mut rest = bytes;
     while let Some((head, after)) = rest.split_first_chunk::<HEADER_BYTES>() {
-        let Ok(header) = FrameHeader::parse(head, BODY_BYTES_MAX) else { return };
+        let Ok(header) = FrameHeader::parse(head, BODY_BYTES_MAX) else {
+            return;
+        };
         let again = FrameHeader::parse(&header.to_bytes(), header.body_bytes);
         assert_eq!(again, Ok(header));
-        let Some((body, after)) = after.split_at_checked(header.body_bytes) else { return };
+        let Some((body, after)) = after.split_at_checked(header.body_bytes) else {
+            return;
+        };
         match header.kind {
             FrameKind::Message => message(body),
             FrameKind::Compressed => compressed(body),
@@ -30,11 +34,16 @@ pub fn check(bytes: &[u8]) {
 
 /// The body of a compressed frame. What comes out goes in again.
 fn compressed(body: &[u8]) {
-    let Ok(inner) = frame::inflate(body, INFLATED_BYTES_MAX) else { return };
+    let Ok(inner) = frame::inflate(body, INFLATED_BYTES_MAX) else {
+        return;
+    };
     assert!(inner.len() <= INFLATED_BYTES_MAX);
     assert!(inner.capacity() <= 2 * INFLATED_BYTES_MAX);
     message(&inner);
-    let header = FrameHeader { kind: FrameKind::Message, body_bytes: inner.len() };
+    let header = FrameHeader {
+        kind: FrameKind::Message,
+        body_bytes: inner.len(),
+    };
     let mut packed = Vec::new();
     frame::deflate(&[&header.to_bytes()[..], &inner].concat(), &mut packed).unwrap();
     let unpacked = frame::inflate(&packed[HEADER_BYTES..], inner.len());
@@ -47,7 +56,9 @@ pub fn message(body: &[u8]) {
         let header = MessageHeader::parse(head);
         assert_eq!(MessageHeader::parse(&header.to_bytes()), header);
     }
-    let Ok(message) = Message::parse(body) else { return };
+    let Ok(message) = Message::parse(body) else {
+        return;
+    };
     look(&message);
     if let Some(written) = rewritten(&message) {
         let again = Message::parse(&written[HEADER_BYTES..]).unwrap();
@@ -60,23 +71,44 @@ pub fn message(body: &[u8]) {
 
 /// Asks a message everything that a server asks.
 fn look(message: &Message<'_>) {
-    let _ = (message.kind(), message.namespace(), message.set(), message.digest());
-    let _ = (message.transaction_id(), message.task_id(), message.socket_timeout_ms());
+    let _ = (
+        message.kind(),
+        message.namespace(),
+        message.set(),
+        message.digest(),
+    );
+    let _ = (
+        message.transaction_id(),
+        message.task_id(),
+        message.socket_timeout_ms(),
+    );
     let _ = (message.records_per_second(), message.sample_max());
     if let Some(key) = message.key() {
         let _ = key.check_storable();
-        assert_eq!(usize::from(key.particle().is_some()) + key.value().len(), key.0.len());
+        assert_eq!(
+            usize::from(key.particle().is_some()) + key.value().len(),
+            key.0.len()
+        );
     }
     if let Ok(filter) = message.partition_filter() {
-        assert_eq!(filter.from_start().len() + filter.resumed().len(), filter.count());
+        assert_eq!(
+            filter.from_start().len() + filter.resumed().len(),
+            filter.count()
+        );
         assert!((1..=4096).contains(&filter.count()));
     }
     assert_eq!(message.ops.iter().count(), message.ops.len());
     for op in message.ops.iter() {
-        let Ok(Some(value)) = Value::from_wire(op.particle, op.value) else { continue };
+        let Ok(Some(value)) = Value::from_wire(op.particle, op.value) else {
+            continue;
+        };
         assert!(value.bytes.len() <= 8 + 2 * op.value.len());
         let again = Value::from_wire(value.particle as u8, &value.bytes);
-        assert_eq!(again.as_ref(), Ok(&Some(value.clone())), "a stored value can be sent back");
+        assert_eq!(
+            again.as_ref(),
+            Ok(&Some(value.clone())),
+            "a stored value can be sent back"
+        );
     }
 }
 
@@ -84,7 +116,10 @@ fn look(message: &Message<'_>) {
 /// name that is no text.
 fn rewritten(message: &Message<'_>) -> Option<Vec<u8>> {
     let mut out = Vec::new();
-    let names_are_text = message.ops.iter().all(|op| std::str::from_utf8(op.name).is_ok());
+    let names_are_text = message
+        .ops
+        .iter()
+        .all(|op| std::str::from_utf8(op.name).is_ok());
     let write = |body: &mut Body<'_>| {
         write_fields(body, &message.fields, true);
         write_ops(body, message.ops);
@@ -146,7 +181,11 @@ fn known_fields<'a>(fields: &Fields<'a>) -> impl Iterator<Item = (u8, &'a [u8])>
 fn assert_same(found: &Message<'_>, expected: &Message<'_>) {
     let counts = (expected.header.field_count, expected.header.op_count);
     let (field_count, op_count) = counts;
-    let header = MessageHeader { field_count, op_count, ..found.header };
+    let header = MessageHeader {
+        field_count,
+        op_count,
+        ..found.header
+    };
     assert_eq!(header, expected.header);
     assert_eq!(found.fields, expected.fields);
     assert!(found.ops.iter().eq(expected.ops.iter()));
@@ -154,10 +193,16 @@ fn assert_same(found: &Message<'_>, expected: &Message<'_>) {
 
 /// The rows of a batch: they end, and what is well formed in front can be written again.
 fn rows(parent: &Message<'_>, batch: &Batch<'_>, bytes: usize) {
-    assert!(batch.row_count() * 25 <= bytes, "a count that the bytes do not back");
+    assert!(
+        batch.row_count() * 25 <= bytes,
+        "a count that the bytes do not back"
+    );
     let all: Vec<_> = batch.rows().take(batch.row_count() + 2).collect();
     assert!(all.len() <= batch.row_count() + 1, "rows do not end");
-    assert!(all.iter().rev().skip(1).all(Result::is_ok), "rows behind an error");
+    assert!(
+        all.iter().rev().skip(1).all(Result::is_ok),
+        "rows behind an error"
+    );
     let sound = |row: BatchRow<'_>| row.request.is_ok_and(|message| is_writable(&message));
     if all.len() != batch.row_count() || !all.iter().all(|row| row.is_ok_and(sound)) {
         return;
@@ -166,9 +211,15 @@ fn rows(parent: &Message<'_>, batch: &Batch<'_>, bytes: usize) {
     let written = rewritten_rows(parent, batch, &all);
     let again = Message::parse(&written[HEADER_BYTES..]).unwrap();
     let again = Batch::parse(&again).unwrap();
-    assert_eq!((again.row_count(), again.flags()), (batch.row_count(), batch.flags()));
+    assert_eq!(
+        (again.row_count(), again.flags()),
+        (batch.row_count(), batch.flags())
+    );
     for (found, expected) in again.rows().map(Result::unwrap).zip(&all) {
-        assert_eq!((found.index, found.digest), (expected.index, expected.digest));
+        assert_eq!(
+            (found.index, found.digest),
+            (expected.index, expected.digest)
+        );
         assert_same(&found.request.unwrap(), &expected.request.unwrap());
     }
 }
@@ -176,7 +227,10 @@ fn rows(parent: &Message<'_>, batch: &Batch<'_>, bytes: usize) {
 /// Whether this project's client has a way to say it in a row.
 fn is_writable(row: &Message<'_>) -> bool {
     let namespace = row.fields.namespace.is_some();
-    let names_are_text = row.ops.iter().all(|op| std::str::from_utf8(op.name).is_ok());
+    let names_are_text = row
+        .ops
+        .iter()
+        .all(|op| std::str::from_utf8(op.name).is_ok());
     look(row);
     namespace && names_are_text && row.header.info4 == Info4::NONE
 }
@@ -204,7 +258,11 @@ fn rewritten_rows(parent: &Message<'_>, batch: &Batch<'_>, rows: &[BatchRow<'_>]
 }
 
 fn row_header(header: &MessageHeader) -> RowHeader {
-    assert!(!header.info1.intersects(Info1::BATCH | Info1::COMPRESS_RESPONSE | Info1::XDR));
+    assert!(
+        !header
+            .info1
+            .intersects(Info1::BATCH | Info1::COMPRESS_RESPONSE | Info1::XDR)
+    );
     RowHeader {
         info1: header.info1,
         info2: header.info2,

@@ -10,16 +10,25 @@ use karst_wire::response::{Answer, Answers, OpResult, ends_stream, info_error, i
 pub fn check(bytes: &[u8]) {
     let answers: Vec<_> = Answers::new(bytes).collect();
     assert!(answers.len() <= bytes.len() / 22 + 1, "messages do not end");
-    assert!(answers.iter().rev().skip(1).all(Result::is_ok), "messages behind an error");
+    assert!(
+        answers.iter().rev().skip(1).all(Result::is_ok),
+        "messages behind an error"
+    );
     let handed_out: usize = answers.iter().flatten().map(look).sum();
-    assert!(handed_out <= bytes.len(), "more was handed out than came in");
+    assert!(
+        handed_out <= bytes.len(),
+        "more was handed out than came in"
+    );
     let stream = ends_stream(bytes);
     let last = answers.iter().flatten().any(|answer| answer.is_last());
     assert_eq!(stream.unwrap_or(false), last);
     if answers.iter().all(Result::is_ok) {
         let answers: Vec<Answer<'_>> = answers.into_iter().flatten().collect();
         assert!(Answer::single(bytes).is_ok() == (answers.len() == 1));
-        answers.iter().filter(|answer| is_writable(answer)).for_each(rewrite);
+        answers
+            .iter()
+            .filter(|answer| is_writable(answer))
+            .for_each(rewrite);
     }
     info(bytes);
 }
@@ -27,7 +36,10 @@ pub fn check(bytes: &[u8]) {
 /// Asks an answer everything that a client asks, and returns how many bytes of data it holds.
 fn look(answer: &Answer<'_>) -> usize {
     let _ = (answer.code(), answer.digest(), answer.partition_done());
-    assert_eq!(answer.fields().count(), usize::from(answer.header.field_count));
+    assert_eq!(
+        answer.fields().count(),
+        usize::from(answer.header.field_count)
+    );
     assert_eq!(answer.ops().count(), usize::from(answer.header.op_count));
     let fields = answer.fields().map(|field| 5 + field.data.len());
     let ops = answer.ops().map(|op| 8 + op.name.len() + op.value.len());
@@ -53,12 +65,21 @@ fn rewrite(answer: &Answer<'_>) {
     let mut out = Vec::new();
     let mut stream = ReplyStream::begin(&mut out);
     let mut reply = stream.record(&mut out, &head);
-    answer.fields().for_each(|field| reply.field(field.id, field.data));
-    answer.ops().for_each(|op| reply.op(OpCode::from_u8(op.code), op.particle, op.name, op.value));
-    reply.finish().expect("what came in one frame goes into one");
+    answer
+        .fields()
+        .for_each(|field| reply.field(field.id, field.data));
+    answer
+        .ops()
+        .for_each(|op| reply.op(OpCode::from_u8(op.code), op.particle, op.name, op.value));
+    reply
+        .finish()
+        .expect("what came in one frame goes into one");
     stream.finish(&mut out);
     let again = Answer::single(&out[HEADER_BYTES..]).expect("it was just written");
-    assert_eq!((again.code(), again.header.generation), (answer.code(), answer.header.generation));
+    assert_eq!(
+        (again.code(), again.header.generation),
+        (answer.code(), answer.header.generation)
+    );
     assert!(again.fields().eq(answer.fields()));
     assert!(again.ops().eq(answer.ops()));
     let names: Vec<OpResult<'_>> = again.ops().collect();
@@ -68,7 +89,9 @@ fn rewrite(answer: &Answer<'_>) {
 fn info(bytes: &[u8]) {
     let asked: [&[&str]; 3] = [&[], &["node"], &["node", "partition-generation"]];
     for commands in asked {
-        let Ok(values) = info_values(bytes, commands) else { continue };
+        let Ok(values) = info_values(bytes, commands) else {
+            continue;
+        };
         assert_eq!(values.len(), commands.len());
         for value in values {
             let message = info_error(value).map_or(0, |(_, message)| message.len());

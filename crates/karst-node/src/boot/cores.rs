@@ -109,7 +109,9 @@ async fn serve(start: Start) -> io::Result<()> {
         reaped = reaping => return reaped.map_err(io::Error::other)?,
         _ = stopped.wait_for(|stop| *stop) => {}
     }
+    // What is flushed below has to hold every write that a client has an answer to.
     serving.abort();
+    let _ = serving.await;
     if tokio::time::timeout(FLUSH_PATIENCE, flush_all(&core)).await.is_err() {
         tracing::error!(number, "devices did not take everything in time; the rest is lost");
     }

@@ -20,6 +20,9 @@ use crate::counters::{Ending, Op};
 /// Rows of one batch that may wait for devices at once.
 const ROWS_WAITING_MAX: usize = 128;
 
+/// Bytes that waiting rows may hold or be about to answer with; one row alone may exceed it.
+const WAITING_BYTES_MAX: usize = 4 << 20;
+
 /// Rows after which others of the core get a turn.
 const ROWS_PER_TURN: usize = 256;
 
@@ -29,8 +32,8 @@ const CHUNK_BYTES: usize = 128 << 10;
 /// Digests that are brought towards the cache together.
 const PREFETCH_ROWS: usize = 16;
 
-/// A row that waits, resolving to its answer.
-type Waiting<'a> = Pin<Box<dyn Future<Output = Vec<u8>> + 'a>>;
+/// A row that waits, resolving to its answer and to the bytes that were expected of it.
+type Waiting<'a> = Pin<Box<dyn Future<Output = (Vec<u8>, usize)> + 'a>>;
 
 /// One batch under way.
 struct Run<'c, 'a> {
@@ -43,6 +46,7 @@ struct Run<'c, 'a> {
     namespace: Option<usize>,
     out: Vec<u8>,
     waiting: FuturesUnordered<Waiting<'a>>,
+    waiting_bytes: usize,
     /// Commits that what is in `out` has to wait for.
     commits: Vec<Pending>,
     verdict: ResultCode,
@@ -69,6 +73,7 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
         namespace: None,
         out: Vec::new(),
         waiting: FuturesUnordered::new(),
+        waiting_bytes: 0,
         commits: Vec::new(),
         verdict: ResultCode::Ok,
     };
@@ -127,7 +132,9 @@ impl<'a> Run<'_, 'a> {
                 self.judge(start);
             }
             tried @ (Try::Read(..) | Try::Wait(_)) => {
-                while self.waiting.len() >= ROWS_WAITING_MAX {
+                while self.waiting.len() >= ROWS_WAITING_MAX
+                    || self.waiting_bytes >= WAITING_BYTES_MAX
+                {
                     self.take_finished().await;
                 }
                 if let Ok(message) = row.request {
@@ -141,17 +148,20 @@ impl<'a> Run<'_, 'a> {
         Ok(())
     }
 
-    fn wait_for(&self, message: Message<'a>, asked: Asked, tried: Try) {
+    fn wait_for(&mut self, message: Message<'a>, asked: Asked, tried: Try) {
         let core = self.core.clone();
+        let expected_bytes = tried.expected_bytes(&message);
+        self.waiting_bytes += expected_bytes;
         self.waiting.push(Box::pin(async move {
             let mut reply = Vec::new();
             single::carry_on_message(&core, &message, asked, tried, &mut reply).await;
-            reply
+            (reply, expected_bytes)
         }));
     }
 
     async fn take_finished(&mut self) {
-        if let Some(reply) = self.waiting.next().await {
+        if let Some((reply, expected_bytes)) = self.waiting.next().await {
+            self.waiting_bytes -= expected_bytes;
             let start = self.out.len();
             self.out.extend_from_slice(&reply);
             self.judge(start);

@@ -2,7 +2,8 @@
 //!
 //! Runs on the core that it was handed to, for life. Everything that has arrived is taken frame by
 //! frame before anything is sent, so that pipelined requests share one read, one submission to the
-//! devices and one write. Batches and scans have the connection to themselves while they run.
+//! devices and one write. Batches and scans have the connection to themselves while they run. Requests
+//! on one record are carried out in the order in which they came.
 //!
 //! Closed without a word: what is no frame of this protocol, or larger than it allows. Everything that
 //! is a frame gets an answer.
@@ -24,7 +25,7 @@ use smallvec::SmallVec;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::link::{Link, consume};
+use super::link::{Link, Subject, consume};
 use super::single::{self, Asked, Try};
 use super::{batch, scan, security};
 use crate::core::Core;
@@ -68,6 +69,16 @@ enum Turn {
     /// More frames are there; others should run first.
     Again,
     /// A batch or scan, which wants the connection to itself.
+    Alone(Vec<u8>, Kind),
+}
+
+/// What became of one frame.
+enum Taken {
+    /// It is answered, or will be in its place.
+    Answered,
+    /// It must not overtake one before it, and is to be taken again.
+    Barred,
+    /// It wants the connection to itself.
     Alone(Vec<u8>, Kind),
 }
 
@@ -120,7 +131,7 @@ impl Connection {
     fn take_frames(&mut self) -> Result<Turn, Closed> {
         let at_us = clock::monotonic_us();
         for count in 0..REQUESTS_PER_TURN {
-            if self.link.is_full() {
+            if self.link.is_blocked() {
                 return Ok(Turn::Wait);
             }
             if count % LOOK_AHEAD == 0 {
@@ -141,17 +152,20 @@ impl Connection {
             if self.input.len() < end {
                 return Ok(Turn::Wait);
             }
-            let alone = self.take_frame(header.kind, end, at_us);
+            let taken = self.take_frame(header.kind, end, at_us);
+            if let Taken::Barred = taken {
+                return Ok(Turn::Wait); // the frame stays until its turn has come
+            }
             consume(&mut self.input, end);
-            if let Some(alone) = alone {
-                return Ok(alone);
+            if let Taken::Alone(body, kind) = taken {
+                return Ok(Turn::Alone(body, kind));
             }
         }
         Ok(Turn::Again)
     }
 
     /// Carries out the frame that fills the input up to `end`.
-    fn take_frame(&mut self, kind: FrameKind, end: usize, at_us: u64) -> Option<Turn> {
+    fn take_frame(&mut self, kind: FrameKind, end: usize, at_us: u64) -> Taken {
         let body = &self.input[HEADER_BYTES..end];
         match kind {
             FrameKind::Message => take_message(&self.core, &self.link, body, at_us),
@@ -159,18 +173,18 @@ impl Connection {
                 Ok(body) => take_message(&self.core, &self.link, &body, at_us),
                 Err(error) => {
                     self.link.append(|out| single::refuse(&self.core, out, error.code()));
-                    None
+                    Taken::Answered
                 }
             },
             FrameKind::Info => {
                 self.core.counters.info.add(1);
                 let (node, session) = (&self.core.node, &mut self.session);
                 self.link.append(|out| info::answer(node, session, body, out));
-                None
+                Taken::Answered
             }
             FrameKind::Admin => {
                 self.link.append(|out| security::answer(body, out));
-                None
+                Taken::Answered
             }
         }
     }
@@ -186,16 +200,16 @@ impl Connection {
     }
 
     async fn exchange_forever(&mut self) -> Result<bool, Closed> {
-        let was_full = self.link.is_full();
+        let was_blocked = self.link.is_blocked();
         self.input.reserve(READ_BYTES);
         let before = self.input.len();
         let received = poll_fn(|context| {
             self.poll_send(context)?; // what is left wakes us when the socket can take more
-            if was_full && !self.link.is_full() {
+            if was_blocked && !self.link.is_blocked() {
                 return Poll::Ready(Ok(None));
             }
             self.link.listen(context);
-            if was_full {
+            if was_blocked {
                 return Poll::Pending;
             }
             let read = pin!(self.stream.read_buf(&mut self.input));
@@ -267,35 +281,41 @@ fn look_ahead(core: &Core, mut input: &[u8]) {
 }
 
 /// Carries out one message, or says that it wants the connection to itself.
-fn take_message(core: &Rc<Core>, link: &Rc<Link>, body: &[u8], at_us: u64) -> Option<Turn> {
+fn take_message(core: &Rc<Core>, link: &Rc<Link>, body: &[u8], at_us: u64) -> Taken {
     let parsed = Message::parse(body).and_then(|message| Ok((message, message.kind()?)));
     let (message, kind) = match parsed {
         Ok(parsed) => parsed,
         Err(malformed) => {
             link.append(|out| single::refuse(core, out, malformed.code()));
-            return None;
+            return Taken::Answered;
         }
     };
+    let asked = Asked { row: None, at_us };
     match kind {
-        Kind::Batch | Kind::Query => return Some(Turn::Alone(body.to_vec(), kind)),
+        Kind::Batch | Kind::Query => Taken::Alone(body.to_vec(), kind),
         Kind::Udf | Kind::BackgroundOps | Kind::BackgroundUdf | Kind::Aggregation => {
             link.append(|out| single::refuse(core, out, ResultCode::UnsupportedFeature));
-            return None;
+            Taken::Answered
         }
-        Kind::Read | Kind::Write | Kind::Delete => {}
+        Kind::Read => take_single(core, link, &message, false, body, asked),
+        Kind::Write | Kind::Delete => take_single(core, link, &message, true, body, asked),
     }
-    take_single(core, link, &message, body, Asked { row: None, at_us });
-    None
 }
 
-/// Answers a single-record request at once, or lets it wait in its place.
+/// Answers a single-record request at once, or lets it wait in its place, or not yet.
 fn take_single(
     core: &Rc<Core>,
     link: &Rc<Link>,
     message: &Message<'_>,
+    writes: bool,
     body: &[u8],
     asked: Asked,
-) {
+) -> Taken {
+    let digest = message.digest().ok().flatten();
+    let subject = digest.map(|digest| Subject::of(&digest, writes));
+    if subject.is_some_and(|subject| link.bars(subject)) {
+        return Taken::Barred;
+    }
     let mut held = None;
     let tried = link.append(|out| {
         let start = out.len();
@@ -306,19 +326,21 @@ fn take_single(
         tried
     });
     if let Try::Replied(None) = tried {
-        return;
+        return Taken::Answered;
     }
-    let (core, place) = (core.clone(), link.hold());
+    let core = core.clone();
     if let (Try::Replied(Some(pending)), Some(mut reply)) = (&tried, held) {
-        let pending = *pending;
+        let (pending, place) = (*pending, link.hold(reply.len(), None));
         tokio::task::spawn_local(async move {
             single::settle(&core, asked, Some(pending), &mut reply).await;
             place.fill(reply);
         });
-        return;
+        return Taken::Answered;
     }
-    let body = Box::from(body);
+    let expected_bytes = body.len() + tried.expected_bytes(message);
+    let (body, place) = (Box::from(body), link.hold(expected_bytes, subject));
     tokio::task::spawn_local(async move {
         place.fill(single::carry_on(core, body, asked, tried).await);
     });
+    Taken::Answered
 }

@@ -160,7 +160,10 @@ impl Link {
         while replies.sent < replies.ready.len() {
             match send(&replies.ready[replies.sent..])? {
                 Some(count) => replies.sent += count,
-                None => return Ok(false),
+                None => {
+                    replies.forget_sent();
+                    return Ok(false);
+                }
             }
         }
         replies.sent = 0;
@@ -177,6 +180,17 @@ impl Link {
     }
 }
 
+impl Replies {
+    /// Gives back the room of what was sent once it is the larger part: a client that takes a little at
+    /// a time may never let the buffer run empty.
+    fn forget_sent(&mut self) {
+        if self.sent >= IDLE_BYTES_MAX && self.sent >= self.ready.len() / 2 {
+            self.ready.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+}
+
 impl Place {
     /// Puts the reply into its place and wakes the connection if it can be sent.
     pub(super) fn fill(self, reply: Vec<u8>) {
@@ -186,9 +200,10 @@ impl Place {
         replies.held_bytes += reply.len();
         replies.slots[at] = Slot::Filled(reply);
         let subject = replies.subjects.iter().position(|(number, _)| *number == self.number);
-        // Slots are numbered on: the subjects' order does not matter.
-        subject.into_iter().for_each(|at| drop(replies.subjects.swap_remove(at)));
-        let mut moved = subject.is_some();
+        if let Some(at) = subject {
+            replies.subjects.swap_remove(at); // their order does not matter
+        }
+        let mut moved = subject.is_some(); // a barred request may go on
         while let Some(Slot::Filled(_)) = replies.slots.front() {
             if let Some(Slot::Filled(reply)) = replies.slots.pop_front() {
                 replies.first += 1;
@@ -242,6 +257,23 @@ mod tests {
         second.fill(vec![2]);
         assert_eq!(sent(&link), [2, 3, 4, 5, 6]);
         assert!(link.is_settled());
+    }
+
+    #[test]
+    fn a_client_that_never_catches_up_does_not_make_the_buffer_grow() {
+        let link = Link::default();
+        for turn in 0..1000 {
+            link.append(|out| out.extend(vec![turn as u8; 10_000]));
+            let mut left = 9_990; // a little less than what comes
+            let sent = link.send(|bytes| {
+                let count = bytes.len().min(left);
+                left -= count;
+                Ok::<_, ()>((count > 0).then_some(count))
+            });
+            assert_eq!(sent, Ok(false));
+        }
+        assert_eq!(link.unsent_bytes(), 1000 * 10);
+        assert!(link.replies.borrow().ready.len() < 4 * IDLE_BYTES_MAX);
     }
 
     #[test]

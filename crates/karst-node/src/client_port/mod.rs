@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::core::Core;
 use crate::node::Node;
@@ -73,13 +74,21 @@ fn prepare(stream: TcpStream) -> std::io::Result<std::net::TcpStream> {
 }
 
 /// Serves the connections that a core is given, each in a task of its own; never returns before the
-/// hand-over ends.
+/// hand-over ends. The connections end with it: once it is aborted no write is acknowledged any more.
 pub async fn serve(core: Rc<Core>, mut given: mpsc::Receiver<std::net::TcpStream>) {
-    while let Some(stream) = given.recv().await {
+    let mut connections = JoinSet::new();
+    loop {
+        let stream = tokio::select! {
+            given = given.recv() => match given {
+                Some(stream) => stream,
+                None => return,
+            },
+            Some(_) = connections.join_next() => continue,
+        };
         core.counters.connections.add(1);
         core.counters.connections_opened.add(1);
         let core = core.clone();
-        tokio::task::spawn_local(async move {
+        connections.spawn_local(async move {
             if let Ok(stream) = TcpStream::from_std(stream) {
                 connection::Connection::new(core.clone(), stream).serve().await;
             }

@@ -199,7 +199,7 @@ impl Run<'_, '_> {
                 }
             }
         }
-        self.drain().await
+        drain(self.connection, self.plan.socket_timeout).await
     }
 
     async fn keep_pace(&self, started: Instant) {
@@ -213,40 +213,33 @@ impl Run<'_, '_> {
 
     /// Reads the records of a slice, many at once, and sends them in order.
     async fn send(&mut self, digests: &[Digest]) -> Result<(), Closed> {
+        let Run { connection, core, plan, .. } = self;
         let mut digests = digests.iter();
-        let mut out = Vec::new();
-        {
-            let (core, plan) = (&self.core, &self.plan);
-            let mut readings: FuturesOrdered<Reading<'_>> = FuturesOrdered::new();
-            loop {
-                while readings.len() < READS_MAX
-                    && let Some(digest) = digests.next()
-                {
-                    readings.push_back(Box::pin(read(core, plan, *digest)));
-                }
-                match readings.next().await {
-                    Some(message) => out.extend_from_slice(&message),
-                    None => break,
-                }
+        let mut readings: FuturesOrdered<Reading<'_>> = FuturesOrdered::new();
+        loop {
+            while readings.len() < READS_MAX
+                && let Some(digest) = digests.next()
+            {
+                readings.push_back(Box::pin(read(core, plan, *digest)));
+            }
+            let Some(mut message) = readings.next().await else { return Ok(()) };
+            connection.link.append(|ready| ready.append(&mut message));
+            if connection.link.unsent_bytes() >= CHUNK_BYTES {
+                drain(connection, plan.socket_timeout).await?;
             }
         }
-        self.connection.link.append(|ready| ready.append(&mut out));
-        if self.connection.link.unsent_bytes() >= CHUNK_BYTES {
-            self.drain().await?;
-        }
-        Ok(())
     }
+}
 
-    /// Waits until the client has taken what was sent; one that does not is cut off.
-    async fn drain(&mut self) -> Result<(), Closed> {
-        let settle = self.connection.settle();
-        match self.plan.socket_timeout {
-            None => settle.await,
-            Some(limit) => match tokio::time::timeout(limit, settle).await {
-                Ok(settled) => settled,
-                Err(_) => Err(Closed),
-            },
-        }
+/// Waits until the client has taken what was sent; one that does not is cut off.
+async fn drain(connection: &mut Connection, limit: Option<Duration>) -> Result<(), Closed> {
+    let settle = connection.settle();
+    match limit {
+        None => settle.await,
+        Some(limit) => match tokio::time::timeout(limit, settle).await {
+            Ok(settled) => settled,
+            Err(_) => Err(Closed),
+        },
     }
 }
 

@@ -46,6 +46,20 @@ pub(super) enum Try {
     Wait(usize),
 }
 
+impl Try {
+    /// About how many bytes the request will hold while it waits, and answer with: what it reads, and
+    /// that again for each time it asks for it.
+    pub(super) fn expected_bytes(&self, message: &Message<'_>) -> usize {
+        match self {
+            Try::Read(_, read) => {
+                let answered = read.bytes.saturating_mul(message.ops.len().max(1));
+                read.bytes + answered.min(reply::REPLY_BYTES_MAX)
+            }
+            Try::Replied(_) | Try::Wait(_) => 0,
+        }
+    }
+}
+
 /// A commit that a reply has to wait for.
 #[derive(Clone, Copy)]
 pub(super) struct Pending {
@@ -261,7 +275,7 @@ fn write(
     let header = &message.header;
     let (info1, info2) = (header.info1, header.info2);
     let exists = exists(info2, header.info3);
-    let operations = operations(message)?;
+    let operations = operations(message, core.namespace(index).engine.config().record_bytes_max)?;
     let request = WriteRequest {
         digest: message.digest()?.ok_or(ResultCode::Parameter)?,
         set: message.set()?.unwrap_or_default(),
@@ -371,7 +385,12 @@ fn generation(info2: Info2, generation: u32) -> GenerationRule {
     }
 }
 
-fn operations<'a>(message: &Message<'a>) -> Result<Operations<'a>, Refused> {
+/// The operations of a write. One whose value alone exceeds what a record may have is refused before
+/// the value is looked at: to unpack a collection takes a multiple of its size.
+fn operations<'a>(message: &Message<'a>, bytes_max: usize) -> Result<Operations<'a>, Refused> {
+    if message.ops.iter().any(|op| op.value.len() > bytes_max) {
+        return Err(ResultCode::RecordTooBig.into());
+    }
     message.ops.iter().map(operation).collect()
 }
 

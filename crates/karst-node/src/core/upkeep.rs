@@ -14,6 +14,9 @@ use crate::node;
 /// How often expired and truncated records are swept, the whole of a namespace each time.
 pub const SWEEP_PERIOD: Duration = Duration::from_secs(120);
 
+/// How often it is looked whether a namespace is full.
+const SPACE_PAUSE: Duration = Duration::from_millis(500);
+
 /// Records that defrag moves before it lets others run.
 const MOVES_PER_TURN: usize = 32;
 
@@ -29,6 +32,38 @@ pub fn start(core: &Rc<Core>) {
         tokio::task::spawn_local(flush_in_time(core.clone(), index));
         tokio::task::spawn_local(defrag(core.clone(), index));
         tokio::task::spawn_local(sweep(core.clone(), index));
+        if core.number == 0 {
+            tokio::task::spawn_local(watch_space(core.clone(), index));
+        }
+    }
+}
+
+/// Says when a namespace begins to refuse writes for want of room, what to do about it, and when it
+/// takes them again.
+async fn watch_space(core: Rc<Core>, index: usize) {
+    let log = core.namespace(index).engine.log();
+    let namespace = &core.namespace(index).config.name;
+    let mut known = None;
+    loop {
+        tokio::time::sleep(SPACE_PAUSE).await;
+        let refusal = log.refusal();
+        if refusal == known {
+            continue;
+        }
+        known = refusal;
+        let (live_bytes, live_bytes_max) = (log.report().live_bytes, log.live_bytes_max());
+        match refusal {
+            Some(NoSpace::Failed) => tracing::error!(
+                namespace,
+                "writes are refused (code 8): every device has failed; replace one and restart"
+            ),
+            Some(NoSpace::Full | NoSpace::Wait | NoSpace::TooBig { .. }) => tracing::warn!(
+                namespace, live_bytes, live_bytes_max,
+                "full: writes are refused (code 8); delete or truncate records, let them expire, or \
+                 add a device"
+            ),
+            None => tracing::info!(namespace, live_bytes, live_bytes_max, "writes are taken again"),
+        }
     }
 }
 

@@ -49,6 +49,15 @@ pub(crate) fn machine() -> String {
     format!("{cpus} CPUs ({model}), Linux {}", kernel.trim())
 }
 
+/// How many threads wanted a CPU in the last minute; what else runs here disturbs every figure.
+pub(crate) fn load_average() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let first = text.split_ascii_whitespace().next();
+    first
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(f64::NAN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +73,7 @@ mod tests {
     fn this_process_spends_time_and_holds_memory() {
         let pid = std::process::id();
         assert!(cpu_time(pid).is_ok());
+        assert!(load_average() >= 0.0);
         assert!(resident_bytes(pid).unwrap() > 1 << 20);
         assert_eq!(resident("Name:\tx\nVmRSS:\t   12 kB\n"), Some(12 << 10));
     }

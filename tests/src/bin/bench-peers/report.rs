@@ -30,6 +30,8 @@ struct Memory {
 pub(crate) struct Report {
     arguments: Arguments,
     kinds: Vec<Kind>,
+    /// Of the machine, before anything was started.
+    load_average: f64,
     cells: Vec<(Cell, Vec<Measurement>)>,
     memory: Vec<Memory>,
 }
@@ -41,6 +43,7 @@ impl Report {
         Report {
             arguments,
             kinds,
+            load_average: proc::load_average(),
             cells: Vec::new(),
             memory: Vec::new(),
         }
@@ -125,6 +128,7 @@ impl Report {
         });
         json!({
             "machine": proc::machine(),
+            "load_average_before": self.load_average,
             "connections": self.arguments.connections,
             "keys": self.arguments.keys,
             "rounds": self.arguments.rounds,
@@ -164,7 +168,8 @@ impl fmt::Display for Report {
             seconds,
             ..
         } = &self.arguments;
-        writeln!(out, "{}", proc::machine())?;
+        let (machine, load) = (proc::machine(), self.load_average);
+        writeln!(out, "{machine}; load average before the run {load:.1}")?;
         for kind in self.kinds.iter().filter(|kind| **kind != Kind::KarstDevice) {
             writeln!(out, "  {}", kind.version())?;
         }

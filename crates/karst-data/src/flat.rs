@@ -185,6 +185,12 @@ impl<'a> Record<'a> {
         if record.meta.generation == 0 {
             return Err(FlatError::Content("generation is zero"));
         }
+        if record.meta.update_time_ms > UPDATE_TIME_MS_MAX {
+            return Err(FlatError::Content("the update time is beyond its 40 bits"));
+        }
+        if usize::from(record.bin_count) > BINS_MAX {
+            return Err(FlatError::Content("there are more bins than a record may have"));
+        }
         Ok(record)
     }
 
@@ -250,6 +256,9 @@ impl<'a> Iterator for BinIter<'a> {
             return None;
         }
         let (&[name_bytes, particle], rest) = self.rest.split_first_chunk::<2>()?;
+        if usize::from(name_bytes) > NAME_BYTES_MAX {
+            return None;
+        }
         let (value_bytes, rest) = read_leb128(rest)?;
         let (name, rest) = rest.split_at_checked(usize::from(name_bytes))?;
         let (value, rest) = rest.split_at_checked(value_bytes)?;

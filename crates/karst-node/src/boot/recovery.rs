@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use karst_io::buffer::AlignedBuffer;
 use karst_storage::log::BlockId;
+use karst_storage::log::format::BlockHeader;
 use karst_storage::place::DeviceId;
 
 use super::BootError;
@@ -25,6 +26,7 @@ struct Tally {
     blocks: AtomicUsize,
     records: AtomicUsize,
     damaged: AtomicUsize,
+    headers: AtomicUsize,
 }
 
 /// Recovers every namespace of a node.
@@ -76,9 +78,23 @@ fn recover_namespace(namespace: &NamespaceState) -> Result<(), BootError> {
         records = report.records, tombstones = report.tombstones,
         blocks_scanned = tally.blocks.into_inner(), records_scanned = tally.records.into_inner(),
         stale_or_damaged = tally.damaged.into_inner(),
+        damaged_headers = tally.headers.into_inner(),
         seconds = started.elapsed().as_secs_f64(), "recovered"
     );
     Ok(())
+}
+
+/// A block without a sound header was never filled, or holds what was on the device before it was
+/// taken into use, or was filled and cannot be trusted any more. The last is told apart by its magic.
+fn note_if_damaged(namespace: &NamespaceState, id: BlockId, front: &[u8], tally: &Tally) {
+    if BlockHeader::is_damaged(front) {
+        tally.headers.fetch_add(1, Ordering::Relaxed);
+        let device = namespace.devices[usize::from(id.device.0)].path().display();
+        tracing::error!(
+            namespace = namespace.config.name, device = %device, block = id.block,
+            "the header of a block is damaged: its records cannot be read and are left out"
+        );
+    }
 }
 
 fn recover_block(
@@ -96,6 +112,7 @@ fn recover_block(
     };
     read(HEADER_READ_BYTES.min(size), buffer)?;
     if log.recover_block(id, buffer.as_slice()).is_none() {
+        note_if_damaged(namespace, id, buffer.as_slice(), tally);
         return Ok(());
     }
     read(size, buffer)?;

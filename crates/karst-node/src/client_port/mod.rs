@@ -6,6 +6,7 @@ mod link;
 mod scan;
 mod security;
 mod single;
+mod touch;
 
 use std::rc::Rc;
 use std::sync::Arc;

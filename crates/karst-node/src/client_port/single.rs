@@ -23,6 +23,7 @@ use karst_wire::reply::{self, RecordReply, ReplyHead};
 use karst_wire::request::{Kind, Message, Op as WireOp};
 use smallvec::SmallVec;
 
+use super::touch::Touch;
 use crate::core::{Core, DeviceError};
 use crate::counters::{Ending, NamespaceCounters, Op};
 use crate::node;
@@ -105,7 +106,7 @@ type Operations<'a> = SmallVec<[Operation<'a>; 4]>;
 
 /// Tries a request. Whatever the outcome but [`Try::Replied`], nothing was appended to `out`.
 pub(super) fn attempt(
-    core: &Core,
+    core: &Rc<Core>,
     message: &Message<'_>,
     asked: Asked,
     fetched: Option<&Fetched>,
@@ -178,7 +179,7 @@ fn locate(core: &Core, message: &Message<'_>) -> Result<(usize, Kind), Refused> 
 }
 
 fn read(
-    core: &Core,
+    core: &Rc<Core>,
     index: usize,
     message: &Message<'_>,
     asked: Asked,
@@ -198,17 +199,22 @@ fn read(
         key: message.key().map(|key| key.0),
         need,
     };
-    let counted = core.counted(index);
-    let step = core.namespace(index).engine.read(node::now(), &request, fetched, |found| {
-        let ending = match found {
-            Ok(found) if need == Need::Bins && !get_all => selected(out, asked, message, &found),
-            Ok(found) => all(out, asked, &found),
-            Err(refusal) => refused(out, asked, &refusal),
+    let (counted, now) = (core.counted(index), node::now());
+    let step = core.namespace(index).engine.read(now, &request, fetched, |found| {
+        let ending = match &found {
+            Ok(found) if need == Need::Bins && !get_all => selected(out, asked, message, found),
+            Ok(found) => all(out, asked, found),
+            Err(refusal) => refused(out, asked, refusal),
         };
         asked.count(counted, Op::Read, ending);
+        let found = found.ok().filter(|_| ending == Ending::Ok)?;
+        Touch::due(index, request.digest, &found, touch_percent, now)
     });
     Ok(match step {
-        Step::Done(()) => Try::Replied(None),
+        Step::Done(touch) => {
+            touch.into_iter().for_each(|touch| touch.start(core));
+            Try::Replied(None)
+        }
         Step::Read(read) => Try::Read(index, read),
         Step::Wait => Try::Wait(index),
     })

@@ -162,6 +162,12 @@ impl BlockHeader {
         bytes
     }
 
+    /// Whether the bytes were a header once and no longer are a sound one.
+    pub fn is_damaged(bytes: &[u8]) -> bool {
+        let once = bytes.get(4..8).is_some_and(|magic| magic == BLOCK_MAGIC);
+        once && BlockHeader::parse(bytes).is_none()
+    }
+
     /// Reads a header; `None` where there is none or it is damaged.
     pub fn parse(bytes: &[u8]) -> Option<BlockHeader> {
         let bytes = bytes.get(..BLOCK_HEADER_BYTES)?;

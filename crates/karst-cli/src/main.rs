@@ -14,7 +14,10 @@
 
 mod admin;
 mod args;
-#[expect(clippy::disallowed_methods, reason = "commands measure and wait in real time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "commands measure and wait in real time"
+)]
 mod command;
 mod failure;
 mod json;

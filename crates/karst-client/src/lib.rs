@@ -51,7 +51,10 @@
 //! to partition to node · `pool` nodes and their connections · `command` the calls · `policy` ·
 //! `retry` what may be tried again · `error` · `raw` the surface for load generators.
 
-#![expect(clippy::disallowed_methods, reason = "deadlines and the jitter of retries are real here")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "deadlines and the jitter of retries are real here"
+)]
 
 mod client;
 mod cluster;

@@ -189,7 +189,9 @@ impl<'a> Record<'a> {
             return Err(FlatError::Content("the update time is beyond its 40 bits"));
         }
         if usize::from(record.bin_count) > BINS_MAX {
-            return Err(FlatError::Content("there are more bins than a record may have"));
+            return Err(FlatError::Content(
+                "there are more bins than a record may have",
+            ));
         }
         Ok(record)
     }

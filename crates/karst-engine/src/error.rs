@@ -64,6 +64,10 @@ pub enum Reason {
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Refusal {
-        Refusal { reason, generation: 0, void_time_s: 0 }
+        Refusal {
+            reason,
+            generation: 0,
+            void_time_s: 0,
+        }
     }
 }

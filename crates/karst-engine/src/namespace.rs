@@ -88,7 +88,10 @@ impl Fetched {
     }
 
     fn record_bytes(&self) -> &[u8] {
-        self.buffer.as_slice().get(self.read.skip..).unwrap_or_default()
+        self.buffer
+            .as_slice()
+            .get(self.read.skip..)
+            .unwrap_or_default()
     }
 }
 
@@ -141,7 +144,12 @@ impl Namespace {
     ) -> Namespace {
         let partition = || {
             let directory = Directory::new(arena.clone(), key);
-            Mutex::new(Partition { directory, sequence: 0, tombstones: 0, expires: false })
+            Mutex::new(Partition {
+                directory,
+                sequence: 0,
+                tombstones: 0,
+                expires: false,
+            })
         };
         Namespace {
             config,
@@ -183,7 +191,9 @@ impl Namespace {
     /// that is busy is left out.
     pub fn prefetch(&self, digests: &[Digest]) {
         let partition = |digest: &Digest| &self.partitions[digest.partition().index()];
-        digests.iter().for_each(|digest| prefetch_line(partition(digest)));
+        digests
+            .iter()
+            .for_each(|digest| prefetch_line(partition(digest)));
         for digest in digests {
             if let Some(partition) = partition(digest).try_lock() {
                 partition.directory.prefetch_bucket(digest);
@@ -216,13 +226,16 @@ impl Namespace {
             return false;
         }
         update_time_ms < self.truncated_before_ms.load(Ordering::Acquire)
-            || self.sets.with(set_id, |set| update_time_ms < set.truncated_before_ms())
+            || self
+                .sets
+                .with(set_id, |set| update_time_ms < set.truncated_before_ms())
     }
 
     /// The earliest update time that no truncation mark covers.
     pub(crate) fn untruncated_from_ms(&self, set_id: u16) -> u64 {
         let namespace = self.truncated_before_ms.load(Ordering::Acquire);
-        self.sets.with(set_id, |set| namespace.max(set.truncated_before_ms()))
+        self.sets
+            .with(set_id, |set| namespace.max(set.truncated_before_ms()))
     }
 
     /// Makes records last updated before a time vanish: those of a set, or of all if none is named.
@@ -236,10 +249,12 @@ impl Namespace {
                 self.sets.with(number, |set| set.truncate(before_ms));
             }
             None => {
-                self.truncated_before_ms.fetch_max(before_ms, Ordering::AcqRel);
+                self.truncated_before_ms
+                    .fetch_max(before_ms, Ordering::AcqRel);
             }
         }
-        self.any_truncation_ms.fetch_max(before_ms, Ordering::AcqRel);
+        self.any_truncation_ms
+            .fetch_max(before_ms, Ordering::AcqRel);
         Ok(())
     }
 
@@ -305,8 +320,10 @@ impl Namespace {
 
     /// Counts over all partitions, one at a time.
     pub fn report(&self) -> NamespaceReport {
-        let mut report =
-            NamespaceReport { expired: self.expired.load(Ordering::Relaxed), ..Default::default() };
+        let mut report = NamespaceReport {
+            expired: self.expired.load(Ordering::Relaxed),
+            ..Default::default()
+        };
         for partition in &self.partitions {
             let partition = partition.lock();
             let tombstones = u64::from(partition.tombstones);
@@ -333,7 +350,10 @@ impl Namespace {
 impl Partition {
     /// The version that the next write has if it succeeds.
     pub(crate) fn upcoming_version(&self) -> Version {
-        Version { regime: FIRST_REGIME, sequence: self.sequence + 1 }
+        Version {
+            regime: FIRST_REGIME,
+            sequence: self.sequence + 1,
+        }
     }
 }
 

@@ -60,7 +60,10 @@ impl Namespace {
             return Step::Done(answer(found));
         }
         let partition = self.partition_of(&request.digest);
-        let alive = partition.directory.get(&request.digest).filter(|entry| self.is_alive(entry, now));
+        let alive = partition
+            .directory
+            .get(&request.digest)
+            .filter(|entry| self.is_alive(entry, now));
         let Some(entry) = alive else {
             return Step::Done(answer(Err(Reason::NotFound.into())));
         };
@@ -114,7 +117,9 @@ impl Namespace {
         request: &ReadRequest<'_>,
         fetched: &'f Fetched,
     ) -> Option<Result<Found<'f>, Refusal>> {
-        let record = fetched.record().filter(|record| record.meta.digest == request.digest)?;
+        let record = fetched
+            .record()
+            .filter(|record| record.meta.digest == request.digest)?;
         let meta = &record.meta;
         let set_id = self.sets.find(record.set)?;
         let gone = meta.tombstone
@@ -127,11 +132,21 @@ impl Namespace {
         if let (Some(sent), Some(stored)) = (request.key, record.key)
             && sent != stored
         {
-            return Some(Err(Refusal { reason: Reason::KeyMismatch, generation, void_time_s }));
+            return Some(Err(Refusal {
+                reason: Reason::KeyMismatch,
+                generation,
+                void_time_s,
+            }));
         }
         let update_time_ms = meta.update_time_ms;
         let record = Some(record);
-        Some(Ok(Found { generation, void_time_s, update_time_ms, set_id, record }))
+        Some(Ok(Found {
+            generation,
+            void_time_s,
+            update_time_ms,
+            set_id,
+            record,
+        }))
     }
 
     /// Whether a request that names this set means this record; naming none always does.

@@ -57,7 +57,8 @@ impl Set {
     }
 
     pub(crate) fn truncate(&self, before_ms: u64) {
-        self.truncated_before_ms.fetch_max(before_ms, Ordering::AcqRel);
+        self.truncated_before_ms
+            .fetch_max(before_ms, Ordering::AcqRel);
     }
 
     pub(crate) fn undo_truncate(&self) {
@@ -91,8 +92,14 @@ pub struct SetRefused;
 
 impl Default for Sets {
     fn default() -> Sets {
-        let table = Table { numbers: HashMap::new(), sets: vec![Set::new(b"")] };
-        Sets { table: ArcSwap::from_pointee(table), changes: Mutex::new(()) }
+        let table = Table {
+            numbers: HashMap::new(),
+            sets: vec![Set::new(b"")],
+        };
+        Sets {
+            table: ArcSwap::from_pointee(table),
+            changes: Mutex::new(()),
+        }
     }
 }
 
@@ -122,7 +129,10 @@ impl Sets {
             return Err(SetRefused);
         }
         let number = old.sets.len() as u16;
-        let mut table = Table { numbers: old.numbers.clone(), sets: old.sets.clone() };
+        let mut table = Table {
+            numbers: old.numbers.clone(),
+            sets: old.sets.clone(),
+        };
         table.numbers.insert(name.into(), number);
         table.sets.push(Set::new(name));
         self.table.store(Arc::new(table));
@@ -157,9 +167,15 @@ mod tests {
         assert_eq!(sets.find_or_make(b"a"), Ok(1));
         assert_eq!(sets.find_or_make(b"b"), Ok(2));
         assert_eq!(sets.find_or_make(b"a"), Ok(1));
-        assert_eq!(sets.find_or_make(&[b'x'; SET_BYTES_MAX + 1]), Err(SetRefused));
+        assert_eq!(
+            sets.find_or_make(&[b'x'; SET_BYTES_MAX + 1]),
+            Err(SetRefused)
+        );
         for number in 3..=SETS_MAX {
-            assert_eq!(sets.find_or_make(number.to_string().as_bytes()), Ok(number as u16));
+            assert_eq!(
+                sets.find_or_make(number.to_string().as_bytes()),
+                Ok(number as u16)
+            );
         }
         assert_eq!(sets.find_or_make(b"one more"), Err(SetRefused));
         assert_eq!(&*sets.get(2).name, b"b");

@@ -131,14 +131,20 @@ impl Namespace {
     pub fn recover(&self, place: Place, record: &Record<'_>) -> Result<(), Reason> {
         let meta = &record.meta;
         let version = Version::unpack(meta.version);
-        let set_id = self.sets.find_or_make(record.set).map_err(|_| Reason::SetLimit)?;
+        let set_id = self
+            .sets
+            .find_or_make(record.set)
+            .map_err(|_| Reason::SetLimit)?;
         let mut partition = self.partition_of(&meta.digest);
         partition.sequence = partition.sequence.max(version.sequence);
         if self.is_truncated(set_id, meta.update_time_ms) {
             return Ok(());
         }
         let new = new_entry(meta, record.key.is_some(), set_id, place);
-        let old = partition.directory.get(&meta.digest).map(|entry| entry.to_new());
+        let old = partition
+            .directory
+            .get(&meta.digest)
+            .map(|entry| entry.to_new());
         match old {
             Some(old) if old.version >= version => return Ok(()),
             Some(old) => {
@@ -148,7 +154,10 @@ impl Namespace {
                 self.log.release(old.place);
             }
             None => {
-                partition.directory.insert(&new).map_err(|_| Reason::IndexFull)?;
+                partition
+                    .directory
+                    .insert(&new)
+                    .map_err(|_| Reason::IndexFull)?;
             }
         }
         self.log.claim(place);
@@ -170,21 +179,33 @@ impl Namespace {
         bytes: &[u8],
     ) -> Result<(), NoSpace> {
         let mut partition = self.partition_of(&record.meta.digest);
-        let entry = partition.directory.get(&record.meta.digest).map(|entry| entry.to_new());
-        let Some(entry) = entry.filter(|entry| entry.place == place) else { return Ok(()) };
+        let entry = partition
+            .directory
+            .get(&record.meta.digest)
+            .map(|entry| entry.to_new());
+        let Some(entry) = entry.filter(|entry| entry.place == place) else {
+            return Ok(());
+        };
         let tombstone = entry.flags.contains(karst_storage::index::Flags::TOMBSTONE);
         let moved = if tombstone && !record.meta.tombstone {
             self.append_shrunk(lane, flush_clock_ms, record, &entry)?
         } else {
             let size = bytes.len();
-            self.log.append(lane, Purpose::Move, size, flush_clock_ms, |space, seal| {
-                space[..size].copy_from_slice(bytes);
-                reseal(space, seal).expect("the record was parsed from these bytes");
-            })?
+            self.log
+                .append(lane, Purpose::Move, size, flush_clock_ms, |space, seal| {
+                    space[..size].copy_from_slice(bytes);
+                    reseal(space, seal).expect("the record was parsed from these bytes");
+                })?
         };
-        let mut at = partition.directory.get_mut(&record.meta.digest).expect("it was just seen");
+        let mut at = partition
+            .directory
+            .get_mut(&record.meta.digest)
+            .expect("it was just seen");
         at.set_place(moved.place);
-        let after = NewEntry { place: moved.place, ..entry };
+        let after = NewEntry {
+            place: moved.place,
+            ..entry
+        };
         self.uncount(&mut partition, &entry);
         self.count(&mut partition, &after);
         self.log.release(place);
@@ -199,12 +220,22 @@ impl Namespace {
         record: &Record<'_>,
         entry: &NewEntry,
     ) -> Result<karst_storage::log::Appended, NoSpace> {
-        let meta = Meta { void_time_s: entry.void_time_s, tombstone: true, ..record.meta };
+        let meta = Meta {
+            void_time_s: entry.void_time_s,
+            tombstone: true,
+            ..record.meta
+        };
         let bins = std::iter::empty::<BinRef<'_>>();
-        let draft = Draft { meta, set: record.set, key: None, bins };
+        let draft = Draft {
+            meta,
+            set: record.set,
+            key: None,
+            bins,
+        };
         let size = draft.size_bytes();
-        self.log.append(lane, Purpose::Move, size, flush_clock_ms, |space, seal| {
-            draft.write(space, seal);
-        })
+        self.log
+            .append(lane, Purpose::Move, size, flush_clock_ms, |space, seal| {
+                draft.write(space, seal);
+            })
     }
 }

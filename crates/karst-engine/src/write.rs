@@ -107,7 +107,11 @@ impl Before {
         if !self.alive {
             return reason.into();
         }
-        Refusal { reason, generation: self.entry.generation, void_time_s: self.entry.void_time_s }
+        Refusal {
+            reason,
+            generation: self.entry.generation,
+            void_time_s: self.entry.void_time_s,
+        }
     }
 }
 
@@ -131,7 +135,12 @@ impl Namespace {
         match written {
             Ok((generation, void_time_s, commit, answers)) => {
                 let answers = &answers;
-                Step::Done(answer(Ok(Written { generation, void_time_s, answers, commit })))
+                Step::Done(answer(Ok(Written {
+                    generation,
+                    void_time_s,
+                    answers,
+                    commit,
+                })))
             }
             Err(halt) => halt.end(answer),
         }
@@ -149,7 +158,10 @@ impl Namespace {
         operation::check(request.operations, request.flags).map_err(Reason::from)?;
         let entry = partition.directory.get(&request.digest);
         let alive = entry.filter(|entry| self.is_alive(entry, now));
-        let before = entry.map(|entry| Before { entry: entry.to_new(), alive: alive.is_some() });
+        let before = entry.map(|entry| Before {
+            entry: entry.to_new(),
+            alive: alive.is_some(),
+        });
         let touches = || request.operations.contains(&Operation::Touch);
         let Some(alive) = alive else {
             if matches!(request.exists, Exists::UpdateOnly | Exists::ReplaceOnly) || touches() {
@@ -163,7 +175,11 @@ impl Namespace {
         };
         let refuse = |reason| {
             let (generation, void_time_s) = (alive.generation(), alive.void_time_s());
-            Halt::Refuse(Refusal { reason, generation, void_time_s })
+            Halt::Refuse(Refusal {
+                reason,
+                generation,
+                void_time_s,
+            })
         };
         if request.exists == Exists::CreateOnly {
             return Err(refuse(Reason::Exists));
@@ -227,16 +243,33 @@ impl Namespace {
         }
         let set_id = match alive {
             Some(alive) => alive.entry.set_id,
-            None => self.sets.find_or_make(request.set).map_err(|_| Reason::SetLimit)?,
+            None => self
+                .sets
+                .find_or_make(request.set)
+                .map_err(|_| Reason::SetLimit)?,
         };
         let meta = self.next_meta(partition, hand, request, before, set_id);
-        let key = request.key.or_else(|| record.as_ref().and_then(|record| record.key));
-        let draft = Draft { meta, set: request.set, key, bins: applied.bins.iter() };
-        let commit = self.store(partition, hand, &draft, set_id, before).map_err(|halt| match halt {
-            Halt::Refuse(refusal) => refuse(refusal.reason),
-            other => other,
-        })?;
-        Ok((meta.generation, meta.void_time_s, Some(commit), applied.answers))
+        let key = request
+            .key
+            .or_else(|| record.as_ref().and_then(|record| record.key));
+        let draft = Draft {
+            meta,
+            set: request.set,
+            key,
+            bins: applied.bins.iter(),
+        };
+        let commit = self
+            .store(partition, hand, &draft, set_id, before)
+            .map_err(|halt| match halt {
+                Halt::Refuse(refusal) => refuse(refusal.reason),
+                other => other,
+            })?;
+        Ok((
+            meta.generation,
+            meta.void_time_s,
+            Some(commit),
+            applied.answers,
+        ))
     }
 
     /// The facts of the record after a write.
@@ -253,8 +286,11 @@ impl Namespace {
         let void_time = alive.map(|alive| alive.entry.void_time_s);
         // The update time never goes back for a record, nor behind a truncation it has to survive.
         let not_before = before.map_or(0, |before| before.entry.update_time_ms);
-        let update_time_ms =
-            hand.now.epoch_ms().max(not_before).max(self.untruncated_from_ms(set_id));
+        let update_time_ms = hand
+            .now
+            .epoch_ms()
+            .max(not_before)
+            .max(self.untruncated_from_ms(set_id));
         Meta {
             digest: request.digest,
             generation: next_generation(alive.map_or(0, |alive| alive.entry.generation)),
@@ -278,21 +314,42 @@ impl Namespace {
         B: Iterator<Item = BinRef<'b>> + Clone,
     {
         let size_bytes = draft.size_bytes();
-        let bytes_max = self.config().record_bytes_max.min(self.log.record_bytes_max());
+        let bytes_max = self
+            .config()
+            .record_bytes_max
+            .min(self.log.record_bytes_max());
         if size_bytes > bytes_max && !draft.meta.tombstone {
-            return Err(Reason::TooBig { size_bytes, bytes_max }.into());
+            return Err(Reason::TooBig {
+                size_bytes,
+                bytes_max,
+            }
+            .into());
         }
-        let purpose = if draft.meta.tombstone { Purpose::Tombstone } else { Purpose::Record };
+        let purpose = if draft.meta.tombstone {
+            Purpose::Tombstone
+        } else {
+            Purpose::Record
+        };
         let Appended { place, commit } = self
             .log
-            .append(hand.lane, purpose, size_bytes, hand.flush_clock_ms, |space, seal| {
-                draft.write(space, seal);
-            })
+            .append(
+                hand.lane,
+                purpose,
+                size_bytes,
+                hand.flush_clock_ms,
+                |space, seal| {
+                    draft.write(space, seal);
+                },
+            )
             .map_err(|no_space| match no_space {
                 NoSpace::Wait => Halt::Wait,
                 NoSpace::Full => Reason::OutOfSpace.into(),
                 NoSpace::Failed => Reason::DeviceFailed.into(),
-                NoSpace::TooBig { size_bytes } => Reason::TooBig { size_bytes, bytes_max }.into(),
+                NoSpace::TooBig { size_bytes } => Reason::TooBig {
+                    size_bytes,
+                    bytes_max,
+                }
+                .into(),
             })?;
         let entry = new_entry(&draft.meta, draft.key.is_some(), set_id, place);
         if !self.point_at(partition, &entry, before) {
@@ -380,7 +437,11 @@ impl Namespace {
         };
         let refuse = |reason| {
             let (generation, void_time_s) = (entry.generation(), entry.void_time_s());
-            Halt::Refuse(Refusal { reason, generation, void_time_s })
+            Halt::Refuse(Refusal {
+                reason,
+                generation,
+                void_time_s,
+            })
         };
         if !self.is_in(entry, request.set) {
             return Err(refuse(Reason::SetMismatch));
@@ -424,9 +485,15 @@ impl Namespace {
             tombstone: true,
         };
         let set = self.sets.get(entry.set_id);
-        let draft = Draft { meta, set: &set.name, key: None, bins: std::iter::empty() };
+        let draft = Draft {
+            meta,
+            set: &set.name,
+            key: None,
+            bins: std::iter::empty(),
+        };
         let before = Some(Before { entry, alive: true });
-        self.store(partition, hand, &draft, entry.set_id, before).map(Some)
+        self.store(partition, hand, &draft, entry.set_id, before)
+            .map(Some)
     }
 
     /// What a tombstone made now remembers: older copies of its record lie in fills up to this one.
@@ -436,7 +503,12 @@ impl Namespace {
 }
 
 /// Generation, void time, commit point and answers of a write that succeeded.
-type Outcome<'a> = (u16, u32, Option<CommitPoint>, smallvec::SmallVec<[Answer<'a>; 4]>);
+type Outcome<'a> = (
+    u16,
+    u32,
+    Option<CommitPoint>,
+    smallvec::SmallVec<[Answer<'a>; 4]>,
+);
 
 impl Halt {
     fn end<R>(self, answer: impl FnOnce(Result<Written<'_>, Refusal>) -> R) -> Step<R> {

@@ -83,7 +83,9 @@ fn open() -> Namespace {
     let log = Log::new(LogConfig {
         on_devices: true,
         block_bytes: BLOCK_BYTES as u32,
-        devices: (0..DEVICES as u64).map(|device| geometry(device + 77)).collect(),
+        devices: (0..DEVICES as u64)
+            .map(|device| geometry(device + 77))
+            .collect(),
         cores: 1,
         cache_bytes: 2 * BLOCK_BYTES as u64,
         defrag_low_water_percent: 50,
@@ -116,7 +118,11 @@ impl World {
 
     fn hand(&self) -> Hand {
         let lane = self.namespace.log().write_lane(0);
-        Hand { lane, now: Now::from_epoch_ms(self.now_ms), flush_clock_ms: self.now_ms }
+        Hand {
+            lane,
+            now: Now::from_epoch_ms(self.now_ms),
+            flush_clock_ms: self.now_ms,
+        }
     }
 
     fn fetch(&self, read: DeviceRead) -> Fetched {
@@ -140,7 +146,11 @@ impl World {
             digest: digest(key),
             set: b"demo",
             key: None,
-            exists: if self.rng.chance(2) { Exists::Any } else { Exists::Replace },
+            exists: if self.rng.chance(2) {
+                Exists::Any
+            } else {
+                Exists::Replace
+            },
             generation: GenerationRule::Any,
             ttl: self.ttl,
             flags: CommandFlags::default(),
@@ -149,9 +159,13 @@ impl World {
         let mut fetched = None;
         for _ in 0..200 {
             let hand = self.hand();
-            let step = self.namespace.write(&hand, &request, fetched.as_ref(), |written| {
-                written.map(|written| written.commit).map_err(|refusal| refusal.reason)
-            });
+            let step = self
+                .namespace
+                .write(&hand, &request, fetched.as_ref(), |written| {
+                    written
+                        .map(|written| written.commit)
+                        .map_err(|refusal| refusal.reason)
+                });
             match step {
                 Step::Done(Ok(commit)) => {
                     self.written += 1;
@@ -182,7 +196,9 @@ impl World {
         for _ in 0..200 {
             let hand = self.hand();
             let step = self.namespace.delete(&hand, &request, None, |written| {
-                written.map(|written| written.commit).map_err(|refusal| refusal.reason)
+                written
+                    .map(|written| written.commit)
+                    .map_err(|refusal| refusal.reason)
             });
             match step {
                 Step::Done(Ok(commit)) => return self.remember(key, None, commit),
@@ -196,24 +212,40 @@ impl World {
     }
 
     fn remember(&mut self, key: u64, value: Option<Vec<u8>>, commit: Option<CommitPoint>) {
-        let deed = Deed { value, commit, durable: false };
+        let deed = Deed {
+            value,
+            commit,
+            durable: false,
+        };
         self.history.entry(key).or_default().push(deed);
     }
 
     fn read(&self, key: u64) -> Option<Vec<u8>> {
-        let request =
-            ReadRequest { digest: digest(key), set: b"", key: None, need: Need::Bins };
+        let request = ReadRequest {
+            digest: digest(key),
+            set: b"",
+            key: None,
+            need: Need::Bins,
+        };
         let now = Now::from_epoch_ms(self.now_ms);
         let mut fetched = None;
         for _ in 0..3 {
-            let step = self.namespace.read(now, &request, fetched.as_ref(), |found| match found {
-                Ok(found) => {
-                    let record = found.record.expect("bins were asked for");
-                    Some(record.bin(b"v").expect("every record has it").value.to_vec())
-                }
-                Err(refusal) if refusal.reason == Reason::NotFound => None,
-                Err(refusal) => panic!("key {key} cannot be read: {}", refusal.reason),
-            });
+            let step = self
+                .namespace
+                .read(now, &request, fetched.as_ref(), |found| match found {
+                    Ok(found) => {
+                        let record = found.record.expect("bins were asked for");
+                        Some(
+                            record
+                                .bin(b"v")
+                                .expect("every record has it")
+                                .value
+                                .to_vec(),
+                        )
+                    }
+                    Err(refusal) if refusal.reason == Reason::NotFound => None,
+                    Err(refusal) => panic!("key {key} cannot be read: {}", refusal.reason),
+                });
             match step {
                 Step::Done(value) => return value,
                 Step::Read(read) => fetched = Some(self.fetch(read)),
@@ -273,19 +305,25 @@ impl World {
             let end = (start + place.length.bytes() as usize).min(bytes.len());
             let lane = log.move_lane(0);
             let moved =
-                self.namespace.move_record(lane, self.now_ms, place, &record, &bytes[start..end]);
+                self.namespace
+                    .move_record(lane, self.now_ms, place, &record, &bytes[start..end]);
             if moved.is_err() {
                 return log.postpone_move(job);
             }
         }
-        assert_eq!(log.end_move(job), 0, "every live record of a block was moved");
+        assert_eq!(
+            log.end_move(job),
+            0,
+            "every live record of a block was moved"
+        );
     }
 
     fn sweep(&mut self, key: u64) {
         let now = Now::from_epoch_ms(self.now_ms);
         let oldest_fill = self.namespace.log().oldest_fill();
-        let swept =
-            self.namespace.sweep_slice(digest(key).partition(), None, oldest_fill, now);
+        let swept = self
+            .namespace
+            .sweep_slice(digest(key).partition(), None, oldest_fill, now);
         self.tombstones_dropped += swept.tombstones;
     }
 
@@ -346,7 +384,11 @@ impl World {
     /// While the node lives, a read sees the latest deed.
     fn check_now(&self, key: u64) {
         let latest = self.history.get(&key).and_then(|deeds| deeds.last());
-        assert_eq!(self.read(key), latest.and_then(|deed| deed.value.clone()), "key {key}");
+        assert_eq!(
+            self.read(key),
+            latest.and_then(|deed| deed.value.clone()),
+            "key {key}"
+        );
     }
 
     /// Stops the node as SIGKILL and power loss do, then starts it again from the devices.
@@ -379,7 +421,10 @@ impl World {
         let log = self.namespace.log();
         for (device, bytes) in self.devices.iter().enumerate() {
             for block in 0..BLOCKS {
-                let id = BlockId { device: DeviceId(device as u8), block };
+                let id = BlockId {
+                    device: DeviceId(device as u8),
+                    block,
+                };
                 let (offset, size) = log.block_extent(id);
                 let bytes = &bytes[offset as usize..offset as usize + size];
                 for (place, record) in log.recover_block(id, bytes).into_iter().flatten() {
@@ -405,18 +450,30 @@ impl World {
         assert!(
             survives.is_some() || never,
             "key {key}: {} deeds, {} of them possible, found {:?}",
-            deeds.len(), allowed.len(), found.map(|value| value.len())
+            deeds.len(),
+            allowed.len(),
+            found.map(|value| value.len())
         );
-        *deeds = vec![Deed { value: found, commit: None, durable: true }];
+        *deeds = vec![Deed {
+            value: found,
+            commit: None,
+            durable: true,
+        }];
     }
 }
 
 fn blob(bytes: &[u8]) -> Value<'_> {
-    Value { particle: ParticleType::Blob, bytes: bytes.into() }
+    Value {
+        particle: ParticleType::Blob,
+        bytes: bytes.into(),
+    }
 }
 
 fn seeds() -> u64 {
-    std::env::var("KARST_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40)
+    std::env::var("KARST_SEEDS")
+        .ok()
+        .and_then(|seeds| seeds.parse().ok())
+        .unwrap_or(40)
 }
 
 #[test]
@@ -433,7 +490,9 @@ fn what_was_durable_survives_every_cut_and_deletes_stay_deleted() {
             }
             (world.written, world.tombstones_dropped)
         });
-        let Ok((written, tombstones)) = run else { panic!("seed {seed}") };
+        let Ok((written, tombstones)) = run else {
+            panic!("seed {seed}")
+        };
         assert!(written > 500, "seed {seed}: the run did too little");
         dropped += tombstones;
     }
@@ -483,8 +542,9 @@ fn full_devices_refuse_writes_and_still_take_deletes() {
     }
     assert_eq!(world.namespace.report().records, 0);
     world.write(1);
-    let partitions: u64 =
-        PartitionId::all().map(|partition| world.namespace.partition_counts(partition).0).sum();
+    let partitions: u64 = PartitionId::all()
+        .map(|partition| world.namespace.partition_counts(partition).0)
+        .sum();
     assert_eq!(partitions, 1);
 }
 

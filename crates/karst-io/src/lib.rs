@@ -20,7 +20,10 @@
 
 pub mod buffer;
 pub mod clock;
-#[expect(clippy::disallowed_methods, reason = "opening waits for the lock of a process that is ending")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "opening waits for the lock of a process that is ending"
+)]
 pub mod device;
 mod event;
 mod flight;

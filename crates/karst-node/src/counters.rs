@@ -13,13 +13,19 @@ impl Counter {
     /// Adds; only from the owning thread.
     #[inline]
     pub fn add(&self, amount: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(amount),
+            Ordering::Relaxed,
+        );
     }
 
     /// Subtracts; only from the owning thread.
     #[inline]
     pub fn subtract(&self, amount: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(amount), Ordering::Relaxed);
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_sub(amount),
+            Ordering::Relaxed,
+        );
     }
 
     /// The value.
@@ -96,8 +102,13 @@ pub enum Ending {
 
 impl Ending {
     /// Every kind.
-    pub const ALL: [Ending; 5] =
-        [Ending::Ok, Ending::NotFound, Ending::Refused, Ending::Overload, Ending::Error];
+    pub const ALL: [Ending; 5] = [
+        Ending::Ok,
+        Ending::NotFound,
+        Ending::Refused,
+        Ending::Overload,
+        Ending::Error,
+    ];
 
     /// Its label in metrics.
     pub fn label(self) -> &'static str {
@@ -189,7 +200,9 @@ impl CoreCounters {
     /// Zeros for this many namespaces.
     pub fn new(namespaces: usize) -> CoreCounters {
         CoreCounters {
-            namespaces: (0..namespaces).map(|_| NamespaceCounters::default()).collect(),
+            namespaces: (0..namespaces)
+                .map(|_| NamespaceCounters::default())
+                .collect(),
             connections: Counter::default(),
             connections_opened: Counter::default(),
             connections_rejected: Counter::default(),

@@ -1,7 +1,10 @@
 //! karstd, the daemon: doors, wiring, clocks, threads.
 
 pub mod admin;
-#[expect(clippy::disallowed_methods, reason = "the log says how long recovery took")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the log says how long recovery took"
+)]
 pub mod boot;
 pub mod client_port;
 pub mod config;

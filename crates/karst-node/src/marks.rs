@@ -48,13 +48,21 @@ impl Marks {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Table::new(),
             Err(error) => return Err(error),
         };
-        Ok(Marks { path, table: Mutex::new(table) })
+        Ok(Marks {
+            path,
+            table: Mutex::new(table),
+        })
     }
 
     /// Every mark of a namespace as (set, ms since 2010); the empty set is the whole namespace.
     pub fn of(&self, namespace: &str) -> Vec<(String, u64)> {
         let table = self.table.lock();
-        table.get(namespace).into_iter().flatten().map(|(set, ms)| (set.clone(), *ms)).collect()
+        table
+            .get(namespace)
+            .into_iter()
+            .flatten()
+            .map(|(set, ms)| (set.clone(), *ms))
+            .collect()
     }
 
     /// Sets a mark, durably, before it takes effect anywhere. Never lowers one.
@@ -63,7 +71,11 @@ impl Marks {
     /// When the file cannot be written; the mark is then not set.
     pub fn set(&self, namespace: &str, set: &str, before_ms: u64) -> io::Result<()> {
         self.change(|table| {
-            let mark = table.entry(namespace.into()).or_default().entry(set.into()).or_default();
+            let mark = table
+                .entry(namespace.into())
+                .or_default()
+                .entry(set.into())
+                .or_default();
             *mark = before_ms.max(*mark);
         })
     }
@@ -84,7 +96,10 @@ impl Marks {
         let mut table = self.table.lock();
         let mut changed = table.clone();
         change(&mut changed);
-        let file = File { version: 1, truncated_before_ms: changed };
+        let file = File {
+            version: 1,
+            truncated_before_ms: changed,
+        };
         let bytes = serde_json::to_vec_pretty(&file).map_err(io::Error::other)?;
         crate::data_dir::replace(&self.path, &bytes)?;
         *table = file.truncated_before_ms;
@@ -106,7 +121,10 @@ mod tests {
         let again = Marks::load(dir.path()).unwrap();
         assert_eq!(again.of("test"), [(String::new(), 7), ("demo".into(), 500)]);
         again.clear("test", "demo").unwrap();
-        assert_eq!(Marks::load(dir.path()).unwrap().of("test"), [(String::new(), 7)]);
+        assert_eq!(
+            Marks::load(dir.path()).unwrap().of("test"),
+            [(String::new(), 7)]
+        );
     }
 
     #[test]

@@ -137,7 +137,9 @@ impl Node {
             id: parts.id,
             cluster_id: parts.cluster_id,
             namespaces: parts.namespaces,
-            cores: (0..parts.cores).map(|_| Arc::new(CoreCounters::new(namespaces))).collect(),
+            cores: (0..parts.cores)
+                .map(|_| Arc::new(CoreCounters::new(namespaces)))
+                .collect(),
             doors: parts.doors,
             io: parts.io,
             marks: parts.marks,

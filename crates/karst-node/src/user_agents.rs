@@ -40,6 +40,10 @@ impl UserAgents {
 
     /// Each user agent and its number of connections.
     pub fn all(&self) -> Vec<(String, u64)> {
-        self.0.lock().iter().map(|(agent, count)| (agent.clone(), *count)).collect()
+        self.0
+            .lock()
+            .iter()
+            .map(|(agent, count)| (agent.clone(), *count))
+            .collect()
     }
 }

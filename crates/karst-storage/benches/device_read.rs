@@ -64,8 +64,10 @@ impl Options {
                 "--seconds" => options.seconds = value().parse().expect("a number"),
                 "--depths" => {
                     let depths = value();
-                    options.depths =
-                        depths.split(',').map(|depth| depth.parse().expect("numbers")).collect();
+                    options.depths = depths
+                        .split(',')
+                        .map(|depth| depth.parse().expect("numbers"))
+                        .collect();
                 }
                 "--queue" if value() == "threads" => options.queue = QueueChoice::Threads,
                 "--queue" | "--bench" => {}
@@ -105,7 +107,11 @@ fn mix(number: u64) -> u64 {
 impl Store {
     fn open(options: &Options) -> Store {
         let size = options.gib << 30;
-        let open = OpenOptions { size_bytes: Some(size), create: true, ..OpenOptions::default() };
+        let open = OpenOptions {
+            size_bytes: Some(size),
+            create: true,
+            ..OpenOptions::default()
+        };
         let device = Arc::new(Device::open(&options.file, &open).expect("the file opens"));
         let geometry = DeviceGeometry {
             number: DEVICE_NUMBER,
@@ -125,7 +131,11 @@ impl Store {
         let directory = || Mutex::new(Directory::new(arena.clone(), HashKey([1, 2])));
         let (queue, refused) =
             Queue::probe(options.queue, QUEUE_ENTRIES, &[device]).expect("a queue");
-        println!("device queue: {} {}", queue.kind(), refused.map_or(String::new(), |why| why.to_string()));
+        println!(
+            "device queue: {} {}",
+            queue.kind(),
+            refused.map_or(String::new(), |why| why.to_string())
+        );
         Store {
             log: Log::new(config).expect("enough blocks"),
             partitions: (0..PARTITIONS).map(|_| directory()).collect(),
@@ -149,16 +159,35 @@ impl Store {
                 generation: 1,
                 void_time_s: 0,
                 update_time_ms: 1,
-                version: Version { regime: 1, sequence: self.records + 1 }.pack(),
+                version: Version {
+                    regime: 1,
+                    sequence: self.records + 1,
+                }
+                .pack(),
                 tombstone: false,
             };
-            let bin = BinRef { name: b"b", particle: ParticleType::Blob, value: &value };
-            let draft = Draft { meta, set: b"bench", key: None, bins: std::iter::once(bin) };
+            let bin = BinRef {
+                name: b"b",
+                particle: ParticleType::Blob,
+                value: &value,
+            };
+            let draft = Draft {
+                meta,
+                set: b"bench",
+                key: None,
+                bins: std::iter::once(bin),
+            };
             let appended = self
                 .log
-                .append(lane, Purpose::Record, draft.size_bytes(), 0, |space, seal| {
-                    draft.write(space, seal);
-                })
+                .append(
+                    lane,
+                    Purpose::Record,
+                    draft.size_bytes(),
+                    0,
+                    |space, seal| {
+                        draft.write(space, seal);
+                    },
+                )
                 .expect("room");
             let entry = NewEntry {
                 digest: meta.digest,
@@ -181,7 +210,9 @@ impl Store {
         let seconds = started.elapsed().as_secs_f64();
         println!(
             "filled {} records, {:.1} GiB in {seconds:.1} s ({:.0} MB/s)",
-            self.records, bytes as f64 / (1u64 << 30) as f64, bytes as f64 / 1e6 / seconds
+            self.records,
+            bytes as f64 / (1u64 << 30) as f64,
+            bytes as f64 / 1e6 / seconds
         );
     }
 
@@ -189,13 +220,22 @@ impl Store {
     fn start(&mut self, ticket: u64) -> DeviceRead {
         let digest = digest(mix(ticket) % self.records);
         let partition = self.partitions[digest.partition().index()].lock();
-        let entry = partition.get(&digest).expect("every record is in the index");
+        let entry = partition
+            .get(&digest)
+            .expect("every record is in the index");
         let Located::Device(read) = self.log.locate(entry.place()) else {
             panic!("nothing is kept in memory");
         };
         let buffer = self.buffers.take(read.bytes);
-        let op = Op::Read { file: FileId(0), offset: read.offset, buffer };
-        assert!(self.queue.submit(ticket, op).is_ok(), "the queue is deeper than the benchmark");
+        let op = Op::Read {
+            file: FileId(0),
+            offset: read.offset,
+            buffer,
+        };
+        assert!(
+            self.queue.submit(ticket, op).is_ok(),
+            "the queue is deeper than the benchmark"
+        );
         read
     }
 
@@ -224,7 +264,9 @@ impl Store {
                 self.queue.reap(&mut completions);
             }
             for completion in completions.drain(..) {
-                let read = under_way.remove(&completion.ticket).expect("it was started");
+                let read = under_way
+                    .remove(&completion.ticket)
+                    .expect("it was started");
                 completion.outcome.expect("the read succeeds");
                 let buffer = completion.buffer.expect("a read brings its buffer back");
                 let seal = self.log.seal(read.place);
@@ -287,7 +329,11 @@ impl Writes {
 /// CPU seconds of this thread, user and system.
 fn thread_cpu() -> f64 {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("procfs");
-    let nanoseconds: u64 = stat.split(' ').next().and_then(|it| it.parse().ok()).expect("a number");
+    let nanoseconds: u64 = stat
+        .split(' ')
+        .next()
+        .and_then(|it| it.parse().ok())
+        .expect("a number");
     nanoseconds as f64 / 1e9
 }
 
@@ -299,7 +345,10 @@ fn fio(options: &Options, depth: usize) -> Option<(f64, f64)> {
         .arg("--rw=randread")
         .arg("--direct=1")
         .arg("--ioengine=io_uring")
-        .arg(format!("--bs={}", options.record_bytes.next_multiple_of(512)))
+        .arg(format!(
+            "--bs={}",
+            options.record_bytes.next_multiple_of(512)
+        ))
         .arg(format!("--iodepth={depth}"))
         .arg("--time_based")
         .arg(format!("--runtime={}", options.seconds))
@@ -310,7 +359,11 @@ fn fio(options: &Options, depth: usize) -> Option<(f64, f64)> {
         .output()
         .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
-    let fields: Vec<&str> = text.lines().find(|line| line.starts_with("3;"))?.split(';').collect();
+    let fields: Vec<&str> = text
+        .lines()
+        .find(|line| line.starts_with("3;"))?
+        .split(';')
+        .collect();
     let iops: f64 = fields.get(7)?.parse().ok()?;
     let percent = |at: usize| -> Option<f64> { fields.get(at)?.trim_end_matches('%').parse().ok() };
     Some((iops, (percent(87)? + percent(88)?) / 100.0 / iops))
@@ -329,9 +382,14 @@ fn main() {
         match (before, after) {
             (Some((before, _)), Some((after, fio_cpu))) => println!(
                 "{depth:5} | {before:10.0} | {reads:13.0} | {after:9.0} | {:5.2} | {:12.2} | {:.2}",
-                reads / ((before + after) / 2.0), cpu * 1e6, fio_cpu * 1e6
+                reads / ((before + after) / 2.0),
+                cpu * 1e6,
+                fio_cpu * 1e6
             ),
-            _ => println!("{depth:5} | no fio     | {reads:13.0} | | | {:.2}", cpu * 1e6),
+            _ => println!(
+                "{depth:5} | no fio     | {reads:13.0} | | | {:.2}",
+                cpu * 1e6
+            ),
         }
     }
 }

@@ -18,11 +18,19 @@ impl Log {
     pub fn next_move(&self) -> Option<MoveJob> {
         let mut space = self.space.lock();
         let durable: Vec<u64> = self.positions.iter().map(|lane| lane.durable()).collect();
-        space.release_quarantine(if self.config().on_devices { &durable } else { &[] });
+        space.release_quarantine(if self.config().on_devices {
+            &durable
+        } else {
+            &[]
+        });
         let marked = space.take_worth_moving();
         let id = marked.or_else(|| {
             let low = space.free_blocks() + space.quarantined_blocks() < self.pressed_blocks();
-            let id = if low { self.emptiest(space.full()) } else { None };
+            let id = if low {
+                self.emptiest(space.full())
+            } else {
+                None
+            };
             id.inspect(|id| space.begin_move(*id))
         })?;
         let (offset, _) = self.block_extent(id);
@@ -31,7 +39,12 @@ impl Log {
 
     /// Free blocks below which the low-water mark no longer decides.
     fn pressed_blocks(&self) -> usize {
-        let blocks: usize = self.config().devices.iter().map(|device| device.blocks as usize).sum();
+        let blocks: usize = self
+            .config()
+            .devices
+            .iter()
+            .map(|device| device.blocks as usize)
+            .sum();
         2 * self.config().reserve_blocks() + blocks / 50
     }
 
@@ -47,7 +60,10 @@ impl Log {
     }
 
     /// The block's bytes if they are in memory.
-    pub fn block_in_memory(&self, id: BlockId) -> Option<std::sync::Arc<karst_io::buffer::AppendBuffer>> {
+    pub fn block_in_memory(
+        &self,
+        id: BlockId,
+    ) -> Option<std::sync::Arc<karst_io::buffer::AppendBuffer>> {
         self.block(id).buffer.load_full()
     }
 

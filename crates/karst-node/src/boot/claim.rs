@@ -91,7 +91,12 @@ pub fn claim_all(
             ..OpenOptions::default()
         };
         let open = Device::open(&device.path, &options)?;
-        let wanted = Wanted { namespace, cluster, position: position as u8, adopt: *adopt };
+        let wanted = Wanted {
+            namespace,
+            cluster,
+            position: position as u8,
+            adopt: *adopt,
+        };
         wanted.claim(open, device.size)
     };
     devices.iter().enumerate().map(claim).collect()
@@ -113,19 +118,34 @@ impl Wanted<'_> {
         let blocks = (usable / block_bytes).saturating_sub(1); // superblocks take the room of one
         let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
         if blocks == 0 {
-            return Err(ClaimError::Small { path: path(), bytes: device.size_bytes() });
+            return Err(ClaimError::Small {
+                path: path(),
+                bytes: device.size_bytes(),
+            });
         }
         let mut buffer = AlignedBuffer::with_capacity(2 * SUPERBLOCK_BYTES);
         buffer.set_len(2 * SUPERBLOCK_BYTES);
-        device.read_at(0, &mut buffer).map_err(|error| ClaimError::Io { path: path(), error })?;
+        device
+            .read_at(0, &mut buffer)
+            .map_err(|error| ClaimError::Io {
+                path: path(),
+                error,
+            })?;
         let found = read_front(buffer.as_slice());
         let superblock = match self.judge(&found, &path, blocks)? {
             Some(superblock) => superblock,
             None => self.format(&device, &mut buffer, blocks)?,
         };
         let sector_bytes = device.sector_bytes();
-        let geometry = DeviceGeometry { number: superblock.device, blocks, sector_bytes };
-        Ok(Claimed { device: Arc::new(device), geometry })
+        let geometry = DeviceGeometry {
+            number: superblock.device,
+            blocks,
+            sector_bytes,
+        };
+        Ok(Claimed {
+            device: Arc::new(device),
+            geometry,
+        })
     }
 
     /// The superblock of a device that is ours, or `None` for one that may be taken.
@@ -137,7 +157,10 @@ impl Wanted<'_> {
     ) -> Result<Option<Superblock>, ClaimError> {
         let foreign = |found: String| match self.adopt {
             true => Ok(None),
-            false => Err(ClaimError::Foreign { path: path(), found }),
+            false => Err(ClaimError::Foreign {
+                path: path(),
+                found,
+            }),
         };
         let superblock = match front {
             Front::Blank => return Ok(None),
@@ -146,10 +169,16 @@ impl Wanted<'_> {
         };
         if superblock.cluster != self.cluster.0 {
             let other = ClusterId(superblock.cluster);
-            return foreign(format!("namespace {} of cluster {other}", superblock.namespace));
+            return foreign(format!(
+                "namespace {} of cluster {other}",
+                superblock.namespace
+            ));
         }
         if superblock.namespace != self.namespace.name {
-            return foreign(format!("namespace {} of this cluster", superblock.namespace));
+            return foreign(format!(
+                "namespace {} of this cluster",
+                superblock.namespace
+            ));
         }
         let block_bytes = self.namespace.storage.write_block;
         if u64::from(superblock.block_bytes) != block_bytes {
@@ -187,12 +216,18 @@ impl Wanted<'_> {
             block_bytes: self.namespace.storage.write_block as u32, // at most 8 MiB
             blocks,
         };
-        let second = Superblock { generation: 2, ..superblock.clone() };
+        let second = Superblock {
+            generation: 2,
+            ..superblock.clone()
+        };
         buffer.as_mut_slice()[..SUPERBLOCK_BYTES].copy_from_slice(&superblock.encode());
         buffer.as_mut_slice()[SUPERBLOCK_BYTES..].copy_from_slice(&second.encode());
         device
             .write_at_durable(0, buffer)
-            .map_err(|error| ClaimError::Io { path: device.path().to_path_buf(), error })?;
+            .map_err(|error| ClaimError::Io {
+                path: device.path().to_path_buf(),
+                error,
+            })?;
         Ok(second)
     }
 }

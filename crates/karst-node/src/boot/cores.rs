@@ -46,13 +46,25 @@ pub(super) fn start(
     queue: QueueKind,
     stopped: watch::Receiver<bool>,
 ) -> Result<Cores, BootError> {
-    let mut cores = Cores { connections: Vec::new(), threads: Vec::new() };
+    let mut cores = Cores {
+        connections: Vec::new(),
+        threads: Vec::new(),
+    };
     let cpus = core_affinity::get_core_ids().unwrap_or_default();
     for number in 0..node.cores.len() as u16 {
         let (give, given) = mpsc::channel(HAND_OVER_MAX);
-        let start = Start { node: node.clone(), number, queue, given, stopped: stopped.clone() };
+        let start = Start {
+            node: node.clone(),
+            number,
+            queue,
+            given,
+            stopped: stopped.clone(),
+        };
         // Pinned only when there is a CPU for each, so that nodes sharing a machine do not crowd one.
-        let cpu = cpus.get(usize::from(number)).filter(|_| node.cores.len() == cpus.len()).copied();
+        let cpu = cpus
+            .get(usize::from(number))
+            .filter(|_| node.cores.len() == cpus.len())
+            .copied();
         let thread = std::thread::Builder::new()
             .name(format!("core-{number}"))
             .spawn(move || {
@@ -75,7 +87,9 @@ impl Cores {
         drop(self.connections);
         for thread in self.threads {
             let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-            joined.map_err(io::Error::other)?.map_err(|_| io::Error::other("a core panicked"))??;
+            joined
+                .map_err(io::Error::other)?
+                .map_err(|_| io::Error::other("a core panicked"))??;
         }
         Ok(())
     }
@@ -90,9 +104,18 @@ fn run(start: Start) -> io::Result<()> {
 }
 
 async fn serve(start: Start) -> io::Result<()> {
-    let Start { node, number, queue, given, mut stopped } = start;
-    let devices: Vec<Arc<Device>> =
-        all_devices(node.namespaces.iter().flat_map(|namespace| &namespace.devices));
+    let Start {
+        node,
+        number,
+        queue,
+        given,
+        mut stopped,
+    } = start;
+    let devices: Vec<Arc<Device>> = all_devices(
+        node.namespaces
+            .iter()
+            .flat_map(|namespace| &namespace.devices),
+    );
     let choice = match queue {
         QueueKind::Ring => QueueChoice::Ring,
         QueueKind::Threads => QueueChoice::Threads,
@@ -112,8 +135,14 @@ async fn serve(start: Start) -> io::Result<()> {
     // What is flushed below has to hold every write that a client has an answer to.
     serving.abort();
     let _ = serving.await;
-    if tokio::time::timeout(FLUSH_PATIENCE, flush_all(&core)).await.is_err() {
-        tracing::error!(number, "devices did not take everything in time; the rest is lost");
+    if tokio::time::timeout(FLUSH_PATIENCE, flush_all(&core))
+        .await
+        .is_err()
+    {
+        tracing::error!(
+            number,
+            "devices did not take everything in time; the rest is lost"
+        );
     }
     Ok(())
 }

@@ -123,10 +123,15 @@ struct Opened {
 
 fn open_all(config: &Config, identity: &Identity) -> Result<Vec<Opened>, BootError> {
     let open = |namespace: &config::Namespace| {
-        let devices = claim::claim_all(namespace, identity.cluster).map_err(|error| {
-            BootError::Device { namespace: namespace.name.clone(), error }
-        })?;
-        Ok(Opened { config: namespace.clone(), devices })
+        let devices =
+            claim::claim_all(namespace, identity.cluster).map_err(|error| BootError::Device {
+                namespace: namespace.name.clone(),
+                error,
+            })?;
+        Ok(Opened {
+            config: namespace.clone(),
+            devices,
+        })
     };
     config.namespaces.iter().map(open).collect()
 }
@@ -138,16 +143,23 @@ fn probe(config: &Config, opened: &[Opened]) -> Result<IoReport, BootError> {
         IoChoice::Ring => QueueChoice::Ring,
         IoChoice::Threads => QueueChoice::Threads,
     };
-    let devices = all_devices(opened.iter().flat_map(|namespace| {
-        namespace.devices.iter().map(|claimed| &claimed.device)
-    }));
-    let (queue, refused) =
-        Queue::probe(choice, QUEUE_DEPTH, &devices).map_err(BootError::Cores)?;
+    let devices = all_devices(
+        opened
+            .iter()
+            .flat_map(|namespace| namespace.devices.iter().map(|claimed| &claimed.device)),
+    );
+    let (queue, refused) = Queue::probe(choice, QUEUE_DEPTH, &devices).map_err(BootError::Cores)?;
     let fallback_reason = refused.map(|refused| refused.to_string());
     if let Some(reason) = &fallback_reason {
-        tracing::warn!(reason, "io_uring is not available: devices are read by threads instead");
+        tracing::warn!(
+            reason,
+            "io_uring is not available: devices are read by threads instead"
+        );
     }
-    Ok(IoReport { kind: queue.kind(), fallback_reason })
+    Ok(IoReport {
+        kind: queue.kind(),
+        fallback_reason,
+    })
 }
 
 fn all_devices<'a>(devices: impl Iterator<Item = &'a Arc<Device>>) -> Vec<Arc<Device>> {
@@ -161,11 +173,16 @@ fn namespaces(
     cores: u16,
     marks: &Marks,
 ) -> Result<Vec<NamespaceState>, BootError> {
-    let entries_max = config.node.index_entries_max.unwrap_or_else(entries_that_fit_memory);
+    let entries_max = config
+        .node
+        .index_entries_max
+        .unwrap_or_else(entries_that_fit_memory);
     let make = |opened: Opened| {
         let name = opened.config.name.clone();
-        let log = Log::new(log_config(&opened, cores))
-            .map_err(|error| BootError::Layout { namespace: name.clone(), error })?;
+        let log = Log::new(log_config(&opened, cores)).map_err(|error| BootError::Layout {
+            namespace: name.clone(),
+            error,
+        })?;
         let arena = EntryArena::new(entries_max)
             .map_err(file(format!("index memory for {entries_max} records")))?;
         // Without huge pages lookups cost a little more; that is all.
@@ -174,13 +191,23 @@ fn namespaces(
         let engine = Namespace::new(engine_config(&opened.config), log, Arc::new(arena), key);
         for (set, before_ms) in marks.of(&name) {
             let set = (!set.is_empty()).then_some(set.as_bytes());
-            engine.truncate(set, before_ms).map_err(|error| BootError::Recovery {
-                namespace: name.clone(),
-                what: error.to_string(),
-            })?;
+            engine
+                .truncate(set, before_ms)
+                .map_err(|error| BootError::Recovery {
+                    namespace: name.clone(),
+                    what: error.to_string(),
+                })?;
         }
-        let devices = opened.devices.into_iter().map(|claimed| claimed.device).collect();
-        Ok(NamespaceState { config: opened.config, engine, devices })
+        let devices = opened
+            .devices
+            .into_iter()
+            .map(|claimed| claimed.device)
+            .collect();
+        Ok(NamespaceState {
+            config: opened.config,
+            engine,
+            devices,
+        })
     };
     opened.into_iter().map(make).collect()
 }
@@ -196,12 +223,24 @@ fn log_config(opened: &Opened, cores: u16) -> LogConfig {
     let storage = &opened.config.storage;
     let block_bytes = storage.write_block as u32; // at most 8 MiB
     let (on_devices, devices) = match &storage.engine {
-        Engine::Device { .. } => {
-            (true, opened.devices.iter().map(|claimed| claimed.geometry.clone()).collect())
-        }
+        Engine::Device { .. } => (
+            true,
+            opened
+                .devices
+                .iter()
+                .map(|claimed| claimed.geometry.clone())
+                .collect(),
+        ),
         Engine::Memory { size } => {
             let blocks = u32::try_from(size / storage.write_block).unwrap_or(u32::MAX);
-            (false, vec![DeviceGeometry { number: 0, blocks, sector_bytes: 512 }])
+            (
+                false,
+                vec![DeviceGeometry {
+                    number: 0,
+                    blocks,
+                    sector_bytes: 512,
+                }],
+            )
         }
     };
     LogConfig {
@@ -259,12 +298,21 @@ async fn serve(
     let until = |mut stopped: watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    tokio::spawn(report("http", http::serve(node.clone(), http_door, until(stopped.clone()))));
-    tokio::spawn(report("admin", admin::serve(node.clone(), admin_door, until(stopped.clone()))));
+    tokio::spawn(report(
+        "http",
+        http::serve(node.clone(), http_door, until(stopped.clone())),
+    ));
+    tokio::spawn(report(
+        "admin",
+        admin::serve(node.clone(), admin_door, until(stopped.clone())),
+    ));
     recovery::run(&node).await?;
     let cores = cores::start(&node, queue_kind, stopped.clone())?;
-    let accepting =
-        tokio::spawn(client_port::accept(node.clone(), service, cores.connections.clone()));
+    let accepting = tokio::spawn(client_port::accept(
+        node.clone(),
+        service,
+        cores.connections.clone(),
+    ));
     node.set_state(State::Serving);
     announce(&node);
     told_to_stop().await;
@@ -296,11 +344,19 @@ fn announce(node: &Node) {
 }
 
 async fn bind(door: &'static str, at: SocketAddr) -> Result<TcpListener, BootError> {
-    TcpListener::bind(at).await.map_err(|error| BootError::Door { door, address: at, error })
+    TcpListener::bind(at)
+        .await
+        .map_err(|error| BootError::Door {
+            door,
+            address: at,
+            error,
+        })
 }
 
 fn address(listener: &TcpListener) -> SocketAddr {
-    listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))
+    listener
+        .local_addr()
+        .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))
 }
 
 /// What clients are told to connect to. A wildcard address is no address to connect to: then the
@@ -309,7 +365,10 @@ fn advertised(advertise: &Advertise, bound: SocketAddr) -> Vec<HostPort> {
     match advertise {
         Advertise::Addresses(addresses) => addresses.clone(),
         Advertise::Auto if !bound.ip().is_unspecified() => {
-            vec![HostPort { host: bound.ip().to_string(), port: bound.port() }]
+            vec![HostPort {
+                host: bound.ip().to_string(),
+                port: bound.port(),
+            }]
         }
         Advertise::Auto => own_addresses(bound.port()),
     }

@@ -35,10 +35,11 @@ struct Tally {
 /// When a device cannot be read or the index has no room: to serve part of the data would be to lie.
 pub(super) async fn run(node: &Arc<Node>) -> Result<(), BootError> {
     let node = node.clone();
-    let recovered = tokio::task::spawn_blocking(move || {
-        node.namespaces.iter().try_for_each(recover_namespace)
-    });
-    recovered.await.map_err(|error| BootError::Cores(std::io::Error::other(error)))?
+    let recovered =
+        tokio::task::spawn_blocking(move || node.namespaces.iter().try_for_each(recover_namespace));
+    recovered
+        .await
+        .map_err(|error| BootError::Cores(std::io::Error::other(error)))?
 }
 
 fn recover_namespace(namespace: &NamespaceState) -> Result<(), BootError> {
@@ -50,7 +51,10 @@ fn recover_namespace(namespace: &NamespaceState) -> Result<(), BootError> {
     let blocks: Vec<BlockId> = (0..namespace.devices.len() as u8)
         .flat_map(|device| {
             let count = log.config().devices[usize::from(device)].blocks;
-            (0..count).map(move |block| BlockId { device: DeviceId(device), block })
+            (0..count).map(move |block| BlockId {
+                device: DeviceId(device),
+                block,
+            })
         })
         .collect();
     let (next, tally) = (AtomicUsize::new(0), Tally::default());
@@ -64,7 +68,9 @@ fn recover_namespace(namespace: &NamespaceState) -> Result<(), BootError> {
     let outcome = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
         threads.into_iter().try_for_each(|thread| {
-            thread.join().unwrap_or_else(|_| Err("a recovery thread panicked".into()))
+            thread
+                .join()
+                .unwrap_or_else(|_| Err("a recovery thread panicked".into()))
         })
     });
     outcome.map_err(|what| BootError::Recovery {
@@ -75,11 +81,14 @@ fn recover_namespace(namespace: &NamespaceState) -> Result<(), BootError> {
     let report = namespace.engine.report();
     tracing::info!(
         namespace = namespace.config.name,
-        records = report.records, tombstones = report.tombstones,
-        blocks_scanned = tally.blocks.into_inner(), records_scanned = tally.records.into_inner(),
+        records = report.records,
+        tombstones = report.tombstones,
+        blocks_scanned = tally.blocks.into_inner(),
+        records_scanned = tally.records.into_inner(),
         stale_or_damaged = tally.damaged.into_inner(),
         damaged_headers = tally.headers.into_inner(),
-        seconds = started.elapsed().as_secs_f64(), "recovered"
+        seconds = started.elapsed().as_secs_f64(),
+        "recovered"
     );
     Ok(())
 }
@@ -108,7 +117,9 @@ fn recover_block(
     let (offset, size) = log.block_extent(id);
     let read = |bytes: usize, buffer: &mut AlignedBuffer| {
         buffer.set_len(bytes);
-        device.read_at(offset, buffer).map_err(|error| error.to_string())
+        device
+            .read_at(offset, buffer)
+            .map_err(|error| error.to_string())
     };
     read(HEADER_READ_BYTES.min(size), buffer)?;
     if log.recover_block(id, buffer.as_slice()).is_none() {
@@ -116,12 +127,19 @@ fn recover_block(
         return Ok(());
     }
     read(size, buffer)?;
-    let Some(mut scanned) = log.recover_block(id, buffer.as_slice()) else { return Ok(()) };
+    let Some(mut scanned) = log.recover_block(id, buffer.as_slice()) else {
+        return Ok(());
+    };
     tally.blocks.fetch_add(1, Ordering::Relaxed);
     for (place, record) in scanned.by_ref() {
         tally.records.fetch_add(1, Ordering::Relaxed);
-        namespace.engine.recover(place, &record).map_err(|reason| reason.to_string())?;
+        namespace
+            .engine
+            .recover(place, &record)
+            .map_err(|reason| reason.to_string())?;
     }
-    tally.damaged.fetch_add(scanned.damaged() as usize, Ordering::Relaxed);
+    tally
+        .damaged
+        .fetch_add(scanned.damaged() as usize, Ordering::Relaxed);
     Ok(())
 }

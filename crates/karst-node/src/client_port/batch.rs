@@ -61,7 +61,9 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
     let batch = match Message::parse(body).and_then(|message| Batch::parse(&message)) {
         Ok(batch) => batch,
         Err(malformed) => {
-            connection.link.append(|out| single::refuse(&core, out, malformed.code()));
+            connection
+                .link
+                .append(|out| single::refuse(&core, out, malformed.code()));
             return Ok(());
         }
     };
@@ -107,7 +109,10 @@ impl<'a> Run<'_, 'a> {
         let mut digests = smallvec::SmallVec::<[_; PREFETCH_ROWS]>::new();
         let mut name: Option<&[u8]> = None;
         for row in rows {
-            name = name.or(row.request.ok().and_then(|message| message.fields.namespace));
+            name = name.or(row
+                .request
+                .ok()
+                .and_then(|message| message.fields.namespace));
             digests.push(row.digest);
         }
         if let Some((index, namespace)) = name.and_then(|name| self.core.node.namespace(name)) {
@@ -117,7 +122,10 @@ impl<'a> Run<'_, 'a> {
     }
 
     async fn row(&mut self, row: BatchRow<'a>) -> Result<(), Closed> {
-        let asked = Asked { row: Some(row.index), at_us: self.at_us };
+        let asked = Asked {
+            row: Some(row.index),
+            at_us: self.at_us,
+        };
         let start = self.out.len();
         let tried = match row.request {
             Ok(message) => single::attempt(&self.core, &message, asked, None, &mut self.out),
@@ -198,7 +206,9 @@ impl<'a> Run<'_, 'a> {
                 self.verdict = ResultCode::Timeout;
             }
         }
-        self.connection.link.append(|ready| ready.append(&mut self.out));
+        self.connection
+            .link
+            .append(|ready| ready.append(&mut self.out));
         self.connection.settle().await
     }
 
@@ -215,14 +225,20 @@ impl<'a> Run<'_, 'a> {
             }
         }
         self.send().await?;
-        let ending = if self.stopped() { Ending::Refused } else { Ending::Ok };
+        let ending = if self.stopped() {
+            Ending::Refused
+        } else {
+            Ending::Ok
+        };
         if let Some(index) = self.namespace {
             let counted = self.core.counted(index);
             counted.count(Op::Batch, ending);
             let took_us = clock::monotonic_us() - self.at_us;
             counted.latency[Op::Batch as usize].record(took_us, 1);
         }
-        self.connection.link.append(|out| karst_wire::reply::last(out, self.verdict));
+        self.connection
+            .link
+            .append(|out| karst_wire::reply::last(out, self.verdict));
         Ok(())
     }
 }
@@ -230,5 +246,8 @@ impl<'a> Run<'_, 'a> {
 /// The result code of a framed reply that this node made.
 fn code_of_reply(reply: &[u8]) -> ResultCode {
     const CODE_AT: usize = karst_wire::frame::HEADER_BYTES + 5;
-    reply.get(CODE_AT).and_then(|code| ResultCode::from_u8(*code)).unwrap_or(ResultCode::Unknown)
+    reply
+        .get(CODE_AT)
+        .and_then(|code| ResultCode::from_u8(*code))
+        .unwrap_or(ResultCode::Unknown)
 }

@@ -172,14 +172,16 @@ impl Connection {
             FrameKind::Compressed => match inflate(body, BODY_BYTES_MAX) {
                 Ok(body) => take_message(&self.core, &self.link, &body, at_us),
                 Err(error) => {
-                    self.link.append(|out| single::refuse(&self.core, out, error.code()));
+                    self.link
+                        .append(|out| single::refuse(&self.core, out, error.code()));
                     Taken::Answered
                 }
             },
             FrameKind::Info => {
                 self.core.counters.info.add(1);
                 let (node, session) = (&self.core.node, &mut self.session);
-                self.link.append(|out| info::answer(node, session, body, out));
+                self.link
+                    .append(|out| info::answer(node, session, body, out));
                 Taken::Answered
             }
             FrameKind::Admin => {
@@ -192,7 +194,9 @@ impl Connection {
     /// Sends what is ready and receives what comes, until either changed something. `false` when the
     /// client has closed its side.
     async fn exchange(&mut self) -> Result<bool, Closed> {
-        let Some(idle) = self.idle_timeout else { return self.exchange_forever().await };
+        let Some(idle) = self.idle_timeout else {
+            return self.exchange_forever().await;
+        };
         match tokio::time::timeout(idle, self.exchange_forever()).await {
             Ok(exchanged) => exchanged,
             Err(_) => Err(Closed),
@@ -226,16 +230,20 @@ impl Connection {
 
     /// Sends what is ready as far as the socket takes it. `true` when nothing is left.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Result<bool, Closed> {
-        let Connection { core, link, stream, .. } = self;
-        link.send(|bytes| match Pin::new(&mut *stream).poll_write(context, bytes) {
-            Poll::Ready(Ok(0)) => Err(Closed),
-            Poll::Ready(Ok(count)) => {
-                core.counters.bytes_out.add(count as u64);
-                Ok(Some(count))
-            }
-            Poll::Ready(Err(_)) => Err(Closed),
-            Poll::Pending => Ok(None),
-        })
+        let Connection {
+            core, link, stream, ..
+        } = self;
+        link.send(
+            |bytes| match Pin::new(&mut *stream).poll_write(context, bytes) {
+                Poll::Ready(Ok(0)) => Err(Closed),
+                Poll::Ready(Ok(count)) => {
+                    core.counters.bytes_out.add(count as u64);
+                    Ok(Some(count))
+                }
+                Poll::Ready(Err(_)) => Err(Closed),
+                Poll::Pending => Ok(None),
+            },
+        )
     }
 
     /// Sends what is ready without waiting for the socket.

@@ -39,7 +39,10 @@ impl Subject {
     /// The subject of a single-record request.
     pub(super) fn of(digest: &Digest, writes: bool) -> Subject {
         let [a, b, c, d, e, f, g, h, ..] = digest.0;
-        Subject { record: u64::from_le_bytes([a, b, c, d, e, f, g, h]), writes }
+        Subject {
+            record: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            writes,
+        }
     }
 
     /// Whether a later request must not overtake this one. Two reads may.
@@ -105,23 +108,30 @@ impl Link {
 
     /// Takes a place for a reply that comes later. `expected_bytes` is what the request holds until
     /// then or will answer with, about; `subject` is given if it was not carried out yet.
-    pub(super) fn hold(
-        self: &Rc<Link>,
-        expected_bytes: usize,
-        subject: Option<Subject>,
-    ) -> Place {
+    pub(super) fn hold(self: &Rc<Link>, expected_bytes: usize, subject: Option<Subject>) -> Place {
         let mut replies = self.replies.borrow_mut();
         replies.slots.push_back(Slot::Waiting);
         replies.expected_bytes += expected_bytes;
         let number = replies.first + replies.slots.len() as u64 - 1;
-        replies.subjects.extend(subject.map(|subject| (number, subject)));
-        Place { link: self.clone(), number, expected_bytes }
+        replies
+            .subjects
+            .extend(subject.map(|subject| (number, subject)));
+        Place {
+            link: self.clone(),
+            number,
+            expected_bytes,
+        }
     }
 
     /// Whether a request has to wait for one before it on the same record. If so the connection is
     /// blocked until that one is answered.
     pub(super) fn bars(&self, subject: Subject) -> bool {
-        let bars = self.replies.borrow().subjects.iter().any(|(_, first)| first.bars(subject));
+        let bars = self
+            .replies
+            .borrow()
+            .subjects
+            .iter()
+            .any(|(_, first)| first.bars(subject));
         self.barred.set(bars.then_some(subject));
         bars
     }
@@ -199,7 +209,10 @@ impl Place {
         replies.expected_bytes -= self.expected_bytes;
         replies.held_bytes += reply.len();
         replies.slots[at] = Slot::Filled(reply);
-        let subject = replies.subjects.iter().position(|(number, _)| *number == self.number);
+        let subject = replies
+            .subjects
+            .iter()
+            .position(|(number, _)| *number == self.number);
         if let Some(at) = subject {
             replies.subjects.swap_remove(at); // their order does not matter
         }

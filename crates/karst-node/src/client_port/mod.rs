@@ -54,7 +54,9 @@ pub async fn accept(
         if total >= u64::from(node.config.service.connections_max) {
             continue; // dropping the stream closes it, which clients know how to read
         }
-        let Some(core) = (0..cores.len()).min_by_key(|core| open(*core)) else { return };
+        let Some(core) = (0..cores.len()).min_by_key(|core| open(*core)) else {
+            return;
+        };
         if let Ok(stream) = prepare(stream)
             && cores[core].try_send(stream).is_ok()
         {
@@ -91,7 +93,9 @@ pub async fn serve(core: Rc<Core>, mut given: mpsc::Receiver<std::net::TcpStream
         let core = core.clone();
         connections.spawn_local(async move {
             if let Ok(stream) = TcpStream::from_std(stream) {
-                connection::Connection::new(core.clone(), stream).serve().await;
+                connection::Connection::new(core.clone(), stream)
+                    .serve()
+                    .await;
             }
             core.counters.connections.subtract(1);
         });

@@ -78,7 +78,9 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
     let message = match Message::parse(body) {
         Ok(message) => message,
         Err(malformed) => {
-            connection.link.append(|out| single::refuse(&core, out, malformed.code()));
+            connection
+                .link
+                .append(|out| single::refuse(&core, out, malformed.code()));
             return Ok(());
         }
     };
@@ -86,18 +88,38 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
         Ok(plan) => {
             let counted = core.counted(plan.namespace);
             let started_us = clock::monotonic_us();
-            let done = Run { connection, core: core.clone(), plan, sent: 0 }.partitions().await;
+            let done = Run {
+                connection,
+                core: core.clone(),
+                plan,
+                sent: 0,
+            }
+            .partitions()
+            .await;
             let took_us = clock::monotonic_us() - started_us;
             counted.latency[Op::Scan as usize].record(took_us, 1);
-            counted.count(Op::Scan, if done.is_ok() { Ending::Ok } else { Ending::Error });
+            counted.count(
+                Op::Scan,
+                if done.is_ok() {
+                    Ending::Ok
+                } else {
+                    Ending::Error
+                },
+            );
             done?;
-            connection.link.append(|out| karst_wire::reply::last(out, ResultCode::Ok));
+            connection
+                .link
+                .append(|out| karst_wire::reply::last(out, ResultCode::Ok));
         }
         Err(NoPlan::Empty) => {
-            connection.link.append(|out| karst_wire::reply::last(out, ResultCode::Ok));
+            connection
+                .link
+                .append(|out| karst_wire::reply::last(out, ResultCode::Ok));
         }
         Err(NoPlan::Refuse(code)) => {
-            connection.link.append(|out| single::refuse(&core, out, code));
+            connection
+                .link
+                .append(|out| single::refuse(&core, out, code));
         }
     }
     Ok(())
@@ -122,7 +144,10 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, NoPlan> {
     let filter = message.partition_filter()?;
     let from_start = filter.from_start().map(|partition| (partition, None));
     let resumed = filter.resumed().map(|resume| {
-        (resume.digest.partition(), Some(WalkCursor::after(resume.digest)))
+        (
+            resume.digest.partition(),
+            Some(WalkCursor::after(resume.digest)),
+        )
     });
     let partitions = from_start.chain(resumed).collect();
     let set = message.set()?.unwrap_or_default();
@@ -136,7 +161,11 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, NoPlan> {
         set_id,
         set,
         partitions,
-        need: if no_bins { Need::FactsAndKey } else { Need::Bins },
+        need: if no_bins {
+            Need::FactsAndKey
+        } else {
+            Need::Bins
+        },
         records_max: match message.sample_max()? {
             None | Some(0) => u64::MAX,
             Some(records) => records,
@@ -188,8 +217,7 @@ impl Run<'_, '_> {
                 }
                 let max = usize::try_from(left).unwrap_or(usize::MAX);
                 let engine = &self.core.namespace(self.plan.namespace).engine;
-                let slice =
-                    engine.scan_slice(partition, self.plan.set_id, after, max, node::now());
+                let slice = engine.scan_slice(partition, self.plan.set_id, after, max, node::now());
                 self.sent += slice.digests.len() as u64;
                 self.send(&slice.digests).await?;
                 self.keep_pace(started).await;
@@ -213,7 +241,12 @@ impl Run<'_, '_> {
 
     /// Reads the records of a slice, many at once, and sends them in order.
     async fn send(&mut self, digests: &[Digest]) -> Result<(), Closed> {
-        let Run { connection, core, plan, .. } = self;
+        let Run {
+            connection,
+            core,
+            plan,
+            ..
+        } = self;
         let mut digests = digests.iter();
         let mut readings: FuturesOrdered<Reading<'_>> = FuturesOrdered::new();
         loop {
@@ -222,7 +255,9 @@ impl Run<'_, '_> {
             {
                 readings.push_back(Box::pin(read(core, plan, *digest)));
             }
-            let Some(mut message) = readings.next().await else { return Ok(()) };
+            let Some(mut message) = readings.next().await else {
+                return Ok(());
+            };
             connection.link.append(|ready| ready.append(&mut message));
             if connection.link.unsent_bytes() >= CHUNK_BYTES {
                 drain(connection, plan.socket_timeout).await?;
@@ -249,7 +284,9 @@ async fn read(core: &Rc<Core>, plan: &Plan<'_>, digest: Digest) -> Vec<u8> {
     for _ in 0..FETCHES_MAX {
         match try_read(core, plan, digest, fetched.as_ref()) {
             Step::Done(message) => {
-                fetched.into_iter().for_each(|fetched| core.done_with(fetched));
+                fetched
+                    .into_iter()
+                    .for_each(|fetched| core.done_with(fetched));
                 return message;
             }
             Step::Read(read) => match core.fetch(plan.namespace, read).await {
@@ -268,7 +305,12 @@ fn try_read(
     digest: Digest,
     fetched: Option<&Fetched>,
 ) -> Step<Vec<u8>> {
-    let request = ReadRequest { digest, set: plan.set, key: None, need: plan.need };
+    let request = ReadRequest {
+        digest,
+        set: plan.set,
+        key: None,
+        need: plan.need,
+    };
     let engine = &core.namespace(plan.namespace).engine;
     engine.read(node::now(), &request, fetched, |found| {
         let mut out = Vec::new();
@@ -299,7 +341,11 @@ fn record(
         return;
     }
     let head = ReplyHead {
-        info1: if no_bins { Info1::GET_NO_BINS } else { Info1::NONE },
+        info1: if no_bins {
+            Info1::GET_NO_BINS
+        } else {
+            Info1::NONE
+        },
         ..ReplyHead::found(found.generation, found.void_time_s)
     };
     let mut reply = stream.record(out, &head);
@@ -312,7 +358,11 @@ fn record(
         reply.field(field::KEY, key);
     }
     if ops.is_empty() {
-        let bins = found.record.iter().filter(|_| !no_bins).flat_map(|record| record.bins());
+        let bins = found
+            .record
+            .iter()
+            .filter(|_| !no_bins)
+            .flat_map(|record| record.bins());
         for bin in bins {
             reply.op(OpCode::Read, bin.particle as u8, bin.name, bin.value);
         }

@@ -144,7 +144,12 @@ fn head_only(out: &mut Vec<u8>, head: &ReplyHead) {
 impl Asked {
     fn head(self, code: ResultCode, generation: u16, void_time_s: u32) -> ReplyHead {
         let batch_index = self.row.unwrap_or(0);
-        ReplyHead { generation, void_time_s, batch_index, ..ReplyHead::of(code) }
+        ReplyHead {
+            generation,
+            void_time_s,
+            batch_index,
+            ..ReplyHead::of(code)
+        }
     }
 
     fn counted_as(self, single: Op) -> Op {
@@ -167,8 +172,10 @@ impl Asked {
 /// The namespace that a request is about and what it wants there.
 fn locate(core: &Core, message: &Message<'_>) -> Result<(usize, Kind), Refused> {
     let kind = message.kind()?;
-    let (index, _) =
-        core.node.namespace(message.namespace()?).ok_or(ResultCode::Namespace)?;
+    let (index, _) = core
+        .node
+        .namespace(message.namespace()?)
+        .ok_or(ResultCode::Namespace)?;
     if message.fields.transaction_id.is_some() {
         return Err(ResultCode::EnterpriseOnly.into()); // the code by which clients know "no transactions"
     }
@@ -192,7 +199,11 @@ fn read(
         return Err(ResultCode::Parameter.into());
     }
     let get_all = info1.contains(Info1::GET_ALL);
-    let need = if info1.contains(Info1::GET_NO_BINS) { Need::Facts } else { Need::Bins };
+    let need = if info1.contains(Info1::GET_NO_BINS) {
+        Need::Facts
+    } else {
+        Need::Bins
+    };
     let request = ReadRequest {
         digest: message.digest()?.ok_or(ResultCode::Parameter)?,
         set: message.set()?.unwrap_or_default(),
@@ -200,16 +211,19 @@ fn read(
         need,
     };
     let (counted, now) = (core.counted(index), node::now());
-    let step = core.namespace(index).engine.read(now, &request, fetched, |found| {
-        let ending = match &found {
-            Ok(found) if need == Need::Bins && !get_all => selected(out, asked, message, found),
-            Ok(found) => all(out, asked, found),
-            Err(refusal) => refused(out, asked, refusal),
-        };
-        asked.count(counted, Op::Read, ending);
-        let found = found.ok().filter(|_| ending == Ending::Ok)?;
-        Touch::due(index, request.digest, &found, touch_percent, now)
-    });
+    let step = core
+        .namespace(index)
+        .engine
+        .read(now, &request, fetched, |found| {
+            let ending = match &found {
+                Ok(found) if need == Need::Bins && !get_all => selected(out, asked, message, found),
+                Ok(found) => all(out, asked, found),
+                Err(refusal) => refused(out, asked, refusal),
+            };
+            asked.count(counted, Op::Read, ending);
+            let found = found.ok().filter(|_| ending == Ending::Ok)?;
+            Touch::due(index, request.digest, &found, touch_percent, now)
+        });
     Ok(match step {
         Step::Done(touch) => {
             touch.into_iter().for_each(|touch| touch.start(core));
@@ -254,11 +268,14 @@ fn unreadable(message: &Message<'_>) -> Option<ResultCode> {
     if message.ops.is_empty() {
         return Some(ResultCode::Parameter);
     }
-    message.ops.iter().find_map(|op| match (op.code, op.code.kind()) {
-        (OpCode::Read, _) => None,
-        (_, OpKind::Read) => Some(ResultCode::UnsupportedFeature),
-        (_, OpKind::Write | OpKind::Unknown) => Some(ResultCode::Parameter),
-    })
+    message
+        .ops
+        .iter()
+        .find_map(|op| match (op.code, op.code.kind()) {
+            (OpCode::Read, _) => None,
+            (_, OpKind::Read) => Some(ResultCode::UnsupportedFeature),
+            (_, OpKind::Write | OpKind::Unknown) => Some(ResultCode::Parameter),
+        })
 }
 
 /// A reply that exceeds what the protocol can carry is answered with an error in its stead.
@@ -281,7 +298,10 @@ fn write(
     let header = &message.header;
     let (info1, info2) = (header.info1, header.info2);
     let exists = exists(info2, header.info3);
-    let operations = operations(message, core.namespace(index).engine.config().record_bytes_max)?;
+    let operations = operations(
+        message,
+        core.namespace(index).engine.config().record_bytes_max,
+    )?;
     let request = WriteRequest {
         digest: message.digest()?.ok_or(ResultCode::Parameter)?,
         set: message.set()?.unwrap_or_default(),
@@ -362,7 +382,10 @@ fn after_write(core: &Core, index: usize, step: Step<Option<CommitPoint>>) -> Tr
         Step::Done(Some(point)) => {
             core.appended(index);
             let waits = core.namespace(index).engine.config().commit_to_device;
-            Try::Replied(waits.then_some(Pending { namespace: index, point }))
+            Try::Replied(waits.then_some(Pending {
+                namespace: index,
+                point,
+            }))
         }
     }
 }
@@ -430,7 +453,10 @@ fn operation(op: WireOp<'_>) -> Result<Operation<'_>, Refused> {
 /// Answers with a refusal of the engine.
 fn refused(out: &mut Vec<u8>, asked: Asked, refusal: &Refusal) -> Ending {
     let (code, ending) = code_of(&refusal.reason);
-    head_only(out, &asked.head(code, refusal.generation, refusal.void_time_s));
+    head_only(
+        out,
+        &asked.head(code, refusal.generation, refusal.void_time_s),
+    );
     ending
 }
 
@@ -444,9 +470,7 @@ pub(super) fn code_of(reason: &Reason) -> (ResultCode, Ending) {
         Reason::KeyMismatch => (ResultCode::KeyMismatch, Ending::Refused),
         Reason::KeyMalformed => (ResultCode::UnsupportedFeature, Ending::Refused),
         Reason::Operation(
-            OperationError::Count(_)
-            | OperationError::Combination(_)
-            | OperationError::TooManyBins,
+            OperationError::Count(_) | OperationError::Combination(_) | OperationError::TooManyBins,
         ) => (ResultCode::Parameter, Ending::Refused),
         Reason::Operation(OperationError::Incompatible(_)) => {
             (ResultCode::IncompatibleType, Ending::Refused)
@@ -506,13 +530,20 @@ pub(super) async fn carry_on_message(
             }
         };
         tried = attempt(core, message, asked, fetched.as_ref(), out);
-        fetched.into_iter().for_each(|fetched| core.done_with(fetched));
+        fetched
+            .into_iter()
+            .for_each(|fetched| core.done_with(fetched));
     }
 }
 
 /// Lets a reply wait until its write is durable. When that fails the outcome is in doubt: the record
 /// is served from memory and gone after a restart. Clients read a timeout so.
-pub(super) async fn settle(core: &Rc<Core>, asked: Asked, pending: Option<Pending>, out: &mut Vec<u8>) {
+pub(super) async fn settle(
+    core: &Rc<Core>,
+    asked: Asked,
+    pending: Option<Pending>,
+    out: &mut Vec<u8>,
+) {
     if let Some(Pending { namespace, point }) = pending
         && core.committed(namespace, point).await.is_err()
     {

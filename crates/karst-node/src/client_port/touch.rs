@@ -46,7 +46,13 @@ impl Touch {
         let begins_s = u64::from(found.void_time_s) - window_s;
         let due = ttl_s > 0 && u64::from(now.epoch_s()) >= begins_s;
         let (set_id, generation) = (found.set_id, found.generation);
-        due.then_some(Touch { namespace, digest, set_id, generation, ttl_s })
+        due.then_some(Touch {
+            namespace,
+            digest,
+            set_id,
+            generation,
+            ttl_s,
+        })
     }
 
     /// Carries the touch out in a task of its own.

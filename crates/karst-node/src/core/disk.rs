@@ -75,7 +75,11 @@ impl Disk {
             completions: Vec::new(),
             buffers: BufferPool::new(POOL_BYTES_MAX),
         };
-        Ok(Rc::new(Disk { inner: RefCell::new(inner), turn_ends: Notify::new(), event }))
+        Ok(Rc::new(Disk {
+            inner: RefCell::new(inner),
+            turn_ends: Notify::new(),
+            event,
+        }))
     }
 
     /// A buffer of exactly this many bytes.
@@ -98,7 +102,10 @@ impl Disk {
         } else {
             self.turn_ends.notify_one();
         }
-        Operation { disk: self.clone(), ticket }
+        Operation {
+            disk: self.clone(),
+            ticket,
+        }
     }
 
     /// Submits at the end of every turn in which something was started; never returns.
@@ -170,8 +177,10 @@ impl Inner {
             Waiter::Pending(None) => {}
             Waiter::Over(_) => unreachable!("an operation ends once"),
             Waiter::Abandoned => {
-                if let Waiter::Over(Completion { buffer: Some(buffer), .. }) =
-                    self.waiters.remove(ticket)
+                if let Waiter::Over(Completion {
+                    buffer: Some(buffer),
+                    ..
+                }) = self.waiters.remove(ticket)
                 {
                     self.buffers.give(buffer);
                 }

@@ -68,7 +68,16 @@ impl Core {
             next += namespace.devices.len() as u16;
         }
         let (turn_ends, outbox) = (Notify::new(), RefCell::new(Vec::new()));
-        Rc::new(Core { node, number, counters, disk, lanes, files, turn_ends, outbox })
+        Rc::new(Core {
+            node,
+            number,
+            counters,
+            disk,
+            lanes,
+            files,
+            turn_ends,
+            outbox,
+        })
     }
 
     /// A namespace by position.
@@ -84,7 +93,11 @@ impl Core {
     /// What a client's write needs to know of who carries it out, and when.
     pub fn hand(&self, index: usize) -> Hand {
         let lane = self.namespace(index).engine.log().write_lane(self.number);
-        Hand { lane, now: node::now(), flush_clock_ms: clock::monotonic_us() / 1000 }
+        Hand {
+            lane,
+            now: node::now(),
+            flush_clock_ms: clock::monotonic_us() / 1000,
+        }
     }
 
     fn file(&self, index: usize, device: u8) -> FileId {
@@ -96,7 +109,9 @@ impl Core {
     /// # Errors
     /// When the device fails; it was logged and counted.
     pub async fn fetch(&self, index: usize, read: DeviceRead) -> Result<Fetched, DeviceError> {
-        let buffer = self.read(index, read.device.0, read.offset, read.bytes).await?;
+        let buffer = self
+            .read(index, read.device.0, read.offset, read.bytes)
+            .await?;
         Ok(Fetched { read, buffer })
     }
 
@@ -115,14 +130,25 @@ impl Core {
         let started_us = clock::monotonic_us();
         let file = self.file(index, device);
         let buffer = self.disk.buffer(bytes);
-        let completion = self.disk.start(Op::Read { file, offset, buffer }).await;
+        let completion = self
+            .disk
+            .start(Op::Read {
+                file,
+                offset,
+                buffer,
+            })
+            .await;
         let counted = self.counted(index);
         counted.device_reads.add(1);
-        counted.device_read_us.add(clock::monotonic_us() - started_us);
+        counted
+            .device_read_us
+            .add(clock::monotonic_us() - started_us);
         match (completion.outcome, completion.buffer) {
             (Ok(()), Some(buffer)) => Ok(buffer),
             (outcome, buffer) => {
-                buffer.into_iter().for_each(|buffer| self.disk.give_back(buffer));
+                buffer
+                    .into_iter()
+                    .for_each(|buffer| self.disk.give_back(buffer));
                 let namespace = self.namespace(index);
                 let path = namespace.devices[usize::from(device)].path().display();
                 tracing::error!(device = %path, offset, bytes, ?outcome, "a device read failed");
@@ -193,7 +219,9 @@ impl Core {
         let counted = self.counted(index);
         counted.device_writes.add(1);
         counted.device_write_bytes.add(bytes);
-        counted.device_write_us.add(clock::monotonic_us() - started_us);
+        counted
+            .device_write_us
+            .add(clock::monotonic_us() - started_us);
         let namespace = self.namespace(index);
         if let Err(error) = &outcome {
             let device = &namespace.devices[usize::from(write.block.device.0)];

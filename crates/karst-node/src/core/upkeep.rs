@@ -58,11 +58,18 @@ async fn watch_space(core: Rc<Core>, index: usize) {
                 "writes are refused (code 8): every device has failed; replace one and restart"
             ),
             Some(NoSpace::Full | NoSpace::Wait | NoSpace::TooBig { .. }) => tracing::warn!(
-                namespace, live_bytes, live_bytes_max,
+                namespace,
+                live_bytes,
+                live_bytes_max,
                 "full: writes are refused (code 8); delete or truncate records, let them expire, or \
                  add a device"
             ),
-            None => tracing::info!(namespace, live_bytes, live_bytes_max, "writes are taken again"),
+            None => tracing::info!(
+                namespace,
+                live_bytes,
+                live_bytes_max,
+                "writes are taken again"
+            ),
         }
     }
 }
@@ -154,7 +161,9 @@ async fn move_records(core: &Rc<Core>, index: usize, job: MoveJob, bytes: &[u8])
     let left = log.end_move(job);
     if left > 0 {
         tracing::error!(
-            namespace = engine.config().name, block = job.id.block, left,
+            namespace = engine.config().name,
+            block = job.id.block,
+            left,
             "records of a block cannot be read and stay where they are: see `karst inspect`"
         );
     }
@@ -166,7 +175,11 @@ async fn move_records(core: &Rc<Core>, index: usize, job: MoveJob, bytes: &[u8])
 async fn sweep(core: Rc<Core>, index: usize) {
     let cores = core.node.cores.len();
     let engine = &core.namespace(index).engine;
-    let mine = || PartitionId::all().skip(usize::from(core.number)).step_by(cores);
+    let mine = || {
+        PartitionId::all()
+            .skip(usize::from(core.number))
+            .step_by(cores)
+    };
     let pause = SWEEP_PERIOD / mine().count() as u32;
     let mut truncations = 0;
     loop {

@@ -130,7 +130,10 @@ impl Superblock {
 
 /// Reads the first two superblocks' worth of a device.
 pub fn read_front(bytes: &[u8]) -> Front {
-    let copies = bytes.chunks(SUPERBLOCK_BYTES).take(2).filter_map(Superblock::parse);
+    let copies = bytes
+        .chunks(SUPERBLOCK_BYTES)
+        .take(2)
+        .filter_map(Superblock::parse);
     match copies.max_by_key(|superblock| superblock.generation) {
         Some(superblock) => Front::Karst(superblock),
         None if bytes.iter().all(|byte| *byte == 0) => Front::Blank,
@@ -210,7 +213,11 @@ mod tests {
 
     #[test]
     fn a_damaged_block_header_is_no_header() {
-        let header = BlockHeader { device: 1, fill: 2, block: 3 };
+        let header = BlockHeader {
+            device: 1,
+            fill: 2,
+            block: 3,
+        };
         let bytes = header.encode();
         assert_eq!(BlockHeader::parse(&bytes), Some(header));
         for at in 0..BLOCK_HEADER_BYTES {

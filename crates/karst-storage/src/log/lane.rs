@@ -166,7 +166,9 @@ impl Lane {
 
     /// Submits what the open block holds, padded to the sector. `offset` is the block's on its device.
     pub(crate) fn flush(&mut self, offset: u64, sector_bytes: usize) {
-        let Some(open) = self.open.as_mut() else { return };
+        let Some(open) = self.open.as_mut() else {
+            return;
+        };
         if open.waiting_since_ms.take().is_none() {
             return;
         }
@@ -219,7 +221,10 @@ impl Lane {
 
     /// Takes a write's completion. Returns the block if it was the last write of a filled one.
     pub(crate) fn written(&mut self, sequence: u64, kept: bool) -> Option<BlockId> {
-        let write = self.outstanding.iter_mut().find(|write| write.sequence == sequence)?;
+        let write = self
+            .outstanding
+            .iter_mut()
+            .find(|write| write.sequence == sequence)?;
         write.settled = true;
         let (block, range) = (write.block, write.from..write.to);
         if !kept {
@@ -231,7 +236,10 @@ impl Lane {
             self.durable = oldest.to;
             self.outstanding.pop_front();
         }
-        let more = self.outstanding.iter().any(|write| write.block == block && !write.settled);
+        let more = self
+            .outstanding
+            .iter()
+            .any(|write| write.block == block && !write.settled);
         let closed = self.closing.iter().position(|closing| *closing == block);
         match closed {
             Some(at) if !more => Some(self.closing.swap_remove(at)),
@@ -253,6 +261,10 @@ impl Lane {
             return Commit::Pending;
         }
         let lost = |range: &Range<u64>| range.start < position && position <= range.end;
-        if self.lost.iter().any(lost) { Commit::Lost } else { Commit::Durable }
+        if self.lost.iter().any(lost) {
+            Commit::Lost
+        } else {
+            Commit::Durable
+        }
     }
 }

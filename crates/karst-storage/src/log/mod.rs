@@ -128,7 +128,9 @@ pub struct Resident {
 impl Resident {
     /// The record, padding included.
     pub fn bytes(&self) -> &[u8] {
-        self.buffer.bytes(self.offset..self.offset + self.bytes).unwrap_or_default()
+        self.buffer
+            .bytes(self.offset..self.offset + self.bytes)
+            .unwrap_or_default()
     }
 }
 
@@ -246,16 +248,28 @@ impl LogConfig {
     }
 
     fn check(&self) -> Result<(), LayoutError> {
-        let found: u64 = self.devices.iter().map(|device| u64::from(device.blocks)).sum();
+        let found: u64 = self
+            .devices
+            .iter()
+            .map(|device| u64::from(device.blocks))
+            .sum();
         let needed = 3 * self.reserve_blocks() as u64;
         if found < needed {
-            return Err(LayoutError::Blocks { found, cores: self.cores, needed });
+            return Err(LayoutError::Blocks {
+                found,
+                cores: self.cores,
+                needed,
+            });
         }
         if self.devices.len() > 128 {
             return Err(LayoutError::Devices);
         }
         let end_of = |device: &DeviceGeometry| self.block_offset(device.blocks);
-        if self.devices.iter().any(|device| end_of(device) > RBLOCK_BYTES << START_BITS) {
+        if self
+            .devices
+            .iter()
+            .any(|device| end_of(device) > RBLOCK_BYTES << START_BITS)
+        {
             return Err(LayoutError::DeviceTooBig);
         }
         Ok(())
@@ -277,7 +291,9 @@ impl Log {
         };
         Ok(Log {
             devices: config.devices.iter().map(device).collect(),
-            lanes: (0..config.lanes()).map(|lane| Mutex::new(Lane::new(LaneId(lane)))).collect(),
+            lanes: (0..config.lanes())
+                .map(|lane| Mutex::new(Lane::new(LaneId(lane))))
+                .collect(),
             positions: (0..config.lanes()).map(|_| Positions::default()).collect(),
             space: Mutex::new(Space::new(&counts)),
             spare: Mutex::new(Vec::new()),
@@ -324,14 +340,20 @@ impl Log {
     /// The block that a place lies in.
     pub fn block_of(&self, place: Place) -> BlockId {
         let block = place.start.bytes() / u64::from(self.config.block_bytes) - 1;
-        BlockId { device: place.device, block: block as u32 }
+        BlockId {
+            device: place.device,
+            block: block as u32,
+        }
     }
 
     /// The seal that a record at this place has to bear now.
     pub fn seal(&self, place: Place) -> Seal {
         Seal {
             device: self.devices[usize::from(place.device.0)].geometry.number,
-            fill: self.block(self.block_of(place)).fill.load(Ordering::Acquire),
+            fill: self
+                .block(self.block_of(place))
+                .fill
+                .load(Ordering::Acquire),
             start: place.start.bytes(),
         }
     }
@@ -362,15 +384,29 @@ impl Log {
         let number = self.devices[usize::from(id.device.0)].geometry.number;
         let offset = self.config.block_offset(id.block);
         let at = filling.append(bytes, now_ms, |space, at| {
-            write(space, &Seal { device: number, fill, start: offset + at as u64 });
+            write(
+                space,
+                &Seal {
+                    device: number,
+                    fill,
+                    start: offset + at as u64,
+                },
+            );
         });
         if !self.config.on_devices {
             filling.settle_all();
         }
-        let commit = CommitPoint { lane, position: filling.appended };
+        let commit = CommitPoint {
+            lane,
+            position: filling.appended,
+        };
         self.publish(&filling);
         let start = Rblocks((offset + at as u64) / RBLOCK_BYTES);
-        let place = Place { device: id.device, start, length };
+        let place = Place {
+            device: id.device,
+            start,
+            length,
+        };
         self.claim(place); // before the lane can close the block and find it empty
         drop(filling);
         Ok(Appended { place, commit })
@@ -378,8 +414,10 @@ impl Log {
 
     /// Counts a place as live: the index points at it.
     pub fn claim(&self, place: Place) {
-        self.block(self.block_of(place)).add_live(place.length.bytes() as u32);
-        self.live_bytes.fetch_add(place.length.bytes(), Ordering::Relaxed);
+        self.block(self.block_of(place))
+            .add_live(place.length.bytes() as u32);
+        self.live_bytes
+            .fetch_add(place.length.bytes(), Ordering::Relaxed);
     }
 
     /// Counts a place as dead: the index no longer points at it.
@@ -387,7 +425,8 @@ impl Log {
         let id = self.block_of(place);
         let bytes = place.length.bytes() as u32;
         let left = self.block(id).remove_live(bytes);
-        self.live_bytes.fetch_sub(u64::from(bytes), Ordering::Relaxed);
+        self.live_bytes
+            .fetch_sub(u64::from(bytes), Ordering::Relaxed);
         let low_water = self.low_water_bytes();
         if left == 0 || (left < low_water && left + bytes >= low_water) {
             self.settle(&mut self.space.lock(), id);
@@ -433,7 +472,11 @@ impl Log {
     fn turn_over(&self, lane: &mut Lane, purpose: Purpose) -> Result<(), NoSpace> {
         let mut space = self.space.lock();
         let durable: Vec<u64> = self.positions.iter().map(Positions::durable).collect();
-        space.release_quarantine(if self.config.on_devices { &durable } else { &[] });
+        space.release_quarantine(if self.config.on_devices {
+            &durable
+        } else {
+            &[]
+        });
         let spare = match purpose {
             Purpose::Record => self.config.reserve_blocks(),
             Purpose::Tombstone => self.config.reserve_blocks() / 2,
@@ -455,7 +498,15 @@ impl Log {
         };
         block.fill.store(fill, Ordering::Release);
         self.recycle(block.buffer.swap(Some(buffer.clone())));
-        lane.begin(id, buffer, BlockHeader { device: number, fill, block: id.block });
+        lane.begin(
+            id,
+            buffer,
+            BlockHeader {
+                device: number,
+                fill,
+                block: id.block,
+            },
+        );
         Ok(())
     }
 
@@ -472,14 +523,20 @@ impl Log {
 
     /// Live bytes beyond which clients' records are refused.
     pub fn live_bytes_max(&self) -> u64 {
-        let blocks: u64 = self.devices.iter().map(|device| u64::from(device.geometry.blocks)).sum();
+        let blocks: u64 = self
+            .devices
+            .iter()
+            .map(|device| u64::from(device.geometry.blocks))
+            .sum();
         let usable = blocks - self.config.reserve_blocks() as u64;
         usable * u64::from(self.config.block_bytes) * LIVE_PERCENT_MAX / 100
     }
 
     /// Flushes and leaves the lane's open block.
     fn close(&self, lane: &mut Lane, space: &mut Space) {
-        let Some(open) = lane.open.as_ref() else { return };
+        let Some(open) = lane.open.as_ref() else {
+            return;
+        };
         let id = open.id;
         if self.config.on_devices {
             lane.flush(self.config.block_offset(id.block), self.sector_bytes(id));
@@ -508,7 +565,9 @@ impl Log {
         cache.push_back((id, self.block(id).fill.load(Ordering::Acquire)));
         let keep = (self.config.cache_bytes / u64::from(self.config.block_bytes)) as usize;
         while cache.len() > keep {
-            let Some((oldest, fill)) = cache.pop_front() else { break };
+            let Some((oldest, fill)) = cache.pop_front() else {
+                break;
+            };
             let block = self.block(oldest);
             if block.fill.load(Ordering::Acquire) == fill {
                 self.recycle(block.buffer.swap(None));
@@ -524,7 +583,9 @@ impl Log {
 
     /// Keeps a block's buffer for another block, unless somebody still reads it or enough are kept.
     fn recycle(&self, buffer: Option<Arc<AppendBuffer>>) {
-        let Some(mut buffer) = buffer.and_then(Arc::into_inner) else { return };
+        let Some(mut buffer) = buffer.and_then(Arc::into_inner) else {
+            return;
+        };
         if self.spare.lock().len() < self.lanes.len() + 2 {
             buffer.reset();
             self.spare.lock().push(buffer);
@@ -565,7 +626,11 @@ impl Log {
     pub fn written(&self, write: &DeviceWrite, kept: bool) {
         let mut lane = self.lanes[usize::from(write.lane.0)].lock();
         let filled = lane.written(write.sequence, kept);
-        let leaves_open = !kept && lane.open.as_ref().is_some_and(|open| open.id == write.block);
+        let leaves_open = !kept
+            && lane
+                .open
+                .as_ref()
+                .is_some_and(|open| open.id == write.block);
         if leaves_open {
             lane.close();
         }
@@ -589,7 +654,9 @@ impl Log {
         if positions.durable() < point.position {
             return Commit::Pending;
         }
-        self.lanes[usize::from(point.lane.0)].lock().commit(point.position)
+        self.lanes[usize::from(point.lane.0)]
+            .lock()
+            .commit(point.position)
     }
 
     /// Where the bytes of a place are. The caller holds the mutex of the partition whose index
@@ -616,7 +683,9 @@ impl Log {
         if let Some(buffer) = &*self.block(self.block_of(place)).buffer.load()
             && let Some(front) = buffer.bytes(within..within + bytes)
         {
-            front.chunks(LINE_BYTES).for_each(|line| prefetch_line(&line[0]));
+            front
+                .chunks(LINE_BYTES)
+                .for_each(|line| prefetch_line(&line[0]));
         }
     }
 
@@ -637,12 +706,16 @@ impl Log {
 
     /// Counts a read that the device refused or that brought wrong bytes.
     pub fn count_read_error(&self, device: DeviceId) {
-        self.devices[usize::from(device.0)].read_errors.fetch_add(1, Ordering::Relaxed);
+        self.devices[usize::from(device.0)]
+            .read_errors
+            .fetch_add(1, Ordering::Relaxed);
     }
 
     /// Reads of a device that failed or brought wrong bytes.
     pub fn read_errors(&self, device: DeviceId) -> u64 {
-        self.devices[usize::from(device.0)].read_errors.load(Ordering::Relaxed)
+        self.devices[usize::from(device.0)]
+            .read_errors
+            .load(Ordering::Relaxed)
     }
 
     /// Whether an append was refused since the last call; the caller's hint to run defrag at once.
@@ -652,7 +725,9 @@ impl Log {
 
     /// The fill of the block that a place lies in.
     pub fn fill_of(&self, place: Place) -> u64 {
-        self.block(self.block_of(place)).fill.load(Ordering::Acquire)
+        self.block(self.block_of(place))
+            .fill
+            .load(Ordering::Acquire)
     }
 
     /// The oldest fill of which any block still holds bytes: what was appended before it is gone from
@@ -670,7 +745,11 @@ impl Log {
     pub fn report(&self) -> SpaceReport {
         let space = self.space.lock();
         let block_bytes = u64::from(self.config.block_bytes);
-        let blocks: u64 = self.devices.iter().map(|device| u64::from(device.geometry.blocks)).sum();
+        let blocks: u64 = self
+            .devices
+            .iter()
+            .map(|device| u64::from(device.geometry.blocks))
+            .sum();
         let failed = |device: &usize| space.is_failed(DeviceId(*device as u8));
         SpaceReport {
             total_bytes: blocks * block_bytes,
@@ -688,7 +767,9 @@ impl Log {
     pub fn refusal(&self) -> Option<NoSpace> {
         let space = self.space.lock();
         let short = space.free_blocks() <= self.config.reserve_blocks();
-        short.then(|| self.no_space(&space)).filter(|refusal| *refusal != NoSpace::Wait)
+        short
+            .then(|| self.no_space(&space))
+            .filter(|refusal| *refusal != NoSpace::Wait)
     }
 
     /// Whether a device was taken out of use because a write to it failed.
@@ -699,13 +780,19 @@ impl Log {
     /// Blocks of one device that hold nothing and can be opened; none of a failed device can.
     pub fn device_blocks_free(&self, device: DeviceId) -> u64 {
         let space = self.space.lock();
-        if space.is_failed(device) { 0 } else { space.free_blocks_of(device) as u64 }
+        if space.is_failed(device) {
+            0
+        } else {
+            space.free_blocks_of(device) as u64
+        }
     }
 
     /// Live bytes of one device.
     pub fn device_live_bytes(&self, device: DeviceId) -> u64 {
         let blocks = self.devices[usize::from(device.0)].blocks.iter();
-        blocks.map(|block| u64::from(block.live_bytes.load(Ordering::Relaxed))).sum()
+        blocks
+            .map(|block| u64::from(block.live_bytes.load(Ordering::Relaxed)))
+            .sum()
     }
 }
 

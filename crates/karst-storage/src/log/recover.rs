@@ -28,7 +28,14 @@ pub struct ScannedBlock<'a> {
 impl<'a> ScannedBlock<'a> {
     /// Walks the records of a block. `seal` names device and fill; its start is ignored.
     pub fn new(bytes: &'a [u8], device: DeviceId, block_start: u64, seal: Seal) -> Self {
-        ScannedBlock { bytes, seal, device, block_start, at: BLOCK_HEADER_BYTES, damaged: 0 }
+        ScannedBlock {
+            bytes,
+            seal,
+            device,
+            block_start,
+            at: BLOCK_HEADER_BYTES,
+            damaged: 0,
+        }
     }
 
     /// Records that began soundly and failed their checksum. Ask when the walk is over. A block that
@@ -52,7 +59,14 @@ impl<'a> Iterator for ScannedBlock<'a> {
                     let length = Rblocks::holding(length);
                     self.at += length.bytes() as usize;
                     let start = Rblocks(start / RBLOCK_BYTES);
-                    return Some((Place { device: self.device, start, length }, record));
+                    return Some((
+                        Place {
+                            device: self.device,
+                            start,
+                            length,
+                        },
+                        record,
+                    ));
                 }
                 Ok(_) | Err(FlatError::Checksum | FlatError::Content(_)) => self.damaged += 1,
                 Err(FlatError::Magic | FlatError::Short { .. }) => {}
@@ -66,7 +80,10 @@ impl<'a> Iterator for ScannedBlock<'a> {
 impl Log {
     /// Byte offset and size of a block on its device, for the caller to read.
     pub fn block_extent(&self, id: BlockId) -> (u64, usize) {
-        (self.config.block_offset(id.block), self.config.block_bytes as usize)
+        (
+            self.config.block_offset(id.block),
+            self.config.block_bytes as usize,
+        )
     }
 
     /// The seal of a block's present content; its start is the caller's to fill in.
@@ -87,7 +104,12 @@ impl Log {
         self.block(id).fill.store(header.fill, Ordering::Release);
         self.fills.fetch_max(header.fill, Ordering::AcqRel);
         let seal = self.block_seal(id);
-        Some(ScannedBlock::new(bytes, id.device, self.config.block_offset(id.block), seal))
+        Some(ScannedBlock::new(
+            bytes,
+            id.device,
+            self.config.block_offset(id.block),
+            seal,
+        ))
     }
 
     /// Ends recovery: blocks with live records are full, the others free, the longest-written first.
@@ -98,7 +120,10 @@ impl Log {
             let device_id = DeviceId(number as u8);
             let mut free: Vec<(u64, u32)> = Vec::new();
             for (block, state) in device.blocks.iter().enumerate() {
-                let id = BlockId { device: device_id, block: block as u32 };
+                let id = BlockId {
+                    device: device_id,
+                    block: block as u32,
+                };
                 if state.live_bytes.load(Ordering::Acquire) == 0 {
                     free.push((state.fill.load(Ordering::Acquire), id.block));
                 } else {
@@ -109,7 +134,13 @@ impl Log {
             let free: VecDeque<u32> = free.into_iter().map(|(_, block)| block).collect();
             space.set_free(device_id, free);
             for block in 0..device.blocks.len() as u32 {
-                self.settle(&mut space, BlockId { device: device_id, block });
+                self.settle(
+                    &mut space,
+                    BlockId {
+                        device: device_id,
+                        block,
+                    },
+                );
             }
         }
     }

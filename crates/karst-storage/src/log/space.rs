@@ -78,7 +78,10 @@ impl Space {
     /// All blocks of all devices; `blocks[d]` of them on device `d`, every one free.
     pub(crate) fn new(blocks: &[u32]) -> Space {
         Space {
-            lives: blocks.iter().map(|count| vec![Life::Free; *count as usize].into()).collect(),
+            lives: blocks
+                .iter()
+                .map(|count| vec![Life::Free; *count as usize].into())
+                .collect(),
             free: blocks.iter().map(|count| (0..*count).collect()).collect(),
             quarantine: VecDeque::new(),
             worth_moving: VecDeque::new(),
@@ -127,13 +130,19 @@ impl Space {
     /// Sends an emptied block into quarantine; `appended[lane]` is each lane's position now.
     pub(crate) fn quarantine(&mut self, id: BlockId, appended: Box<[u64]>) {
         self.set_life(id, Life::Quarantined);
-        self.quarantine.push_back(Quarantined { id, positions: appended });
+        self.quarantine.push_back(Quarantined {
+            id,
+            positions: appended,
+        });
     }
 
     /// Opens the longest-free block of the healthy device that has the largest part of itself free.
     pub(crate) fn open(&mut self) -> Option<BlockId> {
         let fullness = |device: usize| {
-            let (free, total) = (self.free[device].len() as u64, self.lives[device].len() as u64);
+            let (free, total) = (
+                self.free[device].len() as u64,
+                self.lives[device].len() as u64,
+            );
             free * 1_000_000 / total.max(1)
         };
         let device = (0..self.free.len())
@@ -141,7 +150,10 @@ impl Space {
             .max_by_key(|device| fullness(*device))?;
         let block = self.free[device].pop_front()?;
         self.free_blocks -= 1;
-        let id = BlockId { device: DeviceId(device as u8), block };
+        let id = BlockId {
+            device: DeviceId(device as u8),
+            block,
+        };
         assert_eq!(self.life(id), Life::Free);
         self.set_life(id, Life::Open);
         Some(id)
@@ -235,7 +247,10 @@ impl Block {
     /// Takes from the live bytes and returns what is left.
     pub(crate) fn remove_live(&self, bytes: u32) -> u32 {
         let before = self.live_bytes.fetch_sub(bytes, Ordering::AcqRel);
-        assert!(before >= bytes, "{bytes} bytes leave a block that holds {before}");
+        assert!(
+            before >= bytes,
+            "{bytes} bytes leave a block that holds {before}"
+        );
         before - bytes
     }
 }
@@ -245,7 +260,10 @@ mod tests {
     use super::*;
 
     fn id(block: u32) -> BlockId {
-        BlockId { device: DeviceId(0), block }
+        BlockId {
+            device: DeviceId(0),
+            block,
+        }
     }
 
     #[test]

@@ -4,7 +4,11 @@ const BLOCK_BYTES: u32 = 16 << 10;
 const LANE: LaneId = LaneId(0);
 
 fn config(on_devices: bool, devices: u64) -> LogConfig {
-    let geometry = |number| DeviceGeometry { number, blocks: 12, sector_bytes: 512 };
+    let geometry = |number| DeviceGeometry {
+        number,
+        blocks: 12,
+        sector_bytes: 512,
+    };
     LogConfig {
         on_devices,
         block_bytes: BLOCK_BYTES,
@@ -62,7 +66,12 @@ fn flushes_write_whole_sectors_and_never_the_same_one_twice() {
 fn a_record_that_no_block_can_hold_is_refused_and_one_that_just_fits_is_not() {
     let log = Log::new(config(true, 1)).unwrap();
     let most = log.record_bytes_max();
-    assert_eq!(append(&log, most + 1), Err(NoSpace::TooBig { size_bytes: most + 1 }));
+    assert_eq!(
+        append(&log, most + 1),
+        Err(NoSpace::TooBig {
+            size_bytes: most + 1
+        })
+    );
     let placed = append(&log, most).unwrap().place;
     let block_end = u64::from(BLOCK_BYTES) * 2;
     assert_eq!(placed.start.bytes() + placed.length.bytes(), block_end);
@@ -114,17 +123,27 @@ fn a_log_in_memory_is_durable_at_once_and_gives_emptied_blocks_back() {
 fn tombstones_and_moves_may_use_blocks_that_records_may_not() {
     let log = Log::new(config(true, 1)).unwrap();
     while append(&log, 8000).is_ok() {}
-    let tombstone =
-        log.append(LANE, Purpose::Tombstone, 8000, 0, |space, _| space.fill(1)).map(|_| ());
+    let tombstone = log
+        .append(LANE, Purpose::Tombstone, 8000, 0, |space, _| space.fill(1))
+        .map(|_| ());
     assert_eq!(tombstone, Ok(()));
-    while log.append(LANE, Purpose::Tombstone, 8000, 0, |space, _| space.fill(1)).is_ok() {}
+    while log
+        .append(LANE, Purpose::Tombstone, 8000, 0, |space, _| space.fill(1))
+        .is_ok()
+    {}
     let lane = log.move_lane(0);
-    assert!(log.append(lane, Purpose::Move, 8000, 0, |space, _| space.fill(1)).is_ok());
+    assert!(
+        log.append(lane, Purpose::Move, 8000, 0, |space, _| space.fill(1))
+            .is_ok()
+    );
 }
 
 #[test]
 fn too_few_blocks_for_the_cores_is_an_error_at_start() {
     let mut small = config(true, 1);
     small.devices[0].blocks = 5;
-    assert!(matches!(Log::new(small), Err(LayoutError::Blocks { found: 5, .. })));
+    assert!(matches!(
+        Log::new(small),
+        Err(LayoutError::Blocks { found: 5, .. })
+    ));
 }

@@ -5,12 +5,12 @@ use std::io;
 use std::mem;
 use std::ops::Range;
 use std::slice;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use rustix::mm::MapFlags;
 
-use crate::mapping::Mapping;
+use crate::buffer::Region;
 
 /// Shared memory of fixed size that is only ever appended to.
 ///
@@ -25,9 +25,12 @@ use crate::mapping::Mapping;
 ///   bytes from `filled` up are zero, except those a running `append` is writing
 ///
 /// Memory that was never touched costs nothing. Touching it the first time costs a page fault per
-/// 4 KiB, so a full buffer is better reset and reused than dropped.
+/// 4 KiB, or per 2 MiB where the kernel has huge pages to give, so a full buffer is better reset and
+/// reused than dropped, and several are better carved from one piece.
 pub struct AppendBuffer {
-    memory: Mapping,
+    piece: Arc<Region>,
+    /// Where in the piece this buffer begins.
+    begins: usize,
     capacity: usize,
     filled: AtomicUsize,
     writer: Mutex<()>,
@@ -40,12 +43,45 @@ impl AppendBuffer {
     ///
     /// What the kernel says when it will not map that much.
     pub fn new(bytes: usize) -> io::Result<AppendBuffer> {
-        Ok(AppendBuffer {
-            memory: Mapping::new(bytes, MapFlags::empty())?,
+        let piece = Arc::new(Region::reserve(bytes)?);
+        Ok(AppendBuffer::at(piece, 0, bytes))
+    }
+
+    /// Several buffers of `bytes`, a multiple of 4096, side by side in one piece of memory, on huge
+    /// pages where there are some. The piece is given back when the last of them is dropped.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says when it will not map that much.
+    ///
+    /// # Panics
+    ///
+    /// If `bytes` is no multiple of 4096.
+    pub fn carve(bytes: usize, count: usize) -> io::Result<Vec<AppendBuffer>> {
+        assert!(bytes.is_multiple_of(4096));
+        let whole = bytes.checked_mul(count).ok_or(io::ErrorKind::OutOfMemory)?;
+        let piece = Arc::new(Region::reserve(whole)?);
+        let _ = piece.advise_huge_pages(); // without them it works as well, more slowly
+        let carved = |at| AppendBuffer::at(piece.clone(), at * bytes, bytes);
+        Ok((0..count).map(carved).collect())
+    }
+
+    /// The part of a piece that lies `begins..begins + bytes`, which no other buffer may have.
+    fn at(piece: Arc<Region>, begins: usize, bytes: usize) -> AppendBuffer {
+        assert!(begins + bytes <= piece.len());
+        AppendBuffer {
+            piece,
+            begins,
             capacity: bytes,
             filled: AtomicUsize::new(0),
             writer: Mutex::new(()),
-        })
+        }
+    }
+
+    /// First byte of the buffer.
+    fn base(&self) -> *mut u8 {
+        // SAFETY: the buffer's part lies inside the piece: see `at`.
+        unsafe { self.piece.as_ptr().as_ptr().add(self.begins) }
     }
 
     /// Bytes the buffer can hold.
@@ -66,10 +102,9 @@ impl AppendBuffer {
         let _turn = self.writer.lock();
         let start = self.filled.load(Ordering::Relaxed); // only changed under the lock
         let end = start.checked_add(len).filter(|end| *end <= self.capacity)?;
-        // SAFETY: start..end lies inside the mapping. The lock keeps other writers out and `bytes`
+        // SAFETY: start..end lies inside the buffer's part of the piece. The lock keeps other writers out and `bytes`
         // shows nothing at or above `filled`, so this is the only reference to these bytes.
-        let room =
-            unsafe { slice::from_raw_parts_mut(self.memory.base().as_ptr().add(start), len) };
+        let room = unsafe { slice::from_raw_parts_mut(self.base().add(start), len) };
         let wipe = WipeOnUnwind(room);
         fill(wipe.0);
         mem::forget(wipe);
@@ -97,11 +132,9 @@ impl AppendBuffer {
         if range.start > range.end || range.end > self.filled() {
             return None;
         }
-        // SAFETY: the range lies below `filled`, so inside the mapping; those bytes stay as they
+        // SAFETY: the range lies below `filled`, so inside the buffer's part of the piece; those bytes stay as they
         // are until `reset`, which needs `&mut self`. The acquire load saw the writer's bytes.
-        Some(unsafe {
-            slice::from_raw_parts(self.memory.base().as_ptr().add(range.start), range.len())
-        })
+        Some(unsafe { slice::from_raw_parts(self.base().add(range.start), range.len()) })
     }
 
     /// Empties the buffer for reuse: all bytes are zero again.
@@ -110,9 +143,9 @@ impl AppendBuffer {
     /// against 530 us for 1 MiB that is filled again (2 cores, virtual machine, 4 KiB pages).
     pub fn reset(&mut self) {
         let filled = mem::take(self.filled.get_mut());
-        // SAFETY: below `filled` is inside the mapping; `&mut self` rules out every other
+        // SAFETY: below `filled` is inside the buffer's part of the piece; `&mut self` rules out every other
         // reference.
-        unsafe { self.memory.base().as_ptr().write_bytes(0, filled) };
+        unsafe { self.base().write_bytes(0, filled) };
     }
 }
 
@@ -171,6 +204,31 @@ mod tests {
             }
         });
         assert_eq!(buffer.append(1, |_| unreachable!()), None);
+    }
+
+    #[test]
+    fn buffers_carved_from_one_piece_do_not_touch_each_other() {
+        let mut buffers = AppendBuffer::carve(4096, 3).unwrap();
+        for (mark, buffer) in buffers.iter().enumerate() {
+            assert_eq!(
+                buffer.append(4096, |room| room.fill(mark as u8 + 1)),
+                Some(0)
+            );
+        }
+        buffers[1].reset();
+        assert_eq!(
+            buffers[1].append(4096, |room| assert_eq!(*room, [0; 4096])),
+            Some(0)
+        );
+        for (mark, buffer) in [(1u8, &buffers[0]), (3, &buffers[2])] {
+            assert!(
+                buffer
+                    .bytes(0..4096)
+                    .unwrap()
+                    .iter()
+                    .all(|byte| *byte == mark)
+            );
+        }
     }
 
     #[test]

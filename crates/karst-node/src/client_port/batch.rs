@@ -58,6 +58,7 @@ struct Run<'c, 'a> {
 /// When the client has gone.
 pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), Closed> {
     let core = connection.core.clone();
+    core.begin_turn();
     let batch = match Message::parse(body).and_then(|message| Batch::parse(&message)) {
         Ok(batch) => batch,
         Err(malformed) => {
@@ -69,9 +70,9 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
     };
     let mut run = Run {
         connection,
+        at_us: core.now_us(),
         core,
         flags: batch.flags(),
-        at_us: clock::monotonic_us(),
         namespace: None,
         out: Vec::new(),
         waiting: FuturesUnordered::new(),
@@ -100,6 +101,7 @@ impl<'a> Run<'_, 'a> {
             }
             if count % ROWS_PER_TURN == ROWS_PER_TURN - 1 {
                 tokio::task::yield_now().await;
+                self.core.begin_turn();
             }
         }
         Ok(())
@@ -122,10 +124,7 @@ impl<'a> Run<'_, 'a> {
     }
 
     async fn row(&mut self, row: BatchRow<'a>) -> Result<(), Closed> {
-        let asked = Asked {
-            row: Some(row.index),
-            at_us: self.at_us,
-        };
+        let asked = Asked::row(row.index, self.at_us);
         let start = self.out.len();
         let tried = match row.request {
             Ok(message) => single::attempt(&self.core, &message, asked, None, &mut self.out),

@@ -17,11 +17,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use karst_data::key::Digest;
-use karst_io::clock;
 use karst_wire::code::ResultCode;
 use karst_wire::frame::{BODY_BYTES_MAX, FrameHeader, FrameKind, HEADER_BYTES, inflate};
 use karst_wire::request::{Kind, Message, peek_record};
-use smallvec::SmallVec;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -38,10 +36,10 @@ const READ_BYTES: usize = 16 << 10;
 const INFO_BYTES_MAX: usize = 1 << 20;
 
 /// Requests that one turn of a connection takes before others of the core get theirs.
-const REQUESTS_PER_TURN: usize = 256;
+const REQUESTS_PER_TURN: usize = 64;
 
-/// Pipelined requests whose records are fetched towards the cache together.
-const LOOK_AHEAD: usize = 16;
+/// Pipelined requests of one connection whose records are fetched ahead; those behind come next time.
+const LOOK_AHEAD: usize = 64;
 
 /// The connection has ended, or must.
 pub(super) struct Closed;
@@ -111,10 +109,15 @@ impl Connection {
                     if !self.exchange().await? {
                         return self.settle().await; // it may still read what it asked for
                     }
+                    self.look_ahead();
+                    behind_others().await;
+                    self.core.fetch_ahead();
                 }
                 Turn::Again => {
                     self.send_now().await?;
                     tokio::task::yield_now().await;
+                    self.look_ahead();
+                    self.core.fetch_ahead();
                 }
                 Turn::Alone(body, kind) => {
                     self.settle().await?;
@@ -127,15 +130,18 @@ impl Connection {
         }
     }
 
-    /// Carries out the requests that have arrived whole.
+    /// Carries out the requests that have arrived whole, as one turn of the core.
     fn take_frames(&mut self) -> Result<Turn, Closed> {
-        let at_us = clock::monotonic_us();
-        for count in 0..REQUESTS_PER_TURN {
+        self.core.begin_turn();
+        let turn = self.take_frames_of_turn();
+        self.core.end_turn();
+        turn
+    }
+
+    fn take_frames_of_turn(&mut self) -> Result<Turn, Closed> {
+        for _ in 0..REQUESTS_PER_TURN {
             if self.link.is_blocked() {
                 return Ok(Turn::Wait);
-            }
-            if count % LOOK_AHEAD == 0 {
-                look_ahead(&self.core, &self.input);
             }
             let Some(header) = self.input.first_chunk::<HEADER_BYTES>() else {
                 return Ok(Turn::Wait);
@@ -152,7 +158,7 @@ impl Connection {
             if self.input.len() < end {
                 return Ok(Turn::Wait);
             }
-            let taken = self.take_frame(header.kind, end, at_us);
+            let taken = self.take_frame(header.kind, end);
             if let Taken::Barred = taken {
                 return Ok(Turn::Wait); // the frame stays until its turn has come
             }
@@ -164,13 +170,35 @@ impl Connection {
         Ok(Turn::Again)
     }
 
+    /// Notes which records the requests that have arrived will touch.
+    fn look_ahead(&self) {
+        let mut input: &[u8] = &self.input;
+        for _ in 0..LOOK_AHEAD {
+            let Some((header, rest)) = input.split_first_chunk::<HEADER_BYTES>() else {
+                return;
+            };
+            let Ok(header) = FrameHeader::parse(header, BODY_BYTES_MAX) else {
+                return;
+            };
+            let Some((body, rest)) = rest.split_at_checked(header.body_bytes) else {
+                return;
+            };
+            input = rest;
+            if let Some((name, digest)) = peek_record(body)
+                && let Some((index, _)) = self.core.node.namespace(name)
+            {
+                self.core.will_touch(index, Digest(*digest));
+            }
+        }
+    }
+
     /// Carries out the frame that fills the input up to `end`.
-    fn take_frame(&mut self, kind: FrameKind, end: usize, at_us: u64) -> Taken {
+    fn take_frame(&mut self, kind: FrameKind, end: usize) -> Taken {
         let body = &self.input[HEADER_BYTES..end];
         match kind {
-            FrameKind::Message => take_message(&self.core, &self.link, body, at_us),
+            FrameKind::Message => take_message(&self.core, &self.link, body),
             FrameKind::Compressed => match inflate(body, BODY_BYTES_MAX) {
-                Ok(body) => take_message(&self.core, &self.link, &body, at_us),
+                Ok(body) => take_message(&self.core, &self.link, &body),
                 Err(error) => {
                     self.link
                         .append(|out| single::refuse(&self.core, out, error.code()));
@@ -265,31 +293,22 @@ impl Connection {
     }
 }
 
-/// Fetches towards the cache what the next few requests will touch. One alone gains nothing.
-fn look_ahead(core: &Core, mut input: &[u8]) {
-    let mut digests = SmallVec::<[Digest; LOOK_AHEAD]>::new();
-    let mut namespace: Option<&[u8]> = None;
-    while digests.len() < LOOK_AHEAD
-        && let Some((header, rest)) = input.split_first_chunk::<HEADER_BYTES>()
-        && let Ok(header) = FrameHeader::parse(header, BODY_BYTES_MAX)
-        && let Some((body, rest)) = rest.split_at_checked(header.body_bytes)
-    {
-        input = rest;
-        if let Some((name, digest)) = peek_record(body)
-            && name == *namespace.get_or_insert(name)
-        {
-            digests.push(Digest(*digest));
+/// Lets what else is ready on this core run first: other connections note what they will touch, so that
+/// all of it is fetched together.
+async fn behind_others() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
         }
-    }
-    if digests.len() > 1
-        && let Some((_, namespace)) = namespace.and_then(|name| core.node.namespace(name))
-    {
-        namespace.engine.prefetch(&digests);
-    }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
 }
 
 /// Carries out one message, or says that it wants the connection to itself.
-fn take_message(core: &Rc<Core>, link: &Rc<Link>, body: &[u8], at_us: u64) -> Taken {
+fn take_message(core: &Rc<Core>, link: &Rc<Link>, body: &[u8]) -> Taken {
     let parsed = Message::parse(body).and_then(|message| Ok((message, message.kind()?)));
     let (message, kind) = match parsed {
         Ok(parsed) => parsed,
@@ -298,7 +317,7 @@ fn take_message(core: &Rc<Core>, link: &Rc<Link>, body: &[u8], at_us: u64) -> Ta
             return Taken::Answered;
         }
     };
-    let asked = Asked { row: None, at_us };
+    let asked = Asked::now(core);
     match kind {
         Kind::Batch | Kind::Query => Taken::Alone(body.to_vec(), kind),
         Kind::Udf | Kind::BackgroundOps | Kind::BackgroundUdf | Kind::Aggregation => {

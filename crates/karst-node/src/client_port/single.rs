@@ -25,8 +25,7 @@ use smallvec::SmallVec;
 
 use super::touch::Touch;
 use crate::core::{Core, DeviceError};
-use crate::counters::{Ending, NamespaceCounters, Op};
-use crate::node;
+use crate::counters::{Ending, Op};
 
 /// How long a request may wait for room when the client sets no limit.
 const TIMEOUT_DEFAULT: Duration = Duration::from_millis(1000);
@@ -72,9 +71,11 @@ pub(super) struct Pending {
 #[derive(Clone, Copy)]
 pub(super) struct Asked {
     /// The client's number for a row of a batch; `None` for a single-record request.
-    pub(super) row: Option<u32>,
+    row: Option<u32>,
     /// When it arrived, on the monotonic clock, in microseconds.
-    pub(super) at_us: u64,
+    at_us: u64,
+    /// It is still the turn in which it arrived.
+    within_turn: bool,
 }
 
 /// Why a request is refused before the engine sees it.
@@ -161,11 +162,33 @@ impl Asked {
         }
     }
 
+    /// A single-record request that arrived in this turn.
+    pub(super) fn now(core: &Core) -> Asked {
+        Asked {
+            row: None,
+            at_us: core.now_us(),
+            within_turn: true,
+        }
+    }
+
+    /// A row of a batch that arrived at this time.
+    pub(super) fn row(row: u32, at_us: u64) -> Asked {
+        Asked {
+            row: Some(row),
+            at_us,
+            within_turn: false,
+        }
+    }
+
     /// Counts a request that is answered.
-    fn count(self, counted: &NamespaceCounters, single: Op, ending: Ending) {
-        let op = self.counted_as(single);
+    fn count(self, core: &Core, index: usize, single: Op, ending: Ending) {
+        let (op, counted) = (self.counted_as(single), core.counted(index));
         counted.count(op, ending);
-        counted.latency[op as usize].record(clock::monotonic_us() - self.at_us, 1);
+        if self.within_turn {
+            core.answered(index, op);
+        } else {
+            counted.latency[op as usize].record(clock::monotonic_us() - self.at_us, 1);
+        }
     }
 }
 
@@ -210,7 +233,7 @@ fn read(
         key: message.key().map(|key| key.0),
         need,
     };
-    let (counted, now) = (core.counted(index), node::now());
+    let now = core.now();
     let step = core
         .namespace(index)
         .engine
@@ -220,7 +243,7 @@ fn read(
                 Ok(found) => all(out, asked, found),
                 Err(refusal) => refused(out, asked, refusal),
             };
-            asked.count(counted, Op::Read, ending);
+            asked.count(core, index, Op::Read, ending);
             let found = found.ok().filter(|_| ending == Ending::Ok)?;
             Touch::due(index, request.digest, &found, touch_percent, now)
         });
@@ -317,14 +340,13 @@ fn write(
         },
         operations: &operations,
     };
-    let counted = core.counted(index);
     let engine = &core.namespace(index).engine;
     let step = engine.write(&core.hand(index), &request, fetched, |written| {
         let (ending, commit) = match written {
             Ok(written) => (answers(out, asked, &written), written.commit),
             Err(refusal) => (refused(out, asked, &refusal), None),
         };
-        asked.count(counted, Op::Write, ending);
+        asked.count(core, index, Op::Write, ending);
         commit
     });
     Ok(after_write(core, index, step))
@@ -361,14 +383,13 @@ fn delete(
         key: message.key().map(|key| key.0),
         generation: generation(message.header.info2, message.header.generation),
     };
-    let counted = core.counted(index);
     let engine = &core.namespace(index).engine;
     let step = engine.delete(&core.hand(index), &request, fetched, |written| {
         let (ending, commit) = match written {
             Ok(written) => (answers(out, asked, &written), written.commit),
             Err(refusal) => (refused(out, asked, &refusal), None),
         };
-        asked.count(counted, Op::Delete, ending);
+        asked.count(core, index, Op::Delete, ending);
         commit
     });
     Ok(after_write(core, index, step))
@@ -504,6 +525,10 @@ pub(super) async fn carry_on_message(
     out: &mut Vec<u8>,
 ) {
     let deadline = tokio::time::Instant::now() + timeout(message);
+    let asked = Asked {
+        within_turn: false,
+        ..asked
+    };
     let mut tried = first;
     let mut fetches = 0;
     loop {
@@ -522,13 +547,14 @@ pub(super) async fn carry_on_message(
             Try::Wait(index) => {
                 core.counted(index).stalled_writes.add(1);
                 if tokio::time::Instant::now() >= deadline {
-                    asked.count(core.counted(index), Op::Write, Ending::Overload);
+                    asked.count(core, index, Op::Write, Ending::Overload);
                     return error(out, asked, ResultCode::DeviceOverload);
                 }
                 tokio::time::sleep(SPACE_PAUSE).await;
                 None
             }
         };
+        core.begin_turn();
         tried = attempt(core, message, asked, fetched.as_ref(), out);
         fetched
             .into_iter()

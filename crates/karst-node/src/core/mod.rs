@@ -12,16 +12,21 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use karst_data::key::Digest;
+use karst_data::time::Now;
 use karst_engine::Fetched;
 use karst_engine::write::Hand;
 use karst_io::clock;
-use karst_io::op::{FileId, Op};
+use karst_io::op::{FileId, Op as DeviceOp};
 use karst_storage::log::{Commit, CommitPoint, DeviceRead, DeviceWrite};
 use tokio::sync::Notify;
 
 use self::disk::Disk;
-use crate::counters::{CoreCounters, NamespaceCounters};
+use crate::counters::{CoreCounters, NamespaceCounters, Op};
 use crate::node::{self, NamespaceState, Node};
+
+/// Records that are brought towards the cache together at most.
+const AHEAD_MAX: usize = 128;
 
 /// What a core keeps for each namespace.
 #[derive(Default)]
@@ -34,6 +39,10 @@ struct Lanes {
     writing: Cell<u64>,
     /// Device writes that are out.
     writes_out: Cell<u64>,
+    /// Records that requests which have arrived will touch.
+    ahead: RefCell<Vec<Digest>>,
+    /// Requests answered this turn, by [`Op`], whose time is not recorded yet.
+    answered: RefCell<[u64; Op::ALL.len()]>,
 }
 
 /// See [the module](self).
@@ -49,6 +58,9 @@ pub struct Core {
     /// First file of each namespace in the device queue.
     files: Vec<u16>,
     turn_ends: Notify,
+    /// The present, as of the beginning of this turn.
+    now: Cell<Now>,
+    now_us: Cell<u64>,
     outbox: RefCell<Vec<DeviceWrite>>,
 }
 
@@ -68,6 +80,7 @@ impl Core {
             next += namespace.devices.len() as u16;
         }
         let (turn_ends, outbox) = (Notify::new(), RefCell::new(Vec::new()));
+        let (now, now_us) = (Cell::new(node::now()), Cell::new(clock::monotonic_us()));
         Rc::new(Core {
             node,
             number,
@@ -76,6 +89,8 @@ impl Core {
             lanes,
             files,
             turn_ends,
+            now,
+            now_us,
             outbox,
         })
     }
@@ -95,8 +110,64 @@ impl Core {
         let lane = self.namespace(index).engine.log().write_lane(self.number);
         Hand {
             lane,
-            now: node::now(),
-            flush_clock_ms: clock::monotonic_us() / 1000,
+            now: self.now(),
+            flush_clock_ms: self.now_us() / 1000,
+        }
+    }
+
+    /// Looks at the clocks: whoever begins a turn does, so that its requests need not.
+    pub fn begin_turn(&self) {
+        self.now.set(node::now());
+        self.now_us.set(clock::monotonic_us());
+    }
+
+    /// The time of day at the beginning of this turn.
+    pub fn now(&self) -> Now {
+        self.now.get()
+    }
+
+    /// The monotonic clock at the beginning of this turn, in microseconds.
+    pub fn now_us(&self) -> u64 {
+        self.now_us.get()
+    }
+
+    /// Counts a request that is answered within the turn in which it arrived.
+    pub fn answered(&self, index: usize, op: Op) {
+        self.lanes[index].answered.borrow_mut()[op as usize] += 1;
+    }
+
+    /// Records the time of what this turn answered.
+    pub fn end_turn(&self) {
+        let took_us = clock::monotonic_us() - self.now_us();
+        for (index, lanes) in self.lanes.iter().enumerate() {
+            let latency = &self.counted(index).latency;
+            for (count, latency) in lanes.answered.borrow_mut().iter_mut().zip(latency) {
+                if *count > 0 {
+                    latency.record(took_us, std::mem::take(count));
+                }
+            }
+        }
+    }
+
+    /// Notes that a request which has arrived will touch a record.
+    pub fn will_touch(&self, index: usize, digest: Digest) {
+        let mut ahead = self.lanes[index].ahead.borrow_mut();
+        ahead.push(digest);
+        if ahead.len() >= AHEAD_MAX {
+            self.namespace(index).engine.prefetch(&ahead);
+            ahead.clear();
+        }
+    }
+
+    /// Brings the records that were noted towards the cache, all of them at once: what each would wait
+    /// for memory, they wait together. One alone gains nothing.
+    pub fn fetch_ahead(&self) {
+        for (index, lanes) in self.lanes.iter().enumerate() {
+            let mut ahead = lanes.ahead.borrow_mut();
+            if ahead.len() > 1 {
+                self.namespace(index).engine.prefetch(&ahead);
+            }
+            ahead.clear();
         }
     }
 
@@ -132,7 +203,7 @@ impl Core {
         let buffer = self.disk.buffer(bytes);
         let completion = self
             .disk
-            .start(Op::Read {
+            .start(DeviceOp::Read {
                 file,
                 offset,
                 buffer,
@@ -207,7 +278,7 @@ impl Core {
         let bytes = write.range.len() as u64;
         let lanes = &self.lanes[index];
         lanes.writing.set(lanes.writing.get() + bytes);
-        let operation = self.disk.start(Op::Write {
+        let operation = self.disk.start(DeviceOp::Write {
             file: self.file(index, write.block.device.0),
             offset: write.offset,
             source: write.source.clone(),

@@ -36,8 +36,11 @@ use crate::place::{DeviceId, Place, RBLOCK_BYTES, Rblocks, START_BITS};
 /// it moving records costs more than five writes for each one a client makes.
 pub const LIVE_PERCENT_MAX: u64 = 85;
 
+/// Memory that buffers for blocks are carved from, in bytes.
+const PIECE_BYTES: usize = 8 << 20;
+
 /// Most bytes of a record that are asked for ahead; what follows the CPU fetches by itself.
-const PREFETCH_BYTES: usize = 256;
+const PREFETCH_BYTES: usize = 1088;
 
 /// Live part of a block, in percent, up to which it is moved when free blocks are short.
 pub(crate) const PRESSED_LIVE_PERCENT_MAX: u64 = 95;
@@ -200,9 +203,9 @@ pub struct Log {
     lanes: Vec<Mutex<Lane>>,
     pub(crate) positions: Vec<Positions>,
     pub(crate) space: Mutex<Space>,
-    /// Empty buffers for blocks to be opened. The first touch of fresh memory costs more than the
+    /// Buffers for blocks to be opened. The first touch of fresh memory costs more than the
     /// whole block's records do, so buffers are used again.
-    spare: Mutex<Vec<AppendBuffer>>,
+    spare: Mutex<Vec<Arc<AppendBuffer>>>,
     /// Blocks that stay in memory for reads, oldest first.
     cache: Mutex<VecDeque<(BlockId, u64)>>,
     fills: AtomicU64,
@@ -575,21 +578,27 @@ impl Log {
         }
     }
 
+    /// A buffer for a block: one that was used before, or the first of a new piece of memory.
     fn take_buffer(&self) -> Option<Arc<AppendBuffer>> {
-        let spare = self.spare.lock().pop();
-        let fresh = || AppendBuffer::new(self.config.block_bytes as usize).ok();
-        spare.or_else(fresh).map(Arc::new)
+        let mut spare = self.spare.lock();
+        if let Some(at) = spare
+            .iter()
+            .position(|buffer| Arc::strong_count(buffer) == 1)
+        {
+            let mut buffer = spare.swap_remove(at);
+            Arc::get_mut(&mut buffer)?.reset();
+            return Some(buffer);
+        }
+        let block_bytes = self.config.block_bytes as usize;
+        let carved = AppendBuffer::carve(block_bytes, (PIECE_BYTES / block_bytes).max(1)).ok()?;
+        spare.extend(carved.into_iter().map(Arc::new));
+        spare.pop()
     }
 
-    /// Keeps a block's buffer for another block, unless somebody still reads it or enough are kept.
+    /// Keeps a block's buffer for another block. Who still reads it may go on: it is used again only
+    /// when nobody does. As many are kept as were ever needed at once.
     fn recycle(&self, buffer: Option<Arc<AppendBuffer>>) {
-        let Some(mut buffer) = buffer.and_then(Arc::into_inner) else {
-            return;
-        };
-        if self.spare.lock().len() < self.lanes.len() + 2 {
-            buffer.reset();
-            self.spare.lock().push(buffer);
-        }
+        self.spare.lock().extend(buffer);
     }
 
     fn sector_bytes(&self, id: BlockId) -> usize {

@@ -15,6 +15,7 @@ use hdrhistogram::Histogram;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use super::dialect::{Dialect, Keys, Op};
@@ -216,12 +217,21 @@ impl Workload {
     }
 }
 
-/// Runs the loader's one thread.
+/// Runs the loader's one thread, until the work is done or somebody asks for the end: then the server
+/// that was started has to be ended too, which its owner does on the way out.
 fn runtime<R>(work: impl Future<Output = io::Result<R>>) -> io::Result<R> {
-    Builder::new_current_thread()
+    let runtime = Builder::new_current_thread()
         .enable_all()
-        .build_local(LocalOptions::default())?
-        .block_on(work)
+        .build_local(LocalOptions::default())?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            done = work => done,
+            _ = terminate.recv() => Err(io::ErrorKind::Interrupted.into()),
+            _ = interrupt.recv() => Err(io::ErrorKind::Interrupted.into()),
+        }
+    })
 }
 
 /// Waits until every connection has ended; the first that failed ends the wait.

@@ -13,7 +13,7 @@ use karst_data::flat::{FlatError, Record};
 use karst_data::key::{Digest, PARTITIONS, PartitionId};
 use karst_data::time::{Now, is_expired};
 use karst_io::buffer::AlignedBuffer;
-use karst_storage::index::{Directory, Entry, EntryArena, Flags, HashKey, prefetch_line};
+use karst_storage::index::{Directory, Entry, EntryArena, Flags, HashKey, prefetch_object};
 use karst_storage::log::{DeviceRead, Located, Log, Resident};
 use karst_storage::place::{Place, Version};
 use parking_lot::{Mutex, MutexGuard};
@@ -193,7 +193,12 @@ impl Namespace {
         let partition = |digest: &Digest| &self.partitions[digest.partition().index()];
         digests
             .iter()
-            .for_each(|digest| prefetch_line(partition(digest)));
+            .for_each(|digest| prefetch_object(partition(digest)));
+        for digest in digests {
+            if let Some(partition) = partition(digest).try_lock() {
+                partition.directory.prefetch_table(digest);
+            }
+        }
         for digest in digests {
             if let Some(partition) = partition(digest).try_lock() {
                 partition.directory.prefetch_bucket(digest);

@@ -11,12 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 /// A Karst node: an open hybrid-memory database that speaks the Aerospike client protocol.
 #[derive(Parser)]
-#[command(
-    name = "karstd",
-    version,
-    about,
-    args_conflicts_with_subcommands = true
-)]
+#[command(name = "karstd", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE")]

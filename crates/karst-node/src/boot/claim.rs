@@ -60,6 +60,19 @@ pub enum ClaimError {
         /// As it should be.
         expected: String,
     },
+    /// The namespace had more devices than the configuration names.
+    #[error(
+        "{path} says that its namespace has {found} devices, the configuration names {configured}: \
+         without all of them older copies of records would come back"
+    )]
+    Missing {
+        /// Which.
+        path: PathBuf,
+        /// Devices as the superblock says.
+        found: u8,
+        /// Devices in the configuration.
+        configured: u8,
+    },
     /// It is too small for even one block.
     #[error("{path} is too small: {bytes} bytes")]
     Small {
@@ -95,6 +108,7 @@ pub fn claim_all(
             namespace,
             cluster,
             position: position as u8,
+            count: devices.len() as u8, // at most 128
             adopt: *adopt,
         };
         wanted.claim(open, device.size)
@@ -107,6 +121,7 @@ struct Wanted<'a> {
     namespace: &'a config::Namespace,
     cluster: ClusterId,
     position: u8,
+    count: u8,
     adopt: bool,
 }
 
@@ -133,7 +148,7 @@ impl Wanted<'_> {
             })?;
         let found = read_front(buffer.as_slice());
         let superblock = match self.judge(&found, &path, blocks)? {
-            Some(superblock) => superblock,
+            Some(superblock) => self.update(&device, superblock, blocks)?,
             None => self.format(&device, &mut buffer, blocks)?,
         };
         let sector_bytes = device.sector_bytes();
@@ -195,7 +210,43 @@ impl Wanted<'_> {
                 expected: format!("{blocks}: a device cannot shrink"),
             });
         }
+        if superblock.devices > self.count {
+            return Err(ClaimError::Missing {
+                path: path(),
+                found: superblock.devices,
+                configured: self.count,
+            });
+        }
         Ok(Some(superblock.clone()))
+    }
+
+    /// Writes down that a device has grown or that its namespace has more devices now. The older of
+    /// its two superblocks is overwritten, so that one of them is sound at any time.
+    fn update(
+        &self,
+        device: &Device,
+        found: Superblock,
+        blocks: u32,
+    ) -> Result<Superblock, ClaimError> {
+        if found.blocks == blocks && found.devices == self.count {
+            return Ok(found);
+        }
+        let updated = Superblock {
+            generation: found.generation + 1,
+            devices: self.count,
+            blocks,
+            ..found
+        };
+        let mut buffer = AlignedBuffer::with_capacity(SUPERBLOCK_BYTES);
+        buffer.as_mut_slice().copy_from_slice(&updated.encode());
+        let odd_first = (updated.generation + 1) % 2 * SUPERBLOCK_BYTES as u64;
+        device
+            .write_at_durable(odd_first, &buffer)
+            .map_err(|error| ClaimError::Io {
+                path: device.path().to_path_buf(),
+                error,
+            })?;
+        Ok(updated)
     }
 
     /// Gives a device a number and superblocks. Blocks keep their old bytes: no seal can match them.
@@ -213,6 +264,7 @@ impl Wanted<'_> {
             cluster: self.cluster.0,
             namespace: self.namespace.name.clone(),
             position: self.position,
+            devices: self.count,
             block_bytes: self.namespace.storage.write_block as u32, // at most 8 MiB
             blocks,
         };
@@ -229,5 +281,70 @@ impl Wanted<'_> {
                 error,
             })?;
         Ok(second)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Inputs, from_inputs};
+
+    const CLUSTER: ClusterId = ClusterId([7; 16]);
+
+    /// The namespace of a configuration with these device files and sizes in MiB.
+    fn namespace(folder: &Path, devices: &[(&str, u64)]) -> config::Namespace {
+        let device = |(name, mib): &(&str, u64)| {
+            let path = folder.join(name);
+            format!("{{ path = \"{}\", size = \"{mib}MiB\" }}", path.display())
+        };
+        let devices: Vec<String> = devices.iter().map(device).collect();
+        let text = format!(
+            "[[namespace]]\nname = \"test\"\n[namespace.storage]\ndevices = [{}]\n",
+            devices.join(", ")
+        );
+        let inputs = Inputs {
+            file: Some(("test.toml".into(), text)),
+            host_name: "host".into(),
+            ..Inputs::default()
+        };
+        let mut config = from_inputs(&inputs).unwrap_or_else(|errors| panic!("{errors}"));
+        config.namespaces.remove(0)
+    }
+
+    fn claim(folder: &Path, devices: &[(&str, u64)]) -> Result<Vec<u32>, ClaimError> {
+        let claimed = claim_all(&namespace(folder, devices), CLUSTER)?;
+        Ok(claimed
+            .iter()
+            .map(|claimed| claimed.geometry.blocks)
+            .collect())
+    }
+
+    #[test]
+    fn a_device_that_grew_is_used_whole_and_cannot_shrink_again() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(claim(folder.path(), &[("a", 64)]).unwrap(), [63]);
+        assert_eq!(claim(folder.path(), &[("a", 80)]).unwrap(), [79]);
+        assert_eq!(claim(folder.path(), &[("a", 80)]).unwrap(), [79]);
+        let shrunk = claim(folder.path(), &[("a", 64)]);
+        assert!(matches!(shrunk, Err(ClaimError::Geometry { .. })));
+    }
+
+    #[test]
+    fn a_device_that_is_left_out_is_noticed_and_one_that_is_added_is_not_held_against_it() {
+        let folder = tempfile::tempdir().unwrap();
+        claim(folder.path(), &[("a", 64)]).unwrap();
+        claim(folder.path(), &[("a", 64), ("b", 64)]).unwrap();
+        claim(folder.path(), &[("b", 64), ("a", 64)]).unwrap();
+        let left_out = claim(folder.path(), &[("a", 64)]);
+        assert!(matches!(
+            left_out,
+            Err(ClaimError::Missing {
+                found: 2,
+                configured: 1,
+                ..
+            })
+        ));
     }
 }

@@ -181,18 +181,18 @@ async fn sweep(core: Rc<Core>, index: usize) {
             .step_by(cores)
     };
     let pause = SWEEP_PERIOD / mine().count() as u32;
-    let mut truncations = 0;
+    let mut swept = 0; // the latest truncation mark that a whole pass has seen
     loop {
+        let mark = engine.truncations();
         for partition in mine() {
-            let hurried = engine.truncations() != truncations;
-            if !hurried {
+            if engine.truncations() == swept {
                 tokio::time::sleep(pause).await;
             }
             if engine.may_hold_dead(partition) {
                 sweep_partition(&core, index, partition).await;
             }
         }
-        truncations = engine.truncations();
+        swept = mark;
         tokio::time::sleep(pause).await;
     }
 }

@@ -46,6 +46,7 @@ impl Disk {
             cluster: *b"0123456789abcdef",
             namespace: "test".into(),
             position: 2,
+            devices: 3,
             block_bytes: BLOCK_BYTES,
             blocks: BLOCKS,
         };

@@ -28,7 +28,7 @@ use super::arena::{ArenaFull, EntryArena, PAGE_BYTES, PAGE_ENTRIES, Page};
 use super::entry::{Entry, EntryMut, NewEntry};
 use super::hash::{HashKey, tag_bit};
 use super::link::{HANDLES_MAX, Handle, Link};
-use super::spine::{ALLOCATION_BYTES, Spine};
+use super::table::{ALLOCATION_BYTES, Table};
 
 /// Records a partition can hold: what 24 bits can tell apart, less the two patterns kept free.
 pub const RECORDS_MAX: u32 = HANDLES_MAX;
@@ -46,14 +46,8 @@ const MERGES_PER_REMOVE: u32 = 3;
 const PAGES_PER_REMOVE: u32 = 8;
 
 type Segment = [Link; SEGMENT_HEADS];
-type Segments = Spine<Box<Segment>, 13>;
-type Pages = Spine<Page, 15>;
-
-const _: () = {
-    // There are never more buckets than there were records.
-    assert!(Segments::CAPACITY >= (RECORDS_MAX as usize).div_ceil(SEGMENT_HEADS));
-    assert!(Pages::CAPACITY >= (RECORDS_MAX as usize).div_ceil(PAGE_ENTRIES));
-};
+type Segments = Table<Box<Segment>>;
+type Pages = Table<Page>;
 
 /// Why a record was not inserted; nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,8 +87,8 @@ impl Directory {
             buckets: 0,
             slots: 0,
             vacant: Link::END,
-            segments: Spine::new(),
-            pages: Spine::new(),
+            segments: Table::new(),
+            pages: Table::new(),
         }
     }
 
@@ -194,8 +188,20 @@ impl Directory {
         self.is_sparse() || (self.is_empty() && self.pages.len() > 1)
     }
 
-    /// First stage of a batch: asks the CPU for the bucket's head, so that
-    /// [`Directory::prefetch_entry`], called after the other keys had their turn, does not wait.
+    /// First stage of a batch: asks the CPU for the place in the directory's table that leads to the
+    /// bucket. The stages are called for all keys in turn, so that none of them waits.
+    #[inline]
+    pub fn prefetch_table(&self, digest: &Digest) {
+        if self.buckets > 0 {
+            let bucket = self.bucket_of(self.key.hash(digest)) as usize;
+            prefetch_line(self.segments.at(bucket / SEGMENT_HEADS));
+            if self.pages.len() > 0 {
+                prefetch_line(self.pages.at(0));
+            }
+        }
+    }
+
+    /// Second stage of a batch: asks the CPU for the bucket's head.
     #[inline]
     pub fn prefetch_bucket(&self, digest: &Digest) {
         if self.buckets > 0 {
@@ -203,7 +209,7 @@ impl Directory {
         }
     }
 
-    /// Second stage of a batch: asks the CPU for the entry that the bucket's head leads to.
+    /// Third stage of a batch: asks the CPU for the entry that the bucket's head leads to.
     #[inline]
     pub fn prefetch_entry(&self, digest: &Digest) {
         let hash = self.key.hash(digest);
@@ -426,6 +432,24 @@ impl Drop for Directory {
 /// The bucket that a bucket is split from, and merged into.
 fn parent_of(bucket: u32) -> u32 {
     bucket - (1 << bucket.ilog2())
+}
+
+/// Asks the CPU to fetch every cache line of `target`; for small objects.
+#[inline]
+pub fn prefetch_object<T>(target: &T) {
+    const LINE_BYTES: usize = 64;
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let base = std::ptr::from_ref(target).cast::<i8>();
+        let last = size_of::<T>().saturating_sub(1);
+        for at in (0..last).step_by(LINE_BYTES).chain([last]) {
+            // SAFETY: a prefetch never faults, and `at` lies inside the object.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(base.wrapping_add(at)) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (target, LINE_BYTES);
 }
 
 /// Asks the CPU to fetch the first cache line of `target`; a hint, without effect on results.

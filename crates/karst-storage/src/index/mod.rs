@@ -24,10 +24,10 @@
 //! | split buckets | one, so it touches one chain: one entry on average |
 //! | add a segment of heads | 1 KiB |
 //! | take a page from the arena | 4 KiB; its first touch may make 2 MiB resident |
-//! | add a chunk to a `Spine` | two allocations, not filled, at most 1 MiB each of address space |
+//! | grow a table of segments or pages | a copy of 8 bytes for every 256 buckets, doubling: 8 KiB in a node of a billion records, 512 KiB in the fullest partition there can be |
 //!
-//! Nothing already there moves, so none of the bounds depends on how many records there are. A
-//! remove merges at most three buckets and gives back at most eight pages. Only dropping a directory
+//! Neither entries nor heads ever move, and the last bound is a constant too: no partition holds more
+//! than 2^24 records. A remove merges at most three buckets and gives back at most eight pages. Only dropping a directory
 //! takes time in proportion to its size.
 //!
 //! **Failure.** An insert that finds no room changes nothing and says so ([`InsertError`]). Anything
@@ -38,11 +38,11 @@ mod directory;
 mod entry;
 mod hash;
 mod link;
-mod spine;
+mod table;
 mod walk;
 
 pub use arena::{ArenaFull, EntryArena};
-pub use directory::{Directory, InsertError, RECORDS_MAX, prefetch_line};
+pub use directory::{Directory, InsertError, RECORDS_MAX, prefetch_line, prefetch_object};
 pub use entry::{Entry, EntryMut, Flags, NewEntry};
 pub use hash::HashKey;
 pub use walk::{Fate, WalkCursor};

@@ -13,7 +13,8 @@
 //!            48..49   bytes of namespace name, 1 to 31
 //!            49..80   namespace name
 //!            80..81   position of the device in its namespace
-//!            81..84   zero
+//!            81..82   devices that the namespace has
+//!            82..84   zero
 //!            84..88   block size in bytes
 //!            88..92   blocks
 //!            92..4096 zero
@@ -56,6 +57,8 @@ pub struct Superblock {
     pub namespace: String,
     /// Its position among the namespace's devices.
     pub position: u8,
+    /// How many devices the namespace has: one that is left out is noticed.
+    pub devices: u8,
     /// Size of a block in bytes.
     pub block_bytes: u32,
     /// Number of blocks.
@@ -95,6 +98,7 @@ impl Superblock {
         bytes[48] = self.namespace.len() as u8;
         bytes[49..49 + self.namespace.len()].copy_from_slice(self.namespace.as_bytes());
         bytes[80] = self.position;
+        bytes[81] = self.devices;
         bytes[84..88].copy_from_slice(&self.block_bytes.to_le_bytes());
         bytes[88..92].copy_from_slice(&self.blocks.to_le_bytes());
         let checksum = crc32c::crc32c(&bytes[12..]);
@@ -122,6 +126,7 @@ impl Superblock {
             cluster: field(bytes, 32),
             namespace: String::from_utf8(name.to_vec()).ok()?,
             position: bytes[80],
+            devices: bytes[81],
             block_bytes,
             blocks: u32::from_le_bytes(field(bytes, 88)),
         })
@@ -195,6 +200,7 @@ mod tests {
             cluster: *b"0123456789abcdef",
             namespace: "test".into(),
             position: 3,
+            devices: 4,
             block_bytes: 1 << 20,
             blocks: 99,
         }

@@ -24,7 +24,7 @@ use karst_storage::log::{
 use karst_storage::place::DeviceId;
 
 const BLOCK_BYTES: usize = 16 << 10;
-const BLOCKS: u32 = 10;
+const BLOCKS: u32 = 7;
 const DEVICES: usize = 2;
 const SECTOR_BYTES: usize = 512;
 const KEYS: u64 = 30;
@@ -483,7 +483,7 @@ fn what_was_durable_survives_every_cut_and_deletes_stay_deleted() {
         let run = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
             for _ in 0..4 {
-                for _ in 0..600 {
+                for _ in 0..800 {
                     world.step();
                 }
                 world.cut();

@@ -1,7 +1,8 @@
 //! Defrag: which block is emptied next, and what becomes of it.
 //!
-//! Blocks whose live part fell below the low-water mark are taken in the order in which they fell.
-//! When free blocks are short, the fullest-of-holes block is taken whatever the mark says, so that a
+//! Defrag is lazy: while [`FREE_PART_WANTED`] of the blocks are free nothing is moved, since blocks
+//! only get emptier, and cheaper to move, by waiting. Below that, blocks whose live part fell below the
+//! low-water mark are taken in the order in which they fell. When free blocks are short, the fullest-of-holes block is taken whatever the mark says, so that a
 //! namespace filled to any degree under the stop-writes limit stays writable: among blocks that are
 //! `u` live on average one is at most `u` live, and moving it gains the rest of it.
 //!
@@ -13,6 +14,9 @@ use std::sync::atomic::Ordering;
 
 use crate::log::{BlockId, Log, MoveJob, PRESSED_LIVE_PERCENT_MAX};
 
+/// Defrag begins when fewer than one in so many blocks is free.
+const FREE_PART_WANTED: usize = 3;
+
 impl Log {
     /// The next block to empty, if there is one worth the work.
     pub fn next_move(&self) -> Option<MoveJob> {
@@ -23,10 +27,13 @@ impl Log {
         } else {
             &[]
         });
+        let free = space.free_blocks() + space.quarantined_blocks();
+        if free * FREE_PART_WANTED >= self.blocks() {
+            return None;
+        }
         let marked = space.take_worth_moving();
         let id = marked.or_else(|| {
-            let low = space.free_blocks() + space.quarantined_blocks() < self.pressed_blocks();
-            let id = if low {
+            let id = if free < self.pressed_blocks() {
                 self.emptiest(space.full())
             } else {
                 None
@@ -37,15 +44,15 @@ impl Log {
         Some(MoveJob { id, offset })
     }
 
+    /// All blocks of all devices.
+    fn blocks(&self) -> usize {
+        let devices = self.config().devices.iter();
+        devices.map(|device| device.blocks as usize).sum()
+    }
+
     /// Free blocks below which the low-water mark no longer decides.
     fn pressed_blocks(&self) -> usize {
-        let blocks: usize = self
-            .config()
-            .devices
-            .iter()
-            .map(|device| device.blocks as usize)
-            .sum();
-        2 * self.config().reserve_blocks() + blocks / 50
+        2 * self.config().reserve_blocks() + self.blocks() / 50
     }
 
     /// The block with the fewest live bytes, if moving it gains anything.

@@ -342,12 +342,12 @@ fn write(
     };
     let engine = &core.namespace(index).engine;
     let step = engine.write(&core.hand(index), &request, fetched, |written| {
-        let (ending, commit) = match written {
-            Ok(written) => (answers(out, asked, &written), written.commit),
-            Err(refusal) => (refused(out, asked, &refusal), None),
+        let ending = match &written {
+            Ok(written) => answers(out, asked, written),
+            Err(refusal) => refused(out, asked, refusal),
         };
         asked.count(core, index, Op::Write, ending);
-        commit
+        written.ok()?.commit
     });
     Ok(after_write(core, index, step))
 }
@@ -366,7 +366,12 @@ fn answers(out: &mut Vec<u8>, asked: Asked, written: &Written<'_>) -> Ending {
             None => reply.op(OpCode::Read, 0, name, &[]),
         }
     }
-    finish(reply.finish().is_ok(), out, asked)
+    if reply.finish().is_ok() {
+        return Ending::Ok;
+    }
+    // The write is done and only its answers are too long: the code by which clients know doubt.
+    error(out, asked, ResultCode::Timeout);
+    Ending::Error
 }
 
 fn delete(
@@ -385,12 +390,12 @@ fn delete(
     };
     let engine = &core.namespace(index).engine;
     let step = engine.delete(&core.hand(index), &request, fetched, |written| {
-        let (ending, commit) = match written {
-            Ok(written) => (answers(out, asked, &written), written.commit),
-            Err(refusal) => (refused(out, asked, &refusal), None),
+        let ending = match &written {
+            Ok(written) => answers(out, asked, written),
+            Err(refusal) => refused(out, asked, refusal),
         };
         asked.count(core, index, Op::Delete, ending);
-        commit
+        written.ok()?.commit
     });
     Ok(after_write(core, index, step))
 }
@@ -401,8 +406,11 @@ fn after_write(core: &Core, index: usize, step: Step<Option<CommitPoint>>) -> Tr
         Step::Wait => Try::Wait(index),
         Step::Done(None) => Try::Replied(None),
         Step::Done(Some(point)) => {
-            core.appended(index);
-            let waits = core.namespace(index).engine.config().commit_to_device;
+            let engine = &core.namespace(index).engine;
+            if engine.log().config().on_devices {
+                core.appended(index);
+            }
+            let waits = engine.config().commit_to_device;
             Try::Replied(waits.then_some(Pending {
                 namespace: index,
                 point,

@@ -48,7 +48,7 @@ impl Workers {
     /// Starts the threads and waits until each has all its connections.
     pub(super) fn connect(args: &Bench, map: &RawMap) -> Outcome<Workers> {
         let (start, _) = watch::channel(None);
-        let (ready, connected) = mpsc::channel();
+        let (ready, connected) = mpsc::sync_channel(args.threads as usize);
         let mut threads = Vec::new();
         for index in 0..args.threads {
             let operations = Arc::new(AtomicU64::new(0));
@@ -162,7 +162,7 @@ struct Job {
 
 impl Job {
     /// The thread's whole life. Says `ready` once all connections are open.
-    fn run(self, ready: mpsc::Sender<()>) -> Outcome<Stats> {
+    fn run(self, ready: mpsc::SyncSender<()>) -> Outcome<Stats> {
         let stats = Arc::new(Mutex::new(Stats::new()));
         runtime()?.block_on(async {
             let lanes = self.lanes(&stats).await?;

@@ -271,9 +271,7 @@ impl Store {
                     queued = 0;
                 }
                 completion.outcome.expect("the read succeeds");
-                let buffer = completion
-                    .buffer
-                    .expect("a read brings its buffer back");
+                let buffer = completion.buffer.expect("a read brings its buffer back");
                 let seal = read.seal;
                 let record = Record::parse(&buffer.as_slice()[read.skip..], &seal);
                 let expected = digest(mix(completion.ticket) % self.records);

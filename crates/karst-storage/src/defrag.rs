@@ -1,7 +1,8 @@
 //! Defrag: which block is emptied next, and what becomes of it.
 //!
-//! Defrag is lazy: while [`FREE_PART_WANTED`] of the blocks are free nothing is moved, since blocks
-//! only get emptier, and cheaper to move, by waiting. Below that, blocks whose live part fell below the
+//! On devices defrag is lazy: while one in [`FREE_PART_WANTED`] blocks is free nothing is moved, since
+//! blocks only get emptier, and cheaper to move, by waiting. In memory it is not, since a block that
+//! is used again spares the first touch of fresh memory, which costs more than moving. Then blocks whose live part fell below the
 //! low-water mark are taken in the order in which they fell. When free blocks are short, the fullest-of-holes block is taken whatever the mark says, so that a
 //! namespace filled to any degree under the stop-writes limit stays writable: among blocks that are
 //! `u` live on average one is at most `u` live, and moving it gains the rest of it.
@@ -14,7 +15,7 @@ use std::sync::atomic::Ordering;
 
 use crate::log::{BlockId, Log, MoveJob, PRESSED_LIVE_PERCENT_MAX};
 
-/// Defrag begins when fewer than one in so many blocks is free.
+/// On devices defrag begins when fewer than one in so many blocks is free.
 const FREE_PART_WANTED: usize = 3;
 
 impl Log {
@@ -28,7 +29,7 @@ impl Log {
             &[]
         });
         let free = space.free_blocks() + space.quarantined_blocks();
-        if free * FREE_PART_WANTED >= self.blocks() {
+        if self.config().on_devices && free * FREE_PART_WANTED >= self.blocks() {
             return None;
         }
         let marked = space.take_worth_moving();

@@ -106,6 +106,10 @@ fn outcome(connection: &mut Connection) -> Outcome {
     match connection.read_frame() {
         Ok(None) => Outcome::Closed,
         Ok(Some(frame)) if frame.kind == karst_tests::raw::INFO => Outcome::Text,
+        Ok(Some(frame)) if frame.kind == karst_tests::raw::ADMIN => {
+            let code = frame.body.get(1).copied().and_then(ResultCode::from_u8);
+            Outcome::Code(code.expect("a documented result code"))
+        }
         Ok(Some(frame)) => Outcome::Code(code_of(&frame)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Outcome::Closed,
         Err(error) => panic!("neither an answer nor the end of the connection: {error}"),

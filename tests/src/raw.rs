@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// Type byte of a text command.
 pub const INFO: u8 = 1;
+/// Type byte of login and user administration.
+pub const ADMIN: u8 = 2;
 
 /// Type byte of a data message.
 pub const MESSAGE: u8 = 3;

@@ -321,6 +321,7 @@ fn blocks() -> Seeds {
         cluster: *b"0123456789abcdef",
         namespace: "test".into(),
         position: 3,
+        devices: 4,
         block_bytes: 1 << 20,
         blocks: 99,
     };

@@ -3,8 +3,8 @@
 //! Answers are snapshots read from counters at the time of the call; nothing is kept between calls. A
 //! cluster of one: the node leads it, its map never changes, nothing migrates. Every call is read-only.
 //!
-//! Bounds: [`CONNECTIONS_MAX`] connections, each closed when nothing moves on it for [`IDLE_MAX`];
-//! requests of [`REQUEST_BYTES_MAX`]; [`CALLS_MAX`] calls at a time on a connection.
+//! Bounds: `CONNECTIONS_MAX` connections, each closed when nothing moves on it for `IDLE_MAX`;
+//! requests of `REQUEST_BYTES_MAX`; `CALLS_MAX` calls at a time on a connection.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -8,7 +8,7 @@
 //! | `/` | where to go |
 //!
 //! Requests have no bodies and are answered from memory. Connections are few and must keep moving
-//! ([`visitors`]). A door that fails takes nothing else with it.
+//! (`visitors`). A door that fails takes nothing else with it.
 
 pub(crate) mod visitors;
 

@@ -1,6 +1,6 @@
 //! Defrag: which block is emptied next, and what becomes of it.
 //!
-//! On devices defrag is lazy: while one in [`FREE_PART_WANTED`] blocks is free nothing is moved, since
+//! On devices defrag is lazy: while one in `FREE_PART_WANTED` blocks is free nothing is moved, since
 //! blocks only get emptier, and cheaper to move, by waiting. In memory it is not, since a block that
 //! is used again spares the first touch of fresh memory, which costs more than moving. Then blocks whose live part fell below the
 //! low-water mark are taken in the order in which they fell. When free blocks are short, the fullest-of-holes block is taken whatever the mark says, so that a

@@ -1,7 +1,7 @@
 //! A data core's way to its devices: operations go in, futures come out.
 //!
 //! Owns the core's [`Queue`] and everything in flight on it. Operations of one turn of the runtime are
-//! submitted together: at the turn's end, or as soon as [`SUBMIT_EVERY`] are waiting, so that device
+//! submitted together: at the turn's end, or as soon as `SUBMIT_EVERY` are waiting, so that device
 //! and CPU do not take turns. Operations that the queue has no room for wait in a backlog, in order;
 //! what may be in flight at all is bounded by the connections' own limits.
 //!

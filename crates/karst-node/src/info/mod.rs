@@ -1,7 +1,7 @@
 //! Info: the text commands by which clients and tools learn who serves what, and how it does.
 //!
 //! One file per family of commands; each file ends in a list of its commands, and the lists together
-//! are all there is ([`FAMILIES`]). A node is a cluster of one: it has no peers, owns every partition,
+//! are all there is (`FAMILIES`). A node is a cluster of one: it has no peers, owns every partition,
 //! and says so in the forms that clients of a larger cluster expect.
 //!
 //! Invariants

@@ -52,7 +52,6 @@ pub struct Partition {
 pub struct Namespace {
     config: NamespaceConfig,
     partitions: Box<[Mutex<Partition>]>,
-    arena: Arc<EntryArena>,
     pub(crate) log: Log,
     pub(crate) sets: Sets,
     /// Records last updated before this are gone; ms since 2010, 0 for none.
@@ -154,7 +153,6 @@ impl Namespace {
         Namespace {
             config,
             partitions: (0..PARTITIONS).map(|_| partition()).collect(),
-            arena,
             log,
             sets: Sets::default(),
             truncated_before_ms: AtomicU64::new(0),
@@ -344,11 +342,6 @@ impl Namespace {
         let partition = self.partition(id);
         let tombstones = u64::from(partition.tombstones);
         (partition.directory.len() as u64 - tombstones, tombstones)
-    }
-
-    /// Memory that the arena of index entries has handed out, in bytes.
-    pub fn arena_bytes(&self) -> u64 {
-        self.arena.memory_bytes()
     }
 }
 

@@ -732,13 +732,6 @@ impl Log {
         self.stalled.swap(false, Ordering::Relaxed)
     }
 
-    /// The fill of the block that a place lies in.
-    pub fn fill_of(&self, place: Place) -> u64 {
-        self.block(self.block_of(place))
-            .fill
-            .load(Ordering::Acquire)
-    }
-
     /// The oldest fill of which any block still holds bytes: what was appended before it is gone from
     /// every device. `u64::MAX` when nothing was ever written.
     pub fn oldest_fill(&self) -> u64 {

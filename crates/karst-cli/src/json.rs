@@ -20,7 +20,7 @@ use karst_client::Value;
 use serde_json::{Map, Number, Value as Json, json};
 
 /// Longest bin name of the protocol.
-pub(crate) const BIN_NAME_BYTES_MAX: usize = 15;
+pub(crate) const BIN_NAME_BYTES_MAX: usize = karst_data::bin::NAME_BYTES_MAX;
 
 /// A JSON value as the value of a bin. The error is a sentence for the person who wrote it.
 pub(crate) fn to_value(json: &Json) -> Result<Value, String> {

@@ -1,6 +1,7 @@
 //! Why a request was refused. A refusal was not applied.
 
 use karst_data::operation::OperationError;
+use karst_storage::index::Entry;
 
 /// A refused request: why, and what is known of the record it met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,17 @@ pub enum Reason {
     /// The device did not give back the record that the index points at.
     #[error("the record cannot be read back")]
     Unreadable,
+}
+
+impl Refusal {
+    /// A refusal of a request that met this live record.
+    pub(crate) fn met(entry: &Entry, reason: Reason) -> Refusal {
+        Refusal {
+            reason,
+            generation: entry.generation(),
+            void_time_s: entry.void_time_s(),
+        }
+    }
 }
 
 impl From<Reason> for Refusal {

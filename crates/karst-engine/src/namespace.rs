@@ -81,16 +81,10 @@ pub struct Fetched {
 }
 
 impl Fetched {
-    /// The record that the read was to bring; `None` if anything else came.
-    pub(crate) fn record(&self) -> Option<Record<'_>> {
-        Record::parse(self.record_bytes(), &self.read.seal).ok()
-    }
-
-    fn record_bytes(&self) -> &[u8] {
-        self.buffer
-            .as_slice()
-            .get(self.read.skip..)
-            .unwrap_or_default()
+    /// The record that the read was to bring, checked against its seal.
+    pub(crate) fn record(&self) -> Result<Record<'_>, FlatError> {
+        let bytes = self.buffer.as_slice().get(self.read.skip..);
+        Record::parse(bytes.unwrap_or_default(), &self.read.seal)
     }
 }
 
@@ -116,11 +110,11 @@ pub(crate) enum Bytes<'f> {
 impl Bytes<'_> {
     /// Reads the record. What came from a device is checked against its seal; what never left memory
     /// since this process checked or wrote it is not.
-    pub(crate) fn record(&self, log: &Log, entry: &Entry) -> Result<Record<'_>, FlatError> {
+    pub(crate) fn record(&self, entry: &Entry) -> Result<Record<'_>, FlatError> {
         match self {
             Bytes::Memory(resident) => Record::parse_unsealed(resident.bytes()),
             Bytes::Fetched(fetched) => {
-                let record = Record::parse(fetched.record_bytes(), &log.seal(entry.place()))?;
+                let record = fetched.record()?;
                 if record.meta.digest != *entry.digest() {
                     return Err(FlatError::Content("another record lies here"));
                 }
@@ -299,7 +293,7 @@ impl Namespace {
         match self.log.locate(place) {
             Located::Memory(resident) => Ok(Bytes::Memory(resident)),
             Located::Device(read) => match fetched {
-                Some(fetched) if fetched.read.place == place => Ok(Bytes::Fetched(fetched)),
+                Some(fetched) if fetched.read.seal == read.seal => Ok(Bytes::Fetched(fetched)),
                 Some(_) | None => Err(read),
             },
         }
@@ -311,7 +305,7 @@ impl Namespace {
         bytes: &'b Bytes<'_>,
         entry: &Entry,
     ) -> Result<Record<'b>, Reason> {
-        bytes.record(&self.log, entry).map_err(|_| {
+        bytes.record(entry).map_err(|_| {
             self.log.count_read_error(entry.place().device);
             Reason::Unreadable
         })

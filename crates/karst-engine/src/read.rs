@@ -67,12 +67,7 @@ impl Namespace {
         let Some(entry) = alive else {
             return Step::Done(answer(Err(Reason::NotFound.into())));
         };
-        let refuse = |reason| Refusal {
-            reason,
-            generation: entry.generation(),
-            void_time_s: entry.void_time_s(),
-        };
-        let refused = |reason| Err(refuse(reason));
+        let refused = |reason| Err(Refusal::met(entry, reason));
         if !self.is_in(entry, request.set) {
             return Step::Done(answer(refused(Reason::SetMismatch)));
         }
@@ -119,6 +114,7 @@ impl Namespace {
     ) -> Option<Result<Found<'f>, Refusal>> {
         let record = fetched
             .record()
+            .ok()
             .filter(|record| record.meta.digest == request.digest)?;
         let meta = &record.meta;
         let set_id = self.sets.find(record.set)?;

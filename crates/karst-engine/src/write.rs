@@ -5,7 +5,7 @@
 //! applied, in any part. A record whose last bin goes is deleted.
 
 use karst_data::bin::{BinRef, Bins};
-use karst_data::flat::{Draft, Meta};
+use karst_data::flat::{Draft, Meta, Record};
 use karst_data::key::Digest;
 use karst_data::operation::{self, Answer, CommandFlags, Operation};
 use karst_data::policy::{Exists, GenerationRule, next_generation};
@@ -173,14 +173,7 @@ impl Namespace {
             check_key(request.key)?;
             return Ok((before, None));
         };
-        let refuse = |reason| {
-            let (generation, void_time_s) = (alive.generation(), alive.void_time_s());
-            Halt::Refuse(Refusal {
-                reason,
-                generation,
-                void_time_s,
-            })
-        };
+        let refuse = |reason| Halt::Refuse(Refusal::met(alive, reason));
         if request.exists == Exists::CreateOnly {
             return Err(refuse(Reason::Exists));
         }
@@ -195,7 +188,20 @@ impl Namespace {
             return Ok((before, None));
         }
         let bytes = self.bytes(alive.place(), fetched).map_err(Halt::Read)?;
-        let record = self.checked(&bytes, alive).map_err(refuse)?;
+        Ok((before, Some(bytes)))
+    }
+
+    /// Reads the record that a write builds on, and compares its key with the request's.
+    fn record_for_write<'b>(
+        &self,
+        partition: &Partition,
+        request: &WriteRequest<'_>,
+        bytes: &'b Bytes<'_>,
+    ) -> Result<Record<'b>, Halt> {
+        let entry = partition.directory.get(&request.digest);
+        let entry = entry.expect("the partition is locked since the entry was found");
+        let refuse = |reason| Halt::Refuse(Refusal::met(entry, reason));
+        let record = self.checked(bytes, entry).map_err(refuse)?;
         match (request.key, record.key) {
             (Some(sent), Some(stored)) if sent != stored => {
                 return Err(refuse(Reason::KeyMismatch));
@@ -203,7 +209,7 @@ impl Namespace {
             (sent, None) => check_key(sent)?,
             (_, Some(_)) => {}
         }
-        Ok((before, Some(bytes)))
+        Ok(record)
     }
 
     /// Applies the operations and puts the outcome into log and index.
@@ -219,11 +225,7 @@ impl Namespace {
             Halt::Refuse(before.map_or_else(|| reason.into(), |before| before.refuse(reason)))
         };
         let record = match bytes {
-            Some(bytes) => {
-                let entry = partition.directory.get(&request.digest);
-                let entry = entry.expect("the partition is locked since the entry was found");
-                Some(self.checked(bytes, entry).map_err(refuse)?)
-            }
+            Some(bytes) => Some(self.record_for_write(partition, request, bytes)?),
             None => None,
         };
         let old_bins = match &record {
@@ -435,14 +437,7 @@ impl Namespace {
         let Some(entry) = entry.filter(|entry| self.is_alive(entry, now)) else {
             return Err(Reason::NotFound.into());
         };
-        let refuse = |reason| {
-            let (generation, void_time_s) = (entry.generation(), entry.void_time_s());
-            Halt::Refuse(Refusal {
-                reason,
-                generation,
-                void_time_s,
-            })
-        };
+        let refuse = |reason| Halt::Refuse(Refusal::met(entry, reason));
         if !self.is_in(entry, request.set) {
             return Err(refuse(Reason::SetMismatch));
         }

@@ -22,12 +22,7 @@ impl Log {
     /// The next block to empty, if there is one worth the work.
     pub fn next_move(&self) -> Option<MoveJob> {
         let mut space = self.space.lock();
-        let durable: Vec<u64> = self.positions.iter().map(|lane| lane.durable()).collect();
-        space.release_quarantine(if self.config().on_devices {
-            &durable
-        } else {
-            &[]
-        });
+        self.release_quarantine(&mut space);
         let free = space.free_blocks() + space.quarantined_blocks();
         if self.config().on_devices && free * FREE_PART_WANTED >= self.blocks() {
             return None;

@@ -1,7 +1,7 @@
 //! Operation codes: what is done to one bin of a record.
 
 /// Longest bin name in bytes.
-pub const BIN_NAME_BYTES_MAX: usize = 15;
+pub const BIN_NAME_BYTES_MAX: usize = karst_data::bin::NAME_BYTES_MAX;
 
 /// Most operations one request may hold.
 pub const OPS_MAX: u16 = 32768;

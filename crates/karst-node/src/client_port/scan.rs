@@ -21,7 +21,7 @@ use karst_wire::code::ResultCode;
 use karst_wire::field;
 use karst_wire::flags::{Info1, Info2, Info3};
 use karst_wire::malformed::Malformed;
-use karst_wire::op::{OpCode, OpKind};
+use karst_wire::op::OpCode;
 use karst_wire::reply::{ReplyHead, ReplyStream};
 use karst_wire::request::Message;
 use tokio::time::Instant;
@@ -140,7 +140,9 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, NoPlan> {
     if fields.filter.is_some() {
         return Err(NoPlan::Refuse(ResultCode::UnsupportedFeature));
     }
-    check_projection(&message)?;
+    if let Some(code) = single::no_projection(message.ops) {
+        return Err(NoPlan::Refuse(code));
+    }
     let filter = message.partition_filter()?;
     let from_start = filter.from_start().map(|partition| (partition, None));
     let resumed = filter.resumed().map(|resume| {
@@ -178,20 +180,6 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, NoPlan> {
         },
         message,
     })
-}
-
-/// A scan's operations name the bins that it wants.
-fn check_projection(message: &Message<'_>) -> Result<(), NoPlan> {
-    for op in message.ops.iter() {
-        match (op.code, op.code.kind()) {
-            (OpCode::Read, _) => {}
-            (_, OpKind::Read) => return Err(NoPlan::Refuse(ResultCode::UnsupportedFeature)),
-            (_, OpKind::Write | OpKind::Unknown) => {
-                return Err(NoPlan::Refuse(ResultCode::Parameter));
-            }
-        }
-    }
-    Ok(())
 }
 
 struct Run<'c, 'a> {
@@ -367,13 +355,7 @@ fn record(
             reply.op(OpCode::Read, bin.particle as u8, bin.name, bin.value);
         }
     } else if !no_bins {
-        for op in ops.iter() {
-            match bin(op.name) {
-                Some(bin) => reply.op(op.code, bin.particle as u8, bin.name, bin.value),
-                None if respond_all => reply.op(op.code, 0, op.name, &[]),
-                None => {}
-            }
-        }
+        single::append_named(&mut reply, ops, found, respond_all);
     }
     // Left out if it exceeds what a message can carry: a stored record never does.
     let _ = reply.finish();

@@ -20,7 +20,7 @@ use karst_wire::code::ResultCode;
 use karst_wire::flags::{Info1, Info2, Info3};
 use karst_wire::op::{OpCode, OpKind};
 use karst_wire::reply::{self, RecordReply, ReplyHead};
-use karst_wire::request::{Kind, Message, Op as WireOp};
+use karst_wire::request::{Kind, Message, Op as WireOp, Ops};
 use smallvec::SmallVec;
 
 use super::touch::Touch;
@@ -276,14 +276,24 @@ fn selected(out: &mut Vec<u8>, asked: Asked, message: &Message<'_>, found: &Foun
     let respond_all = message.header.info2.contains(Info2::RESPOND_ALL_OPS);
     let head = asked.head(ResultCode::Ok, found.generation, found.void_time_s);
     let mut reply = RecordReply::framed(out, &head);
-    for op in message.ops.iter() {
+    append_named(&mut reply, message.ops, found, respond_all);
+    finish(reply.finish().is_ok(), out, asked)
+}
+
+/// Appends the bins that operations name; with `respond_all` an empty answer for those missing.
+pub(super) fn append_named(
+    reply: &mut RecordReply<'_>,
+    ops: Ops<'_>,
+    found: &Found<'_>,
+    respond_all: bool,
+) {
+    for op in ops.iter() {
         match found.record.as_ref().and_then(|record| record.bin(op.name)) {
             Some(bin) => reply.op(op.code, bin.particle as u8, bin.name, bin.value),
             None if respond_all => reply.op(op.code, 0, op.name, &[]),
             None => {}
         }
     }
-    finish(reply.finish().is_ok(), out, asked)
 }
 
 /// Why the operations of a read cannot be carried out.
@@ -291,14 +301,16 @@ fn unreadable(message: &Message<'_>) -> Option<ResultCode> {
     if message.ops.is_empty() {
         return Some(ResultCode::Parameter);
     }
-    message
-        .ops
-        .iter()
-        .find_map(|op| match (op.code, op.code.kind()) {
-            (OpCode::Read, _) => None,
-            (_, OpKind::Read) => Some(ResultCode::UnsupportedFeature),
-            (_, OpKind::Write | OpKind::Unknown) => Some(ResultCode::Parameter),
-        })
+    no_projection(message.ops)
+}
+
+/// Why operations do not just name bins to be returned, if they do not.
+pub(super) fn no_projection(ops: Ops<'_>) -> Option<ResultCode> {
+    ops.iter().find_map(|op| match (op.code, op.code.kind()) {
+        (OpCode::Read, _) => None,
+        (_, OpKind::Read) => Some(ResultCode::UnsupportedFeature),
+        (_, OpKind::Write | OpKind::Unknown) => Some(ResultCode::Parameter),
+    })
 }
 
 /// A reply that exceeds what the protocol can carry is answered with an error in its stead.

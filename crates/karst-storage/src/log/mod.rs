@@ -351,13 +351,10 @@ impl Log {
 
     /// The seal that a record at this place has to bear now.
     pub fn seal(&self, place: Place) -> Seal {
+        let start = place.start.bytes();
         Seal {
-            device: self.devices[usize::from(place.device.0)].geometry.number,
-            fill: self
-                .block(self.block_of(place))
-                .fill
-                .load(Ordering::Acquire),
-            start: place.start.bytes(),
+            start,
+            ..self.block_seal(self.block_of(place))
         }
     }
 
@@ -471,15 +468,16 @@ impl Log {
         }
     }
 
+    /// Frees the blocks whose successors are durable by now.
+    pub(crate) fn release_quarantine(&self, space: &mut Space) {
+        let durable: Vec<u64> = self.positions.iter().map(Positions::durable).collect();
+        space.release_quarantine(&durable);
+    }
+
     /// Leaves the lane's open block, if any, and opens another.
     fn turn_over(&self, lane: &mut Lane, purpose: Purpose) -> Result<(), NoSpace> {
         let mut space = self.space.lock();
-        let durable: Vec<u64> = self.positions.iter().map(Positions::durable).collect();
-        space.release_quarantine(if self.config.on_devices {
-            &durable
-        } else {
-            &[]
-        });
+        self.release_quarantine(&mut space);
         let spare = match purpose {
             Purpose::Record => self.config.reserve_blocks(),
             Purpose::Tombstone => self.config.reserve_blocks() / 2,

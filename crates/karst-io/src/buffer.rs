@@ -5,7 +5,7 @@
 //! | [`AlignedBuffer`] | one | freely | what a read fills |
 //! | [`BufferPool`] | one core | | reuse of those |
 //! | [`AppendBuffer`] | shared | once per byte | an open write block, read while filled |
-//! | [`Region`] | shared | by its user's rules | the index arena |
+//! | [`Region`] | shared | by its user's rules | the index arena, write buffers; may outlive the process |
 //!
 //! All of it starts on a 4096-byte boundary, which satisfies direct I/O on every device, and all of
 //! it is returned to the system on drop.

@@ -32,6 +32,7 @@ pub mod op;
 pub mod pool;
 mod queue;
 pub mod ring;
+pub mod shm;
 #[cfg(feature = "tokio")]
 pub mod wait;
 

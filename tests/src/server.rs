@@ -46,6 +46,8 @@ const TAIL_LINES: usize = 60;
 pub struct Server {
     spec: ServerSpec,
     folder: TempDir,
+    /// Memory that outlives the process; on a memory file system where there is one.
+    shm: TempDir,
     ports: Ports,
     child: Option<Child>,
 }
@@ -103,9 +105,15 @@ impl Server {
     fn prepare(spec: ServerSpec) -> Server {
         let folder = tempfile::Builder::new().prefix("karst-test-").tempdir();
         let folder = folder.expect("a temporary folder can be made");
+        let shm = tempfile::Builder::new()
+            .prefix("karst-test-")
+            .tempdir_in("/dev/shm");
+        let shm = shm.or_else(|_| tempfile::Builder::new().prefix("karst-shm-").tempdir());
+        let shm = shm.expect("a temporary folder can be made");
         let server = Server {
             spec,
             folder,
+            shm,
             ports: free_ports(),
             child: None,
         };
@@ -114,7 +122,9 @@ impl Server {
     }
 
     fn write_config(&self) {
-        let text = self.spec.to_toml(self.folder(), &self.ports);
+        let text = self
+            .spec
+            .to_toml(self.folder(), self.shm.path(), &self.ports);
         fs::write(self.config_path(), text).expect("the temporary folder takes files");
     }
 
@@ -208,6 +218,29 @@ impl Server {
         if let Err(not_ready) = self.wait_until_ready() {
             self.fail(&not_ready.to_string());
         }
+    }
+
+    /// Takes away what the memory file system holds of a server that is down, as a restart of the machine
+    /// does.
+    ///
+    /// # Panics
+    /// When it is running.
+    pub fn forget_memory(&self) {
+        assert!(self.child.is_none(), "the server is running");
+        for entry in fs::read_dir(self.shm.path()).expect("the folder is there") {
+            let path = entry.expect("the folder can be read").path();
+            fs::remove_dir_all(path).expect("what a server left can be removed");
+        }
+    }
+
+    /// Takes the checkpoints of a server that is down away.
+    ///
+    /// # Panics
+    /// When it is running.
+    pub fn forget_checkpoints(&self) {
+        assert!(self.child.is_none(), "the server is running");
+        // There are none before the first was written.
+        let _ = fs::remove_dir_all(self.data_dir().join("checkpoint"));
     }
 
     /// Starts a server again that should refuse to, and waits for its end.

@@ -199,11 +199,12 @@ impl ServerSpec {
     }
 
     /// The whole configuration file.
-    pub(crate) fn to_toml(&self, folder: &Path, ports: &Ports) -> String {
+    pub(crate) fn to_toml(&self, folder: &Path, shm: &Path, ports: &Ports) -> String {
         let cores = self.cores.to_string();
         let base = [
             ("node", "name", quoted("n1")),
             ("node", "data_dir", quoted(folder.join("data"))),
+            ("node", "shm_dir", quoted(shm.to_path_buf())),
             ("node", "cores", cores),
             ("node", "io", quoted(self.io.name())),
             ("service", "listen", quoted(ports.service)),

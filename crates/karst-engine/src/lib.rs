@@ -8,6 +8,7 @@ pub mod error;
 pub mod namespace;
 pub mod read;
 pub mod sets;
+pub mod take_over;
 pub mod walk;
 pub mod write;
 

@@ -149,6 +149,11 @@ impl Sets {
         with(&self.table.load().sets[usize::from(number)])
     }
 
+    /// Numbers that were given out, 0 included.
+    pub fn known(&self) -> usize {
+        self.table.load().sets.len()
+    }
+
     /// Every named set in order of first use.
     pub fn all(&self) -> Vec<Arc<Set>> {
         self.table.load().sets[1..].to_vec()

@@ -98,6 +98,10 @@ impl Check<'_> {
                 ],
             ),
             index_entries_max,
+            shm_dir: match raw.shm_dir.as_deref() {
+                Some("off") => None,
+                given => Some(self.path("node.shm_dir", given, "/dev/shm")),
+            },
         }
     }
 

@@ -43,6 +43,9 @@ pub struct Node {
     pub io: IoChoice,
     /// Most index entries of the whole node; `None` is bounded by memory alone.
     pub index_entries_max: Option<u64>,
+    /// Folder of a memory file system that keeps indexes and open write blocks beyond the life of the
+    /// process; `None` keeps them in the process.
+    pub shm_dir: Option<PathBuf>,
 }
 
 /// What carries device reads and writes.

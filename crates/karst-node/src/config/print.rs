@@ -58,6 +58,10 @@ impl Node {
                 IoChoice::Threads => "threads",
             })),
             index_entries_max: self.index_entries_max.map(u64::cast_signed),
+            shm_dir: Some(match &self.shm_dir {
+                Some(path) => path.display().to_string(),
+                None => "off".to_owned(),
+            }),
         }
     }
 }

@@ -30,6 +30,7 @@ pub(super) struct RawNode {
     pub(super) rack: Option<i64>,
     pub(super) io: Option<String>,
     pub(super) index_entries_max: Option<i64>,
+    pub(super) shm_dir: Option<String>,
 }
 
 /// `[log]`
@@ -136,6 +137,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("node.rack", Kind::Number),
     ("node.io", Kind::Text),
     ("node.index_entries_max", Kind::Number),
+    ("node.shm_dir", Kind::Text),
     ("log.level", Kind::Text),
     ("log.format", Kind::Text),
     ("service.listen", Kind::Text),
@@ -247,6 +249,7 @@ mod tests {
                 rack: Some(1),
                 io: text(),
                 index_entries_max: Some(1),
+                shm_dir: text(),
             },
             log: RawLog {
                 level: text(),

@@ -21,6 +21,7 @@ cores = 4
 rack = 7
 io = "threads"
 index_entries_max = 1000000
+shm_dir = "/run/karst"
 [log]
 level = "warn,karst_node=debug"
 format = "json"
@@ -142,6 +143,10 @@ fn every_key_reaches_its_value() {
     assert_eq!(config.node.rack, 7);
     assert_eq!(config.node.io, IoChoice::Threads);
     assert_eq!(config.node.index_entries_max, Some(1_000_000));
+    assert_eq!(
+        config.node.shm_dir.as_deref(),
+        Some(Path::new("/run/karst"))
+    );
     assert_eq!(config.log.level, "warn,karst_node=debug");
     assert_eq!(config.log.format, LogFormat::Json);
     let Advertise::Addresses(addresses) = &config.service.advertise else {

@@ -12,8 +12,10 @@
 
 pub mod format;
 mod lane;
+pub mod memory;
 pub mod recover;
 pub(crate) mod space;
+mod tally;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,7 +26,9 @@ use karst_io::buffer::AppendBuffer;
 use parking_lot::Mutex;
 
 pub use lane::{Commit, CommitPoint, DeviceWrite, LaneId};
+pub use memory::{LeftBlock, LogMemory, MemoryIdentity, MemoryRefused};
 pub use space::BlockId;
+pub use tally::{LiveTally, NoSuchPlace};
 
 use self::format::{BLOCK_HEADER_BYTES, BlockHeader};
 use self::lane::Lane;
@@ -212,6 +216,8 @@ pub struct Log {
     live_bytes: AtomicU64,
     pub(crate) moved_blocks: AtomicU64,
     stalled: AtomicBool,
+    /// Where fills and buffers are, if they are to outlive the process.
+    memory: Option<LogMemory>,
 }
 
 /// Why a log cannot be laid out as asked.
@@ -285,6 +291,15 @@ impl Log {
     /// # Errors
     /// When there are too few blocks to work with, or more than places can address.
     pub fn new(config: LogConfig) -> Result<Log, LayoutError> {
+        Log::with_memory(config, None)
+    }
+
+    /// As [`Log::new`], its fills and buffers in memory that may outlive the process. When an earlier
+    /// process has used that memory, [`Log::take_over`] comes next.
+    ///
+    /// # Errors
+    /// As [`Log::new`].
+    pub fn with_memory(config: LogConfig, memory: Option<LogMemory>) -> Result<Log, LayoutError> {
         config.check()?;
         let counts: Vec<u32> = config.devices.iter().map(|device| device.blocks).collect();
         let device = |geometry: &DeviceGeometry| Device {
@@ -305,6 +320,7 @@ impl Log {
             live_bytes: AtomicU64::new(0),
             moved_blocks: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
+            memory,
             config,
         })
     }
@@ -497,7 +513,8 @@ impl Log {
             self.space.lock().give_back(id);
             return Err(NoSpace::Wait); // memory for a buffer is short; others may return theirs
         };
-        block.fill.store(fill, Ordering::Release);
+        self.note_fill(id, fill);
+        Log::label_buffer(&buffer, id, fill);
         self.recycle(block.buffer.swap(Some(buffer.clone())));
         lane.begin(
             id,
@@ -587,6 +604,9 @@ impl Log {
             Arc::get_mut(&mut buffer)?.reset();
             return Some(buffer);
         }
+        if let Some(memory) = &self.memory {
+            return memory.slots.take().ok()?.map(Arc::new);
+        }
         let block_bytes = self.config.block_bytes as usize;
         let carved = AppendBuffer::carve(block_bytes, (PIECE_BYTES / block_bytes).max(1)).ok()?;
         spare.extend(carved.into_iter().map(Arc::new));
@@ -631,6 +651,9 @@ impl Log {
 
     /// Takes the completion of a write. One that failed takes its device out of use.
     pub fn written(&self, write: &DeviceWrite, kept: bool) {
+        if kept {
+            write.source.settle(write.range.clone());
+        }
         let mut lane = self.lanes[usize::from(write.lane.0)].lock();
         let filled = lane.written(write.sequence, kept);
         let leaves_open = !kept

@@ -124,6 +124,9 @@ impl Log {
                     device: device_id,
                     block: block as u32,
                 };
+                if space.life(id) == Life::Broken {
+                    continue; // what was left of it could not be written
+                }
                 if state.live_bytes.load(Ordering::Acquire) == 0 {
                     free.push((state.fill.load(Ordering::Acquire), id.block));
                 } else {

@@ -1,0 +1,112 @@
+//! Taking a namespace over from memory that an earlier process left.
+//!
+//! The index is rebuilt from its entries one partition at a time, by any number of threads. What is counted
+//! beside it (live bytes of blocks, records of sets) each thread counts for itself and adds once.
+
+use karst_data::key::PartitionId;
+use karst_storage::index::{Directory, Entry};
+use karst_storage::log::{LeftBlock, LiveTally, NoSuchPlace};
+
+use crate::error::Reason;
+use crate::namespace::Namespace;
+use crate::sets::SETS_MAX;
+
+/// What one thread has seen of the index.
+pub struct Tally {
+    live: LiveTally,
+    sets: Vec<SetTally>,
+    sets_known: usize,
+    /// Of the partition at hand.
+    tombstones: u32,
+    expires: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+struct SetTally {
+    records: i64,
+    tombstones: i64,
+    bytes: i64,
+}
+
+/// An entry that cannot be one of this namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Implausible {
+    /// It points nowhere.
+    #[error(transparent)]
+    Place(#[from] NoSuchPlace),
+    /// It names a set that is not known.
+    #[error("set {0} is not known")]
+    Set(u16),
+}
+
+impl Tally {
+    /// Counts an entry of the partition at hand.
+    ///
+    /// # Errors
+    /// When the entry contradicts what is known of the namespace: its memory is not to be trusted.
+    pub fn see(&mut self, entry: &Entry) -> Result<(), Implausible> {
+        let place = entry.place();
+        self.live.add(place)?;
+        let number = entry.set_id();
+        if usize::from(number) >= self.sets_known {
+            return Err(Implausible::Set(number));
+        }
+        let set = &mut self.sets[usize::from(number)];
+        let tombstone = entry.is_tombstone();
+        set.records += i64::from(!tombstone);
+        set.tombstones += i64::from(tombstone);
+        set.bytes += place.length.bytes() as i64;
+        self.tombstones += u32::from(tombstone);
+        self.expires |= entry.void_time_s() != 0;
+        Ok(())
+    }
+}
+
+impl Namespace {
+    /// A tally of nothing. The namespace's sets are known already.
+    pub fn tally(&self) -> Tally {
+        Tally {
+            live: self.log().tally(),
+            sets: vec![SetTally::default(); SETS_MAX + 1],
+            sets_known: self.sets().known(),
+            tombstones: 0,
+            expires: false,
+        }
+    }
+
+    /// Puts a directory, whose entries the tally has just seen, in place of a partition's empty one.
+    pub fn take_over_partition(&self, id: PartitionId, directory: Directory, tally: &mut Tally) {
+        let mut partition = self.partition(id);
+        assert!(
+            partition.directory.is_empty(),
+            "a namespace is taken over before it is used"
+        );
+        partition.directory = directory;
+        partition.tombstones = std::mem::take(&mut tally.tombstones);
+        partition.expires = std::mem::take(&mut tally.expires);
+    }
+
+    /// Adds what a thread has counted, once it has seen the last of its partitions.
+    pub fn add_tally(&self, tally: &Tally) {
+        self.log().claim_all(&tally.live);
+        for (number, set) in tally.sets[..tally.sets_known].iter().enumerate() {
+            self.sets().with(number as u16, |known| {
+                known.count(set.records, set.tombstones, set.bytes);
+            });
+        }
+    }
+
+    /// Lets the index see what a block holds that the earlier process had not made durable. All but the
+    /// record that it was appending when it ended is known already.
+    ///
+    /// # Errors
+    /// When a record finds no room.
+    pub fn see_left(&self, left: &LeftBlock) -> Result<u64, Reason> {
+        let mut seen = 0;
+        for (place, record) in self.log().left_records(left) {
+            self.recover(place, &record)?;
+            seen += 1;
+        }
+        Ok(seen)
+    }
+}

@@ -391,3 +391,6 @@ impl Log {
         self.memory.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests;

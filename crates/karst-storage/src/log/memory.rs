@@ -70,6 +70,9 @@ pub struct MemoryIdentity {
 /// Why memory that was found cannot be taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MemoryRefused {
+    /// Nothing is there.
+    #[error("there is no shared memory of an earlier process")]
+    Empty,
     /// Not ours, or of another version.
     #[error("it was left by another version of Karst")]
     Layout,
@@ -199,6 +202,9 @@ impl LogMemory {
         config: &LogConfig,
         identity: &MemoryIdentity,
     ) -> Result<LogMemory, MemoryRefused> {
+        if region.backed_bytes() == 0 {
+            return Err(MemoryRefused::Empty);
+        }
         if region.backed_bytes() < HEADER_WORDS * size_of::<u64>() {
             return Err(MemoryRefused::Unfinished);
         }

@@ -188,6 +188,47 @@ impl Log {
             .sum()
     }
 
+    /// Takes one full block for moving, whatever is in it; `None` if it is not full now.
+    pub fn move_block(&self, id: BlockId) -> Option<MoveJob> {
+        let mut space = self.space.lock();
+        let is_full = space.life(id) == Life::Full;
+        is_full.then(|| {
+            space.set_life(id, Life::Moving);
+            let (offset, _) = self.block_extent(id);
+            MoveJob {
+                id,
+                offset,
+                urgency: Urgency::HIGHEST,
+            }
+        })
+    }
+
+    /// The first of these blocks that is full, so that what it holds is on its device.
+    pub fn first_full<T>(
+        &self,
+        mut blocks: impl Iterator<Item = (T, BlockId)>,
+    ) -> Option<(T, BlockId)> {
+        let space = self.space.lock();
+        blocks.find(|(_, id)| matches!(space.life(*id), Life::Full | Life::Damaged))
+    }
+
+    /// Whether a block is full and of this fill.
+    pub fn is_full(&self, id: BlockId, fill: u64) -> bool {
+        let space = self.space.lock();
+        let full = matches!(space.life(id), Life::Full | Life::Damaged);
+        full && self.block(id).fill.load(Ordering::Acquire) == fill
+    }
+
+    /// Whether a write to a block was lost: its records are in memory only.
+    pub fn is_broken(&self, id: BlockId) -> bool {
+        self.space.lock().life(id) == Life::Broken
+    }
+
+    /// Bytes of records in a block that the index points at.
+    pub fn block_live_bytes(&self, id: BlockId) -> u32 {
+        self.block(id).live_bytes.load(Ordering::Acquire)
+    }
+
     /// The block's bytes if they are in memory.
     pub fn block_in_memory(
         &self,

@@ -4,9 +4,11 @@
 //! operation comes out. No clock, socket, file or thread is touched, so the same code runs in a node
 //! and in a simulation. Nothing here knows how a client spells its requests.
 
+pub mod damage;
 pub mod error;
 pub mod namespace;
 pub mod read;
+pub mod scrub;
 pub mod sets;
 pub mod take_over;
 pub mod walk;

@@ -18,7 +18,9 @@ use karst_storage::log::{DeviceRead, Located, Log, Resident};
 use karst_storage::place::{Place, Version};
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::damage::{FoundBy, Ledger};
 use crate::error::Reason;
+use crate::scrub::Scrub;
 use crate::sets::Sets;
 
 /// The regime of a partition that has never had another primary.
@@ -54,6 +56,10 @@ pub struct Namespace {
     partitions: Box<[Mutex<Partition>]>,
     pub(crate) log: Log,
     pub(crate) sets: Sets,
+    /// Live records that cannot be read.
+    pub(crate) damage: Ledger,
+    /// How far the scrub has come.
+    pub(crate) scrub: Scrub,
     /// Records last updated before this are gone; ms since 2010, 0 for none.
     truncated_before_ms: AtomicU64,
     /// The latest mark of the namespace and all its sets, so that most requests look at one number.
@@ -149,6 +155,8 @@ impl Namespace {
             partitions: (0..PARTITIONS).map(|_| partition()).collect(),
             log,
             sets: Sets::default(),
+            damage: Ledger::default(),
+            scrub: Scrub::default(),
             truncated_before_ms: AtomicU64::new(0),
             any_truncation_ms: AtomicU64::new(0),
             expired: AtomicU64::new(0),
@@ -284,6 +292,16 @@ impl Namespace {
         partition.expires || partition.tombstones > 0 || self.truncations() != 0
     }
 
+    /// A record's bytes if its block is in memory. They stay as they are for as long as they are held,
+    /// whatever becomes of record and block.
+    pub fn resident(&self, digest: &Digest) -> Option<Resident> {
+        let partition = self.partition_of(digest);
+        match self.log.locate(partition.directory.get(digest)?.place()) {
+            Located::Memory(resident) => Some(resident),
+            Located::Device(_) => None,
+        }
+    }
+
     /// Finds a record's bytes: in memory, among the bytes already fetched, or still on the device.
     pub(crate) fn bytes<'f>(
         &self,
@@ -307,6 +325,7 @@ impl Namespace {
     ) -> Result<Record<'b>, Reason> {
         bytes.record(entry).map_err(|_| {
             self.log.count_read_error(entry.place().device);
+            self.damage.note(entry, FoundBy::Client);
             Reason::Unreadable
         })
     }

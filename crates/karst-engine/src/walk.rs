@@ -7,7 +7,7 @@ use karst_data::flat::{Draft, Meta, Record, reseal};
 use karst_data::key::{Digest, PartitionId};
 use karst_data::time::{Now, is_expired};
 use karst_storage::index::{Fate, NewEntry, WalkCursor};
-use karst_storage::log::{LaneId, NoSpace, Purpose};
+use karst_storage::log::{Appended, LaneId, NoSpace, Purpose};
 use karst_storage::place::{Place, Version};
 
 use crate::error::Reason;
@@ -178,13 +178,26 @@ impl Namespace {
         record: &Record<'_>,
         bytes: &[u8],
     ) -> Result<(), NoSpace> {
+        self.relocate(lane, flush_clock_ms, place, record, bytes)
+            .map(|_| ())
+    }
+
+    /// Writes a record anew and points the index there, if it pointed at `place`; else does nothing.
+    pub(crate) fn relocate(
+        &self,
+        lane: LaneId,
+        flush_clock_ms: u64,
+        place: Place,
+        record: &Record<'_>,
+        bytes: &[u8],
+    ) -> Result<Option<Appended>, NoSpace> {
         let mut partition = self.partition_of(&record.meta.digest);
         let entry = partition
             .directory
             .get(&record.meta.digest)
             .map(|entry| entry.to_new());
         let Some(entry) = entry.filter(|entry| entry.place == place) else {
-            return Ok(());
+            return Ok(None);
         };
         let tombstone = entry.flags.contains(karst_storage::index::Flags::TOMBSTONE);
         let moved = if tombstone && !record.meta.tombstone {
@@ -209,7 +222,7 @@ impl Namespace {
         self.uncount(&mut partition, &entry);
         self.count(&mut partition, &after);
         self.log.release(place);
-        Ok(())
+        Ok(Some(moved))
     }
 
     /// An expired record moves as the tombstone it has become: without its bins.
@@ -219,7 +232,7 @@ impl Namespace {
         flush_clock_ms: u64,
         record: &Record<'_>,
         entry: &NewEntry,
-    ) -> Result<karst_storage::log::Appended, NoSpace> {
+    ) -> Result<Appended, NoSpace> {
         let meta = Meta {
             void_time_s: entry.void_time_s,
             tombstone: true,

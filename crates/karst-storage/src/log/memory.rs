@@ -26,7 +26,7 @@ use karst_io::buffer::{AppendBuffer, Carver, Region, Slots, Words};
 
 use super::recover::ScannedBlock;
 use super::space::{BlockId, Life};
-use super::{Log, LogConfig};
+use super::{Log, LogConfig, OUTSTANDING_BLOCKS_MAX};
 use crate::place::DeviceId;
 
 const HEADER_WORDS: usize = 16;
@@ -49,11 +49,11 @@ const BUFFERS_SANE: usize = 1 << 22;
 const BUILDING: u64 = 1;
 const SERVING: u64 = 2;
 
-/// Buffers beyond the cache that a lane may need: its open block, those whose writes are out, and those
-/// that readers still hold.
-const BUFFERS_PER_LANE: usize = 16;
+/// Buffers beyond the cache that a lane may need on each device: its open or parked block, and those whose
+/// writes are out.
+const BUFFERS_PER_WAY: usize = OUTSTANDING_BLOCKS_MAX + 1;
 
-/// Buffers whatever the configuration.
+/// Buffers for whoever still reads a block that is left.
 const BUFFERS_MIN: usize = 32;
 
 /// What memory and devices must agree on.
@@ -124,7 +124,8 @@ impl LogConfig {
     /// Buffers for blocks that there may be at once.
     pub(super) fn buffers_max(&self) -> usize {
         let cached = (self.cache_bytes / u64::from(self.block_bytes)) as usize;
-        cached + BUFFERS_PER_LANE * usize::from(self.lanes()) + BUFFERS_MIN
+        let ways = usize::from(self.lanes()) * self.devices.len();
+        cached + BUFFERS_PER_WAY * ways + BUFFERS_MIN
     }
 
     /// A number that differs when the layout of the memory would.

@@ -12,7 +12,9 @@
 
 pub mod format;
 mod lane;
+mod load;
 pub mod memory;
+mod ranking;
 pub mod recover;
 pub(crate) mod space;
 mod tally;
@@ -25,14 +27,17 @@ use karst_data::flat::Seal;
 use karst_io::buffer::AppendBuffer;
 use parking_lot::Mutex;
 
-pub use lane::{Commit, CommitPoint, DeviceWrite, LaneId};
+pub use lane::{Commit, CommitPoint, DeviceWrite, LaneId, OUTSTANDING_BLOCKS_MAX};
 pub use memory::{LeftBlock, LogMemory, MemoryIdentity, MemoryRefused};
 pub use space::BlockId;
 pub use tally::{LiveTally, NoSuchPlace};
 
 use self::format::{BLOCK_HEADER_BYTES, BlockHeader};
 use self::lane::Lane;
-use self::space::{Block, Life, Space};
+use self::load::{Candidate, Positions, Standing};
+use self::ranking::step_of;
+use self::space::{Awaited, Block, Life, Space};
+use crate::defrag::Urgency;
 use crate::index::prefetch_line;
 use crate::place::{DeviceId, Place, RBLOCK_BYTES, Rblocks, START_BITS};
 
@@ -45,9 +50,6 @@ const PIECE_BYTES: usize = 8 << 20;
 
 /// Most bytes of a record that are asked for ahead; what follows the CPU fetches by itself.
 const PREFETCH_BYTES: usize = 1088;
-
-/// Live part of a block, in percent, up to which it is moved when free blocks are short.
-pub(crate) const PRESSED_LIVE_PERCENT_MAX: u64 = 95;
 
 /// One device as the log sees it.
 #[derive(Clone, Debug)]
@@ -166,6 +168,8 @@ pub struct MoveJob {
     pub id: BlockId,
     /// Byte offset of the block on its device.
     pub offset: u64,
+    /// How urgent it is.
+    pub urgency: Urgency,
 }
 
 /// How full a log is.
@@ -179,25 +183,43 @@ pub struct SpaceReport {
     pub free_bytes: u64,
     /// Blocks that wait for other writes before they are free.
     pub quarantined_blocks: u64,
-    /// Blocks below the low-water mark that wait to be moved.
+    /// Full blocks whose live part is below the low-water mark.
     pub worth_moving_blocks: u64,
+    /// Blocks that hold live records which cannot be read.
+    pub damaged_blocks: u64,
+    /// Blocks of failed devices with records that are only in memory.
+    pub unrescued_blocks: u64,
     /// Blocks whose live records were moved since the start.
     pub moved_blocks: u64,
     /// Devices that failed.
     pub failed_devices: u64,
+    /// Records that clients had written or deleted since the start.
+    pub client_records: u64,
+    /// Bytes of those.
+    pub client_bytes: u64,
+    /// Bytes written to devices since the start.
+    pub written_bytes: u64,
+}
+
+impl SpaceReport {
+    /// Bytes written to devices for each byte that clients wrote, in hundredths; `None` before the
+    /// first write has come back.
+    pub fn write_amplification_percent(&self) -> Option<u64> {
+        (u128::from(self.written_bytes) * 100)
+            .checked_div(u128::from(self.client_bytes))
+            .map(|percent| percent as u64)
+    }
 }
 
 struct Device {
     geometry: DeviceGeometry,
     blocks: Box<[Block]>,
+    standing: Standing,
+    live_bytes: AtomicU64,
+    written_bytes: AtomicU64,
     read_errors: AtomicU64,
-}
-
-/// A lane's positions, readable without its mutex.
-#[derive(Default)]
-pub(crate) struct Positions {
-    appended: AtomicU64,
-    durable: AtomicU64,
+    /// The device failed and nothing that was lost on it is missing any more: nobody waits for it.
+    forgiven: AtomicBool,
 }
 
 /// See [the module](self).
@@ -205,7 +227,8 @@ pub struct Log {
     config: LogConfig,
     devices: Vec<Device>,
     lanes: Vec<Mutex<Lane>>,
-    pub(crate) positions: Vec<Positions>,
+    /// Of each lane for each device: lane times devices plus device.
+    positions: Vec<Positions>,
     pub(crate) space: Mutex<Space>,
     /// Buffers for blocks to be opened. The first touch of fresh memory costs more than the
     /// whole block's records do, so buffers are used again.
@@ -213,11 +236,12 @@ pub struct Log {
     /// Blocks that stay in memory for reads, oldest first.
     cache: Mutex<VecDeque<(BlockId, u64)>>,
     fills: AtomicU64,
-    live_bytes: AtomicU64,
     pub(crate) moved_blocks: AtomicU64,
     stalled: AtomicBool,
     /// Where fills and buffers are, if they are to outlive the process.
     memory: Option<LogMemory>,
+    /// The caller's clock as of the last [`Log::tick`].
+    clock_ms: AtomicU64,
 }
 
 /// Why a log cannot be laid out as asked.
@@ -305,22 +329,27 @@ impl Log {
         let device = |geometry: &DeviceGeometry| Device {
             geometry: geometry.clone(),
             blocks: (0..geometry.blocks).map(|_| Block::default()).collect(),
+            standing: Standing::default(),
+            live_bytes: AtomicU64::new(0),
+            written_bytes: AtomicU64::new(0),
             read_errors: AtomicU64::new(0),
+            forgiven: AtomicBool::new(false),
         };
+        let ways = usize::from(config.lanes()) * counts.len();
         Ok(Log {
             devices: config.devices.iter().map(device).collect(),
             lanes: (0..config.lanes())
-                .map(|lane| Mutex::new(Lane::new(LaneId(lane))))
+                .map(|lane| Mutex::new(Lane::new(LaneId(lane), counts.len())))
                 .collect(),
-            positions: (0..config.lanes()).map(|_| Positions::default()).collect(),
+            positions: (0..ways).map(|_| Positions::default()).collect(),
             space: Mutex::new(Space::new(&counts)),
             spare: Mutex::new(Vec::new()),
             cache: Mutex::new(VecDeque::new()),
             fills: AtomicU64::new(0),
-            live_bytes: AtomicU64::new(0),
             moved_blocks: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
             memory,
+            clock_ms: AtomicU64::new(0),
             config,
         })
     }
@@ -392,8 +421,8 @@ impl Log {
             return Err(NoSpace::TooBig { size_bytes });
         }
         let mut filling = self.lanes[usize::from(lane.0)].lock();
-        if !filling.has_room(bytes) {
-            self.turn_over(&mut filling, purpose)?;
+        if !filling.has_room(bytes) || self.would_leave(&filling) {
+            self.turn_over(&mut filling, purpose, bytes, now_ms)?;
         }
         let open = filling.open.as_ref().expect("a block was just opened");
         let (id, fill) = (open.id, open.fill);
@@ -409,14 +438,19 @@ impl Log {
                 },
             );
         });
-        if !self.config.on_devices {
+        filling.count(purpose, bytes);
+        if self.config.on_devices {
+            self.position(lane, id.device)
+                .publish_append(filling.way(id.device));
+        } else {
             filling.settle_all();
+            self.publish(&filling, id.device);
         }
         let commit = CommitPoint {
             lane,
-            position: filling.appended,
+            device: id.device,
+            position: filling.way(id.device).appended,
         };
-        self.publish(&filling);
         let start = Rblocks((offset + at as u64) / RBLOCK_BYTES);
         let place = Place {
             device: id.device,
@@ -432,7 +466,8 @@ impl Log {
     pub fn claim(&self, place: Place) {
         self.block(self.block_of(place))
             .add_live(place.length.bytes() as u32);
-        self.live_bytes
+        self.devices[usize::from(place.device.0)]
+            .live_bytes
             .fetch_add(place.length.bytes(), Ordering::Relaxed);
     }
 
@@ -441,31 +476,47 @@ impl Log {
         let id = self.block_of(place);
         let bytes = place.length.bytes() as u32;
         let left = self.block(id).remove_live(bytes);
-        self.live_bytes
+        self.devices[usize::from(place.device.0)]
+            .live_bytes
             .fetch_sub(u64::from(bytes), Ordering::Relaxed);
-        let low_water = self.low_water_bytes();
-        if left == 0 || (left < low_water && left + bytes >= low_water) {
+        let block_bytes = self.config.block_bytes;
+        if left == 0 || step_of(left, block_bytes) != step_of(left + bytes, block_bytes) {
             self.settle(&mut self.space.lock(), id);
         }
     }
 
-    fn low_water_bytes(&self) -> u32 {
+    /// The step of the ranking below which blocks are under the low-water mark.
+    pub(crate) fn low_water_step(&self) -> usize {
         let percent = u64::from(self.config.defrag_low_water_percent);
-        (u64::from(self.config.block_bytes) * percent / 100) as u32
+        let bytes = u64::from(self.config.block_bytes) * percent / 100;
+        step_of(bytes as u32, self.config.block_bytes)
+    }
+
+    /// The step of the ranking of a block with so many live bytes.
+    pub(crate) fn step_of_bytes(&self, bytes: u64) -> usize {
+        step_of(bytes as u32, self.config.block_bytes)
+    }
+
+    /// A block of a failed device was emptied from memory, or not. Its memory goes with its last
+    /// live record.
+    pub(crate) fn end_rescue(&self, space: &mut Space, id: BlockId, rescued: bool) {
+        space.end_rescue(id, rescued);
+        if rescued && self.block(id).live_bytes.load(Ordering::Acquire) == 0 {
+            self.recycle(self.block(id).buffer.swap(None));
+        }
     }
 
     /// Moves a block on in its life according to what is left in it.
     pub(crate) fn settle(&self, space: &mut Space, id: BlockId) {
         let live = self.block(id).live_bytes.load(Ordering::Acquire);
         match space.life(id) {
-            Life::Full | Life::WorthMoving if live == 0 => self.retire(space, id),
-            Life::Full if live < self.low_water_bytes() => space.note_worth_moving(id),
-            Life::Full
-            | Life::WorthMoving
-            | Life::Free
+            Life::Full | Life::Damaged if live == 0 => self.retire(space, id),
+            Life::Full => space.rank(id, step_of(live, self.config.block_bytes)),
+            Life::Free
             | Life::Open
             | Life::Moving
             | Life::Quarantined
+            | Life::Damaged
             | Life::Broken => {}
         }
     }
@@ -476,35 +527,87 @@ impl Log {
     /// released; so the positions read here cover all of it.
     pub(crate) fn retire(&self, space: &mut Space, id: BlockId) {
         if self.config.on_devices {
-            space.quarantine(id, self.positions.iter().map(Positions::appended).collect());
+            space.quarantine(id, self.awaited().into());
         } else {
             self.recycle(self.block(id).buffer.swap(None));
             space.quarantine(id, Box::new([]));
-            space.release_quarantine(&[]);
+            space.release_quarantine(|_| 0);
         }
+    }
+
+    /// Every position that was appended and is not safe yet.
+    fn awaited(&self) -> Vec<Awaited> {
+        let devices = self.devices.len();
+        let unsafe_ways = self
+            .positions
+            .iter()
+            .enumerate()
+            .filter_map(|(way, positions)| {
+                let position = positions.appended();
+                let waits = position > positions.safe() && !self.is_forgiven(way % devices);
+                waits.then_some(Awaited { way, position })
+            });
+        unsafe_ways.collect()
+    }
+
+    fn is_forgiven(&self, device: usize) -> bool {
+        self.devices[device].forgiven.load(Ordering::Acquire)
     }
 
     /// Frees the blocks whose successors are durable by now.
     pub(crate) fn release_quarantine(&self, space: &mut Space) {
-        let durable: Vec<u64> = self.positions.iter().map(Positions::durable).collect();
-        space.release_quarantine(&durable);
+        let devices = self.devices.len();
+        space.release_quarantine(|way| {
+            if self.is_forgiven(way % devices) {
+                u64::MAX
+            } else {
+                self.positions[way].safe()
+            }
+        });
     }
 
-    /// Leaves the lane's open block, if any, and opens another.
-    fn turn_over(&self, lane: &mut Lane, purpose: Purpose) -> Result<(), NoSpace> {
+    /// Whether the device of a lane's open block failed, or is slow while another is not.
+    fn would_leave(&self, lane: &Lane) -> bool {
+        lane.open.as_ref().is_some_and(|open| {
+            let device = &self.devices[usize::from(open.id.device.0)];
+            device.standing.leave.load(Ordering::Relaxed)
+        })
+    }
+
+    /// Leaves the lane's open block, if any, for another that has room: one of the device's that was
+    /// parked, or a free one. An open block that has room is only left for a device that is not slow.
+    fn turn_over(
+        &self,
+        lane: &mut Lane,
+        purpose: Purpose,
+        bytes: usize,
+        now_ms: u64,
+    ) -> Result<(), NoSpace> {
+        self.tick(now_ms);
         let mut space = self.space.lock();
         self.release_quarantine(&mut space);
-        let spare = match purpose {
-            Purpose::Record => self.config.reserve_blocks(),
-            Purpose::Tombstone => self.config.reserve_blocks() / 2,
-            Purpose::Move => 0,
+        let open = lane.open.as_ref().map(|open| open.id.device);
+        let stays = lane.has_room(bytes) && open.is_some_and(|device| !space.is_failed(device));
+        let device = match self.next_device(lane, &space, purpose, bytes) {
+            Some(next) if stays && next.slow => return Ok(()),
+            Some(next) => DeviceId(next.device as u8),
+            None if stays => return Ok(()),
+            None => return Err(self.no_device(&space, purpose)),
         };
-        if space.free_blocks() <= spare {
-            self.stalled.store(true, Ordering::Relaxed);
-            return Err(self.no_space(&space));
+        if stays {
+            self.flush_open(lane);
+            lane.park();
+        } else {
+            self.close(lane, &mut space);
         }
-        self.close(lane, &mut space);
-        let id = space.open().ok_or(NoSpace::Failed)?;
+        if lane.has_parked(device, bytes) {
+            lane.unpark(device);
+            return Ok(());
+        }
+        if let Some((id, true)) = lane.close_parked(device) {
+            self.fill_up(&mut space, id);
+        }
+        let id = space.open(device).ok_or(NoSpace::Wait)?;
         drop(space);
         let block = self.block(id);
         let fill = self.fills.fetch_add(1, Ordering::AcqRel) + 1;
@@ -528,38 +631,113 @@ impl Log {
         Ok(())
     }
 
+    /// Free blocks that an append may not take the last of.
+    fn spare_blocks(&self, purpose: Purpose) -> usize {
+        match purpose {
+            Purpose::Record => self.config.reserve_blocks(),
+            Purpose::Tombstone => self.config.reserve_blocks() / 2,
+            Purpose::Move => 0,
+        }
+    }
+
+    /// The device on which a lane goes on when its open block has no room or is to be left.
+    fn next_device(
+        &self,
+        lane: &Lane,
+        space: &Space,
+        purpose: Purpose,
+        bytes: usize,
+    ) -> Option<Candidate> {
+        let may_open = space.free_blocks() > self.spare_blocks(purpose);
+        let usable = |device: &DeviceId| {
+            let free = may_open && space.free_blocks_of(*device) > 0;
+            !space.is_failed(*device)
+                && lane.may_begin(*device)
+                && (free || lane.has_parked(*device, bytes))
+        };
+        let candidate = |id: DeviceId| Candidate {
+            device: usize::from(id.0),
+            slow: self.devices[usize::from(id.0)]
+                .standing
+                .leave
+                .load(Ordering::Relaxed),
+            free: space.free_blocks_of(id),
+            blocks: space.blocks_of(id),
+            out_bytes: self
+                .ways_to(usize::from(id.0))
+                .map(Positions::out_bytes)
+                .sum(),
+        };
+        let usable = self.device_ids().filter(usable);
+        let candidates: Vec<Candidate> = usable.map(candidate).collect();
+        load::choose(&candidates).copied()
+    }
+
+    /// Why no device takes an append.
+    fn no_device(&self, space: &Space, purpose: Purpose) -> NoSpace {
+        let full_of_writes = space.free_blocks() > self.spare_blocks(purpose);
+        if full_of_writes {
+            return NoSpace::Wait; // `OUTSTANDING_BLOCKS_MAX` are out on every device that has room
+        }
+        self.stalled.store(true, Ordering::Relaxed);
+        self.no_space(space)
+    }
+
     /// Whether waiting can help where no block is free.
     fn no_space(&self, space: &Space) -> NoSpace {
-        if (0..self.devices.len()).all(|device| space.is_failed(DeviceId(device as u8))) {
+        if self.device_ids().all(|device| space.is_failed(device)) {
             return NoSpace::Failed;
         }
-        if self.live_bytes.load(Ordering::Relaxed) > self.live_bytes_max() {
+        if self.live_bytes() > self.live_bytes_max() {
             return NoSpace::Full;
         }
         NoSpace::Wait
     }
 
-    /// Live bytes beyond which clients' records are refused.
+    fn device_ids(&self) -> impl Iterator<Item = DeviceId> + use<> {
+        (0..self.devices.len()).map(|device| DeviceId(device as u8)) // at most 128
+    }
+
+    fn live_bytes(&self) -> u64 {
+        let live = |device: &Device| device.live_bytes.load(Ordering::Relaxed);
+        self.devices.iter().map(live).sum()
+    }
+
+    /// Live bytes beyond which clients' records are refused. What is on failed devices cannot be moved
+    /// and takes no room that could be written: it counts on top.
     pub fn live_bytes_max(&self) -> u64 {
-        let blocks: u64 = self
-            .devices
-            .iter()
-            .map(|device| u64::from(device.geometry.blocks))
-            .sum();
-        let usable = blocks - self.config.reserve_blocks() as u64;
-        usable * u64::from(self.config.block_bytes) * LIVE_PERCENT_MAX / 100
+        let is_failed = |device: &Device| device.standing.failed.load(Ordering::Relaxed);
+        let (mut blocks, mut out_of_use) = (0, 0);
+        for device in &self.devices {
+            if is_failed(device) {
+                out_of_use += device.live_bytes.load(Ordering::Relaxed);
+            } else {
+                blocks += u64::from(device.geometry.blocks);
+            }
+        }
+        let usable = blocks.saturating_sub(self.config.reserve_blocks() as u64);
+        usable * u64::from(self.config.block_bytes) * LIVE_PERCENT_MAX / 100 + out_of_use
+    }
+
+    /// Submits what the lane's open block holds.
+    fn flush_open(&self, lane: &mut Lane) {
+        let Some(id) = lane.open.as_ref().map(|open| open.id) else {
+            return;
+        };
+        if self.config.on_devices {
+            let now_ms = self.clock_ms.load(Ordering::Relaxed);
+            lane.flush(
+                self.config.block_offset(id.block),
+                self.sector_bytes(id),
+                now_ms,
+            );
+            self.publish(lane, id.device);
+        }
     }
 
     /// Flushes and leaves the lane's open block.
     fn close(&self, lane: &mut Lane, space: &mut Space) {
-        let Some(open) = lane.open.as_ref() else {
-            return;
-        };
-        let id = open.id;
-        if self.config.on_devices {
-            lane.flush(self.config.block_offset(id.block), self.sector_bytes(id));
-            self.publish(lane);
-        }
+        self.flush_open(lane);
         if let Some((id, true)) = lane.close() {
             self.fill_up(space, id);
         }
@@ -567,9 +745,10 @@ impl Log {
 
     /// A block is filled and all its writes are done.
     fn fill_up(&self, space: &mut Space, id: BlockId) {
-        if space.life(id) != Life::Open {
-            return; // a write to it failed
+        if space.life(id) == Life::Broken {
+            return space.note_unrescued(id);
         }
+        assert_eq!(space.life(id), Life::Open);
         space.set_life(id, Life::Full);
         if self.config.on_devices {
             self.keep_for_reads(id);
@@ -623,10 +802,40 @@ impl Log {
         self.devices[usize::from(id.device.0)].geometry.sector_bytes as usize
     }
 
-    fn publish(&self, lane: &Lane) {
-        let positions = &self.positions[usize::from(lane.id().0)];
-        positions.appended.store(lane.appended, Ordering::Release);
-        positions.durable.store(lane.durable, Ordering::Release);
+    fn position(&self, lane: LaneId, device: DeviceId) -> &Positions {
+        &self.positions[usize::from(lane.0) * self.devices.len() + usize::from(device.0)]
+    }
+
+    /// Every lane's way to a device.
+    fn ways_to(&self, device: usize) -> impl Iterator<Item = &Positions> {
+        self.positions
+            .iter()
+            .skip(device)
+            .step_by(self.devices.len())
+    }
+
+    fn publish(&self, lane: &Lane, device: DeviceId) {
+        self.position(lane.id(), device).publish(lane.way(device));
+    }
+
+    /// Tells the log what time it is, on the clock of [`Log::append`]. The age of writes, and so which
+    /// devices are slow, is measured by it.
+    pub fn tick(&self, now_ms: u64) {
+        if self.clock_ms.swap(now_ms, Ordering::Relaxed) == now_ms || self.devices.len() == 1 {
+            return;
+        }
+        let write_ms = |(at, device): (usize, &Device)| {
+            let failed = device.standing.failed.load(Ordering::Relaxed);
+            (!failed).then(|| device.standing.write_ms(self.ways_to(at), now_ms))
+        };
+        let write_ms: Vec<Option<u64>> = self.devices.iter().enumerate().map(write_ms).collect();
+        for (device, slow) in self.devices.iter().zip(load::slow(&write_ms)) {
+            let failed = device.standing.failed.load(Ordering::Relaxed);
+            device
+                .standing
+                .leave
+                .store(slow || failed, Ordering::Relaxed);
+        }
     }
 
     /// Submits what a lane holds if anything in it was appended at or before `before_ms`.
@@ -635,58 +844,113 @@ impl Log {
             return;
         }
         let mut lane = self.lanes[usize::from(lane.0)].lock();
-        if let Some(open) = lane.open.as_ref()
-            && lane.waits_since(before_ms)
-        {
-            let id = open.id;
-            lane.flush(self.config.block_offset(id.block), self.sector_bytes(id));
-            self.publish(&lane);
+        if lane.waits_since(before_ms) {
+            self.flush_open(&mut lane);
         }
     }
 
-    /// Moves the writes that a lane has submitted to `out`, for the caller to perform.
-    pub fn take_writes(&self, lane: LaneId, out: &mut Vec<DeviceWrite>) {
-        self.lanes[usize::from(lane.0)].lock().take_writes(out);
+    /// Device writes of a lane that are out.
+    pub fn writes_out(&self, lane: LaneId) -> usize {
+        self.lanes[usize::from(lane.0)].lock().writes_out()
     }
 
-    /// Takes the completion of a write. One that failed takes its device out of use.
+    /// Moves the writes that a lane has submitted to `out`, for the caller to perform. What was
+    /// meant for a device that failed meanwhile is not handed out: it is lost, and `true` says that
+    /// the outcome of some appends is known now.
+    pub fn take_writes(&self, lane: LaneId, out: &mut Vec<DeviceWrite>) -> bool {
+        let first = out.len();
+        self.lanes[usize::from(lane.0)].lock().take_writes(out);
+        let is_refused = |write: &mut DeviceWrite| self.device_failed(write.block.device);
+        let refused: Vec<DeviceWrite> = out.extract_if(first.., is_refused).collect();
+        refused.iter().for_each(|write| self.written(write, false));
+        !refused.is_empty()
+    }
+
+    /// Takes the completion of a write. One that failed takes its device out of use, for good.
     pub fn written(&self, write: &DeviceWrite, kept: bool) {
         if kept {
             write.source.settle(write.range.clone());
         }
+        let id = write.block;
+        let device = &self.devices[usize::from(id.device.0)];
+        let now_ms = self.clock_ms.load(Ordering::Relaxed);
         let mut lane = self.lanes[usize::from(write.lane.0)].lock();
-        let filled = lane.written(write.sequence, kept);
-        let leaves_open = !kept
-            && lane
-                .open
-                .as_ref()
-                .is_some_and(|open| open.id == write.block);
-        if leaves_open {
-            lane.close();
+        if !kept {
+            device.standing.failed.store(true, Ordering::Release);
+            device.standing.leave.store(true, Ordering::Release);
         }
-        self.publish(&lane);
+        let Some((since_ms, filled)) = lane.written(id.device, write.sequence, kept) else {
+            return;
+        };
+        let mut left = None;
+        if !kept {
+            if lane.open.as_ref().is_some_and(|open| open.id == id) {
+                self.flush_open(&mut lane); // is refused when it is taken, and lost like this one
+            }
+            left = lane.leave_block(id);
+        }
+        self.publish(&lane, id.device);
+        device
+            .standing
+            .took(now_ms.saturating_sub(since_ms), now_ms);
+        if kept {
+            let bytes = write.range.len() as u64;
+            device.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
         if kept && filled.is_none() {
             return;
         }
         let mut space = self.space.lock();
         if !kept {
-            space.fail(write.block.device);
-            space.set_life(write.block, Life::Broken);
+            space.fail(id.device);
+            space.set_life(id, Life::Broken);
         }
-        if let Some(id) = filled {
+        for id in filled.into_iter().chain(left) {
             self.fill_up(&mut space, id);
+        }
+    }
+
+    /// Takes a device out of use for writing before anything was appended: it failed in an earlier
+    /// life of the node.
+    pub fn fail_device(&self, device: DeviceId) {
+        let state = &self.devices[usize::from(device.0)];
+        state.standing.failed.store(true, Ordering::Release);
+        state.standing.leave.store(true, Ordering::Release);
+        state.forgiven.store(true, Ordering::Release);
+        self.space.lock().fail(device);
+    }
+
+    /// Stops waiting for a failed device once nothing is missing for it: every append to it has its
+    /// outcome, and the live records among the lost ones were brought to other devices. From then on
+    /// what they had superseded waits for those copies instead.
+    pub(crate) fn forgive_failed_devices(&self) {
+        for (at, device) in self.devices.iter().enumerate() {
+            let failed = device.standing.failed.load(Ordering::Acquire);
+            if !failed || device.forgiven.load(Ordering::Acquire) {
+                continue;
+            }
+            // Whoever takes a lane after this sees the device's failure, and does not append to it.
+            let id = DeviceId(at as u8);
+            let settled = |lane: &Mutex<Lane>| lane.lock().is_settled(id);
+            if !self.lanes.iter().all(settled) {
+                continue;
+            }
+            let mut space = self.space.lock();
+            if space.unrescued_blocks() == 0 {
+                device.forgiven.store(true, Ordering::Release);
+                space.renew_quarantine(&self.awaited());
+            }
         }
     }
 
     /// What became of an append.
     pub fn commit(&self, point: CommitPoint) -> Commit {
-        let positions = &self.positions[usize::from(point.lane.0)];
-        if positions.durable() < point.position {
+        if self.position(point.lane, point.device).durable() < point.position {
             return Commit::Pending;
         }
         self.lanes[usize::from(point.lane.0)]
             .lock()
-            .commit(point.position)
+            .commit(point.device, point.position)
     }
 
     /// Where the bytes of a place are. The caller holds the mutex of the partition whose index
@@ -766,6 +1030,11 @@ impl Log {
 
     /// How full the log is.
     pub fn report(&self) -> SpaceReport {
+        let clients: Vec<(u64, u64)> = self
+            .lanes
+            .iter()
+            .map(|lane| lane.lock().clients())
+            .collect();
         let space = self.space.lock();
         let block_bytes = u64::from(self.config.block_bytes);
         let blocks: u64 = self
@@ -773,15 +1042,21 @@ impl Log {
             .iter()
             .map(|device| u64::from(device.geometry.blocks))
             .sum();
-        let failed = |device: &usize| space.is_failed(DeviceId(*device as u8));
+        let written = |device: &Device| device.written_bytes.load(Ordering::Relaxed);
+        let failed = |device: &DeviceId| space.is_failed(*device);
         SpaceReport {
             total_bytes: blocks * block_bytes,
-            live_bytes: self.live_bytes.load(Ordering::Relaxed),
+            live_bytes: self.live_bytes(),
             free_bytes: space.free_blocks() as u64 * block_bytes,
             quarantined_blocks: space.quarantined_blocks() as u64,
-            worth_moving_blocks: space.worth_moving_blocks() as u64,
+            worth_moving_blocks: space.ranking.below(self.low_water_step()) as u64,
+            damaged_blocks: space.damaged_blocks() as u64,
+            unrescued_blocks: space.unrescued_blocks() as u64,
             moved_blocks: self.moved_blocks.load(Ordering::Relaxed),
-            failed_devices: (0..self.devices.len()).filter(failed).count() as u64,
+            failed_devices: self.device_ids().filter(failed).count() as u64,
+            client_records: clients.iter().map(|(records, _)| records).sum(),
+            client_bytes: clients.iter().map(|(_, bytes)| bytes).sum(),
+            written_bytes: self.devices.iter().map(written).sum(),
         }
     }
 
@@ -797,7 +1072,20 @@ impl Log {
 
     /// Whether a device was taken out of use because a write to it failed.
     pub fn device_failed(&self, device: DeviceId) -> bool {
-        self.space.lock().is_failed(device)
+        let device = &self.devices[usize::from(device.0)];
+        device.standing.failed.load(Ordering::Acquire)
+    }
+
+    /// Whether a device is slow while another of the namespace is not.
+    pub fn device_slow(&self, device: DeviceId) -> bool {
+        let device = &self.devices[usize::from(device.0)];
+        device.standing.leave.load(Ordering::Relaxed)
+    }
+
+    /// Bytes written to a device since the start.
+    pub fn device_written_bytes(&self, device: DeviceId) -> u64 {
+        let device = &self.devices[usize::from(device.0)];
+        device.written_bytes.load(Ordering::Relaxed)
     }
 
     /// Blocks of one device that hold nothing and can be opened; none of a failed device can.
@@ -812,20 +1100,8 @@ impl Log {
 
     /// Live bytes of one device.
     pub fn device_live_bytes(&self, device: DeviceId) -> u64 {
-        let blocks = self.devices[usize::from(device.0)].blocks.iter();
-        blocks
-            .map(|block| u64::from(block.live_bytes.load(Ordering::Relaxed)))
-            .sum()
-    }
-}
-
-impl Positions {
-    pub(crate) fn appended(&self) -> u64 {
-        self.appended.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn durable(&self) -> u64 {
-        self.durable.load(Ordering::Acquire)
+        let device = &self.devices[usize::from(device.0)];
+        device.live_bytes.load(Ordering::Relaxed)
     }
 }
 

@@ -1,21 +1,28 @@
 //! The blocks of a namespace: which are free, filling, full, and what each still holds.
 //!
-//! One mutex guards the life of blocks; it is visited about once per block, not once per record. How
-//! many bytes of a block are live is an atomic beside it, since that changes with every write.
+//! One mutex guards the life of blocks; it is visited some dozen times per block, not once per record.
+//! How many bytes of a block are live is an atomic beside it, since that changes with every write.
 //!
 //! ```text
-//!             open              all its writes done             below the low-water mark
-//!   Free ------------> Open ----------------------------> Full -------------------------> Worth moving
-//!    ^                                                      |                                  |  taken
-//!    |  every lane has made durable what it held            |  nothing live is left            v
-//!    '------------------ Quarantined <----------------------+------------------------------ Moving
+//!             open              all its writes done               the emptiest, when blocks are short
+//!   Free ------------> Open ----------------------------> Full ----------------------------> Moving
+//!    ^                   |                                  |                                  |
+//!    |  all that super-  | a write failed                   |  nothing live is left            |
+//!    |  seded it is safe v                                  v                                  v
+//!    '---------------- Broken           Quarantined <-------+----------------------------------+
+//!                                            ^   nothing live is left                          |
+//!                                            '--------------------- Damaged <------------------'
+//!                                                                        some of it cannot be read
 //! ```
 //!
 //! Invariants
 //!   a block is reused only when all that superseded its records is durable (quarantine)
 //!   live bytes of a block never exceed its size, and are zero when it is free
-//!   `Broken` blocks are never reused while the process lives: a write to them failed, or a record in
-//!   them that the index still wants cannot be read
+//!   full blocks of devices that can be written to, and no others, are ranked by their live bytes
+//!   `Broken` blocks are never reused: a write to them failed. Their content stays in memory, from
+//!   where it is brought to another device (`unrescued`)
+//!   `Damaged` blocks hold live records that cannot be read; they are free like others once those
+//!   were replaced or deleted
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -23,6 +30,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 use karst_io::buffer::AppendBuffer;
 
+use super::ranking::Ranking;
 use crate::place::DeviceId;
 
 /// A block of a namespace.
@@ -40,9 +48,9 @@ pub(crate) enum Life {
     Free,
     Open,
     Full,
-    WorthMoving,
     Moving,
     Quarantined,
+    Damaged,
     Broken,
 }
 
@@ -57,11 +65,19 @@ pub(crate) struct Block {
     pub(crate) buffer: ArcSwapOption<AppendBuffer>,
 }
 
+/// A position of a lane's way to a device, of which something waits to become safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Awaited {
+    /// Which way: lane times devices plus device.
+    pub(crate) way: usize,
+    pub(crate) position: u64,
+}
+
 /// One block waiting until what superseded its records is durable in every lane.
 struct Quarantined {
     id: BlockId,
-    /// Per lane, the position that has to be durable first.
-    positions: Box<[u64]>,
+    /// What has to be safe first; ways that already were are left out.
+    awaited: Box<[Awaited]>,
 }
 
 /// The lives of all blocks. Guarded by the log's mutex.
@@ -69,8 +85,12 @@ pub(crate) struct Space {
     lives: Vec<Box<[Life]>>,
     free: Vec<VecDeque<u32>>,
     quarantine: VecDeque<Quarantined>,
-    worth_moving: VecDeque<BlockId>,
+    pub(crate) ranking: Ranking,
     failed: Vec<bool>,
+    /// Broken blocks whose live records have yet to be brought elsewhere, and those being so.
+    unrescued: VecDeque<BlockId>,
+    rescuing: usize,
+    damaged: usize,
     free_blocks: usize,
 }
 
@@ -84,8 +104,11 @@ impl Space {
                 .collect(),
             free: blocks.iter().map(|count| (0..*count).collect()).collect(),
             quarantine: VecDeque::new(),
-            worth_moving: VecDeque::new(),
+            ranking: Ranking::new(blocks),
             failed: vec![false; blocks.len()],
+            unrescued: VecDeque::new(),
+            rescuing: 0,
+            damaged: 0,
             free_blocks: blocks.iter().map(|count| *count as usize).sum(),
         }
     }
@@ -100,24 +123,53 @@ impl Space {
         self.free[usize::from(device.0)].len()
     }
 
+    /// Blocks of one device.
+    pub(crate) fn blocks_of(&self, device: DeviceId) -> usize {
+        self.lives[usize::from(device.0)].len()
+    }
+
     /// Blocks whose content is dead but whose successors are not all durable yet.
     pub(crate) fn quarantined_blocks(&self) -> usize {
         self.quarantine.len()
+    }
+
+    /// Blocks that hold live records which cannot be read.
+    pub(crate) fn damaged_blocks(&self) -> usize {
+        self.damaged
     }
 
     pub(crate) fn life(&self, id: BlockId) -> Life {
         self.lives[usize::from(id.device.0)][id.block as usize]
     }
 
+    /// Changes a block's life. Whatever it becomes it is not ranked; [`Space::rank`] does that.
     pub(crate) fn set_life(&mut self, id: BlockId, life: Life) {
-        self.lives[usize::from(id.device.0)][id.block as usize] = life;
+        let before = &mut self.lives[usize::from(id.device.0)][id.block as usize];
+        let before = std::mem::replace(before, life);
+        if before == Life::Full {
+            self.ranking.remove(id);
+        }
+        self.damaged += usize::from(life == Life::Damaged);
+        self.damaged -= usize::from(before == Life::Damaged);
     }
 
-    /// Frees what quarantine no longer has to hold; `durable[lane]` is each lane's durable position.
-    pub(crate) fn release_quarantine(&mut self, durable: &[u64]) {
-        let served = |positions: &[u64]| positions.iter().zip(durable).all(|(at, is)| at <= is);
+    /// Ranks a full block by its live bytes, unless it is on a failed device, where nothing is gained
+    /// by emptying it.
+    pub(crate) fn rank(&mut self, id: BlockId, step: usize) {
+        assert_eq!(self.life(id), Life::Full);
+        if !self.is_failed(id.device) {
+            self.ranking.put(id, step);
+        }
+    }
+
+    /// Frees what quarantine no longer has to hold; `safe(way)` is each way's position up to which
+    /// nothing is missing.
+    pub(crate) fn release_quarantine(&mut self, safe: impl Fn(usize) -> u64) {
         while let Some(oldest) = self.quarantine.front()
-            && served(&oldest.positions)
+            && oldest
+                .awaited
+                .iter()
+                .all(|awaited| awaited.position <= safe(awaited.way))
         {
             let id = oldest.id;
             self.quarantine.pop_front();
@@ -127,33 +179,25 @@ impl Space {
         }
     }
 
-    /// Sends an emptied block into quarantine; `appended[lane]` is each lane's position now.
-    pub(crate) fn quarantine(&mut self, id: BlockId, appended: Box<[u64]>) {
+    /// Sends an emptied block into quarantine until these positions are safe.
+    pub(crate) fn quarantine(&mut self, id: BlockId, awaited: Box<[Awaited]>) {
         self.set_life(id, Life::Quarantined);
-        self.quarantine.push_back(Quarantined {
-            id,
-            positions: appended,
-        });
+        self.quarantine.push_back(Quarantined { id, awaited });
     }
 
-    /// Opens the longest-free block of the healthy device that has the largest part of itself free.
-    pub(crate) fn open(&mut self) -> Option<BlockId> {
-        let fullness = |device: usize| {
-            let (free, total) = (
-                self.free[device].len() as u64,
-                self.lives[device].len() as u64,
-            );
-            free * 1_000_000 / total.max(1)
-        };
-        let device = (0..self.free.len())
-            .filter(|device| !self.failed[*device] && !self.free[*device].is_empty())
-            .max_by_key(|device| fullness(*device))?;
-        let block = self.free[device].pop_front()?;
+    /// Makes everything in quarantine wait for these positions instead of its own.
+    pub(crate) fn renew_quarantine(&mut self, awaited: &[Awaited]) {
+        for quarantined in &mut self.quarantine {
+            quarantined.awaited = awaited.into();
+        }
+    }
+
+    /// Opens the longest-free block of a device that can be written to.
+    pub(crate) fn open(&mut self, device: DeviceId) -> Option<BlockId> {
+        assert!(!self.is_failed(device));
+        let block = self.free[usize::from(device.0)].pop_front()?;
         self.free_blocks -= 1;
-        let id = BlockId {
-            device: DeviceId(device as u8),
-            block,
-        };
+        let id = BlockId { device, block };
         assert_eq!(self.life(id), Life::Free);
         self.set_life(id, Life::Open);
         Some(id)
@@ -167,28 +211,37 @@ impl Space {
         self.free_blocks += usize::from(!self.is_failed(id.device));
     }
 
-    /// Notes that a full block fell below the low-water mark.
-    pub(crate) fn note_worth_moving(&mut self, id: BlockId) {
-        assert_eq!(self.life(id), Life::Full);
-        self.set_life(id, Life::WorthMoving);
-        self.worth_moving.push_back(id);
-    }
-
-    /// The next block that fell below the low-water mark; it is the caller's to move.
-    pub(crate) fn take_worth_moving(&mut self) -> Option<BlockId> {
-        while let Some(id) = self.worth_moving.pop_front() {
-            if self.life(id) == Life::WorthMoving {
-                self.set_life(id, Life::Moving);
-                return Some(id);
-            }
-        }
-        None
-    }
-
-    /// Takes a full block for moving, whatever is in it.
-    pub(crate) fn begin_move(&mut self, id: BlockId) {
-        assert_eq!(self.life(id), Life::Full);
+    /// The emptiest full block if it stands below `step`; it is the caller's to move.
+    pub(crate) fn take_emptiest(&mut self, step: usize) -> Option<BlockId> {
+        let (id, _) = self.ranking.emptiest().filter(|(_, found)| *found < step)?;
         self.set_life(id, Life::Moving);
+        Some(id)
+    }
+
+    /// A broken block whose records are to be brought elsewhere; it is the caller's to empty.
+    pub(crate) fn take_unrescued(&mut self) -> Option<BlockId> {
+        let id = self.unrescued.pop_front()?;
+        self.rescuing += 1;
+        Some(id)
+    }
+
+    /// Notes that a broken block takes no more appends and has no write out.
+    pub(crate) fn note_unrescued(&mut self, id: BlockId) {
+        assert_eq!(self.life(id), Life::Broken);
+        self.unrescued.push_back(id);
+    }
+
+    /// The emptying of a broken block is over; if it did not succeed it is tried again.
+    pub(crate) fn end_rescue(&mut self, id: BlockId, rescued: bool) {
+        self.rescuing -= 1;
+        if !rescued {
+            self.note_unrescued(id);
+        }
+    }
+
+    /// Broken blocks with records that are nowhere else yet.
+    pub(crate) fn unrescued_blocks(&self) -> usize {
+        self.unrescued.len() + self.rescuing
     }
 
     /// A block that was to be moved is full again.
@@ -197,32 +250,12 @@ impl Space {
         self.set_life(id, Life::Full);
     }
 
-    /// A block that cannot be emptied stays as it is.
-    pub(crate) fn leave_alone(&mut self, id: BlockId) {
-        assert_eq!(self.life(id), Life::Moving);
-        self.set_life(id, Life::Broken);
-    }
-
-    /// Blocks known to be below the low-water mark.
-    pub(crate) fn worth_moving_blocks(&self) -> usize {
-        self.worth_moving.len()
-    }
-
-    /// Every block that is full and not yet marked as worth moving.
-    pub(crate) fn full(&self) -> impl Iterator<Item = BlockId> + '_ {
-        self.lives.iter().enumerate().flat_map(|(device, lives)| {
-            let device = DeviceId(device as u8);
-            (0..lives.len() as u32)
-                .map(move |block| BlockId { device, block })
-                .filter(|id| lives[id.block as usize] == Life::Full)
-        })
-    }
-
     /// Takes a device out of use for writing; what is on it can still be read.
     pub(crate) fn fail(&mut self, device: DeviceId) {
-        let device = usize::from(device.0);
-        if !std::mem::replace(&mut self.failed[device], true) {
-            self.free_blocks -= self.free[device].len();
+        let at = usize::from(device.0);
+        if !std::mem::replace(&mut self.failed[at], true) {
+            self.free_blocks -= self.free[at].len();
+            self.ranking.remove_device(device);
         }
     }
 
@@ -232,8 +265,9 @@ impl Space {
 
     /// Replaces the free list of a device after recovery, in the order in which to use it.
     pub(crate) fn set_free(&mut self, device: DeviceId, blocks: VecDeque<u32>) {
+        let usable = usize::from(!self.is_failed(device));
         let free = &mut self.free[usize::from(device.0)];
-        self.free_blocks = self.free_blocks - free.len() + blocks.len();
+        self.free_blocks = self.free_blocks - usable * free.len() + usable * blocks.len();
         *free = blocks;
     }
 }
@@ -267,28 +301,35 @@ mod tests {
     }
 
     #[test]
-    fn a_quarantined_block_is_free_only_when_every_lane_is_durable_so_far() {
+    fn a_quarantined_block_is_free_only_when_everything_it_waits_for_is_safe() {
         let mut space = Space::new(&[1]);
-        assert_eq!(space.open(), Some(id(0)));
-        assert_eq!(space.open(), None);
-        space.quarantine(id(0), Box::new([10, 20]));
+        assert_eq!(space.open(DeviceId(0)), Some(id(0)));
+        assert_eq!(space.open(DeviceId(0)), None);
+        let awaited = |way, position| Awaited { way, position };
+        space.quarantine(id(0), Box::new([awaited(0, 10), awaited(3, 20)]));
         for not_enough in [[0, 0], [10, 19], [9, 20]] {
-            space.release_quarantine(&not_enough);
+            space.release_quarantine(|way| not_enough[way / 3]);
             assert_eq!(space.free_blocks(), 0);
         }
-        space.release_quarantine(&[10, 20]);
+        space.renew_quarantine(&[awaited(1, 5)]);
+        space.release_quarantine(|way| [10, 4, 0, 20][way]);
+        assert_eq!(space.free_blocks(), 0);
+        space.release_quarantine(|way| [0, 5, 0, 0][way]);
         assert_eq!(space.free_blocks(), 1);
-        assert_eq!(space.open(), Some(id(0)));
+        assert_eq!(space.open(DeviceId(0)), Some(id(0)));
     }
 
     #[test]
-    fn blocks_come_from_the_emptiest_healthy_device() {
+    fn a_failed_device_has_no_free_blocks_and_none_worth_emptying() {
         let mut space = Space::new(&[2, 4]);
-        assert_eq!(space.open().unwrap().device, DeviceId(1));
+        let full = space.open(DeviceId(1)).unwrap();
+        space.set_life(full, Life::Full);
+        space.rank(full, 3);
+        assert_eq!(space.free_blocks(), 5);
         space.fail(DeviceId(1));
         assert_eq!(space.free_blocks(), 2);
-        assert_eq!(space.open().unwrap().device, DeviceId(0));
-        assert_eq!(space.open().unwrap().device, DeviceId(0));
-        assert_eq!(space.open(), None);
+        assert_eq!(space.take_emptiest(64), None);
+        space.set_free(DeviceId(1), (0..3).collect());
+        assert_eq!(space.free_blocks(), 2);
     }
 }

@@ -60,14 +60,15 @@ impl Log {
 
     /// Counts all places of a tally as live, as [`Log::claim`] does one.
     pub fn claim_all(&self, tally: &LiveTally) {
-        for (device, blocks) in tally.blocks.iter().enumerate() {
+        for (number, (device, blocks)) in self.devices.iter().zip(&tally.blocks).enumerate() {
             for (block, live) in blocks.iter().enumerate().filter(|(_, live)| **live > 0) {
                 let id = BlockId {
-                    device: DeviceId(device as u8),
+                    device: DeviceId(number as u8),
                     block: block as u32,
                 };
                 self.block(id).add_live(*live);
-                self.live_bytes
+                device
+                    .live_bytes
                     .fetch_add(u64::from(*live), Ordering::Relaxed);
             }
         }

@@ -147,3 +147,5 @@ fn too_few_blocks_for_the_cores_is_an_error_at_start() {
         Err(LayoutError::Blocks { found: 5, .. })
     ));
 }
+
+mod devices;

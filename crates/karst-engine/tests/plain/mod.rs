@@ -1,0 +1,221 @@
+//! A namespace on one made-up device that does at once what it is told.
+
+#![allow(dead_code, reason = "each test file uses another part")]
+
+use std::sync::Arc;
+
+use karst_data::key::{Digest, KeyBytes};
+use karst_data::operation::{CommandFlags, Operation};
+use karst_data::policy::{Exists, GenerationRule};
+use karst_data::time::{Now, Ttl};
+use karst_data::value::{ParticleType, Value};
+use karst_engine::read::{Need, ReadRequest};
+use karst_engine::write::{DeleteRequest, Hand, WriteRequest};
+use karst_engine::{Fetched, Namespace, NamespaceConfig, Reason, Step};
+use karst_io::buffer::AlignedBuffer;
+use karst_storage::index::{EntryArena, HashKey};
+use karst_storage::log::recover::ScannedBlock;
+use karst_storage::log::{
+    BlockId, DeviceGeometry, DeviceRead, LaneId, Log, LogConfig, MoveJob, NoSpace,
+};
+use parking_lot::RwLock;
+
+/// Size of a block.
+pub(crate) const BLOCK_BYTES: usize = 16 << 10;
+
+/// The namespace and the bytes of its device. Threads may share it.
+pub(crate) struct World {
+    pub(crate) namespace: Namespace,
+    pub(crate) device: RwLock<Vec<u8>>,
+}
+
+/// The digest of a key.
+pub(crate) fn digest(key: u64) -> Digest {
+    Digest::of(b"demo", KeyBytes::Integer(key as i64))
+}
+
+/// A value that names its key and version throughout.
+pub(crate) fn value(key: u64, version: u64, bytes: usize) -> Vec<u8> {
+    let words = [key, version].map(u64::to_le_bytes).concat();
+    words.iter().copied().cycle().take(bytes).collect()
+}
+
+impl World {
+    /// An empty one for this many threads that write.
+    pub(crate) fn new(blocks: u32, cores: u16) -> World {
+        let log = Log::new(LogConfig {
+            on_devices: true,
+            block_bytes: BLOCK_BYTES as u32,
+            devices: vec![DeviceGeometry {
+                number: 77,
+                blocks,
+                sector_bytes: 512,
+            }],
+            cores,
+            cache_bytes: 0,
+            defrag_low_water_percent: 50,
+        });
+        let config = NamespaceConfig {
+            name: "test".into(),
+            default_ttl_s: 0,
+            record_bytes_max: BLOCK_BYTES - 64,
+            commit_to_device: false,
+            flush_ms_max: 10,
+        };
+        let arena = Arc::new(EntryArena::new(1 << 20).unwrap());
+        World {
+            namespace: Namespace::new(config, log.unwrap(), arena, HashKey([3, 4])),
+            device: RwLock::new(vec![0; BLOCK_BYTES * (blocks as usize + 1)]),
+        }
+    }
+
+    /// Writes a value, or says that it has to wait.
+    pub(crate) fn write(&self, core: u16, key: u64, value: &[u8]) -> Result<(), NoSpace> {
+        let blob = Value {
+            particle: ParticleType::Blob,
+            bytes: value.into(),
+        };
+        let request = WriteRequest {
+            digest: digest(key),
+            set: b"demo",
+            key: None,
+            exists: Exists::Replace,
+            generation: GenerationRule::Any,
+            ttl: Ttl::Never,
+            flags: CommandFlags::default(),
+            operations: &[Operation::Write(b"v", Some(blob))],
+        };
+        let step = self
+            .namespace
+            .write(&self.hand(core), &request, None, |written| {
+                written.map(|_| ()).map_err(|refusal| refusal.reason)
+            });
+        match step {
+            Step::Done(done) => Ok(done.expect("the write is accepted")),
+            Step::Wait => Err(NoSpace::Wait),
+            Step::Read(_) => unreachable!("the write replaces"),
+        }
+    }
+
+    /// Deletes a key.
+    pub(crate) fn delete(&self, key: u64) {
+        let request = DeleteRequest {
+            digest: digest(key),
+            set: b"demo",
+            key: None,
+            generation: GenerationRule::Any,
+        };
+        let step = self
+            .namespace
+            .delete(&self.hand(0), &request, None, |deleted| deleted.is_ok());
+        assert!(matches!(step, Step::Done(true)));
+    }
+
+    fn hand(&self, core: u16) -> Hand {
+        Hand {
+            lane: self.namespace.log().write_lane(core),
+            now: Now::from_epoch_ms(1_000_000),
+            flush_clock_ms: 0,
+        }
+    }
+
+    /// Reads a value as a node does, device reads included.
+    pub(crate) fn read(&self, key: u64) -> Result<Vec<u8>, Reason> {
+        let request = ReadRequest {
+            digest: digest(key),
+            set: b"",
+            key: None,
+            need: Need::Bins,
+        };
+        let mut fetched = None;
+        for _ in 0..16 {
+            let now = Now::from_epoch_ms(1_000_000);
+            let step = self
+                .namespace
+                .read(now, &request, fetched.as_ref(), |found| {
+                    found
+                        .map(|found| {
+                            let record = found.record.expect("bins were asked for");
+                            record
+                                .bin(b"v")
+                                .expect("every record has it")
+                                .value
+                                .to_vec()
+                        })
+                        .map_err(|refusal| refusal.reason)
+                });
+            match step {
+                Step::Done(value) => return value,
+                Step::Read(read) => fetched = Some(self.fetch(read)),
+                Step::Wait => unreachable!("a read does not wait for room"),
+            }
+        }
+        panic!("key {key} moves faster than it can be read");
+    }
+
+    /// The bytes of a device read.
+    pub(crate) fn fetch(&self, read: DeviceRead) -> Fetched {
+        let mut buffer = AlignedBuffer::with_capacity(read.bytes);
+        let from = read.offset as usize;
+        let device = self.device.read();
+        buffer
+            .as_mut_slice()
+            .copy_from_slice(&device[from..from + read.bytes]);
+        Fetched { read, buffer }
+    }
+
+    /// Brings everything that two lanes hold to the device.
+    pub(crate) fn flush(&self, core: u16) {
+        let log = self.namespace.log();
+        for lane in [log.write_lane(core), log.move_lane(core)] {
+            log.flush(lane, u64::MAX);
+            self.send(lane);
+        }
+    }
+
+    /// Writes what a lane has ready.
+    pub(crate) fn send(&self, lane: LaneId) {
+        let log = self.namespace.log();
+        let mut writes = Vec::new();
+        log.take_writes(lane, &mut writes);
+        for write in writes {
+            let source = write
+                .source
+                .bytes(write.range.clone())
+                .expect("it was filled");
+            let at = write.offset as usize;
+            self.device.write()[at..at + source.len()].copy_from_slice(source);
+            log.written(&write, true);
+        }
+    }
+
+    /// The content of a block on the device.
+    pub(crate) fn block(&self, id: BlockId) -> Vec<u8> {
+        let (offset, size) = self.namespace.log().block_extent(id);
+        self.device.read()[offset as usize..offset as usize + size].to_vec()
+    }
+
+    /// Empties a block. `false` if there was no room for that.
+    pub(crate) fn empty(&self, core: u16, job: MoveJob) -> bool {
+        let log = self.namespace.log();
+        let bytes = match log.block_in_memory(job.id) {
+            Some(block) => block.bytes(0..block.filled()).unwrap().to_vec(),
+            None => self.block(job.id),
+        };
+        let scanned = ScannedBlock::new(&bytes, job.id.device, job.offset, log.block_seal(job.id));
+        for (place, record) in scanned {
+            let start = (place.start.bytes() - job.offset) as usize;
+            let end = (start + place.length.bytes() as usize).min(bytes.len());
+            let lane = log.move_lane(core);
+            let moved = self
+                .namespace
+                .move_record(lane, 0, place, &record, &bytes[start..end]);
+            if moved.is_err() {
+                log.postpone_move(job);
+                return false;
+            }
+        }
+        log.end_move(job);
+        true
+    }
+}

@@ -136,7 +136,8 @@ impl Namespace {
             .find_or_make(record.set)
             .map_err(|_| Reason::SetLimit)?;
         let mut partition = self.partition_of(&meta.digest);
-        partition.sequence = partition.sequence.max(version.sequence);
+        let sequence = partition.directory.sequence().max(version.sequence);
+        partition.directory.set_sequence(sequence);
         if self.is_truncated(set_id, meta.update_time_ms) {
             return Ok(());
         }
@@ -210,11 +211,8 @@ impl Namespace {
                     reseal(space, seal).expect("the record was parsed from these bytes");
                 })?
         };
-        let mut at = partition
-            .directory
-            .get_mut(&record.meta.digest)
-            .expect("it was just seen");
-        at.set_place(moved.place);
+        let at = partition.directory.get_mut(&record.meta.digest);
+        at.expect("it was just seen").set_place(moved.place);
         let after = NewEntry {
             place: moved.place,
             ..entry

@@ -366,10 +366,7 @@ impl World {
             70..=79 => self.complete_one(),
             80..=86 => self.flush(),
             87..=90 => self.defrag(),
-            91..=93 => {
-                let key = self.rng.below(KEYS);
-                self.sweep(key);
-            }
+            91..=93 => (0..KEYS).for_each(|key| self.sweep(key)),
             _ => {
                 let key = self.rng.below(KEYS);
                 self.check_now(key);

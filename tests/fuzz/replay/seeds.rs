@@ -326,6 +326,7 @@ fn blocks() -> Seeds {
         blocks: 99,
         session: 6,
         key_check: [0; 16],
+        fills: 0,
     };
     let second = Superblock {
         generation: 5,

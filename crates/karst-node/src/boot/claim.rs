@@ -28,14 +28,15 @@ pub struct Claimed {
 }
 
 impl Claimed {
-    /// Writes down that a node begins to serve from the device, as this session. What was kept elsewhere
+    /// Writes down that a node begins to serve from the device, as this session, and how many fills the
+    /// namespace's log has numbered ([`karst_storage::log::Log::fills`], recovery being over). What was kept elsewhere
     /// about the device (memory that outlived its process) bears the number of the session before and
     /// is known to be stale from here on. When it returns, what recovery read is durable too, be it that
     /// the process before was killed while its last writes were under way.
     ///
     /// # Errors
     /// When the device cannot be written: then nothing may be served from it.
-    pub fn begin_session(&mut self, session: u64) -> Result<(), ClaimError> {
+    pub fn begin_session(&mut self, session: u64, fills: u64) -> Result<(), ClaimError> {
         let failed = |error| ClaimError::Io {
             path: self.device.path().to_path_buf(),
             error,
@@ -44,6 +45,7 @@ impl Claimed {
         let superblock = Superblock {
             generation: self.superblock.generation + 1,
             session,
+            fills,
             ..self.superblock.clone()
         };
         rewrite(&self.device, &superblock)?;
@@ -56,6 +58,13 @@ impl Claimed {
 pub fn next_session(devices: &[Claimed]) -> u64 {
     let sessions = devices.iter().map(|claimed| claimed.superblock.session);
     sessions.max().unwrap_or(0) + 1
+}
+
+/// Fills that were numbered before the last session of these devices, for
+/// [`karst_storage::log::Log::raise_fills`].
+pub fn fills(devices: &[Claimed]) -> u64 {
+    let fills = devices.iter().map(|claimed| claimed.superblock.fills);
+    fills.max().unwrap_or(0)
 }
 
 /// Writes a superblock over the older of a device's two, so that one of them is sound at any time.
@@ -328,6 +337,7 @@ impl Wanted<'_> {
             blocks,
             session: 0,
             key_check: [0; 16],
+            fills: 0,
         };
         let second = Superblock {
             generation: 2,
@@ -401,12 +411,12 @@ mod tests {
             let session = next_session(&devices);
             assert_eq!(session, expected);
             for device in &mut devices {
-                device.begin_session(session).unwrap();
+                device.begin_session(session, 10 * session).unwrap();
             }
         }
         // One device missed the last session: the next is later than that of either.
         let mut devices = claim_all(&namespace, CLUSTER).unwrap();
-        devices[1].begin_session(9).unwrap();
+        devices[1].begin_session(9, 90).unwrap();
         drop(devices);
         let devices = claim_all(&namespace, CLUSTER).unwrap();
         let sessions: Vec<u64> = devices
@@ -414,7 +424,7 @@ mod tests {
             .map(|claimed| claimed.superblock.session)
             .collect();
         assert_eq!(sessions, [3, 9]);
-        assert_eq!(next_session(&devices), 10);
+        assert_eq!((next_session(&devices), fills(&devices)), (10, 90));
     }
 
     #[test]

@@ -51,6 +51,7 @@ impl Disk {
             blocks: BLOCKS,
             session: 6,
             key_check: [0; 16],
+            fills: 0,
         };
         self.file
             .write_all_at(&superblock.encode(), copy * SUPERBLOCK_BYTES as u64)

@@ -20,7 +20,8 @@
 //!            92..96   zero
 //!            96..104  session: which start of the node serves from the device
 //!           104..120  key check: tells the right key from a wrong one; zero without encryption
-//!           120..4096 zero
+//!           120..128  fills that had been numbered when the session began; the next recovery goes on above
+//!           128..4096 zero
 //!
 //! block       0..4    crc32c of bytes 4..64
 //!             4..8    "KBLK"
@@ -89,6 +90,9 @@ pub struct Superblock {
     pub session: u64,
     /// Tells the right key from a wrong one; zero for a device that is not encrypted.
     pub key_check: [u8; 16],
+    /// The namespace's fills that had been numbered when the session began: a session of which nothing
+    /// became durable leaves no other trace of the numbers it used.
+    pub fills: u64,
 }
 
 /// What the front of a device holds.
@@ -131,6 +135,7 @@ impl Superblock {
         bytes[88..92].copy_from_slice(&self.blocks.to_le_bytes());
         bytes[96..104].copy_from_slice(&self.session.to_le_bytes());
         bytes[104..120].copy_from_slice(&self.key_check);
+        bytes[120..128].copy_from_slice(&self.fills.to_le_bytes());
         let checksum = crc32c::crc32c(&bytes[12..]);
         bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -166,6 +171,7 @@ impl Superblock {
             blocks: u32::from_le_bytes(field(bytes, 88)),
             session: u64::from_le_bytes(field(bytes, 96)),
             key_check: field(bytes, 104),
+            fills: u64::from_le_bytes(field(bytes, 120)),
         })
     }
 
@@ -299,6 +305,7 @@ mod tests {
             blocks: 99,
             session: 12,
             key_check: [9; 16],
+            fills: 77,
         }
     }
 

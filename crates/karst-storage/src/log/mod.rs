@@ -914,10 +914,14 @@ impl Log {
             let bytes = write.range.len() as u64;
             device.written_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
-        if kept && filled.is_none() {
+        let header = write.range.start == 0;
+        if kept && filled.is_none() && !header {
             return;
         }
         let mut space = self.space.lock();
+        if kept && header {
+            space.header_durable(self.block_seal(write.block).fill);
+        }
         if !kept {
             space.fail(id.device);
             space.set_life(id, Life::Broken);

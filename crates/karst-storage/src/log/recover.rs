@@ -288,12 +288,19 @@ impl Log {
         first.is_some_and(|first| Header::parse(first, &seal).is_ok())
     }
 
+    /// Tells that so many fills were numbered in earlier runs, of which the devices may bear no trace. Ask
+    /// for it before [`Log::finish_recovery`].
+    pub fn raise_fills(&self, fills: u64) {
+        self.fills.fetch_max(fills, Ordering::AcqRel);
+    }
+
     /// Ends recovery: blocks with live records are full, the others free, the longest-written first.
     /// The index has claimed every place it points at.
     ///
-    /// Fills go on so far above the highest found that none is ever used twice: of those that were
-    /// opened before the stop and never reached a device there is at most one per block. Were one used
-    /// again, what was torn under it in its first life would be sound in its second.
+    /// Fills go on so far above the highest found, or that the last session began with
+    /// ([`Log::raise_fills`]), that none is ever used twice: of those that were numbered before the stop
+    /// and never reached a device there is at most one per block. Were one used again, what was torn
+    /// under it in its first life would be sound in its second.
     pub fn finish_recovery(&self) {
         let blocks: u64 = self
             .devices

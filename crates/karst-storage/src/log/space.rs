@@ -99,7 +99,7 @@ pub(crate) struct Space {
 /// A fill of which some write may not be durable.
 struct Unsettled {
     fill: u64,
-    /// The block's fill before it: until this one is durable, a stop may bring that one back.
+    /// The block's fill before it, which a stop may bring back until this one's header is durable; 0 then.
     before: u64,
 }
 
@@ -129,6 +129,14 @@ impl Space {
         self.unsettled.push(Unsettled { fill, before });
         let fills = self.unsettled.iter().map(|unsettled| unsettled.fill);
         fills.min().unwrap_or(fill)
+    }
+
+    /// Notes that the header of a fill is durable.
+    pub(crate) fn header_durable(&mut self, fill: u64) {
+        let mut unsettled = self.unsettled.iter_mut();
+        if let Some(unsettled) = unsettled.find(|unsettled| unsettled.fill == fill) {
+            unsettled.before = 0;
+        }
     }
 
     /// Notes that every write of a fill is durable and none will follow.

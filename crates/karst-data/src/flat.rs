@@ -1,25 +1,29 @@
 //! The stored form of a record, read without copying.
 //!
 //! ```text
-//!   0..4   crc32c of everything after it, begun with the seal
-//!   4..5   magic 0xA7
-//!   5..6   flags: 1 tombstone, 2 key stored
-//!   6..8   generation
-//!   8..12  payload bytes
-//!  12..32  digest
-//!  32..42  version: regime 4 | sequence 6, big-endian
-//!  42..44  bins
-//!  44..48  void time, seconds since 2010, 0 never; in a tombstone the log's fill number at the delete
-//!  48..54  last update, ms since 2010
-//!  54..55  bytes of set name
-//!  55..56  zero
-//!  56..    set name | key: length 4, bytes (if stored) | bins
+//!   0..4   header checksum: crc32c of the seal and bytes 8..60
+//!   4..8   record checksum: the same crc32c carried on over everything behind the header
+//!   8..9   magic 0xA7
+//!   9..10  flags: 1 tombstone, 2 key stored
+//!  10..12  generation
+//!  12..16  payload bytes
+//!  16..36  digest
+//!  36..46  version: regime 4 | sequence 6, big-endian
+//!  46..48  bins
+//!  48..52  void time, seconds since 2010, 0 never; in a tombstone the log's fill number at the delete
+//!  52..58  last update, ms since 2010
+//!  58..59  bytes of set name
+//!  59..60  zero
+//!  60..    set name | key: length 4, bytes (if stored) | bins
 //!  bin     name length 1 | particle type 1 | value length, LEB128 | name | value
 //! ```
 //!
 //! Numbers are little-endian unless said otherwise. The *seal* binds a record to the one place where
 //! it is valid: device, block fill and start. A record that was written elsewhere, or before the block
-//! was last opened, fails its checksum even though every byte of it is intact.
+//! was last opened, fails its checksums even though every byte of it is intact.
+//!
+//! The header has a checksum of its own so that a record whose payload is damaged is still known by its
+//! digest and version, and stepped over by its exact size.
 
 use crate::bin::{BinRef, NAME_BYTES_MAX};
 use crate::key::{Digest, SET_BYTES_MAX};
@@ -27,7 +31,7 @@ use crate::time::UPDATE_TIME_MS_MAX;
 use crate::value::ParticleType;
 
 /// Size of the fixed part of a stored record in bytes.
-pub const HEADER_BYTES: usize = 56;
+pub const HEADER_BYTES: usize = 60;
 
 /// Most bins of one record.
 pub const BINS_MAX: usize = 32_767;
@@ -35,6 +39,9 @@ pub const BINS_MAX: usize = 32_767;
 const MAGIC: u8 = 0xa7;
 const FLAG_TOMBSTONE: u8 = 1;
 const FLAG_KEY: u8 = 2;
+
+/// Where the header's checksum begins to cover; the checksums themselves lie before.
+const COVERED_FROM: usize = 8;
 
 /// Where a record is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,12 +55,26 @@ pub struct Seal {
 }
 
 impl Seal {
-    fn checksum(&self, bytes: &[u8]) -> u32 {
+    /// crc32c of the seal and the bytes.
+    pub fn checksum(&self, bytes: &[u8]) -> u32 {
         let mut place = [0; 24];
         place[..8].copy_from_slice(&self.device.to_le_bytes());
         place[8..16].copy_from_slice(&self.fill.to_le_bytes());
         place[16..].copy_from_slice(&self.start.to_le_bytes());
         crc32c::crc32c_append(crc32c::crc32c(&place), bytes)
+    }
+
+    /// The checksum of the header at the front of `record`.
+    fn header_checksum(&self, record: &[u8]) -> u32 {
+        self.checksum(&record[COVERED_FROM..HEADER_BYTES])
+    }
+
+    /// Writes both checksums of a record that is otherwise complete.
+    fn close(&self, record: &mut [u8]) {
+        let header = self.header_checksum(record);
+        let whole = crc32c::crc32c_append(header, &record[HEADER_BYTES..]);
+        record[..4].copy_from_slice(&header.to_le_bytes());
+        record[4..8].copy_from_slice(&whole.to_le_bytes());
     }
 }
 
@@ -71,10 +92,13 @@ pub enum FlatError {
     /// No record starts here.
     #[error("no record starts here")]
     Magic,
-    /// The checksum does not match: rot, a torn or misdirected write, or a stale block.
-    #[error("checksum does not match")]
-    Checksum,
-    /// The checksum matches but the content contradicts itself.
+    /// The header's checksum does not match: rot, a torn or misdirected write, or a stale block.
+    #[error("the checksum of the record's header does not match")]
+    Header,
+    /// The header is sound and what follows it is not: rot, or a torn write.
+    #[error("the record's checksum does not match")]
+    Payload,
+    /// The checksums match but the content contradicts itself.
     #[error("{0}")]
     Content(&'static str),
 }
@@ -96,7 +120,38 @@ pub struct Meta {
     pub tombstone: bool,
 }
 
-/// A stored record whose checksum was found right.
+/// What the header of a stored record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The record's fixed facts.
+    pub meta: Meta,
+    /// Whether its key is stored with it.
+    pub stores_key: bool,
+    /// Bytes of the record behind the header.
+    pub payload_bytes: u32,
+    set_bytes: u8,
+    bin_count: u16,
+}
+
+/// A set name by value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SetName {
+    length: u8,
+    bytes: [u8; SET_BYTES_MAX],
+}
+
+/// A record without its key and bins: what the index wants to know of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Its fixed facts.
+    pub meta: Meta,
+    /// Set name, empty for none.
+    pub set: SetName,
+    /// Whether its key is stored with it.
+    pub stores_key: bool,
+}
+
+/// A stored record whose checksums were found right.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     /// Its fixed facts.
@@ -116,7 +171,7 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     field
 }
 
-/// Size in bytes that the header at the front of `bytes` gives its record, checksum unchecked.
+/// Size in bytes that the header at the front of `bytes` gives its record, checksums unchecked.
 ///
 /// # Errors
 /// Too few bytes for a header, or no magic.
@@ -127,10 +182,64 @@ pub fn size_of_record_at(bytes: &[u8]) -> Result<usize, FlatError> {
             found: bytes.len(),
         });
     }
-    if bytes[4] != MAGIC {
+    if bytes[8] != MAGIC {
         return Err(FlatError::Magic);
     }
-    Ok(HEADER_BYTES + u32::from_le_bytes(field(bytes, 8)) as usize)
+    Ok(HEADER_BYTES + u32::from_le_bytes(field(bytes, 12)) as usize)
+}
+
+impl Header {
+    /// Reads the header at the front of `bytes` and checks it against its own checksum alone: the rest
+    /// of the record may be damaged, or not be there.
+    ///
+    /// # Errors
+    /// Whatever makes the bytes not the header that this seal promises.
+    pub fn parse(bytes: &[u8], seal: &Seal) -> Result<Header, FlatError> {
+        size_of_record_at(bytes)?;
+        if u32::from_le_bytes(field(bytes, 0)) != seal.header_checksum(bytes) {
+            return Err(FlatError::Header);
+        }
+        Header::read(bytes)
+    }
+
+    /// Reads a header, its checksum unchecked; the caller has found that there is room for one.
+    fn read(bytes: &[u8]) -> Result<Header, FlatError> {
+        let flags = bytes[9];
+        let header = Header {
+            meta: Meta {
+                digest: Digest(field(bytes, 16)),
+                generation: u16::from_le_bytes(field(bytes, 10)),
+                void_time_s: u32::from_le_bytes(field(bytes, 48)),
+                update_time_ms: read_update_time(bytes),
+                version: field(bytes, 36),
+                tombstone: flags & FLAG_TOMBSTONE != 0,
+            },
+            stores_key: flags & FLAG_KEY != 0,
+            payload_bytes: u32::from_le_bytes(field(bytes, 12)),
+            set_bytes: bytes[58],
+            bin_count: u16::from_le_bytes(field(bytes, 46)),
+        };
+        let contradiction = match header {
+            _ if flags & !(FLAG_TOMBSTONE | FLAG_KEY) != 0 => "it bears a flag that is not known",
+            Header { meta, .. } if meta.generation == 0 => "generation is zero",
+            Header { meta, .. } if meta.update_time_ms > UPDATE_TIME_MS_MAX => {
+                "the update time is beyond its 40 bits"
+            }
+            Header { bin_count, .. } if usize::from(bin_count) > BINS_MAX => {
+                "there are more bins than a record may have"
+            }
+            Header { set_bytes, .. } if usize::from(set_bytes) > SET_BYTES_MAX => {
+                "the set name is longer than it may be"
+            }
+            _ => return Ok(header),
+        };
+        Err(FlatError::Content(contradiction))
+    }
+
+    /// Size of the whole record in bytes, padding to the rblock not counted.
+    pub fn size_bytes(&self) -> usize {
+        HEADER_BYTES + self.payload_bytes as usize
+    }
 }
 
 impl<'a> Record<'a> {
@@ -139,61 +248,47 @@ impl<'a> Record<'a> {
     /// # Errors
     /// Whatever makes the bytes not the record that this seal promises.
     pub fn parse(bytes: &'a [u8], seal: &Seal) -> Result<Record<'a>, FlatError> {
-        let size = size_of_record_at(bytes)?;
-        let bytes = bytes.get(..size).ok_or(FlatError::Short {
-            needed: size,
-            found: bytes.len(),
-        })?;
-        if u32::from_le_bytes(field(bytes, 0)) != seal.checksum(&bytes[4..]) {
-            return Err(FlatError::Checksum);
+        let header = Header::parse(bytes, seal)?;
+        let record = whole(bytes, header.size_bytes())?;
+        let header_checksum = u32::from_le_bytes(field(record, 0));
+        let checksum = crc32c::crc32c_append(header_checksum, &record[HEADER_BYTES..]);
+        if u32::from_le_bytes(field(record, 4)) != checksum {
+            return Err(FlatError::Payload);
         }
-        Record::parse_unsealed(bytes)
+        Record::read(&header, record)
     }
 
-    /// Reads a record that this process wrote and that never left memory, without its checksum.
+    /// Reads a record that this process wrote and that never left memory, without its checksums.
     ///
     /// # Errors
-    /// As [`Record::parse`], the checksum aside.
+    /// As [`Record::parse`], the checksums aside.
     pub fn parse_unsealed(bytes: &'a [u8]) -> Result<Record<'a>, FlatError> {
-        let size = size_of_record_at(bytes)?;
-        let bytes = bytes.get(..size).ok_or(FlatError::Short {
-            needed: size,
-            found: bytes.len(),
-        })?;
-        let flags = bytes[5];
-        let set_bytes = usize::from(bytes[54]);
-        let payload = &bytes[HEADER_BYTES..];
-        let (set, rest) = payload
-            .split_at_checked(set_bytes)
-            .filter(|_| set_bytes <= SET_BYTES_MAX)
-            .ok_or(FlatError::Content("the set name is longer than it may be"))?;
-        let (key, bins) = split_key(rest, flags & FLAG_KEY != 0)?;
-        let record = Record {
-            meta: Meta {
-                digest: Digest(field(bytes, 12)),
-                generation: u16::from_le_bytes(field(bytes, 6)),
-                void_time_s: u32::from_le_bytes(field(bytes, 44)),
-                update_time_ms: read_update_time(bytes),
-                version: field(bytes, 32),
-                tombstone: flags & FLAG_TOMBSTONE != 0,
-            },
+        let record = whole(bytes, size_of_record_at(bytes)?)?;
+        Record::read(&Header::read(record)?, record)
+    }
+
+    fn read(header: &Header, record: &'a [u8]) -> Result<Record<'a>, FlatError> {
+        let long = FlatError::Content("the set name is longer than its record");
+        let (set, rest) = record[HEADER_BYTES..]
+            .split_at_checked(usize::from(header.set_bytes))
+            .ok_or(long)?;
+        let (key, bins) = split_key(rest, header.stores_key)?;
+        Ok(Record {
+            meta: header.meta,
             set,
             key,
             bins,
-            bin_count: u16::from_le_bytes(field(bytes, 42)),
-        };
-        if record.meta.generation == 0 {
-            return Err(FlatError::Content("generation is zero"));
+            bin_count: header.bin_count,
+        })
+    }
+
+    /// The record without its key and bins.
+    pub fn facts(&self) -> Facts {
+        Facts {
+            meta: self.meta,
+            set: SetName::new(self.set).unwrap_or_default(), // it was read from one byte of length
+            stores_key: self.key.is_some(),
         }
-        if record.meta.update_time_ms > UPDATE_TIME_MS_MAX {
-            return Err(FlatError::Content("the update time is beyond its 40 bits"));
-        }
-        if usize::from(record.bin_count) > BINS_MAX {
-            return Err(FlatError::Content(
-                "there are more bins than a record may have",
-            ));
-        }
-        Ok(record)
     }
 
     /// The bins in stored order.
@@ -225,9 +320,50 @@ impl<'a> Record<'a> {
     }
 }
 
+impl SetName {
+    /// The name, unless it is longer than names may be.
+    pub fn new(name: &[u8]) -> Option<SetName> {
+        let mut bytes = [0; SET_BYTES_MAX];
+        bytes.get_mut(..name.len())?.copy_from_slice(name);
+        let length = name.len() as u8; // at most 63
+        Some(SetName { length, bytes })
+    }
+}
+
+impl Default for SetName {
+    fn default() -> SetName {
+        SetName {
+            length: 0,
+            bytes: [0; SET_BYTES_MAX],
+        }
+    }
+}
+
+impl std::ops::Deref for SetName {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+impl std::fmt::Debug for SetName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", String::from_utf8_lossy(self))
+    }
+}
+
+/// The first `size` of the bytes.
+fn whole(bytes: &[u8], size: usize) -> Result<&[u8], FlatError> {
+    bytes.get(..size).ok_or(FlatError::Short {
+        needed: size,
+        found: bytes.len(),
+    })
+}
+
 fn read_update_time(bytes: &[u8]) -> u64 {
     let mut wide = [0; 8];
-    wide[..6].copy_from_slice(&bytes[48..54]);
+    wide[..6].copy_from_slice(&bytes[52..58]);
     u64::from_le_bytes(wide)
 }
 
@@ -359,20 +495,19 @@ where
         let meta = &self.meta;
         let tombstone = if meta.tombstone { FLAG_TOMBSTONE } else { 0 };
         let key = if self.key.is_some() { FLAG_KEY } else { 0 };
-        record[4] = MAGIC;
-        record[5] = tombstone | key;
-        record[6..8].copy_from_slice(&meta.generation.to_le_bytes());
+        record[8] = MAGIC;
+        record[9] = tombstone | key;
+        record[10..12].copy_from_slice(&meta.generation.to_le_bytes());
         let payload = u32::try_from(record.len() - HEADER_BYTES).expect("a record is under 4 GiB");
-        record[8..12].copy_from_slice(&payload.to_le_bytes());
-        record[12..32].copy_from_slice(&meta.digest.0);
-        record[32..42].copy_from_slice(&meta.version);
-        record[42..44].copy_from_slice(&bin_count.to_le_bytes());
-        record[44..48].copy_from_slice(&meta.void_time_s.to_le_bytes());
-        record[48..54].copy_from_slice(&meta.update_time_ms.to_le_bytes()[..6]);
-        record[54] = self.set.len() as u8;
-        record[55] = 0;
-        let checksum = seal.checksum(&record[4..]);
-        record[..4].copy_from_slice(&checksum.to_le_bytes());
+        record[12..16].copy_from_slice(&payload.to_le_bytes());
+        record[16..36].copy_from_slice(&meta.digest.0);
+        record[36..46].copy_from_slice(&meta.version);
+        record[46..48].copy_from_slice(&bin_count.to_le_bytes());
+        record[48..52].copy_from_slice(&meta.void_time_s.to_le_bytes());
+        record[52..58].copy_from_slice(&meta.update_time_ms.to_le_bytes()[..6]);
+        record[58] = self.set.len() as u8;
+        record[59] = 0;
+        seal.close(record);
     }
 }
 
@@ -387,8 +522,7 @@ pub fn reseal(bytes: &mut [u8], seal: &Seal) -> Result<(), FlatError> {
         needed: size,
         found,
     })?;
-    let checksum = seal.checksum(&record[4..]);
-    record[..4].copy_from_slice(&checksum.to_le_bytes());
+    seal.close(record);
     Ok(())
 }
 
@@ -475,7 +609,7 @@ mod tests {
         }
 
         #[test]
-        fn any_changed_byte_is_noticed(at in 0usize..110, flip in 1u8..) {
+        fn any_changed_byte_is_noticed(at in 0usize..114, flip in 1u8..) {
             let mut bytes = stored(b"cities", None, &[(b"name".to_vec(), vec![8; 40])]);
             prop_assume!(at < bytes.len());
             bytes[at] ^= flip;
@@ -487,14 +621,34 @@ mod tests {
             bytes in proptest::collection::vec(any::<u8>(), 0..200)
         ) {
             let mut bytes = bytes;
-            if bytes.len() > 12 {
-                bytes[4] = MAGIC;
-                bytes[9..12].fill(0);
+            if bytes.len() > 16 {
+                bytes[8] = MAGIC;
+                bytes[13..16].fill(0);
             }
             prop_assert!(Record::parse(&bytes, &SEAL).is_err());
             if let Ok(record) = Record::parse_unsealed(&bytes) {
                 let _ = record.validate();
             }
+        }
+    }
+
+    #[test]
+    fn a_record_with_a_damaged_payload_is_still_known_by_its_header() {
+        let mut bytes = stored(b"cities", None, &[(b"name".to_vec(), vec![8; 40])]);
+        let size = bytes.len();
+        bytes[size - 1] ^= 1;
+        assert_eq!(
+            Record::parse(&bytes, &SEAL).unwrap_err(),
+            FlatError::Payload
+        );
+        let header = Header::parse(&bytes, &SEAL).unwrap();
+        assert_eq!((header.meta, header.size_bytes()), (meta(), size));
+        bytes.truncate(HEADER_BYTES);
+        assert_eq!(Header::parse(&bytes, &SEAL), Ok(header));
+        for at in (0..4).chain(COVERED_FROM..HEADER_BYTES) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            assert!(Header::parse(&damaged, &SEAL).is_err(), "byte {at}");
         }
     }
 
@@ -511,7 +665,7 @@ mod tests {
         ] {
             assert_eq!(
                 Record::parse(&bytes, &other).unwrap_err(),
-                FlatError::Checksum
+                FlatError::Header
             );
         }
         let moved = Seal {

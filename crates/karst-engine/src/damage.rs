@@ -19,6 +19,7 @@ use karst_data::flat::{FlatError, Record, Seal};
 use karst_data::key::{Digest, PartitionId};
 use karst_storage::index::{Entry, WalkCursor};
 use karst_storage::log::format::BlockHeader;
+use karst_storage::log::recover::StoredRecord;
 use karst_storage::log::{BlockId, CommitPoint, DeviceRead, LaneId, Located, NoSpace};
 use karst_storage::place::{DeviceId, Place, Version};
 use parking_lot::Mutex;
@@ -396,7 +397,12 @@ impl Namespace {
         let Some(damaged) = damaged.filter(|at| at.version.pack() == record.meta.version) else {
             return Ok(Repair::Superseded);
         };
-        let moved = self.relocate(lane, flush_clock_ms, damaged.place, &record, bytes)?;
+        let stored = StoredRecord {
+            place: damaged.place,
+            facts: record.facts(),
+            bytes,
+        };
+        let moved = self.relocate(lane, flush_clock_ms, damaged.place, &stored)?;
         let Some(moved) = moved else {
             return Ok(Repair::Superseded);
         };

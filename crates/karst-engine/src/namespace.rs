@@ -1,6 +1,6 @@
 //! A namespace: its partitions, its log, its sets, its truncation marks.
 //!
-//! A partition is an index directory and a write counter under one mutex; any core may take it. The
+//! A partition is an index directory, which also keeps its write counter, under one mutex; any core may take it. The
 //! mutex covers memory work only. What needs a device is answered with a [`Step`] that says what to
 //! read; the caller reads it and asks again, handing in the bytes. Nothing is locked meanwhile: on the
 //! second try the index says whether the bytes are still those of the record, so a writer that was
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use karst_data::flat::{FlatError, Record};
-use karst_data::key::{Digest, PARTITIONS, PartitionId};
+use karst_data::key::{Digest, PartitionId};
 use karst_data::time::{Now, is_expired};
 use karst_io::buffer::AlignedBuffer;
 use karst_storage::index::{Directory, Entry, EntryArena, Flags, HashKey, prefetch_object};
@@ -41,10 +41,9 @@ pub struct NamespaceConfig {
     pub flush_ms_max: u64,
 }
 
-/// One partition's index and write counter.
+/// One partition's index, which also keeps its write counter.
 pub struct Partition {
     pub(crate) directory: Directory,
-    pub(crate) sequence: u64,
     pub(crate) tombstones: u32,
     /// Some record of it had a void time, ever.
     pub(crate) expires: bool,
@@ -141,20 +140,19 @@ impl Namespace {
         arena: Arc<EntryArena>,
         key: HashKey,
     ) -> Namespace {
-        let partition = || {
-            let directory = Directory::new(arena.clone(), key);
+        let partition = |id| {
+            let directory = Directory::new(arena.clone(), key, id);
             Mutex::new(Partition {
                 directory,
-                sequence: 0,
                 tombstones: 0,
                 expires: false,
             })
         };
         Namespace {
             config,
-            partitions: (0..PARTITIONS).map(|_| partition()).collect(),
+            partitions: PartitionId::all().map(partition).collect(),
             log,
-            sets: Sets::default(),
+            sets: Sets::named_in(arena),
             damage: Ledger::default(),
             scrub: Scrub::default(),
             truncated_before_ms: AtomicU64::new(0),
@@ -363,7 +361,7 @@ impl Partition {
     pub(crate) fn upcoming_version(&self) -> Version {
         Version {
             regime: FIRST_REGIME,
-            sequence: self.sequence + 1,
+            sequence: self.directory.sequence() + 1,
         }
     }
 }

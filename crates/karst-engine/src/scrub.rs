@@ -10,7 +10,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use karst_storage::log::format::BlockHeader;
-use karst_storage::log::recover::ScannedBlock;
+use karst_storage::log::recover::{Scanned, ScannedBlock};
 use karst_storage::log::{BlockId, Log};
 use karst_storage::place::DeviceId;
 
@@ -118,10 +118,10 @@ impl Namespace {
             let live_before = self.log.block_live_bytes(id);
             let scanned = ScannedBlock::new(bytes, id.device, start, seal);
             let (mut found, mut found_bytes) = (0, 0);
-            for (place, record) in scanned {
-                if self.points_at(&record.meta.digest, place) {
+            for record in scanned.filter_map(Scanned::record) {
+                if self.points_at(&record.facts.meta.digest, record.place) {
                     found += 1;
-                    found_bytes += place.length.bytes();
+                    found_bytes += record.place.length.bytes();
                 }
             }
             let live_after = self.log.block_live_bytes(id);

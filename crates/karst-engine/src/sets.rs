@@ -1,7 +1,8 @@
 //! The sets of a namespace: names to numbers, and what is counted for each.
 //!
-//! Numbers are given in order of first use and hold while the process lives; records on devices carry
-//! the name. Readers take a snapshot, so that no lookup waits for another.
+//! Numbers are given in order of first use and hold as long as the index does, which keeps the names
+//! beside its entries: in shared memory they outlive the process together. Records on devices carry the
+//! name. Readers take a snapshot, so that no lookup waits for another.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,10 +10,13 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use karst_data::key::SET_BYTES_MAX;
+use karst_storage::index::{EntryArena, NAMES_MAX};
 use parking_lot::Mutex;
 
 /// Most sets of one namespace.
 pub const SETS_MAX: usize = 4095;
+
+const _: () = assert!(SETS_MAX <= NAMES_MAX);
 
 /// One set.
 #[derive(Debug)]
@@ -73,17 +77,34 @@ impl Set {
 }
 
 /// A snapshot of the table.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone)]
 struct Table {
     numbers: HashMap<Box<[u8]>, u16>,
     sets: Vec<Arc<Set>>,
 }
 
+impl Table {
+    /// Number 0 alone.
+    fn of_none() -> Table {
+        Table {
+            numbers: HashMap::new(),
+            sets: vec![Set::new(b"")],
+        }
+    }
+
+    /// Gives a name the next number.
+    fn add(&mut self, name: &[u8]) {
+        self.numbers.insert(name.into(), self.sets.len() as u16);
+        self.sets.push(Set::new(name));
+    }
+}
+
 /// See [the module](self). Number 0 stands for "no set".
-#[derive(Debug)]
 pub struct Sets {
     table: ArcSwap<Table>,
     changes: Mutex<()>,
+    /// Where names are kept; nowhere if there is no index.
+    arena: Option<Arc<EntryArena>>,
 }
 
 /// The namespace has [`SETS_MAX`] sets, or the name is too long.
@@ -92,18 +113,26 @@ pub struct SetRefused;
 
 impl Default for Sets {
     fn default() -> Sets {
-        let table = Table {
-            numbers: HashMap::new(),
-            sets: vec![Set::new(b"")],
-        };
         Sets {
-            table: ArcSwap::from_pointee(table),
+            table: ArcSwap::from_pointee(Table::of_none()),
             changes: Mutex::new(()),
+            arena: None,
         }
     }
 }
 
 impl Sets {
+    /// The sets whose names an index keeps, and those that come.
+    pub fn named_in(arena: Arc<EntryArena>) -> Sets {
+        let mut table = Table::of_none();
+        arena.names().iter().for_each(|name| table.add(name));
+        Sets {
+            table: ArcSwap::from_pointee(table),
+            changes: Mutex::new(()),
+            arena: Some(arena),
+        }
+    }
+
     /// The number of a set that is known. An empty name is number 0.
     pub fn find(&self, name: &[u8]) -> Option<u16> {
         if name.is_empty() {
@@ -129,12 +158,11 @@ impl Sets {
             return Err(SetRefused);
         }
         let number = old.sets.len() as u16;
-        let mut table = Table {
-            numbers: old.numbers.clone(),
-            sets: old.sets.clone(),
-        };
-        table.numbers.insert(name.into(), number);
-        table.sets.push(Set::new(name));
+        if let Some(arena) = &self.arena {
+            arena.add_name(number, name); // before an entry can have the number
+        }
+        let mut table = Table::clone(&old);
+        table.add(name);
         self.table.store(Arc::new(table));
         Ok(number)
     }

@@ -5,6 +5,7 @@
 
 use karst_data::key::PartitionId;
 use karst_storage::index::{Directory, Entry};
+use karst_storage::log::recover::Scanned;
 use karst_storage::log::{LeftBlock, LiveTally, NoSuchPlace};
 
 use crate::error::Reason;
@@ -103,8 +104,9 @@ impl Namespace {
     /// When a record finds no room.
     pub fn see_left(&self, left: &LeftBlock) -> Result<u64, Reason> {
         let mut seen = 0;
-        for (place, record) in self.log().left_records(left) {
-            self.recover(place, &record)?;
+        let scanned = self.log().left_records(left);
+        for record in scanned.filter_map(Scanned::record) {
+            self.recover(record.place, &record.facts)?;
             seen += 1;
         }
         Ok(seen)

@@ -3,10 +3,11 @@
 use std::ops::ControlFlow;
 
 use karst_data::bin::BinRef;
-use karst_data::flat::{Draft, Meta, Record, reseal};
+use karst_data::flat::{Draft, Facts, Meta, reseal};
 use karst_data::key::{Digest, PartitionId};
 use karst_data::time::{Now, is_expired};
 use karst_storage::index::{Fate, NewEntry, WalkCursor};
+use karst_storage::log::recover::StoredRecord;
 use karst_storage::log::{Appended, LaneId, NoSpace, Purpose};
 use karst_storage::place::{Place, Version};
 
@@ -128,19 +129,20 @@ impl Namespace {
     ///
     /// # Errors
     /// When its set or its entry finds no room.
-    pub fn recover(&self, place: Place, record: &Record<'_>) -> Result<(), Reason> {
-        let meta = &record.meta;
+    pub fn recover(&self, place: Place, facts: &Facts) -> Result<(), Reason> {
+        let meta = &facts.meta;
         let version = Version::unpack(meta.version);
         let set_id = self
             .sets
-            .find_or_make(record.set)
+            .find_or_make(&facts.set)
             .map_err(|_| Reason::SetLimit)?;
         let mut partition = self.partition_of(&meta.digest);
-        partition.sequence = partition.sequence.max(version.sequence);
+        let sequence = partition.directory.sequence().max(version.sequence);
+        partition.directory.set_sequence(sequence);
         if self.is_truncated(set_id, meta.update_time_ms) {
             return Ok(());
         }
-        let new = new_entry(meta, record.key.is_some(), set_id, place);
+        let new = new_entry(meta, facts.stores_key, set_id, place);
         let old = partition
             .directory
             .get(&meta.digest)
@@ -166,7 +168,6 @@ impl Namespace {
     }
 
     /// Moves one record out of a block that is being emptied, if the index still points there.
-    /// `bytes` are those of the record, its padding left out or not.
     ///
     /// # Errors
     /// When no block is free to move it to; it stays where it is.
@@ -174,11 +175,9 @@ impl Namespace {
         &self,
         lane: LaneId,
         flush_clock_ms: u64,
-        place: Place,
-        record: &Record<'_>,
-        bytes: &[u8],
+        record: &StoredRecord<'_>,
     ) -> Result<(), NoSpace> {
-        self.relocate(lane, flush_clock_ms, place, record, bytes)
+        self.relocate(lane, flush_clock_ms, record.place, record)
             .map(|_| ())
     }
 
@@ -188,20 +187,18 @@ impl Namespace {
         lane: LaneId,
         flush_clock_ms: u64,
         place: Place,
-        record: &Record<'_>,
-        bytes: &[u8],
+        record: &StoredRecord<'_>,
     ) -> Result<Option<Appended>, NoSpace> {
-        let mut partition = self.partition_of(&record.meta.digest);
-        let entry = partition
-            .directory
-            .get(&record.meta.digest)
-            .map(|entry| entry.to_new());
+        let (facts, bytes) = (&record.facts, record.bytes);
+        let digest = facts.meta.digest;
+        let mut partition = self.partition_of(&digest);
+        let entry = partition.directory.get(&digest).map(|entry| entry.to_new());
         let Some(entry) = entry.filter(|entry| entry.place == place) else {
             return Ok(None);
         };
         let tombstone = entry.flags.contains(karst_storage::index::Flags::TOMBSTONE);
-        let moved = if tombstone && !record.meta.tombstone {
-            self.append_shrunk(lane, flush_clock_ms, record, &entry)?
+        let moved = if tombstone && !facts.meta.tombstone {
+            self.append_shrunk(lane, flush_clock_ms, facts, &entry)?
         } else {
             let size = bytes.len();
             self.log
@@ -210,11 +207,8 @@ impl Namespace {
                     reseal(space, seal).expect("the record was parsed from these bytes");
                 })?
         };
-        let mut at = partition
-            .directory
-            .get_mut(&record.meta.digest)
-            .expect("it was just seen");
-        at.set_place(moved.place);
+        let at = partition.directory.get_mut(&digest);
+        at.expect("it was just seen").set_place(moved.place);
         let after = NewEntry {
             place: moved.place,
             ..entry
@@ -230,18 +224,18 @@ impl Namespace {
         &self,
         lane: LaneId,
         flush_clock_ms: u64,
-        record: &Record<'_>,
+        facts: &Facts,
         entry: &NewEntry,
     ) -> Result<Appended, NoSpace> {
         let meta = Meta {
             void_time_s: entry.void_time_s,
             tombstone: true,
-            ..record.meta
+            ..facts.meta
         };
         let bins = std::iter::empty::<BinRef<'_>>();
         let draft = Draft {
             meta,
-            set: record.set,
+            set: &facts.set,
             key: None,
             bins,
         };

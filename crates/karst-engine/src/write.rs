@@ -332,6 +332,9 @@ impl Namespace {
         } else {
             Purpose::Record
         };
+        // First: a number that may be on a device is never given out again, wherever this ends.
+        let sequence = Version::unpack(draft.meta.version).sequence;
+        partition.directory.set_sequence(sequence);
         let Appended { place, commit } = self
             .log
             .append(
@@ -358,7 +361,6 @@ impl Namespace {
             self.log.release(place);
             return Err(Reason::IndexFull.into());
         }
-        partition.sequence = Version::unpack(draft.meta.version).sequence;
         Ok(commit)
     }
 
@@ -465,7 +467,8 @@ impl Namespace {
         let entry = partition.directory.get(digest).map(Entry::to_new);
         let entry = entry.expect("the partition is locked since the entry was found");
         if !self.log.config().on_devices {
-            partition.sequence += 1;
+            let sequence = partition.upcoming_version().sequence;
+            partition.directory.set_sequence(sequence);
             partition.directory.remove(digest);
             self.uncount(partition, &entry);
             self.log.release(entry.place);

@@ -17,7 +17,7 @@ use karst_engine::write::{DeleteRequest, Hand, WriteRequest};
 use karst_engine::{Fetched, Namespace, NamespaceConfig, Reason, Step};
 use karst_io::buffer::AlignedBuffer;
 use karst_storage::index::{EntryArena, HashKey};
-use karst_storage::log::recover::ScannedBlock;
+use karst_storage::log::recover::Scanned;
 use karst_storage::log::{
     BlockId, Commit, CommitPoint, DeviceGeometry, DeviceRead, DeviceWrite, Log, LogConfig,
 };
@@ -299,14 +299,10 @@ impl World {
                 self.devices[usize::from(job.id.device.0)][from..from + BLOCK_BYTES].to_vec()
             }
         };
-        let scanned = ScannedBlock::new(&bytes, job.id.device, job.offset, log.block_seal(job.id));
-        for (place, record) in scanned {
-            let start = (place.start.bytes() - job.offset) as usize;
-            let end = (start + place.length.bytes() as usize).min(bytes.len());
+        let scanned = log.scan_block(job.id, &bytes);
+        for record in scanned.filter_map(Scanned::record) {
             let lane = log.move_lane(0);
-            let moved =
-                self.namespace
-                    .move_record(lane, self.now_ms, place, &record, &bytes[start..end]);
+            let moved = self.namespace.move_record(lane, self.now_ms, &record);
             if moved.is_err() {
                 return log.postpone_move(job);
             }
@@ -370,10 +366,7 @@ impl World {
             70..=79 => self.complete_one(),
             80..=86 => self.flush(),
             87..=90 => self.defrag(),
-            91..=93 => {
-                let key = self.rng.below(KEYS);
-                self.sweep(key);
-            }
+            91..=93 => (0..KEYS).for_each(|key| self.sweep(key)),
             _ => {
                 let key = self.rng.below(KEYS);
                 self.check_now(key);
@@ -427,8 +420,9 @@ impl World {
                 };
                 let (offset, size) = log.block_extent(id);
                 let bytes = &bytes[offset as usize..offset as usize + size];
-                for (place, record) in log.recover_block(id, bytes).into_iter().flatten() {
-                    self.namespace.recover(place, &record).unwrap();
+                let scanned = log.recover_block(id, bytes, None).into_iter().flatten();
+                for record in scanned.filter_map(Scanned::record) {
+                    self.namespace.recover(record.place, &record.facts).unwrap();
                 }
             }
         }

@@ -39,7 +39,7 @@ fn start_of(world: &World, key: u64) -> usize {
     let header = device[..at]
         .windows(20)
         .rposition(|found| found == &digest.0[..]);
-    header.expect("its digest is before it") - 12
+    header.expect("its digest is before it") - 16
 }
 
 fn flip(world: &World, at: usize) {

@@ -24,7 +24,7 @@ use rustix::io::Errno;
 
 use crate::buffer::{AlignedBuffer, BUFFER_ALIGN};
 use crate::flight::{Progress, Step};
-use crate::op::{Attempt, AttemptKind, IoFailure};
+use crate::op::{Attempt, AttemptKind, IoCause, IoFailure};
 
 /// The smallest sector a device is driven with, in bytes.
 pub const SECTOR_BYTES_MIN: u32 = 512;
@@ -205,6 +205,24 @@ impl Device {
                 return outcome;
             }
         }
+    }
+
+    /// Waits until everything that was written before would survive a loss of power, by whomever it was
+    /// written; blocking.
+    ///
+    /// # Errors
+    ///
+    /// When the system says that something may be lost.
+    pub fn sync(&self) -> Result<(), IoFailure> {
+        rustix::fs::fdatasync(&self.file).map_err(|errno| IoFailure {
+            attempt: Attempt {
+                kind: AttemptKind::Sync,
+                offset: 0,
+                bytes: 0,
+            },
+            done: 0,
+            cause: IoCause::System(errno.raw_os_error()),
+        })
     }
 
     /// Writes `buffer` at `offset` and waits until it would survive a loss of power, blocking: for

@@ -22,8 +22,8 @@ use karst_io::op::IoFailure;
 use karst_storage::log::format::{
     BLOCK_HEADER_BYTES, BlockHeader, Front, SUPERBLOCK_BYTES, Superblock, read_front,
 };
-use karst_storage::log::recover::ScannedBlock;
-use karst_storage::place::{DeviceId, Place, Version};
+use karst_storage::log::recover::{Scanned, ScannedBlock, StoredRecord, Testimony};
+use karst_storage::place::{DeviceId, Version};
 use serde::Serialize;
 
 /// Most blocks that a report lists; those beyond are summed only.
@@ -84,6 +84,14 @@ pub enum InspectError {
     Blank {
         /// The device.
         path: PathBuf,
+    },
+    /// It was written in a format that this version does not read.
+    #[error("{path} was written by another version of Karst: its format is {found}")]
+    OtherFormat {
+        /// The device.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
     },
     /// It holds something else, or both superblocks are damaged.
     #[error("{path} is no Karst device: it has no sound superblock")]
@@ -158,6 +166,8 @@ pub struct Layout {
     pub namespace: String,
     /// Its position among the namespace's devices.
     pub position: u8,
+    /// Which start of a node served from it last.
+    pub session: u64,
     /// Size of a block.
     pub block_bytes: u32,
     /// Blocks.
@@ -192,16 +202,19 @@ pub struct Totals {
     pub tombstones: u64,
     /// Bytes of both, padding included.
     pub bytes: u64,
-    /// Beginnings of records whose checksum is wrong. Remains of a block's previous fill count too, so
-    /// some are expected in blocks that were being written when the node stopped.
+    /// Stretches without a sound record in blocks that were wholly durable once: rot.
     pub damaged: u64,
+    /// Such stretches in other blocks: rot too, or the torn end of what was being written when a node
+    /// stopped, or what an earlier fill of the block left.
+    pub torn_or_stale: u64,
 }
 
 impl Totals {
-    fn add(&mut self, place: &Place, record: &Record<'_>) {
-        self.records += u64::from(!record.meta.tombstone);
-        self.tombstones += u64::from(record.meta.tombstone);
-        self.bytes += place.length.bytes();
+    fn add(&mut self, record: &StoredRecord<'_>) {
+        let tombstone = record.facts.meta.tombstone;
+        self.records += u64::from(!tombstone);
+        self.tombstones += u64::from(tombstone);
+        self.bytes += record.place.length.bytes();
     }
 
     fn merge(&mut self, other: &Totals) {
@@ -209,6 +222,7 @@ impl Totals {
         self.tombstones += other.tombstones;
         self.bytes += other.bytes;
         self.damaged += other.damaged;
+        self.torn_or_stale += other.torn_or_stale;
     }
 }
 
@@ -307,6 +321,7 @@ pub fn inspect(path: &Path, options: Options) -> Result<Report, InspectError> {
     let device = Device::open(path, &how)?;
     let (superblocks, superblock) = read_superblocks(&device)?;
     let mut walk = Walk::new(&device, superblock, superblocks)?;
+    walk.hear_all();
     match options.block {
         Some(block) => walk.list_one(block)?,
         None => walk.sum_all(options.blocks),
@@ -348,6 +363,10 @@ fn read_superblocks(device: &Device) -> Result<(Vec<SuperblockReport>, Superbloc
     match read_front(front) {
         Front::Karst(superblock) => Ok((copies.collect(), superblock)),
         Front::Blank => Err(InspectError::Blank { path: path() }),
+        Front::OtherFormat(found) => Err(InspectError::OtherFormat {
+            path: path(),
+            found,
+        }),
         Front::Foreign => Err(InspectError::Foreign { path: path() }),
     }
 }
@@ -357,6 +376,7 @@ struct Walk<'d> {
     device: &'d Device,
     superblock: Superblock,
     buffer: AlignedBuffer,
+    testimony: Testimony,
     report: Report,
 }
 
@@ -393,6 +413,7 @@ impl<'d> Walk<'d> {
                 .collect(),
             namespace: superblock.namespace.clone(),
             position: superblock.position,
+            session: superblock.session,
             block_bytes,
             blocks: superblock.blocks,
             blocks_missing: superblock.blocks - present,
@@ -415,6 +436,7 @@ impl<'d> Walk<'d> {
             device,
             superblock,
             buffer,
+            testimony: Testimony::default(),
             report,
         })
     }
@@ -427,12 +449,29 @@ impl<'d> Walk<'d> {
         (u64::from(block) + 1) * u64::from(self.superblock.block_bytes)
     }
 
+    /// Reads the headers of all blocks for what they say of each other.
+    fn hear_all(&mut self) {
+        let front_bytes = (self.report.sector_bytes as usize).max(SUPERBLOCK_BYTES);
+        let mut buffer = AlignedBuffer::with_capacity(front_bytes);
+        buffer.set_len(front_bytes);
+        for block in 0..self.blocks_present() {
+            if self
+                .device
+                .read_at(self.block_start(block), &mut buffer)
+                .is_ok()
+                && let Some(header) = header(buffer.as_slice(), self.superblock.device, block)
+            {
+                self.testimony.hear(&header);
+            }
+        }
+    }
+
     fn sum_all(&mut self, list: bool) {
         for block in 0..self.blocks_present() {
             let Some(fill) = self.read(block) else {
                 continue;
             };
-            let totals = self.sum(block, fill, |_, _| {});
+            let totals = self.sum(block, fill, |_| {});
             if !list {
                 continue;
             }
@@ -455,7 +494,7 @@ impl<'d> Walk<'d> {
         }
         let mut rows = Vec::new();
         if let Some(fill) = self.read(block) {
-            let totals = self.sum(block, fill, |place, record| rows.push(row(place, record)));
+            let totals = self.sum(block, fill, |record| rows.push(row(record)));
             self.report.filled_blocks.push(BlockRow {
                 block,
                 fill,
@@ -493,7 +532,7 @@ impl<'d> Walk<'d> {
     }
 
     /// Walks the records of the block in the buffer.
-    fn sum(&mut self, block: u32, fill: u64, mut each: impl FnMut(&Place, &Record<'_>)) -> Totals {
+    fn sum(&mut self, block: u32, fill: u64, mut each: impl FnMut(&StoredRecord<'_>)) -> Totals {
         let start = self.block_start(block);
         let seal = Seal {
             device: self.superblock.device,
@@ -502,43 +541,49 @@ impl<'d> Walk<'d> {
         };
         let mut totals = Totals::default();
         let mut scanned = ScannedBlock::new(self.buffer.as_slice(), DeviceId(0), start, seal);
-        for (place, record) in scanned.by_ref() {
-            totals.add(&place, &record);
-            count_set(&mut self.report.sets, &place, &record);
-            each(&place, &record);
+        for record in scanned.by_ref().filter_map(Scanned::record) {
+            totals.add(&record);
+            count_set(&mut self.report.sets, &record);
+            each(&record);
         }
-        totals.damaged = scanned.damaged();
+        if self.testimony.is_settled(fill) {
+            totals.damaged = scanned.damaged();
+        } else {
+            totals.torn_or_stale = scanned.damaged();
+        }
         self.report.totals.merge(&totals);
         totals
     }
 }
 
+/// The header of a block, if it is sound and belongs there.
+fn header(bytes: &[u8], device: u64, block: u32) -> Option<BlockHeader> {
+    BlockHeader::parse(bytes).filter(|header| header.device == device && header.block == block)
+}
+
 fn head(bytes: &[u8], device: u64, block: u32) -> Head {
-    match BlockHeader::parse(bytes) {
-        Some(header) if header.device == device && header.block == block => {
-            Head::Filled(header.fill)
-        }
-        Some(_) => Head::Damaged,
+    match header(bytes, device, block) {
+        Some(header) => Head::Filled(header.fill),
         None if bytes.iter().take(BLOCK_HEADER_BYTES).all(|byte| *byte == 0) => Head::Blank,
         None => Head::Damaged,
     }
 }
 
-fn count_set(sets: &mut BTreeMap<String, Totals>, place: &Place, record: &Record<'_>) {
-    let name = String::from_utf8_lossy(record.set);
+fn count_set(sets: &mut BTreeMap<String, Totals>, record: &StoredRecord<'_>) {
+    let name = String::from_utf8_lossy(&record.facts.set);
     if let Some(totals) = sets.get_mut(&*name) {
-        totals.add(place, record);
+        totals.add(record);
     } else if sets.len() < SETS_MAX {
-        sets.entry(name.into_owned())
-            .or_default()
-            .add(place, record);
+        sets.entry(name.into_owned()).or_default().add(record);
     }
 }
 
-fn row(place: &Place, record: &Record<'_>) -> RecordRow {
-    let meta = &record.meta;
+fn row(stored: &StoredRecord<'_>) -> RecordRow {
+    let StoredRecord { place, facts, .. } = stored;
+    let meta = &facts.meta;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let bins = record.bins().map(|bin| BinRow {
+    let record = Record::parse_unsealed(stored.bytes).ok(); // its checksums were right
+    let bins = record.iter().flat_map(Record::bins).map(|bin| BinRow {
         name: text(bin.name),
         particle: format!("{:?}", bin.particle),
         bytes: bin.value.len(),
@@ -547,13 +592,13 @@ fn row(place: &Place, record: &Record<'_>) -> RecordRow {
         offset: place.start.bytes(),
         bytes: place.length.bytes(),
         digest: meta.digest.to_string(),
-        set: text(record.set),
+        set: text(&facts.set),
         generation: meta.generation,
         version: Version::unpack(meta.version).to_string(),
         tombstone: meta.tombstone,
         void_time_s: meta.void_time_s,
         update_time_ms: meta.update_time_ms,
-        has_key: record.key.is_some(),
+        has_key: facts.stores_key,
         bins: bins.collect(),
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use karst_data::bin::BinRef;
 use karst_data::flat::{Draft, Meta, Record};
-use karst_data::key::{Digest, PARTITIONS};
+use karst_data::key::{Digest, PartitionId};
 use karst_data::value::ParticleType;
 use karst_io::buffer::BufferPool;
 use karst_io::device::{Device, OpenOptions};
@@ -129,7 +129,7 @@ impl Store {
         };
         let arena = Arc::new(EntryArena::new(64 << 20).expect("address space"));
         let _ = arena.advise_huge_pages();
-        let directory = || Mutex::new(Directory::new(arena.clone(), HashKey([1, 2])));
+        let directory = |id| Mutex::new(Directory::new(arena.clone(), HashKey([1, 2]), id));
         let (queue, refused) =
             Queue::probe(options.queue, QUEUE_ENTRIES, &[device]).expect("a queue");
         println!(
@@ -139,7 +139,7 @@ impl Store {
         );
         Store {
             log: Log::new(config).expect("enough blocks"),
-            partitions: (0..PARTITIONS).map(|_| directory()).collect(),
+            partitions: PartitionId::all().map(directory).collect(),
             queue,
             buffers: BufferPool::new(16 << 20),
             records: 0,

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
-use karst_data::key::{Digest, PARTITIONS};
+use karst_data::key::{Digest, PARTITIONS, PartitionId};
 use karst_storage::index::{Directory, EntryArena, Flags, HashKey, NewEntry};
 use karst_storage::place::{DeviceId, Place, Rblocks, Version};
 use parking_lot::Mutex;
@@ -91,9 +91,9 @@ impl Namespace {
         let arena = EntryArena::new(records + 64 * PARTITIONS as u64).expect("address space");
         let huge_pages = arena.advise_huge_pages().is_ok();
         let (arena, key) = (Arc::new(arena), HashKey([mix(1), mix(2)]));
-        let directory = |_| Mutex::new(Directory::new(arena.clone(), key));
+        let directory = |id| Mutex::new(Directory::new(arena.clone(), key, id));
         Namespace {
-            partitions: (0..PARTITIONS).map(directory).collect(),
+            partitions: PartitionId::all().map(directory).collect(),
             huge_pages,
         }
     }

@@ -5,7 +5,7 @@ use karst_data::bin::BinRef;
 use karst_data::flat::{Draft, Meta, Seal};
 use karst_data::key::{Digest, PartitionId};
 use karst_data::value::ParticleType;
-use karst_storage::log::format::{BlockHeader, Superblock};
+use karst_storage::log::format::{BlockHeader, Superblock, end_mark};
 use karst_wire::code::ResultCode;
 use karst_wire::command::{self, BatchParent, Body, RowHeader};
 use karst_wire::field;
@@ -324,6 +324,9 @@ fn blocks() -> Seeds {
         devices: 4,
         block_bytes: 1 << 20,
         blocks: 99,
+        session: 6,
+        key_check: [0; 16],
+        fills: 0,
     };
     let second = Superblock {
         generation: 5,
@@ -347,6 +350,9 @@ fn full_block() -> Vec<u8> {
         device: block::SEAL.device,
         fill: block::SEAL.fill,
         block: 0,
+        previous: None,
+        since: 1,
+        settled: 2,
     };
     let mut bytes = header.encode().to_vec();
     let kinds = [
@@ -365,6 +371,12 @@ fn full_block() -> Vec<u8> {
             bytes.resize(bytes.len().next_multiple_of(512), 0);
         }
     }
+    let seal = Seal {
+        start: block::BLOCK_START + bytes.len() as u64,
+        ..block::SEAL
+    };
+    bytes.extend(end_mark(&seal));
+    bytes.extend([0xee; 40]); // what an earlier fill left
     bytes
 }
 

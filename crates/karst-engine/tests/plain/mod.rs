@@ -14,7 +14,7 @@ use karst_engine::write::{DeleteRequest, Hand, WriteRequest};
 use karst_engine::{Fetched, Namespace, NamespaceConfig, Reason, Step};
 use karst_io::buffer::AlignedBuffer;
 use karst_storage::index::{EntryArena, HashKey};
-use karst_storage::log::recover::ScannedBlock;
+use karst_storage::log::recover::Scanned;
 use karst_storage::log::{
     BlockId, DeviceGeometry, DeviceRead, LaneId, Log, LogConfig, MoveJob, NoSpace,
 };
@@ -202,14 +202,10 @@ impl World {
             Some(block) => block.bytes(0..block.filled()).unwrap().to_vec(),
             None => self.block(job.id),
         };
-        let scanned = ScannedBlock::new(&bytes, job.id.device, job.offset, log.block_seal(job.id));
-        for (place, record) in scanned {
-            let start = (place.start.bytes() - job.offset) as usize;
-            let end = (start + place.length.bytes() as usize).min(bytes.len());
+        let scanned = log.scan_block(job.id, &bytes);
+        for record in scanned.filter_map(Scanned::record) {
             let lane = log.move_lane(core);
-            let moved = self
-                .namespace
-                .move_record(lane, 0, place, &record, &bytes[start..end]);
+            let moved = self.namespace.move_record(lane, 0, &record);
             if moved.is_err() {
                 log.postpone_move(job);
                 return false;

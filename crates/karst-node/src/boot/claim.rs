@@ -23,6 +23,60 @@ pub struct Claimed {
     pub device: Arc<Device>,
     /// How it is divided.
     pub geometry: DeviceGeometry,
+    /// What its superblock says now.
+    pub superblock: Superblock,
+}
+
+impl Claimed {
+    /// Writes down that a node begins to serve from the device, as this session, and how many fills the
+    /// namespace's log has numbered ([`karst_storage::log::Log::fills`], recovery being over). What was kept elsewhere
+    /// about the device (memory that outlived its process) bears the number of the session before and
+    /// is known to be stale from here on. When it returns, what recovery read is durable too, be it that
+    /// the process before was killed while its last writes were under way.
+    ///
+    /// # Errors
+    /// When the device cannot be written: then nothing may be served from it.
+    pub fn begin_session(&mut self, session: u64, fills: u64) -> Result<(), ClaimError> {
+        let failed = |error| ClaimError::Io {
+            path: self.device.path().to_path_buf(),
+            error,
+        };
+        self.device.sync().map_err(failed)?;
+        let superblock = Superblock {
+            generation: self.superblock.generation + 1,
+            session,
+            fills,
+            ..self.superblock.clone()
+        };
+        rewrite(&self.device, &superblock)?;
+        self.superblock = superblock;
+        Ok(())
+    }
+}
+
+/// The number of the session that begins next on these devices of a namespace.
+pub fn next_session(devices: &[Claimed]) -> u64 {
+    let sessions = devices.iter().map(|claimed| claimed.superblock.session);
+    sessions.max().unwrap_or(0) + 1
+}
+
+/// Fills that were numbered before the last session of these devices, for
+/// [`karst_storage::log::Log::raise_fills`].
+pub fn fills(devices: &[Claimed]) -> u64 {
+    let fills = devices.iter().map(|claimed| claimed.superblock.fills);
+    fills.max().unwrap_or(0)
+}
+
+/// Writes a superblock over the older of a device's two, so that one of them is sound at any time.
+fn rewrite(device: &Device, superblock: &Superblock) -> Result<(), ClaimError> {
+    let mut buffer = AlignedBuffer::with_capacity(SUPERBLOCK_BYTES);
+    buffer.as_mut_slice().copy_from_slice(&superblock.encode());
+    device
+        .write_at_durable(superblock.copy_offset(), &buffer)
+        .map_err(|error| ClaimError::Io {
+            path: device.path().to_path_buf(),
+            error,
+        })
 }
 
 /// Why a device cannot be used.
@@ -49,6 +103,19 @@ pub enum ClaimError {
         path: PathBuf,
         /// What is on it.
         found: String,
+    },
+    /// It was written in a format that this version does not read.
+    #[error(
+        "{path} was written by {age} version of Karst (format {found}) and was left untouched; \
+         `karst wipe {path}` empties it"
+    )]
+    OtherFormat {
+        /// Which.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// Whether that version is older or newer.
+        age: &'static str,
     },
     /// It was divided differently when it was first used.
     #[error("{path} was formatted with {found}, the configuration says {expected}")]
@@ -160,6 +227,7 @@ impl Wanted<'_> {
         Ok(Claimed {
             device: Arc::new(device),
             geometry,
+            superblock,
         })
     }
 
@@ -180,6 +248,15 @@ impl Wanted<'_> {
         let superblock = match front {
             Front::Blank => return Ok(None),
             Front::Foreign => return foreign("data that is not Karst's, or damaged".into()),
+            Front::OtherFormat(format) => {
+                let (path, found) = (path(), *format);
+                let age = if found == 1 {
+                    "an older development"
+                } else {
+                    "a later"
+                };
+                return Err(ClaimError::OtherFormat { path, found, age });
+            }
             Front::Karst(superblock) => superblock,
         };
         if superblock.cluster != self.cluster.0 {
@@ -220,8 +297,7 @@ impl Wanted<'_> {
         Ok(Some(superblock.clone()))
     }
 
-    /// Writes down that a device has grown or that its namespace has more devices now. The older of
-    /// its two superblocks is overwritten, so that one of them is sound at any time.
+    /// Writes down that a device has grown or that its namespace has more devices now.
     fn update(
         &self,
         device: &Device,
@@ -237,15 +313,7 @@ impl Wanted<'_> {
             blocks,
             ..found
         };
-        let mut buffer = AlignedBuffer::with_capacity(SUPERBLOCK_BYTES);
-        buffer.as_mut_slice().copy_from_slice(&updated.encode());
-        let odd_first = (updated.generation + 1) % 2 * SUPERBLOCK_BYTES as u64;
-        device
-            .write_at_durable(odd_first, &buffer)
-            .map_err(|error| ClaimError::Io {
-                path: device.path().to_path_buf(),
-                error,
-            })?;
+        rewrite(device, &updated)?;
         Ok(updated)
     }
 
@@ -267,6 +335,9 @@ impl Wanted<'_> {
             devices: self.count,
             block_bytes: self.namespace.storage.write_block as u32, // at most 8 MiB
             blocks,
+            session: 0,
+            key_check: [0; 16],
+            fills: 0,
         };
         let second = Superblock {
             generation: 2,
@@ -329,6 +400,52 @@ mod tests {
         assert_eq!(claim(folder.path(), &[("a", 80)]).unwrap(), [79]);
         let shrunk = claim(folder.path(), &[("a", 64)]);
         assert!(matches!(shrunk, Err(ClaimError::Geometry { .. })));
+    }
+
+    #[test]
+    fn a_session_is_written_down_and_the_next_one_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let namespace = namespace(folder.path(), &[("a", 64), ("b", 64)]);
+        for expected in 1..=3 {
+            let mut devices = claim_all(&namespace, CLUSTER).unwrap();
+            let session = next_session(&devices);
+            assert_eq!(session, expected);
+            for device in &mut devices {
+                device.begin_session(session, 10 * session).unwrap();
+            }
+        }
+        // One device missed the last session: the next is later than that of either.
+        let mut devices = claim_all(&namespace, CLUSTER).unwrap();
+        devices[1].begin_session(9, 90).unwrap();
+        drop(devices);
+        let devices = claim_all(&namespace, CLUSTER).unwrap();
+        let sessions: Vec<u64> = devices
+            .iter()
+            .map(|claimed| claimed.superblock.session)
+            .collect();
+        assert_eq!(sessions, [3, 9]);
+        assert_eq!((next_session(&devices), fills(&devices)), (10, 90));
+    }
+
+    #[test]
+    fn a_device_of_the_first_format_is_refused_and_the_message_says_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let devices = &[("a", 64)];
+        claim(folder.path(), devices).unwrap();
+        let path = folder.path().join("a");
+        let mut bytes = std::fs::read(&path).unwrap();
+        for copy in bytes[..2 * SUPERBLOCK_BYTES].chunks_mut(SUPERBLOCK_BYTES) {
+            copy[12] = 1;
+            let checksum = crc32c::crc32c(&copy[12..]);
+            copy[8..12].copy_from_slice(&checksum.to_le_bytes());
+        }
+        std::fs::write(&path, bytes).unwrap();
+        let refused = claim(folder.path(), devices).unwrap_err().to_string();
+        assert!(
+            refused.contains("an older development version"),
+            "{refused}"
+        );
+        assert!(refused.contains("karst wipe"), "{refused}");
     }
 
     #[test]

@@ -183,6 +183,7 @@ fn namespaces(
             namespace: name.clone(),
             error,
         })?;
+        log.raise_fills(claim::fills(&opened.devices));
         let arena = EntryArena::new(entries_max)
             .map_err(file(format!("index memory for {entries_max} records")))?;
         // Without huge pages lookups cost a little more; that is all.

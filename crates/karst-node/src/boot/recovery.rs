@@ -10,6 +10,7 @@ use std::time::Instant;
 use karst_io::buffer::AlignedBuffer;
 use karst_storage::log::BlockId;
 use karst_storage::log::format::BlockHeader;
+use karst_storage::log::recover::Scanned;
 use karst_storage::place::DeviceId;
 
 use super::BootError;
@@ -122,20 +123,20 @@ fn recover_block(
             .map_err(|error| error.to_string())
     };
     read(HEADER_READ_BYTES.min(size), buffer)?;
-    if log.recover_block(id, buffer.as_slice()).is_none() {
+    if log.block_header(id, buffer.as_slice()).is_none() {
         note_if_damaged(namespace, id, buffer.as_slice(), tally);
         return Ok(());
     }
     read(size, buffer)?;
-    let Some(mut scanned) = log.recover_block(id, buffer.as_slice()) else {
+    let Some(mut scanned) = log.recover_block(id, buffer.as_slice(), None) else {
         return Ok(());
     };
     tally.blocks.fetch_add(1, Ordering::Relaxed);
-    for (place, record) in scanned.by_ref() {
+    for record in scanned.by_ref().filter_map(Scanned::record) {
         tally.records.fetch_add(1, Ordering::Relaxed);
         namespace
             .engine
-            .recover(place, &record)
+            .recover(record.place, &record.facts)
             .map_err(|reason| reason.to_string())?;
     }
     tally

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use karst_data::key::PartitionId;
 use karst_io::clock;
-use karst_storage::log::recover::ScannedBlock;
+use karst_storage::log::recover::Scanned;
 use karst_storage::log::{MoveJob, NoSpace};
 
 use super::{Core, DeviceError};
@@ -141,12 +141,10 @@ async fn move_records(core: &Rc<Core>, index: usize, job: MoveJob, bytes: &[u8])
     let engine = &core.namespace(index).engine;
     let log = engine.log();
     let lane = log.move_lane(core.number);
-    let scanned = ScannedBlock::new(bytes, job.id.device, job.offset, log.block_seal(job.id));
-    for (count, (place, record)) in scanned.enumerate() {
-        let start = (place.start.bytes() - job.offset) as usize;
-        let size = (start + place.length.bytes() as usize).min(bytes.len()) - start;
+    let scanned = log.scan_block(job.id, bytes);
+    for (count, record) in scanned.filter_map(Scanned::record).enumerate() {
         let now_ms = clock::monotonic_us() / 1000;
-        match engine.move_record(lane, now_ms, place, &record, &bytes[start..start + size]) {
+        match engine.move_record(lane, now_ms, &record) {
             Ok(()) => core.counted(index).moved_records.add(1),
             Err(NoSpace::Wait | NoSpace::Full | NoSpace::Failed | NoSpace::TooBig { .. }) => {
                 return false;

@@ -39,7 +39,11 @@ impl Report {
             layout.namespace, layout.position
         )?;
         writeln!(f, "cluster      {}", layout.cluster)?;
-        writeln!(f, "device       {}", layout.device)?;
+        writeln!(
+            f,
+            "device       {} (session {})",
+            layout.device, layout.session
+        )?;
         write!(f, "superblocks ")?;
         for superblock in &self.superblocks {
             match superblock.generation {
@@ -75,9 +79,10 @@ impl Report {
         }
         writeln!(
             f,
-            "checksums    {} right, {} wrong (remains of earlier fills count as wrong)",
+            "records      {} sound, {} damaged, {} torn by a stop, left by earlier fills or damaged",
             self.totals.records + self.totals.tombstones,
-            self.totals.damaged
+            self.totals.damaged,
+            self.totals.torn_or_stale
         )?;
         writeln!(
             f,
@@ -110,7 +115,15 @@ fn set(f: &mut fmt::Formatter<'_>, name: &str, totals: &Totals) -> fmt::Result {
 }
 
 fn blocks(f: &mut fmt::Formatter<'_>, rows: &[BlockRow]) -> fmt::Result {
-    let titles = ["block", "fill", "records", "tombstones", "bytes", "damaged"];
+    let titles = [
+        "block",
+        "fill",
+        "records",
+        "tombstones",
+        "bytes",
+        "damaged",
+        "torn/stale",
+    ];
     writeln!(f)?;
     titles
         .iter()
@@ -122,6 +135,7 @@ fn blocks(f: &mut fmt::Formatter<'_>, rows: &[BlockRow]) -> fmt::Result {
             tombstones,
             bytes,
             damaged,
+            torn_or_stale,
         } = row.totals;
         let cells = [
             u64::from(row.block),
@@ -130,6 +144,7 @@ fn blocks(f: &mut fmt::Formatter<'_>, rows: &[BlockRow]) -> fmt::Result {
             tombstones,
             bytes,
             damaged,
+            torn_or_stale,
         ];
         cells.iter().try_for_each(|cell| write!(f, "{cell:>12}"))?;
         writeln!(f)?;

@@ -49,6 +49,9 @@ impl Disk {
             devices: 3,
             block_bytes: BLOCK_BYTES,
             blocks: BLOCKS,
+            session: 6,
+            key_check: [0; 16],
+            fills: 0,
         };
         self.file
             .write_all_at(&superblock.encode(), copy * SUPERBLOCK_BYTES as u64)
@@ -62,9 +65,9 @@ impl Disk {
     /// Writes a block with these records, each (set, key, deleted). Returns their offsets.
     fn block(&self, block: u32, fill: u64, records: &[(&str, i64, bool)]) -> Vec<u64> {
         let header = BlockHeader {
-            device: DEVICE,
             fill,
-            block,
+            settled: fill - 1,
+            ..header(block)
         };
         let start = Disk::start(block);
         self.file.write_all_at(&header.encode(), start).unwrap();
@@ -86,6 +89,17 @@ impl Disk {
 
     fn look(&self, options: Options) -> Report {
         inspect(&self.path, options).unwrap()
+    }
+}
+
+fn header(block: u32) -> BlockHeader {
+    BlockHeader {
+        device: DEVICE,
+        fill: 1,
+        block,
+        previous: None,
+        since: 1,
+        settled: 1,
     }
 }
 
@@ -185,7 +199,13 @@ fn damage_is_found_and_costs_only_what_it_hit() {
         .write_all_at(&[0xee], Disk::start(1) + 20)
         .unwrap(); // a header
     let report = disk.look(Options::default());
-    assert_eq!((report.totals.records, report.totals.damaged), (3, 1));
+    let Totals {
+        records,
+        damaged,
+        torn_or_stale,
+        ..
+    } = report.totals;
+    assert_eq!((records, damaged, torn_or_stale), (3, 1, 0));
     assert_eq!((report.blocks.filled, report.blocks.damaged), (2, 1));
     assert!(
         report.filled_blocks.is_empty(),
@@ -194,20 +214,35 @@ fn damage_is_found_and_costs_only_what_it_hit() {
 }
 
 #[test]
+fn damage_in_a_block_that_a_stop_may_have_torn_is_told_apart() {
+    let disk = Disk::new();
+    disk.block(0, 10, &[("demo", 1, false)]);
+    let offsets = disk.block(1, 11, &[("demo", 2, false)]);
+    disk.file.write_all_at(&[0xee], offsets[0] + 62).unwrap();
+    let report = disk.look(Options::default());
+    let Totals {
+        records,
+        damaged,
+        torn_or_stale,
+        ..
+    } = report.totals;
+    assert_eq!((records, damaged, torn_or_stale), (1, 0, 1));
+}
+
+#[test]
 fn a_block_that_lies_where_another_belongs_is_damage() {
     let disk = Disk::new();
     let header = BlockHeader {
-        device: DEVICE,
         fill: 1,
-        block: 3,
+        ..header(3)
     };
     disk.file
         .write_all_at(&header.encode(), Disk::start(2))
         .unwrap();
     let header = BlockHeader {
         device: DEVICE + 1,
-        fill: 1,
         block: 4,
+        ..header
     };
     disk.file
         .write_all_at(&header.encode(), Disk::start(4))
@@ -346,7 +381,7 @@ fn the_report_prints_for_people_and_as_json() {
     for part in [
         "namespace    test",
         "1 filled, 5 never used",
-        "checksums    2 right, 0 wrong",
+        "records      2 sound, 0 damaged",
         "(none)",
     ] {
         assert!(text.contains(part), "{part}: {text}");

@@ -15,6 +15,7 @@
 //!
 //! An insert that finds no room changes nothing. A directory gives its pages back when dropped.
 
+mod rebuild;
 #[cfg(test)]
 mod tests;
 
@@ -22,13 +23,14 @@ use std::collections::HashSet;
 use std::mem;
 use std::sync::Arc;
 
-use karst_data::key::Digest;
+use karst_data::key::{Digest, PartitionId};
 
 use super::arena::{ArenaFull, EntryArena, PAGE_BYTES, PAGE_ENTRIES, Page};
 use super::entry::{Entry, EntryMut, NewEntry};
 use super::hash::{HashKey, tag_bit};
 use super::link::{HANDLES_MAX, Handle, Link};
 use super::table::{ALLOCATION_BYTES, Table};
+use super::undo::{Control, Undo};
 
 /// Records a partition can hold: what 24 bits can tell apart, less the two patterns kept free.
 pub const RECORDS_MAX: u32 = HANDLES_MAX;
@@ -67,6 +69,7 @@ pub enum InsertError {
 pub struct Directory {
     key: HashKey,
     arena: Arc<EntryArena>,
+    partition: PartitionId,
     buckets: u32,
     len: u32,
     /// Slots ever used since the directory was last empty; the next fresh one.
@@ -78,11 +81,13 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// An empty one, which owns no memory beyond itself. `key` is the cluster's.
-    pub fn new(arena: Arc<EntryArena>, key: HashKey) -> Directory {
+    /// An empty one, which owns no memory beyond itself. `key` is the cluster's. An arena serves one
+    /// directory for each partition: they share what lies in the arena for a partition.
+    pub fn new(arena: Arc<EntryArena>, key: HashKey, partition: PartitionId) -> Directory {
         Directory {
             key,
             arena,
+            partition,
             len: 0,
             buckets: 0,
             slots: 0,
@@ -120,8 +125,19 @@ impl Directory {
     /// The entry of a record for change, if the index knows it.
     #[inline]
     pub fn get_mut(&mut self, digest: &Digest) -> Option<EntryMut<'_>> {
+        prefetch_line(self.control()); // about to be written, unless nothing is found
         let handle = self.find(self.key.hash(digest), digest)?;
-        Some(EntryMut::new(self.entry_mut(handle)))
+        Some(self.lend(handle))
+    }
+
+    /// Number of the partition's last write. In shared memory it outlives the process.
+    pub fn sequence(&self) -> u64 {
+        self.control().sequence()
+    }
+
+    /// Sets what [`Directory::sequence`] returns.
+    pub fn set_sequence(&mut self, sequence: u64) {
+        self.control().set_sequence(sequence);
     }
 
     /// Adds a record that the index does not know.
@@ -130,8 +146,10 @@ impl Directory {
     /// No room, or the digest is known after all. Nothing has changed then.
     ///
     /// # Panics
-    /// If `new` cannot be an entry: generation 0, or a place or version whose parts do not fit.
+    /// If `new` cannot be an entry: generation 0, a place or version whose parts do not fit, or the
+    /// digest of another partition.
     pub fn insert(&mut self, new: &NewEntry) -> Result<EntryMut<'_>, InsertError> {
+        assert!(new.digest.partition() == self.partition);
         let hash = self.key.hash(&new.digest);
         if self.find(hash, &new.digest).is_some() {
             return Err(InsertError::AlreadyPresent);
@@ -142,13 +160,13 @@ impl Directory {
             self.segments.push(Box::new([Link::END; SEGMENT_HEADS]));
             self.buckets = BUCKETS_MIN;
         }
-        *self.entry_mut(handle) = entry;
+        self.entry_mut(handle).occupy(&entry);
         self.push(hash, handle);
         self.len += 1;
         if self.len > self.buckets {
             self.split();
         }
-        Ok(EntryMut::new(self.entry_mut(handle)))
+        Ok(self.lend(handle))
     }
 
     /// Forgets a record and returns what was known of it.
@@ -160,7 +178,8 @@ impl Directory {
         let chain = mem::replace(self.head_mut(self.bucket_of(hash)), removed.next());
         self.push_again(chain, Some(handle));
         removed.set_next(Link::END);
-        *self.entry_mut(handle) = Entry::vacant(self.vacant);
+        let vacant = self.vacant;
+        self.entry_mut(handle).vacate(vacant);
         self.vacant = Link::to(handle, 0);
         self.len -= 1;
         self.shrink();
@@ -258,6 +277,8 @@ impl Directory {
             let entry = self.entry(handle);
             let hash = self.key.hash(entry.digest());
             assert!(!entry.is_vacant());
+            assert!(entry.is_sealed());
+            assert!(entry.digest().partition() == self.partition);
             assert!(self.bucket_of(hash) == bucket);
             chain.push(tag_bit(hash));
             tags.push(link.tag());
@@ -271,6 +292,27 @@ impl Directory {
                 "bucket {bucket}, link {at}: {tag:08b} instead of {union:08b}"
             );
         }
+    }
+
+    /// The arena that it has its pages from.
+    pub fn arena(&self) -> &Arc<EntryArena> {
+        &self.arena
+    }
+
+    /// The partition's control line.
+    #[inline]
+    fn control(&self) -> &Control {
+        self.arena.control(self.partition)
+    }
+
+    /// The entry in a slot below `slots`, lent out for change.
+    #[inline]
+    pub(super) fn lend(&mut self, handle: Handle) -> EntryMut<'_> {
+        let page = self.pages.at_mut(handle.page());
+        let undo = Undo::new(self.arena.control(self.partition), page.slot(handle.slot()));
+        // SAFETY: all of `pages` comes from `arena`.
+        let entries = unsafe { self.arena.entries_mut(page) };
+        EntryMut::new(&mut entries[handle.slot()], undo)
     }
 
     /// The hash that places a digest.

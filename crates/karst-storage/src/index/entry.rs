@@ -1,18 +1,26 @@
 //! One record's place in DRAM: 64 bytes, one cache line, touched only through typed accessors.
 //!
 //! An entry never changes its digest: [`EntryMut`] lends everything but the digest and the chain
-//! link, which belong to the directory. Every pattern of 64 bytes is a valid entry to the compiler,
-//! and 64 zero bytes are a vacant slot.
+//! link, which belong to the directory. Every pattern of 64 bytes is a valid entry to the compiler.
+//!
+//! **What a killed process leaves behind.** A slot whose generation is 0 is vacant, whatever else is in
+//! it. Any other is a record whose check must be right: a sum over all fields but the chain link, which
+//! an index that is attached again makes anew. A record appears with the store of its generation, the
+//! last of an insert, and vanishes with another, the first of a remove; in between, a change of it is
+//! covered by the partition's undo (`undo`).
 //!
 //! Times are counted from 2010-01-01T00:00:00Z, the epoch of the Aerospike protocol.
 
 use std::fmt;
-use std::mem::{offset_of, size_of};
+use std::mem::{offset_of, size_of, transmute};
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU16, Ordering, compiler_fence};
 
 use karst_data::key::Digest;
 
+use super::hash::fold;
 use super::link::Link;
+use super::undo::Undo;
 use crate::place::{Place, Version};
 
 /// What is known of a record without reading its device.
@@ -23,19 +31,25 @@ pub struct Entry {
     void_time_s: u32, // 20..24  0: does not expire; a tombstone keeps the log's fill number here
     place: u64,       // 24..32  device 7 bits | start 37 | length 20, in rblocks
     update_time_ms: u64, // 32..40
-    next: u64,        // 40..48  next in the bucket: a `Link`, its upper half zero
+    next: Link,       // 40..44  next in the bucket; in a vacant slot, the next vacant one
+    check: u32,       // 44..48  sum of all other fields but `next`
     set_id: u16,      // 48..50
     generation: u16,  // 50..52  0: the slot holds no record
     flags: u16,       // 52..54
     version: [u8; 10], // 54..64  regime 4 | sequence 6
 }
 
+/// Words of an entry.
+pub(super) const ENTRY_WORDS: usize = 8;
+
 const _: () = {
     assert!(size_of::<Entry>() == 64);
+    assert!(size_of::<Entry>() == ENTRY_WORDS * size_of::<u64>());
     assert!(align_of::<Entry>() == 64);
     assert!(offset_of!(Entry, void_time_s) == 20);
     assert!(offset_of!(Entry, place) == 24);
     assert!(offset_of!(Entry, next) == 40);
+    assert!(offset_of!(Entry, generation) == 50); // one store writes it: it is aligned
     assert!(offset_of!(Entry, version) + 10 == size_of::<Entry>()); // no hidden padding
 };
 
@@ -43,12 +57,13 @@ impl Entry {
     /// The entry of a new record, not yet linked into a chain.
     pub(super) fn new(new: &NewEntry) -> Entry {
         assert!(new.generation != 0, "generation 0 marks a vacant slot");
-        let entry = Entry {
+        let mut entry = Entry {
             digest: new.digest,
             void_time_s: new.void_time_s,
             place: new.place.pack(),
             update_time_ms: new.update_time_ms,
-            next: 0,
+            next: Link::END,
+            check: 0,
             set_id: new.set_id,
             generation: new.generation,
             flags: new.flags.bits(),
@@ -56,6 +71,7 @@ impl Entry {
         };
         assert!(entry.place() == new.place);
         assert!(entry.version() == new.version);
+        entry.seal();
         entry
     }
 
@@ -130,27 +146,81 @@ impl Entry {
 
     /// The next entry of the bucket; for a vacant slot the next vacant one.
     pub(super) fn next(&self) -> Link {
-        Link::unpack(self.next)
+        self.next
     }
 
     /// Sets what [`Entry::next`] returns.
     pub(super) fn set_next(&mut self, next: Link) {
-        self.next = next.pack();
+        self.next = next;
     }
 
-    /// A slot that holds no record, chained to the next such slot.
-    pub(super) fn vacant(next: Link) -> Entry {
-        Entry {
-            digest: Digest([0; Digest::BYTES]),
-            void_time_s: 0,
-            place: 0,
-            update_time_ms: 0,
-            next: next.pack(),
-            set_id: 0,
+    /// Turns a vacant slot into `new`, at once for who finds this memory later.
+    pub(super) fn occupy(&mut self, new: &Entry) {
+        assert!(self.is_vacant() && !new.is_vacant());
+        *self = Entry {
             generation: 0,
-            flags: 0,
-            version: [0; 10],
-        }
+            ..*new
+        };
+        self.publish_generation(new.generation);
+    }
+
+    /// Turns a record into a vacant slot, at once for who finds this memory later, and chains it to
+    /// the next such slot.
+    pub(super) fn vacate(&mut self, next: Link) {
+        self.publish_generation(0);
+        self.next = next;
+    }
+
+    /// Stores the generation after everything that comes before in the program and before everything
+    /// that comes after.
+    fn publish_generation(&mut self, generation: u16) {
+        // SAFETY: the field is aligned and borrowed for change, so nobody else touches it.
+        let field = unsafe { AtomicU16::from_ptr(&raw mut self.generation) };
+        field.store(generation, Ordering::Release);
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    /// Makes the check right.
+    pub(super) fn seal(&mut self) {
+        self.check = self.sum();
+    }
+
+    /// Whether the check is right.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.check == self.sum()
+    }
+
+    /// Stirs all fields but link and check: some 3 ns. For changes that stopped half way, which are no
+    /// adversary's; who can write this memory can write anything.
+    fn sum(&self) -> u32 {
+        const STIR: [u64; 7] = [
+            0xa076_1d64_78bd_642f,
+            0xe703_7ed1_a0b4_28db,
+            0x8ebc_6af0_9c88_c6e3,
+            0x5899_65cc_7537_4cc3,
+            0x1d8e_4e27_c47d_124f,
+            0xeb44_acca_b455_d165,
+            0x2d35_8dcc_aa6c_78a5,
+        ];
+        let [a, b, c, place, update_time, _, small, version] = self.words();
+        let sum = fold(a ^ STIR[0], b ^ STIR[1])
+            ^ fold(c ^ STIR[2], place ^ STIR[3]).rotate_left(21)
+            ^ fold(update_time ^ STIR[4], small ^ STIR[5]).rotate_left(42);
+        let sum = fold(sum ^ version, STIR[6]);
+        (sum >> 32) as u32 ^ sum as u32
+    }
+
+    /// All 64 bytes.
+    #[inline]
+    pub(super) fn words(&self) -> [u64; ENTRY_WORDS] {
+        // SAFETY: as many bytes, none of them padding (asserted above).
+        unsafe { transmute(*self) }
+    }
+
+    /// The reverse of [`Entry::words`]; any bytes are an entry.
+    pub(super) fn from_words(words: [u64; ENTRY_WORDS]) -> Entry {
+        // SAFETY: as many bytes, and every field takes any.
+        unsafe { transmute(words) }
     }
 
     /// Whether the slot holds no record.
@@ -241,12 +311,23 @@ impl Flags {
 
 /// An entry lent for change: all of it but the digest and the chain link.
 ///
-/// Not a plain `&mut Entry`, through which two entries could be swapped and chains torn.
-pub struct EntryMut<'a>(&'a mut Entry);
+/// Not a plain `&mut Entry`, through which two entries could be swapped and chains torn. All changes
+/// through one of these are one change to who attaches the index after a crash: it finds all of them
+/// or none. So it must be dropped, and never forgotten.
+pub struct EntryMut<'a> {
+    entry: &'a mut Entry,
+    undo: Undo<'a>,
+}
 
 impl<'a> EntryMut<'a> {
-    pub(super) fn new(entry: &'a mut Entry) -> EntryMut<'a> {
-        EntryMut(entry)
+    pub(super) fn new(entry: &'a mut Entry, undo: Undo<'a>) -> EntryMut<'a> {
+        EntryMut { entry, undo }
+    }
+
+    /// The entry, about to be changed.
+    fn change(&mut self) -> &mut Entry {
+        self.undo.before_change(self.entry);
+        self.entry
     }
 
     /// Takes over all that `new` says, as one write of the record does.
@@ -256,12 +337,15 @@ impl<'a> EntryMut<'a> {
     /// version whose parts do not fit.
     pub fn rewrite(&mut self, new: &NewEntry) {
         assert!(
-            new.digest == self.0.digest,
+            new.digest == self.entry.digest,
             "an entry keeps its digest for life"
         );
-        let next = self.0.next();
-        *self.0 = Entry::new(new);
-        self.0.set_next(next);
+        let next = self.entry.next();
+        let new = Entry {
+            next,
+            ..Entry::new(new)
+        };
+        *self.change() = new;
     }
 
     /// The record's bytes now lie here.
@@ -269,8 +353,9 @@ impl<'a> EntryMut<'a> {
     /// # Panics
     /// If a part of `place` does not fit its bits.
     pub fn set_place(&mut self, place: Place) {
-        self.0.place = place.pack();
-        assert!(self.0.place() == place);
+        let packed = place.pack();
+        assert!(Place::unpack(packed) == place);
+        self.change().place = packed;
     }
 
     /// This write made the record.
@@ -278,25 +363,30 @@ impl<'a> EntryMut<'a> {
     /// # Panics
     /// If the sequence does not fit 48 bits.
     pub fn set_version(&mut self, version: Version) {
-        self.0.version = version.pack();
-        assert!(self.0.version() == version);
+        let packed = version.pack();
+        assert!(Version::unpack(packed) == version);
+        self.change().version = packed;
     }
 
     /// The record lives, and expires then, in seconds since 2010; with 0 it does not expire.
     pub fn set_void_time_s(&mut self, void_time_s: u32) {
-        self.0.flags = self.flags().without(Flags::TOMBSTONE).bits();
-        self.0.void_time_s = void_time_s;
+        let flags = self.flags().without(Flags::TOMBSTONE).bits();
+        let entry = self.change();
+        entry.flags = flags;
+        entry.void_time_s = void_time_s;
     }
 
     /// The record was deleted when the log had begun to fill this many blocks.
     pub fn set_tombstone(&mut self, fill: u32) {
-        self.0.flags = self.flags().with(Flags::TOMBSTONE).bits();
-        self.0.void_time_s = fill;
+        let flags = self.flags().with(Flags::TOMBSTONE).bits();
+        let entry = self.change();
+        entry.flags = flags;
+        entry.void_time_s = fill;
     }
 
     /// The record was last written then, in milliseconds since 2010.
     pub fn set_update_time_ms(&mut self, update_time_ms: u64) {
-        self.0.update_time_ms = update_time_ms;
+        self.change().update_time_ms = update_time_ms;
     }
 
     /// The record was written this often.
@@ -305,18 +395,25 @@ impl<'a> EntryMut<'a> {
     /// If 0, which marks a vacant slot: a generation that wraps goes on at 1.
     pub fn set_generation(&mut self, generation: u16) {
         assert!(generation != 0, "generation 0 marks a vacant slot");
-        self.0.generation = generation;
+        self.change().generation = generation;
     }
 
     /// The record is in this set, as numbered by the namespace.
     pub fn set_set_id(&mut self, set_id: u16) {
-        self.0.set_id = set_id;
+        self.change().set_id = set_id;
     }
 
     /// Replaces all flags but [`Flags::TOMBSTONE`], which changes only together with what it gives
     /// a meaning to: see [`EntryMut::set_void_time_s`] and [`EntryMut::set_tombstone`].
     pub fn set_flags(&mut self, flags: Flags) {
-        self.0.flags = flags.when(Flags::TOMBSTONE, self.is_tombstone()).bits();
+        let bits = flags.when(Flags::TOMBSTONE, self.is_tombstone()).bits();
+        self.change().flags = bits;
+    }
+}
+
+impl Drop for EntryMut<'_> {
+    fn drop(&mut self) {
+        self.undo.complete(self.entry);
     }
 }
 
@@ -324,19 +421,21 @@ impl Deref for EntryMut<'_> {
     type Target = Entry;
 
     fn deref(&self) -> &Entry {
-        self.0
+        self.entry
     }
 }
 
 impl fmt::Debug for EntryMut<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.entry.fmt(f)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::link::{HANDLES_MAX, Handle};
+    use crate::index::undo::{Control, SlotNumber};
     use crate::place::{DeviceId, Rblocks};
     use proptest::prelude::*;
 
@@ -364,13 +463,27 @@ mod tests {
         }
     }
 
+    /// Lends an entry out, and takes it back.
+    fn change(entry: &mut Entry, change: impl FnOnce(&mut EntryMut<'_>)) {
+        let control = Control::default();
+        change(&mut EntryMut::new(
+            entry,
+            Undo::new(&control, SlotNumber(0)),
+        ));
+        assert!(control.is_idle());
+    }
+
+    fn any_link(bits: u32) -> Link {
+        Link::to(Handle(bits % HANDLES_MAX), (bits >> 24) as u8)
+    }
+
     proptest! {
         #[test]
         fn an_entry_gives_back_every_field_it_was_given(new in any_new_entry(), link: u32) {
             let mut entry = Entry::new(&new);
-            entry.set_next(Link::unpack(link.into()));
+            entry.set_next(any_link(link));
             prop_assert_eq!(entry.to_new(), new);
-            prop_assert_eq!(entry.next().pack(), u64::from(link));
+            prop_assert_eq!(entry.next(), any_link(link));
         }
 
         #[test]
@@ -381,17 +494,18 @@ mod tests {
         ) {
             let new = NewEntry { digest: old.digest, ..new };
             let mut entry = Entry::new(&old);
-            entry.set_next(Link::unpack(link.into()));
-            EntryMut::new(&mut entry).rewrite(&new);
+            entry.set_next(any_link(link));
+            change(&mut entry, |entry| entry.rewrite(&new));
             prop_assert_eq!(entry.to_new(), new);
-            prop_assert_eq!(entry.next().pack(), u64::from(link));
+            prop_assert_eq!(entry.next(), any_link(link));
         }
 
         #[test]
         fn setting_one_field_leaves_the_others(old in any_new_entry(), new in any_new_entry()) {
-            let set = |change: fn(&mut EntryMut<'_>, &NewEntry)| {
+            let set = |set: fn(&mut EntryMut<'_>, &NewEntry)| {
                 let mut entry = Entry::new(&old);
-                change(&mut EntryMut::new(&mut entry), &new);
+                change(&mut entry, |entry| set(entry, &new));
+                assert!(entry.is_sealed());
                 entry.to_new()
             };
             let flags = new.flags.when(Flags::TOMBSTONE, old.flags.contains(Flags::TOMBSTONE));
@@ -435,9 +549,9 @@ mod tests {
     fn a_tombstone_never_expires_and_a_living_record_has_no_fill_number() {
         let mut entry = Entry::new(&sample());
         assert_eq!((entry.void_time_s(), entry.tombstone_fill()), (4, None));
-        EntryMut::new(&mut entry).set_tombstone(9);
+        change(&mut entry, |entry| entry.set_tombstone(9));
         assert_eq!((entry.void_time_s(), entry.tombstone_fill()), (0, Some(9)));
-        EntryMut::new(&mut entry).set_void_time_s(8);
+        change(&mut entry, |entry| entry.set_void_time_s(8));
         assert_eq!((entry.void_time_s(), entry.tombstone_fill()), (8, None));
         assert_eq!(entry.flags(), Flags::KEY_STORED);
     }
@@ -455,9 +569,10 @@ mod tests {
     #[should_panic(expected = "keeps its digest")]
     fn a_rewrite_under_another_digest_is_refused() {
         let mut entry = Entry::new(&sample());
-        EntryMut::new(&mut entry).rewrite(&NewEntry {
+        let new = NewEntry {
             digest: Digest([8; 20]),
             ..sample()
-        });
+        };
+        change(&mut entry, |entry| entry.rewrite(&new));
     }
 }

@@ -28,7 +28,7 @@ impl HashKey {
 
 /// Multiplies to 128 bits and folds the halves, so that every bit stirs every other.
 #[inline]
-fn fold(a: u64, b: u64) -> u64 {
+pub(super) fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     (product >> 64) as u64 ^ product as u64
 }
@@ -47,11 +47,11 @@ pub(super) fn order(hash: u64) -> u64 {
     hash.reverse_bits()
 }
 
-/// A digest, one of 2^64, whose hash under `key` is the same for every `seed`.
+/// A digest of partition 0, one of 2^52, whose hash under `key` is the same for every `seed`.
 #[cfg(test)]
 pub(super) fn colliding_digest(key: &HashKey, seed: u64) -> Digest {
     let mut bytes = [0; Digest::BYTES];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[..8].copy_from_slice(&(seed << 12).to_le_bytes());
     bytes[8..16].copy_from_slice(&(key.0[1] ^ WHITEN[1]).to_le_bytes()); // a product with zero
     Digest(bytes)
 }

@@ -65,17 +65,6 @@ impl Link {
             self.handle()
         }
     }
-
-    /// As kept inside an entry.
-    pub(super) fn pack(self) -> u64 {
-        u64::from(self.0)
-    }
-
-    /// The reverse of [`Link::pack`].
-    pub(super) fn unpack(packed: u64) -> Link {
-        debug_assert!(packed <= u64::from(u32::MAX));
-        Link(packed as u32)
-    }
 }
 
 #[cfg(test)]
@@ -86,7 +75,7 @@ mod tests {
     fn a_link_gives_back_the_first_and_the_last_handle_with_any_tag() {
         for handle in [Handle(0), Handle(63), Handle(HANDLES_MAX - 1)] {
             for tag in 0..=u8::MAX {
-                let link = Link::unpack(Link::to(handle, tag).pack());
+                let link = Link::to(handle, tag);
                 assert_eq!((link.handle(), link.tag()), (Some(handle), tag));
             }
         }

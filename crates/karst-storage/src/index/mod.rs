@@ -34,15 +34,20 @@
 //! else that goes wrong here is a bug, and stops the process.
 
 mod arena;
+mod attach;
 mod directory;
 mod entry;
+mod front;
 mod hash;
 mod link;
 mod table;
+mod undo;
 mod walk;
 
 pub use arena::{ArenaFull, EntryArena};
+pub use attach::{Attach, Damaged};
 pub use directory::{Directory, InsertError, RECORDS_MAX, prefetch_line, prefetch_object};
 pub use entry::{Entry, EntryMut, Flags, NewEntry};
+pub use front::{NAMES_MAX, Owner, Refused, State};
 pub use hash::HashKey;
 pub use walk::{Fate, WalkCursor};

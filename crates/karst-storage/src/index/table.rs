@@ -23,6 +23,11 @@ impl<T> Table<T> {
         }
     }
 
+    /// Makes room for as many more elements as one knows will come.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.elements.reserve_exact(more);
+    }
+
     /// Elements in it.
     pub(super) fn len(&self) -> usize {
         self.elements.len()

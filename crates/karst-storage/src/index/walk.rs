@@ -87,7 +87,7 @@ impl Directory {
         while let Some((rank, handle)) = self.successor(from) {
             from = Bound::Excluded(rank);
             let digest = *self.entry(handle).digest();
-            let decision = decide(EntryMut::new(self.entry_mut(handle)));
+            let decision = decide(self.lend(handle));
             let (ControlFlow::Continue(fate) | ControlFlow::Break(fate)) = decision;
             match fate {
                 Fate::Keep => {}

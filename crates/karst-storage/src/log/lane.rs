@@ -28,7 +28,7 @@ use std::sync::Arc;
 use karst_io::buffer::AppendBuffer;
 
 use super::Purpose;
-use super::format::{BLOCK_HEADER_BYTES, BlockHeader};
+use super::format::{BLOCK_HEADER_BYTES, BlockFill, BlockHeader, END_MARK_BYTES};
 use super::space::BlockId;
 use crate::place::DeviceId;
 
@@ -123,6 +123,8 @@ pub(crate) struct Way {
 pub(crate) struct Lane {
     id: LaneId,
     pub(crate) open: Option<OpenBlock>,
+    /// What was opened last; the next block's header names it.
+    pub(crate) previous: Option<BlockFill>,
     ways: Vec<Way>,
     outbox: Vec<DeviceWrite>,
     next_sequence: u64,
@@ -207,6 +209,7 @@ impl Lane {
             id,
             open: None,
             ways: (0..devices).map(|_| Way::default()).collect(),
+            previous: None,
             outbox: Vec::new(),
             next_sequence: 0,
             client_records: 0,
@@ -262,6 +265,11 @@ impl Lane {
         let bytes = header.encode();
         let at = buffer.append(bytes.len(), |space| space.copy_from_slice(&bytes));
         assert_eq!(at, Some(0));
+        self.previous = Some(BlockFill {
+            device: header.device,
+            block: header.block,
+            fill: header.fill,
+        });
         self.open = Some(OpenBlock {
             id,
             buffer,
@@ -295,10 +303,11 @@ impl Lane {
         }
     }
 
-    /// Makes a device's parked block the open one again.
-    pub(crate) fn unpark(&mut self, device: DeviceId) {
+    /// Makes a device's parked block, if there is one, the open one again.
+    pub(crate) fn unpark(&mut self, device: DeviceId) -> bool {
         assert!(self.open.is_none());
         self.open = self.ways[usize::from(device.0)].parked.take();
+        self.open.is_some()
     }
 
     /// Appends to the open block, which has room; returns the offset within the block.
@@ -316,6 +325,16 @@ impl Lane {
         open.waiting_since_ms.get_or_insert(now_ms);
         self.ways[usize::from(open.id.device.0)].appended += bytes as u64;
         at
+    }
+
+    /// Puts the end mark behind the last record of the open block, if there is room; `mark` makes it for
+    /// its offset within the block.
+    pub(crate) fn mark_end(&mut self, mark: impl FnOnce(usize) -> [u8; END_MARK_BYTES]) {
+        if self.has_room(END_MARK_BYTES) {
+            self.append(END_MARK_BYTES, 0, |space, at| {
+                space.copy_from_slice(&mark(at));
+            });
+        }
     }
 
     /// Whether something was appended at or before `before_ms` and not yet submitted.

@@ -388,6 +388,8 @@ impl Log {
             self.recycle(self.block(left.id).buffer.swap(None));
         } else {
             let mut space = self.space.lock();
+            // Which fill of the block its device still holds is not known.
+            space.begin_fill(left.fill, 1);
             space.fail(left.id.device);
             space.set_life(left.id, Life::Broken);
         }

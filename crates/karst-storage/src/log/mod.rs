@@ -32,7 +32,7 @@ pub use memory::{LeftBlock, LogMemory, MemoryIdentity, MemoryRefused};
 pub use space::BlockId;
 pub use tally::{LiveTally, NoSuchPlace};
 
-use self::format::{BLOCK_HEADER_BYTES, BlockHeader};
+use self::format::{BLOCK_HEADER_BYTES, BlockHeader, end_mark};
 use self::lane::Lane;
 use self::load::{Candidate, Positions, Standing};
 use self::ranking::step_of;
@@ -236,6 +236,8 @@ pub struct Log {
     /// Blocks that stay in memory for reads, oldest first.
     cache: Mutex<VecDeque<(BlockId, u64)>>,
     fills: AtomicU64,
+    /// The first fill of this run of the node.
+    since: AtomicU64,
     pub(crate) moved_blocks: AtomicU64,
     stalled: AtomicBool,
     /// Where fills and buffers are, if they are to outlive the process.
@@ -346,6 +348,7 @@ impl Log {
             spare: Mutex::new(Vec::new()),
             cache: Mutex::new(VecDeque::new()),
             fills: AtomicU64::new(0),
+            since: AtomicU64::new(1),
             moved_blocks: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
             memory,
@@ -604,30 +607,34 @@ impl Log {
             lane.unpark(device);
             return Ok(());
         }
-        if let Some((id, true)) = lane.close_parked(device) {
-            self.fill_up(&mut space, id);
+        if lane.unpark(device) {
+            self.close(lane, &mut space); // it has no room
         }
         let id = space.open(device).ok_or(NoSpace::Wait)?;
         drop(space);
-        let block = self.block(id);
-        let fill = self.fills.fetch_add(1, Ordering::AcqRel) + 1;
-        let number = self.devices[usize::from(id.device.0)].geometry.number;
         let Some(buffer) = self.take_buffer() else {
             self.space.lock().give_back(id);
             return Err(NoSpace::Wait); // memory for a buffer is short; others may return theirs
         };
+        // Numbered only now that the block is sure to be filled: so the numbers that a stop keeps from
+        // ever reaching a device are fewer than the blocks, and recovery knows how many to leave out.
+        let block = self.block(id);
+        let mut space = self.space.lock();
+        let fill = self.fills.fetch_add(1, Ordering::AcqRel) + 1;
+        let settled = space.begin_fill(fill, block.fill.load(Ordering::Acquire));
+        drop(space);
         self.note_fill(id, fill);
         Log::label_buffer(&buffer, id, fill);
         self.recycle(block.buffer.swap(Some(buffer.clone())));
-        lane.begin(
-            id,
-            buffer,
-            BlockHeader {
-                device: number,
-                fill,
-                block: id.block,
-            },
-        );
+        let header = BlockHeader {
+            device: self.devices[usize::from(id.device.0)].geometry.number,
+            fill,
+            block: id.block,
+            previous: lane.previous,
+            since: self.since.load(Ordering::Acquire),
+            settled,
+        };
+        lane.begin(id, buffer, header);
         Ok(())
     }
 
@@ -737,6 +744,15 @@ impl Log {
 
     /// Flushes and leaves the lane's open block.
     fn close(&self, lane: &mut Lane, space: &mut Space) {
+        if self.config.on_devices
+            && let Some(id) = lane.open.as_ref().map(|open| open.id)
+        {
+            let (offset, seal) = (self.config.block_offset(id.block), self.block_seal(id));
+            lane.mark_end(|at| {
+                let start = offset + at as u64;
+                end_mark(&Seal { start, ..seal })
+            });
+        }
         self.flush_open(lane);
         if let Some((id, true)) = lane.close() {
             self.fill_up(space, id);
@@ -750,6 +766,7 @@ impl Log {
         }
         assert_eq!(space.life(id), Life::Open);
         space.set_life(id, Life::Full);
+        space.end_fill(self.block(id).fill.load(Ordering::Acquire));
         if self.config.on_devices {
             self.keep_for_reads(id);
         }
@@ -897,10 +914,14 @@ impl Log {
             let bytes = write.range.len() as u64;
             device.written_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
-        if kept && filled.is_none() {
+        let header = write.range.start == 0;
+        if kept && filled.is_none() && !header {
             return;
         }
         let mut space = self.space.lock();
+        if kept && header {
+            space.header_durable(self.block_seal(write.block).fill);
+        }
         if !kept {
             space.fail(id.device);
             space.set_life(id, Life::Broken);
@@ -1017,15 +1038,17 @@ impl Log {
         self.stalled.swap(false, Ordering::Relaxed)
     }
 
-    /// The oldest fill of which any block still holds bytes: what was appended before it is gone from
-    /// every device. `u64::MAX` when nothing was ever written.
+    /// The oldest fill of which any block still holds bytes, or would again after a stop now: what was
+    /// appended before it is gone from every device. `u64::MAX` when nothing was ever written.
     pub fn oldest_fill(&self) -> u64 {
-        let fills = self.devices.iter().flat_map(|device| device.blocks.iter());
-        fills
+        let blocks = self.devices.iter().flat_map(|device| device.blocks.iter());
+        let oldest = blocks
             .map(|block| block.fill.load(Ordering::Acquire))
             .filter(|fill| *fill != 0)
-            .min()
-            .unwrap_or(u64::MAX)
+            .min();
+        // Asked last: a block that is opened meanwhile was seen above or is known here.
+        let behind = self.space.lock().oldest_fill_behind();
+        oldest.into_iter().chain(behind).min().unwrap_or(u64::MAX)
     }
 
     /// How full the log is.

@@ -1,21 +1,66 @@
 //! From the bytes of blocks back to records, after a stop of any kind.
 //!
-//! Every block whose header is sound is walked from front to end. A record counts if its checksum is
-//! right under the seal of the block's fill; anything else is stepped over one rblock at a time, so
-//! that one torn or rotten record costs only itself. Which of several versions of a record is the live
-//! one is for the index to say; the log only reports what it found.
+//! Every block whose header is sound is walked from front to end. A record counts if its checksums are
+//! right under the seal of the block's fill. One whose header alone is right is reported with what the
+//! header says and stepped over by its size; anything else is stepped over one rblock at a time. So a
+//! torn or rotten record costs only itself. Which of several versions of a record is the live one is
+//! for the index to say; the log only reports what it found.
+//!
+//! A block that was being filled at a stop ends with remains of its earlier fills and perhaps with torn
+//! records that nobody was told are kept. [`Testimony`] knows which blocks cannot end like that: damage
+//! in those is rot.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 
-use karst_data::flat::{FlatError, Record, Seal, size_of_record_at};
+use karst_data::flat::{Facts, FlatError, Header, Record, Seal};
 
 use super::Log;
-use super::format::{BLOCK_HEADER_BYTES, BlockHeader};
+use super::format::{BLOCK_HEADER_BYTES, BlockHeader, END_MARK_BYTES, is_end_mark};
 use super::space::{BlockId, Life};
 use crate::place::{DeviceId, Place, RBLOCK_BYTES, Rblocks};
 
-/// What one block holds.
+/// A sound record as it lies in a block.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredRecord<'a> {
+    /// Where.
+    pub place: Place,
+    /// What the index wants to know of it.
+    pub facts: Facts,
+    /// Its bytes as stored, with as much of its padding as the block's bytes have.
+    pub bytes: &'a [u8],
+}
+
+/// Bytes of a block that are no sound record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Where they are: the place of a record if its header is sound, else a stretch without one.
+    pub place: Place,
+    /// The header of the record that was there, if it is sound.
+    pub header: Option<Header>,
+}
+
+/// What a step through a block came upon.
+#[derive(Clone, Copy, Debug)]
+pub enum Scanned<'a> {
+    /// A record.
+    Record(StoredRecord<'a>),
+    /// Something else that is not zeros: rot, or in a block that is not settled the torn end of what
+    /// was being written, or what an earlier fill left.
+    Damaged(Damage),
+}
+
+impl<'a> Scanned<'a> {
+    /// The record, if it is one.
+    pub fn record(self) -> Option<StoredRecord<'a>> {
+        match self {
+            Scanned::Record(record) => Some(record),
+            Scanned::Damaged(_) => None,
+        }
+    }
+}
+
+/// What one block holds, front to end.
 pub struct ScannedBlock<'a> {
     bytes: &'a [u8],
     seal: Seal,
@@ -23,6 +68,7 @@ pub struct ScannedBlock<'a> {
     block_start: u64,
     at: usize,
     damaged: u64,
+    ended: bool,
 }
 
 impl<'a> ScannedBlock<'a> {
@@ -35,45 +81,150 @@ impl<'a> ScannedBlock<'a> {
             block_start,
             at: BLOCK_HEADER_BYTES,
             damaged: 0,
+            ended: false,
         }
     }
 
-    /// Records that began soundly and failed their checksum. Ask when the walk is over. A block that
-    /// was being written when the node stopped ends with remains of its previous fill, which count
-    /// here too; the number alone is no proof of rot.
+    /// How often the walk came upon something damaged so far.
     pub fn damaged(&self) -> u64 {
         self.damaged
     }
+
+    /// Whether the walk met the end of what was written: the end mark, or the block's end right behind
+    /// a record. Ask when it is over.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    fn seal_at(&self, at: usize) -> Seal {
+        let start = self.block_start + at as u64;
+        Seal { start, ..self.seal }
+    }
+
+    fn place(&self, at: usize, bytes: usize) -> Place {
+        Place {
+            device: self.device,
+            start: Rblocks((self.block_start + at as u64) / RBLOCK_BYTES),
+            length: Rblocks::holding(bytes as u64),
+        }
+    }
+
+    /// A record, sound or known by its header, or the end mark: what may lie at an offset.
+    fn look(&self, at: usize) -> Option<Look<'a>> {
+        let rest = &self.bytes[at..];
+        let seal = self.seal_at(at);
+        if is_end_mark(rest, &seal) {
+            return Some(Look::End);
+        }
+        let header = Header::parse(rest, &seal).ok()?;
+        let place = self.place(at, header.size_bytes());
+        let owned = (place.length.bytes() as usize).min(rest.len());
+        Some(match Record::parse(rest, &seal) {
+            Ok(record) => Look::Record(StoredRecord {
+                place,
+                facts: record.facts(),
+                bytes: &rest[..owned],
+            }),
+            // A size that leads out of the block is not a record's: nothing is known from there on.
+            Err(FlatError::Short { .. }) => return None,
+            Err(_) => Look::Damaged(Damage {
+                place,
+                header: Some(header),
+            }),
+        })
+    }
+
+    /// The stretch from an offset on up to where something is known again, zeros at its end left out.
+    fn unknown(&self, from: usize) -> Damage {
+        let step = RBLOCK_BYTES as usize;
+        let mut end = from + step;
+        let mut at = end;
+        while at < self.bytes.len() && self.look(at).is_none() {
+            at += step;
+            if !is_zero(&self.bytes[at - step..at.min(self.bytes.len())]) {
+                end = at;
+            }
+        }
+        Damage {
+            place: self.place(from, end - from),
+            header: None,
+        }
+    }
+}
+
+enum Look<'a> {
+    Record(StoredRecord<'a>),
+    Damaged(Damage),
+    End,
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 impl<'a> Iterator for ScannedBlock<'a> {
-    type Item = (Place, Record<'a>);
+    type Item = Scanned<'a>;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        while self.at + karst_data::flat::HEADER_BYTES <= self.bytes.len() {
-            let rest = &self.bytes[self.at..];
-            let start = self.block_start + self.at as u64;
-            match Record::parse(rest, &Seal { start, ..self.seal }) {
-                Ok(record) if record.validate().is_ok() => {
-                    let length = size_of_record_at(rest).ok().map(|bytes| bytes as u64)?;
-                    let length = Rblocks::holding(length);
-                    self.at += length.bytes() as usize;
-                    let start = Rblocks(start / RBLOCK_BYTES);
-                    return Some((
-                        Place {
-                            device: self.device,
-                            start,
-                            length,
-                        },
-                        record,
-                    ));
+    fn next(&mut self) -> Option<Scanned<'a>> {
+        while self.at < self.bytes.len() {
+            let rblock_end = (self.at + RBLOCK_BYTES as usize).min(self.bytes.len());
+            let scanned = match self.look(self.at) {
+                Some(Look::End) => break,
+                Some(Look::Record(record)) => Scanned::Record(record),
+                Some(Look::Damaged(damage)) => Scanned::Damaged(damage),
+                None if is_zero(&self.bytes[self.at..rblock_end]) => {
+                    self.at = rblock_end;
+                    continue;
                 }
-                Ok(_) | Err(FlatError::Checksum | FlatError::Content(_)) => self.damaged += 1,
-                Err(FlatError::Magic | FlatError::Short { .. }) => {}
-            }
-            self.at += RBLOCK_BYTES as usize;
+                None => Scanned::Damaged(self.unknown(self.at)),
+            };
+            let place = match &scanned {
+                Scanned::Record(record) => record.place,
+                Scanned::Damaged(damage) => damage.place,
+            };
+            self.at += place.length.bytes() as usize;
+            self.damaged += u64::from(matches!(scanned, Scanned::Damaged(_)));
+            let left = self.bytes.len().saturating_sub(self.at);
+            self.ended = left < END_MARK_BYTES && matches!(scanned, Scanned::Record(_));
+            return Some(scanned);
         }
+        self.ended |= self.at < self.bytes.len();
+        self.at = self.bytes.len();
         None
+    }
+}
+
+/// What the headers of a namespace's blocks say of other blocks. All of them are heard before any of
+/// it is believed.
+#[derive(Debug, Default)]
+pub struct Testimony {
+    /// For each run of the node, by its first fill: the fill below which all of its fills are settled.
+    settled: BTreeMap<u64, u64>,
+    /// For each block that a later one names as its lane's previous: its fill.
+    fills: HashMap<(u64, u32), u64>,
+}
+
+impl Testimony {
+    /// Takes note of what a sound header says.
+    pub fn hear(&mut self, header: &BlockHeader) {
+        let settled = self.settled.entry(header.since).or_default();
+        *settled = header.settled.max(*settled);
+        if let Some(previous) = &header.previous {
+            let fill = self.fills.entry((previous.device, previous.block));
+            let fill = fill.or_default();
+            *fill = previous.fill.max(*fill);
+        }
+    }
+
+    /// Whether a fill was wholly durable once, so that no stop can have torn it.
+    pub fn is_settled(&self, fill: u64) -> bool {
+        let run = self.settled.range(..=fill).next_back();
+        run.is_some_and(|(_, settled)| fill < *settled)
+    }
+
+    /// The last known fill of a block, for one whose own header is damaged; `device` is its number.
+    pub fn fill_of(&self, device: u64, block: u32) -> Option<u64> {
+        self.fills.get(&(device, block)).copied()
     }
 }
 
@@ -95,26 +246,69 @@ impl Log {
         }
     }
 
-    /// Walks one block of a device that was in use before. `None` when it was never filled, or when its
-    /// header is damaged, which makes it free.
-    pub fn recover_block<'a>(&self, id: BlockId, bytes: &'a [u8]) -> Option<ScannedBlock<'a>> {
+    /// Walks the bytes of a block, as read from its device or found in memory.
+    pub fn scan_block<'a>(&self, id: BlockId, bytes: &'a [u8]) -> ScannedBlock<'a> {
+        let start = self.config.block_offset(id.block);
+        ScannedBlock::new(bytes, id.device, start, self.block_seal(id))
+    }
+
+    /// Takes one block of a device that was in use before, and walks it. `None` when it was never filled,
+    /// or when its header is damaged, which makes it free, unless `fill` ([`Testimony::fill_of`]) says
+    /// which fill it was and the first record bears that out: had the block been opened once more, its
+    /// front would be of a later fill, and what is left of the earlier one must not come back.
+    pub fn recover_block<'a>(
+        &self,
+        id: BlockId,
+        bytes: &'a [u8],
+        fill: Option<u64>,
+    ) -> Option<ScannedBlock<'a>> {
+        let fill = match self.block_header(id, bytes) {
+            Some(header) => header.fill,
+            None => fill.filter(|fill| self.begins_with_fill(id, bytes, *fill))?,
+        };
+        self.block(id).fill.store(fill, Ordering::Release);
+        self.fills.fetch_max(fill, Ordering::AcqRel);
+        Some(self.scan_block(id, bytes))
+    }
+
+    /// The header at the front of a block's bytes, if it is sound and belongs there.
+    pub fn block_header(&self, id: BlockId, bytes: &[u8]) -> Option<BlockHeader> {
         let number = self.devices[usize::from(id.device.0)].geometry.number;
-        let header = BlockHeader::parse(bytes)
-            .filter(|header| header.device == number && header.block == id.block)?;
-        self.block(id).fill.store(header.fill, Ordering::Release);
-        self.fills.fetch_max(header.fill, Ordering::AcqRel);
-        let seal = self.block_seal(id);
-        Some(ScannedBlock::new(
-            bytes,
-            id.device,
-            self.config.block_offset(id.block),
-            seal,
-        ))
+        BlockHeader::parse(bytes)
+            .filter(|header| header.device == number && header.block == id.block)
+    }
+
+    fn begins_with_fill(&self, id: BlockId, bytes: &[u8], fill: u64) -> bool {
+        let seal = Seal {
+            fill,
+            start: self.config.block_offset(id.block) + BLOCK_HEADER_BYTES as u64,
+            ..self.block_seal(id)
+        };
+        let first = bytes.get(BLOCK_HEADER_BYTES..);
+        first.is_some_and(|first| Header::parse(first, &seal).is_ok())
+    }
+
+    /// Tells that so many fills were numbered in earlier runs, of which the devices may bear no trace. Ask
+    /// for it before [`Log::finish_recovery`].
+    pub fn raise_fills(&self, fills: u64) {
+        self.fills.fetch_max(fills, Ordering::AcqRel);
     }
 
     /// Ends recovery: blocks with live records are full, the others free, the longest-written first.
     /// The index has claimed every place it points at.
+    ///
+    /// Fills go on so far above the highest found, or that the last session began with
+    /// ([`Log::raise_fills`]), that none is ever used twice: of those that were numbered before the stop
+    /// and never reached a device there is at most one per block. Were one used again, what was torn
+    /// under it in its first life would be sound in its second.
     pub fn finish_recovery(&self) {
+        let blocks: u64 = self
+            .devices
+            .iter()
+            .map(|device| device.blocks.len() as u64)
+            .sum();
+        let last = self.fills.fetch_add(blocks + 1, Ordering::AcqRel) + blocks + 1;
+        self.since.store(last + 1, Ordering::Release);
         let mut space = self.space.lock();
         for (number, device) in self.devices.iter().enumerate() {
             let device_id = DeviceId(number as u8);

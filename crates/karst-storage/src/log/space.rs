@@ -92,6 +92,15 @@ pub(crate) struct Space {
     rescuing: usize,
     damaged: usize,
     free_blocks: usize,
+    /// Fills that are open or have writes out, or of which a write failed. A few per lane.
+    unsettled: Vec<Unsettled>,
+}
+
+/// A fill of which some write may not be durable.
+struct Unsettled {
+    fill: u64,
+    /// The block's fill before it, which a stop may bring back until this one's header is durable; 0 then.
+    before: u64,
 }
 
 impl Space {
@@ -110,7 +119,35 @@ impl Space {
             rescuing: 0,
             damaged: 0,
             free_blocks: blocks.iter().map(|count| *count as usize).sum(),
+            unsettled: Vec::new(),
         }
+    }
+
+    /// Notes that a block with this fill was opened, whose fill was `before`. Returns the fill below
+    /// which all that were opened and noted here are wholly durable.
+    pub(crate) fn begin_fill(&mut self, fill: u64, before: u64) -> u64 {
+        self.unsettled.push(Unsettled { fill, before });
+        let fills = self.unsettled.iter().map(|unsettled| unsettled.fill);
+        fills.min().unwrap_or(fill)
+    }
+
+    /// Notes that the header of a fill is durable.
+    pub(crate) fn header_durable(&mut self, fill: u64) {
+        let mut unsettled = self.unsettled.iter_mut();
+        if let Some(unsettled) = unsettled.find(|unsettled| unsettled.fill == fill) {
+            unsettled.before = 0;
+        }
+    }
+
+    /// Notes that every write of a fill is durable and none will follow.
+    pub(crate) fn end_fill(&mut self, fill: u64) {
+        self.unsettled.retain(|unsettled| unsettled.fill != fill);
+    }
+
+    /// The oldest fill that a stop now would bring back, of a block that was opened since.
+    pub(crate) fn oldest_fill_behind(&self) -> Option<u64> {
+        let before = self.unsettled.iter().map(|unsettled| unsettled.before);
+        before.filter(|fill| *fill != 0).min()
     }
 
     /// Blocks that can be opened at once.

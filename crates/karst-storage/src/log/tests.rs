@@ -149,3 +149,265 @@ fn too_few_blocks_for_the_cores_is_an_error_at_start() {
 }
 
 mod devices;
+
+/// Lets the device keep everything that the lane has to write.
+fn settle(log: &Log, device: &mut [u8]) {
+    for write in flushed(log) {
+        keep(&write, device, write.range.len());
+        log.written(&write, true);
+    }
+}
+
+fn keep(write: &DeviceWrite, device: &mut [u8], bytes: usize) {
+    let source = write.source.bytes(write.range.clone()).unwrap();
+    let at = write.offset as usize;
+    device[at..at + bytes].copy_from_slice(&source[..bytes]);
+}
+
+/// Appends a record of `bytes` that is mostly `mark`.
+fn put(log: &Log, mark: u8, bytes: usize) -> Appended {
+    let bin = karst_data::bin::BinRef {
+        name: b"a",
+        particle: karst_data::value::ParticleType::Blob,
+        value: &vec![mark; bytes - 100],
+    };
+    let draft = karst_data::flat::Draft {
+        meta: karst_data::flat::Meta {
+            digest: karst_data::key::Digest([mark; 20]),
+            generation: 1,
+            void_time_s: 0,
+            update_time_ms: 1,
+            version: [mark; 10],
+            tombstone: false,
+        },
+        set: b"demo",
+        key: None,
+        bins: std::iter::once(bin),
+    };
+    let write = |space: &mut [u8], seal: &Seal| {
+        draft.write(space, seal);
+    };
+    log.append(LANE, Purpose::Record, draft.size_bytes(), 0, write)
+        .unwrap()
+}
+
+fn blank_device() -> Vec<u8> {
+    vec![0; (BLOCK_BYTES * 13) as usize]
+}
+
+/// What the scan of a block finds: the marks of sound records, then the number of damaged stretches.
+fn scan(log: &Log, block: u32, device: &[u8]) -> (Vec<u8>, u64) {
+    let id = block_id(block);
+    let (offset, size) = log.block_extent(id);
+    let bytes = &device[offset as usize..offset as usize + size];
+    let Some(mut scanned) = log.recover_block(id, bytes, None) else {
+        return (vec![], 0);
+    };
+    let marks = scanned.by_ref().filter_map(recover::Scanned::record);
+    let marks = marks.map(|record| record.facts.meta.digest.0[0]).collect();
+    (marks, scanned.damaged())
+}
+
+fn block_id(block: u32) -> BlockId {
+    BlockId {
+        device: DeviceId(0),
+        block,
+    }
+}
+
+fn header_of(log: &Log, block: u32, device: &[u8]) -> BlockHeader {
+    let at = log.block_extent(block_id(block)).0 as usize;
+    log.block_header(block_id(block), &device[at..]).unwrap()
+}
+
+fn recovered(device: &[u8]) -> Log {
+    let log = Log::new(config(true, 1)).unwrap();
+    for block in 0..12 {
+        scan(&log, block, device);
+    }
+    log.finish_recovery();
+    log
+}
+
+#[test]
+fn a_fill_that_never_became_durable_is_never_used_again() {
+    let mut device = blank_device();
+    let log = Log::new(config(true, 1)).unwrap();
+    let fronts: Vec<_> = (0..3).map(|block| put(&log, block, 12_000)).collect(); // a block each
+    let writes = flushed(&log);
+    // Power is lost: of block 1 the second half is kept, which nobody was told.
+    let torn = &writes[1];
+    let source = torn.source.bytes(torn.range.clone()).unwrap();
+    let half = torn.range.len() / 2;
+    let at = torn.offset as usize + half;
+    device[at..at + half].copy_from_slice(&source[half..]);
+    let fills = log.fills();
+    drop(log);
+    let log = recovered(&device);
+    assert!(
+        log.fills() >= fills,
+        "{} of {fills} fills would be used again",
+        fills - log.fills()
+    );
+    for block in 0..3 {
+        put(&log, 100 + block, 8000);
+        put(&log, 100 + block, 3000);
+        put(&log, 100 + block, 3000);
+    }
+    let seal = log.block_seal(log.block_of(fronts[1].place));
+    assert!(
+        seal.fill > fills,
+        "no seal of the first life is used in the second"
+    );
+}
+
+#[test]
+fn a_session_that_left_no_header_on_a_device_does_not_lend_its_fills_to_the_next() {
+    let mut device = blank_device();
+    let mut sessions = Vec::new();
+    let mut kept = 0; // by the superblock
+    for _ in 0..3 {
+        let log = Log::new(config(true, 1)).unwrap();
+        log.raise_fills(kept);
+        log.finish_recovery();
+        kept = log.fills();
+        let place = put(&log, 1, 4000).place;
+        put(&log, 1, 4000);
+        let write = &flushed(&log)[0];
+        let at = write.offset as usize + 4096; // the first sectors, and the header, are lost
+        let source = write.source.bytes(write.range.clone()).unwrap();
+        device[at..at + source.len() - 4096].copy_from_slice(&source[4096..]);
+        sessions.push(log.seal(place).fill);
+    }
+    sessions.dedup();
+    assert_eq!(sessions.len(), 3, "{sessions:?}");
+}
+
+#[test]
+fn a_torn_record_of_a_first_life_is_not_sound_in_the_second() {
+    let mut device = blank_device();
+    let log = Log::new(config(true, 1)).unwrap();
+    put(&log, 1, 4000);
+    let first = flushed(&log);
+    let lost = put(&log, 2, 4000).place; // behind it, in a write of its own
+    let second = flushed(&log);
+    assert_eq!((first.len(), second.len()), (1, 1));
+    keep(&second[0], &mut device, second[0].range.len()); // out of order, then power is lost
+    drop(log);
+    let log = recovered(&device);
+    let again = put(&log, 3, 4000);
+    assert_eq!(
+        log.block_of(again.place),
+        log.block_of(lost),
+        "the block is opened again"
+    );
+    settle(&log, &mut device);
+    let (marks, damaged) = scan(&recovered(&device), 0, &device);
+    assert_eq!((marks, damaged), (vec![3], 1));
+}
+
+#[test]
+fn what_follows_the_end_mark_of_a_block_is_not_looked_at() {
+    let mut device = blank_device();
+    device[BLOCK_BYTES as usize..].fill(0xee); // what was there before
+    let log = Log::new(config(true, 1)).unwrap();
+    put(&log, 1, 9000);
+    put(&log, 2, 9000); // in the next block
+    settle(&log, &mut device);
+    assert_eq!(scan(&log, 0, &device), (vec![1], 0));
+    let (marks, damaged) = scan(&log, 1, &device); // still open
+    assert_eq!((marks, damaged), (vec![2], 1));
+}
+
+#[test]
+fn a_damaged_record_is_known_by_its_header_and_costs_only_itself() {
+    let mut device = blank_device();
+    let log = Log::new(config(true, 1)).unwrap();
+    let places: Vec<_> = (1..=3).map(|mark| put(&log, mark, 1000).place).collect();
+    settle(&log, &mut device);
+    device[places[0].start.bytes() as usize + 30] ^= 1; // the header
+    device[places[1].start.bytes() as usize + 500] ^= 1; // the payload
+    let (offset, size) = log.block_extent(block_id(0));
+    let bytes = &device[offset as usize..offset as usize + size];
+    let found: Vec<_> = log.scan_block(block_id(0), bytes).collect();
+    let [
+        recover::Scanned::Damaged(unknown),
+        recover::Scanned::Damaged(known),
+        recover::Scanned::Record(sound),
+    ] = &found[..]
+    else {
+        panic!("{found:?}");
+    };
+    assert_eq!((unknown.place, unknown.header), (places[0], None));
+    assert_eq!(known.place, places[1]);
+    assert_eq!(known.header.unwrap().meta.digest.0, [2; 20]);
+    assert_eq!(sound.place, places[2]);
+}
+
+#[test]
+fn a_header_calls_settled_only_what_was_wholly_durable_when_its_block_was_opened() {
+    let mut device = blank_device();
+    let log = Log::new(config(true, 1)).unwrap();
+    put(&log, 1, 9000);
+    put(&log, 2, 9000); // opens fill 2 while the writes of fill 1 are out
+    settle(&log, &mut device);
+    put(&log, 3, 9000);
+    put(&log, 4, 9000);
+    settle(&log, &mut device);
+    let settled: Vec<u64> = (0..4)
+        .map(|block| header_of(&log, block, &device).settled)
+        .collect();
+    assert_eq!(settled, [1, 1, 2, 2], "fill 2 was open, 3 was under way");
+    let mut testimony = recover::Testimony::default();
+    (0..4).for_each(|block| testimony.hear(&header_of(&log, block, &device)));
+    assert!(testimony.is_settled(1));
+    assert!(!testimony.is_settled(2));
+    let log = recovered(&device);
+    put(&log, 5, 9000);
+    settle(&log, &mut device);
+    let later = header_of(&log, 4, &device);
+    assert!(later.settled > 4 && later.since > 4);
+    testimony.hear(&later);
+    assert!(!testimony.is_settled(4), "a stop may have torn it");
+}
+
+#[test]
+fn a_damaged_block_header_is_made_good_by_the_next_block_of_its_lane() {
+    let mut device = blank_device();
+    let log = Log::new(config(true, 1)).unwrap();
+    for mark in 1..=3 {
+        put(&log, mark, 9000);
+    }
+    settle(&log, &mut device);
+    let mut testimony = recover::Testimony::default();
+    (0..3).for_each(|block| testimony.hear(&header_of(&log, block, &device)));
+    let at = 2 * BLOCK_BYTES as usize;
+    device[at + 17] ^= 0xff;
+    let log = Log::new(config(true, 1)).unwrap();
+    let bytes = &device[at..at + BLOCK_BYTES as usize];
+    assert!(log.recover_block(block_id(1), bytes, None).is_none());
+    let fill = testimony.fill_of(1, 1);
+    assert_eq!(fill, Some(2));
+    let scanned = log.recover_block(block_id(1), bytes, fill).unwrap();
+    assert_eq!(scanned.filter_map(recover::Scanned::record).count(), 1);
+    // Opened once more since: what its front says is of another fill, so nothing of it comes back.
+    assert!(log.recover_block(block_id(1), bytes, Some(1)).is_none());
+}
+
+#[test]
+fn a_block_that_was_opened_again_counts_by_its_earlier_fill_until_that_is_durable() {
+    let mut device = blank_device();
+    let log = Log::new(config(true, 1)).unwrap();
+    let first = put(&log, 1, 9000).place;
+    put(&log, 2, 9000);
+    settle(&log, &mut device);
+    log.release(first);
+    while log.block_seal(block_id(0)).fill == 1 {
+        assert_eq!(log.oldest_fill(), 1);
+        settle(&log, &mut device);
+        log.release(put(&log, 3, 9000).place);
+    }
+    assert_eq!(log.oldest_fill(), 1, "a stop now would bring fill 1 back");
+    settle(&log, &mut device);
+    assert_eq!(log.oldest_fill(), 2);
+}

@@ -41,6 +41,9 @@ impl Rng {
     }
 }
 
+/// The partition of all digests here.
+const PARTITION: PartitionId = PartitionId(0);
+
 fn digest(number: u64) -> Digest {
     let mut rng = Rng(number);
     let mut bytes = [0; Digest::BYTES];
@@ -48,6 +51,7 @@ fn digest(number: u64) -> Digest {
         let word = rng.next().to_le_bytes();
         chunk.copy_from_slice(&word[..chunk.len()]);
     });
+    (bytes[0], bytes[1]) = (0, bytes[1] & 0xf0);
     Digest(bytes)
 }
 
@@ -83,7 +87,7 @@ fn new_entry(digest: Digest, salt: u64) -> NewEntry {
 
 fn directory_for(entries_max: u64) -> (Arc<EntryArena>, Directory) {
     let arena = Arc::new(EntryArena::new(entries_max).expect("a small reservation"));
-    (arena.clone(), Directory::new(arena, KEY))
+    (arena.clone(), Directory::new(arena, KEY, PARTITION))
 }
 
 fn filled(numbers: impl Iterator<Item = u64>) -> Directory {
@@ -411,7 +415,7 @@ fn an_insert_into_a_full_arena_changes_nothing() {
             .insert(&new_entry(digest(number), number))
             .expect("two pages");
     }
-    let full = InsertError::ArenaFull(ArenaFull { pages_max: 2 });
+    let full = InsertError::ArenaFull(ArenaFull::Limit { pages_max: 2 });
     let refused = directory.insert(&new_entry(digest(128), 128));
     assert_eq!(refused.map(|entry| entry.to_new()), Err(full));
     directory.validate();

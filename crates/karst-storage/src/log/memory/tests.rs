@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use karst_data::bin::BinRef;
-use karst_data::flat::{Draft, Meta, Record};
+use karst_data::flat::{Draft, Meta};
 use karst_data::key::{Digest, KeyBytes};
 use karst_io::shm::SharedFile;
 
 use super::*;
+use crate::log::recover::Scanned;
 use crate::log::{Appended, DeviceGeometry, DeviceWrite, LaneId, Purpose};
 
 const BLOCK_BYTES: u32 = 64 << 10;
@@ -100,8 +101,8 @@ fn flush(log: &Log) -> Vec<DeviceWrite> {
 }
 
 fn digests(log: &Log, left: &LeftBlock) -> Vec<Digest> {
-    let digest = |(_, record): (_, Record<'_>)| record.meta.digest;
-    log.left_records(left).map(digest).collect()
+    let scanned = log.left_records(left).filter_map(Scanned::record);
+    scanned.map(|record| record.facts.meta.digest).collect()
 }
 
 fn key(key: i64) -> Digest {

@@ -6,7 +6,7 @@ use karst_data::flat::{Draft, Meta};
 use karst_data::key::{Digest, KeyBytes};
 
 use super::*;
-use crate::log::recover::ScannedBlock;
+use crate::log::recover::Scanned;
 
 /// Devices whose writes take a fixed time, on a clock of 1/1000 ms.
 struct World {
@@ -366,8 +366,8 @@ fn records_of_lost_writes_are_brought_to_another_device_before_what_they_superse
         .block_in_memory(job.id)
         .expect("what was lost is in memory");
     let content = memory.bytes(0..memory.filled()).unwrap();
-    let scanned = ScannedBlock::new(content, job.id.device, job.offset, log.block_seal(job.id));
-    let found: Vec<Place> = scanned.map(|(place, _)| place).collect();
+    let scanned = log.scan_block(job.id, content).filter_map(Scanned::record);
+    let found: Vec<Place> = scanned.map(|record| record.place).collect();
     assert_eq!(found, [new.place]);
     let lane = log.move_lane(0);
     let saved = write(lane, Purpose::Move);

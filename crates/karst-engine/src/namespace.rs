@@ -54,6 +54,7 @@ pub struct Namespace {
     config: NamespaceConfig,
     partitions: Box<[Mutex<Partition>]>,
     pub(crate) log: Log,
+    arena: Arc<EntryArena>,
     pub(crate) sets: Sets,
     /// Live records that cannot be read.
     pub(crate) damage: Ledger,
@@ -152,7 +153,8 @@ impl Namespace {
             config,
             partitions: PartitionId::all().map(partition).collect(),
             log,
-            sets: Sets::named_in(arena),
+            sets: Sets::named_in(arena.clone()),
+            arena,
             damage: Ledger::default(),
             scrub: Scrub::default(),
             truncated_before_ms: AtomicU64::new(0),
@@ -164,6 +166,11 @@ impl Namespace {
     /// What the configuration says.
     pub fn config(&self) -> &NamespaceConfig {
         &self.config
+    }
+
+    /// The memory of the index.
+    pub fn arena(&self) -> &Arc<EntryArena> {
+        &self.arena
     }
 
     /// The log.

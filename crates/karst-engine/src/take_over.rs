@@ -29,28 +29,18 @@ struct SetTally {
     bytes: i64,
 }
 
-/// An entry that cannot be one of this namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Implausible {
-    /// It points nowhere.
-    #[error(transparent)]
-    Place(#[from] NoSuchPlace),
-    /// It names a set that is not known.
-    #[error("set {0} is not known")]
-    Set(u16),
-}
-
 impl Tally {
     /// Counts an entry of the partition at hand.
     ///
     /// # Errors
     /// When the entry contradicts what is known of the namespace: its memory is not to be trusted.
-    pub fn see(&mut self, entry: &Entry) -> Result<(), Implausible> {
+    pub fn see(&mut self, entry: &Entry) -> Result<(), &'static str> {
         let place = entry.place();
-        self.live.add(place)?;
+        let added = self.live.add(place);
+        added.map_err(|NoSuchPlace(_)| "it points to no place of these devices")?;
         let number = entry.set_id();
         if usize::from(number) >= self.sets_known {
-            return Err(Implausible::Set(number));
+            return Err("its set is not known");
         }
         let set = &mut self.sets[usize::from(number)];
         let tombstone = entry.is_tombstone();

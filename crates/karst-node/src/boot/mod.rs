@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! identity, marks -> devices opened and claimed -> doors bound -> control runtime
-//!   -> recovery: devices to index (/readyz answers 503) -> data cores -> clients accepted, serving
+//!   -> what an earlier process left in shared memory is taken over, or recovery: devices to index
+//!      (/readyz answers 503) -> sessions begin -> data cores -> clients accepted, serving
 //! signal -> draining: no new clients -> cores flush what they hold -> exit
 //! ```
 
 pub mod claim;
 mod cores;
 mod recovery;
+mod warm;
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use karst_engine::{Namespace, NamespaceConfig};
 use karst_io::device::Device;
 use karst_io::{Queue, QueueChoice};
-use karst_storage::index::{EntryArena, HashKey};
+use karst_storage::index::HashKey;
 use karst_storage::log::{DeviceGeometry, Log, LogConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -80,6 +82,15 @@ pub enum BootError {
     /// A data core or its device queue cannot be set up.
     #[error("data cores cannot start: {0}")]
     Cores(io::Error),
+    /// Memory that looked sound was not. It is marked as such, and what of it was put into the index is of
+    /// no use: the node has to begin anew.
+    #[error("namespace {namespace}: {what}")]
+    Spoilt {
+        /// Which.
+        namespace: String,
+        /// What is wrong.
+        what: String,
+    },
 }
 
 fn file(what: impl Into<String>) -> impl FnOnce(io::Error) -> BootError {
@@ -92,6 +103,20 @@ fn file(what: impl Into<String>) -> impl FnOnce(io::Error) -> BootError {
 /// # Errors
 /// Whatever keeps it from starting; nothing is left running then.
 pub fn run(config: Config) -> Result<(), BootError> {
+    loop {
+        match run_once(config.clone()) {
+            // What is spoilt is not taken over again, so this ends.
+            Err(BootError::Spoilt { namespace, what }) => tracing::error!(
+                namespace,
+                what,
+                "the index in shared memory is given up: the devices are read instead"
+            ),
+            ended => return ended,
+        }
+    }
+}
+
+fn run_once(config: Config) -> Result<(), BootError> {
     let data_dir = config.node.data_dir.clone();
     let identity = data_dir::identity(&data_dir)
         .map_err(file(format!("data folder {}", data_dir.display())))?;
@@ -99,12 +124,23 @@ pub fn run(config: Config) -> Result<(), BootError> {
     let cores = core_count(&config);
     let opened = open_all(&config, &identity)?;
     let io = probe(&config, &opened)?;
-    let namespaces = namespaces(&config, &identity, opened, cores, &marks)?;
+    let (namespaces, pending) = namespaces(&config, &identity, opened, cores, &marks)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(BootError::Cores)?
-        .block_on(serve(config, identity, namespaces, cores, io, marks))
+        .block_on(async {
+            let parts = Start {
+                config,
+                identity,
+                namespaces,
+                pending,
+                cores,
+                io,
+                marks,
+            };
+            serve(parts).await
+        })
 }
 
 fn core_count(config: &Config) -> u16 {
@@ -166,30 +202,57 @@ fn all_devices<'a>(devices: impl Iterator<Item = &'a Arc<Device>>) -> Vec<Arc<De
     devices.cloned().collect()
 }
 
+/// What of a namespace's start is left to be done once the doors are open.
+struct Pending {
+    claims: Vec<claim::Claimed>,
+    found: warm::Found,
+}
+
 fn namespaces(
     config: &Config,
     identity: &Identity,
     opened: Vec<Opened>,
     cores: u16,
     marks: &Marks,
-) -> Result<Vec<NamespaceState>, BootError> {
+) -> Result<(Vec<NamespaceState>, Vec<Pending>), BootError> {
+    let folder = warm::Folder::open(config.node.shm_dir.as_deref(), identity.node);
+    let names: Vec<&str> = opened.iter().map(|opened| &*opened.config.name).collect();
+    if let Some(folder) = &folder {
+        folder.tidy(&names);
+    }
     let entries_max = config
         .node
         .index_entries_max
         .unwrap_or_else(entries_that_fit_memory);
     let make = |opened: Opened| {
         let name = opened.config.name.clone();
-        let log = Log::new(log_config(&opened, cores)).map_err(|error| BootError::Layout {
+        let log_config = log_config(&opened, cores);
+        let wanted = warm::Wanted {
+            name: &name,
+            cluster: identity.cluster,
+            key: HashKey(identity.index_key),
+            entries_max,
+            log: &log_config,
+            devices: &opened.devices,
+        };
+        let memory = match &folder {
+            Some(folder) if log_config.on_devices => folder.memory(&wanted),
+            _ => warm::Memory::of_process(&wanted, "shared memory is not used".into()),
+        };
+        let warm::Memory {
+            log: log_memory,
+            arena,
+            mut found,
+        } = memory.map_err(file(format!("memory for {entries_max} records")))?;
+        let log = Log::with_memory(log_config, log_memory);
+        let mut log = log.map_err(|error| BootError::Layout {
             namespace: name.clone(),
             error,
         })?;
         log.raise_fills(claim::fills(&opened.devices));
-        let arena = EntryArena::new(entries_max)
-            .map_err(file(format!("index memory for {entries_max} records")))?;
-        // Without huge pages lookups cost a little more; that is all.
-        let _ = arena.advise_huge_pages();
+        found.look(&mut log);
         let key = HashKey(identity.index_key);
-        let engine = Namespace::new(engine_config(&opened.config), log, Arc::new(arena), key);
+        let engine = Namespace::new(engine_config(&opened.config), log, arena, key);
         for (set, before_ms) in marks.of(&name) {
             let set = (!set.is_empty()).then_some(set.as_bytes());
             engine
@@ -199,25 +262,29 @@ fn namespaces(
                     what: error.to_string(),
                 })?;
         }
-        let devices = opened
-            .devices
-            .into_iter()
-            .map(|claimed| claimed.device)
-            .collect();
-        Ok(NamespaceState {
+        let claims = opened.devices;
+        let devices = claims.iter().map(|claimed| claimed.device.clone());
+        let state = NamespaceState {
             config: opened.config,
             engine,
-            devices,
-        })
+            devices: devices.collect(),
+        };
+        Ok((state, Pending { claims, found }))
     };
-    opened.into_iter().map(make).collect()
+    let made: Result<Vec<_>, _> = opened.into_iter().map(make).collect();
+    Ok(made?.into_iter().unzip())
+}
+
+/// Bytes of this machine's memory.
+fn memory_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram as u64 * u64::from(info.mem_unit)
 }
 
 /// Entries that would fill this machine's memory.
 fn entries_that_fit_memory() -> u64 {
     const ENTRY_BYTES: u64 = 64;
-    let info = rustix::system::sysinfo();
-    (info.totalram as u64 * u64::from(info.mem_unit) / ENTRY_BYTES).clamp(1 << 20, 1 << 36)
+    (memory_bytes() / ENTRY_BYTES).clamp(1 << 20, 1 << 36)
 }
 
 fn log_config(opened: &Opened, cores: u16) -> LogConfig {
@@ -266,14 +333,66 @@ fn engine_config(config: &config::Namespace) -> NamespaceConfig {
     }
 }
 
-async fn serve(
+/// What a node is started with.
+struct Start {
     config: Config,
     identity: Identity,
     namespaces: Vec<NamespaceState>,
+    pending: Vec<Pending>,
     cores: u16,
     io: IoReport,
     marks: Marks,
-) -> Result<(), BootError> {
+}
+
+/// Fills every index, from memory or from devices, and begins a session of each namespace.
+async fn begin(node: &Arc<Node>, pending: Vec<Pending>) -> Result<(), BootError> {
+    let node = node.clone();
+    let begun = tokio::task::spawn_blocking(move || {
+        let namespaces = node.namespaces.iter().zip(pending);
+        namespaces
+            .into_iter()
+            .try_for_each(|(namespace, pending)| begin_one(namespace, pending))
+    });
+    begun
+        .await
+        .map_err(|error| BootError::Cores(io::Error::other(error)))?
+}
+
+fn begin_one(namespace: &NamespaceState, pending: Pending) -> Result<(), BootError> {
+    let name = || namespace.config.name.clone();
+    let Pending { mut claims, found } = pending;
+    if claims.is_empty() {
+        return Ok(()); // memory of this process, and nothing else
+    }
+    let taken = warm::take_over(namespace, found).map_err(|what| BootError::Recovery {
+        namespace: name(),
+        what,
+    })?;
+    match taken {
+        warm::TakeOver::Done => {}
+        warm::TakeOver::NotPossible(why) => recovery::run_one(namespace, &why)?,
+        warm::TakeOver::Spoilt(what) => {
+            let namespace = name();
+            return Err(BootError::Spoilt { namespace, what });
+        }
+    }
+    let begun = warm::begin_session(namespace, &mut claims);
+    begun.map_err(|error| BootError::Device {
+        namespace: name(),
+        error,
+    })
+}
+
+async fn serve(start: Start) -> Result<(), BootError> {
+    let Start {
+        config,
+        identity,
+        namespaces,
+        pending,
+        cores,
+        io,
+        marks,
+    } = start;
     let service = bind("service", config.service.listen).await?;
     let admin_door = bind("admin", config.admin.listen).await?;
     let http_door = bind("http", config.http.listen).await?;
@@ -307,7 +426,10 @@ async fn serve(
         "admin",
         admin::serve(node.clone(), admin_door, until(stopped.clone())),
     ));
-    recovery::run(&node).await?;
+    let arenas = node.namespaces.iter();
+    let arenas = arenas.map(|namespace| namespace.engine.arena().clone());
+    let ahead = warm::Ahead::start(arenas.collect()).map_err(BootError::Cores)?;
+    begin(&node, pending).await?;
     let cores = cores::start(&node, queue_kind, stopped.clone())?;
     let accepting = tokio::spawn(client_port::accept(
         node.clone(),
@@ -322,6 +444,8 @@ async fn serve(
     accepting.abort();
     let _ = stop.send(true);
     cores.join().await.map_err(BootError::Cores)?;
+    drop(ahead);
+    warm::end_sessions(&node);
     tracing::info!("stopped");
     Ok(())
 }

@@ -3,7 +3,6 @@
 //! Every block of every device is read once; blocks are handed to a few threads one at a time. The
 //! outcome does not depend on the order: the index keeps the highest version of each record.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -14,7 +13,7 @@ use karst_storage::log::recover::Scanned;
 use karst_storage::place::DeviceId;
 
 use super::BootError;
-use crate::node::{NamespaceState, Node};
+use crate::node::NamespaceState;
 
 /// Threads that read blocks.
 const THREADS: usize = 4;
@@ -30,23 +29,11 @@ struct Tally {
     headers: AtomicUsize,
 }
 
-/// Recovers every namespace of a node.
+/// Recovers one namespace. `not_warm` says why its index could not be taken over from shared memory.
 ///
 /// # Errors
 /// When a device cannot be read or the index has no room: to serve part of the data would be to lie.
-pub(super) async fn run(node: &Arc<Node>) -> Result<(), BootError> {
-    let node = node.clone();
-    let recovered =
-        tokio::task::spawn_blocking(move || node.namespaces.iter().try_for_each(recover_namespace));
-    recovered
-        .await
-        .map_err(|error| BootError::Cores(std::io::Error::other(error)))?
-}
-
-fn recover_namespace(namespace: &NamespaceState) -> Result<(), BootError> {
-    if namespace.devices.is_empty() {
-        return Ok(());
-    }
+pub(super) fn run_one(namespace: &NamespaceState, not_warm: &str) -> Result<(), BootError> {
     let started = Instant::now();
     let log = namespace.engine.log();
     let blocks: Vec<BlockId> = (0..namespace.devices.len() as u8)
@@ -89,6 +76,7 @@ fn recover_namespace(namespace: &NamespaceState) -> Result<(), BootError> {
         stale_or_damaged = tally.damaged.into_inner(),
         damaged_headers = tally.headers.into_inner(),
         seconds = started.elapsed().as_secs_f64(),
+        not_warm,
         "recovered"
     );
     Ok(())

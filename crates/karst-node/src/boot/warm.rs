@@ -24,9 +24,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use karst_data::key::{PARTITIONS, PartitionId};
+use karst_data::key::PartitionId;
 use karst_engine::take_over::Tally;
 use karst_io::buffer::{AlignedBuffer, Region};
 use karst_io::shm::{SharedError, SharedFile, boot_id};
@@ -36,7 +36,6 @@ use parking_lot::Mutex;
 
 use super::claim::Claimed;
 use crate::node::{ClusterId, NamespaceState, Node, NodeId};
-use crate::restart::Phase;
 
 /// Threads that take an index over.
 const THREADS: usize = 4;
@@ -98,7 +97,10 @@ impl Folder {
     /// the node works without.
     pub(super) fn open(shm_dir: Option<&Path>, node: NodeId) -> Option<Folder> {
         let path = shm_dir?.join(format!("karst-{node}"));
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path);
         match made.and_then(|()| boot_id()) {
             Ok(boot) => Some(Folder { path, boot }),
             Err(error) => {
@@ -153,7 +155,11 @@ impl Folder {
     }
 
     fn shared(&self, wanted: &Wanted<'_>) -> io::Result<Memory> {
-        let sessions: Vec<u64> = wanted.devices.iter().map(Claimed::session).collect();
+        let sessions: Vec<u64> = wanted
+            .devices
+            .iter()
+            .map(|claimed| claimed.superblock.session)
+            .collect();
         let session = sessions.iter().copied().max().unwrap_or(0);
         let together = sessions.iter().all(|other| *other == session);
         // A session that no memory bears, where the devices do not agree on one.
@@ -169,7 +175,11 @@ impl Folder {
         };
         let found = Found {
             attach,
-            why: if log_why.is_empty() { index_why } else { log_why },
+            why: if log_why.is_empty() {
+                index_why
+            } else {
+                log_why
+            },
             left: Vec::new(),
         };
         Ok(Memory {
@@ -186,13 +196,20 @@ impl Folder {
             session,
         };
         let bytes = LogMemory::bytes(wanted.log);
-        let refused = match LogMemory::attach(self.region(wanted.name, "log", bytes)?, wanted.log, &identity) {
+        let refused = match LogMemory::attach(
+            self.region(wanted.name, "log", bytes)?,
+            wanted.log,
+            &identity,
+        ) {
             Ok(memory) => return Ok((memory, String::new())),
             Err(refused) => refused,
         };
         let mut region = self.region(wanted.name, "log", bytes)?;
         region.clear()?;
-        Ok((LogMemory::create(region, wanted.log, &identity)?, refused.to_string()))
+        Ok((
+            LogMemory::create(region, wanted.log, &identity)?,
+            refused.to_string(),
+        ))
     }
 
     fn index(
@@ -200,7 +217,11 @@ impl Folder {
         wanted: &Wanted<'_>,
         session: u64,
     ) -> io::Result<(Arc<EntryArena>, Option<Attach>, String)> {
-        let region = self.region(wanted.name, "index", EntryArena::region_bytes(wanted.entries_max)?)?;
+        let region = self.region(
+            wanted.name,
+            "index",
+            EntryArena::region_bytes(wanted.entries_max)?,
+        )?;
         match EntryArena::attach(region, wanted.entries_max, &self.owner(wanted), session) {
             Ok(attach) => Ok((attach.arena().clone(), Some(attach), String::new())),
             Err(refused) => Ok((self.new_index(wanted)?, None, refused.to_string())),
@@ -208,7 +229,11 @@ impl Folder {
     }
 
     fn new_index(&self, wanted: &Wanted<'_>) -> io::Result<Arc<EntryArena>> {
-        let region = self.region(wanted.name, "index", EntryArena::region_bytes(wanted.entries_max)?)?;
+        let region = self.region(
+            wanted.name,
+            "index",
+            EntryArena::region_bytes(wanted.entries_max)?,
+        )?;
         EntryArena::create(region, wanted.entries_max, &self.owner(wanted)).map(Arc::new)
     }
 
@@ -238,7 +263,10 @@ impl Folder {
             found.map_or(0, |found| found.blocks() * 512)
         };
         let room = system.f_bavail * system.f_frsize + taken("index") + taken("log");
-        let index = wanted.entries_max.saturating_mul(64).min(super::memory_bytes() / MEMORY_PART);
+        let index = wanted
+            .entries_max
+            .saturating_mul(64)
+            .min(super::memory_bytes() / MEMORY_PART);
         let needed = index + LogMemory::bytes(wanted.log) as u64;
         Ok((room < needed).then(|| format!("{room} bytes are free, {needed} are needed")))
     }
@@ -284,16 +312,26 @@ pub(super) fn take_over(namespace: &NamespaceState, found: Found) -> Result<Take
         write_left(namespace, left);
         return Ok(TakeOver::NotPossible(why));
     };
-    namespace.restart.begin(Phase::Attach, PARTITIONS as u64);
+    let started = Instant::now();
     if let Err(what) = take_index(namespace, &attach) {
         attach.arena().set_state(State::Building);
         return Ok(TakeOver::Spoilt(what));
     }
     for block in &left {
-        let seen = namespace.engine.see_left(block).map_err(|reason| reason.to_string())?;
-        namespace.restart.tally.records_scanned.fetch_add(seen, Ordering::Relaxed);
+        let seen = namespace.engine.see_left(block);
+        seen.map_err(|reason| reason.to_string())?;
     }
     write_left(namespace, left);
+    namespace.engine.log().finish_take_over();
+    let report = namespace.engine.report();
+    tracing::info!(
+        namespace = namespace.config.name,
+        records = report.records,
+        tombstones = report.tombstones,
+        undone = attach.undone(),
+        seconds = started.elapsed().as_secs_f64(),
+        "taken over from shared memory"
+    );
     Ok(TakeOver::Done)
 }
 
@@ -327,10 +365,7 @@ fn take_partitions(
         };
         let directory = attach.partition(id, |entry| tally.see(entry));
         let directory = directory.map_err(|damaged| damaged.to_string())?;
-        let entries = directory.len() as u64;
         namespace.engine.take_over_partition(id, directory, tally);
-        namespace.restart.tally.entries_loaded.fetch_add(entries, Ordering::Relaxed);
-        namespace.restart.advance(1);
     }
 }
 
@@ -369,7 +404,10 @@ pub(super) fn begin_session(
     claims: &mut [Claimed],
 ) -> Result<(), super::claim::ClaimError> {
     let session = super::claim::next_session(claims);
-    claims.iter_mut().try_for_each(|claimed| claimed.begin_session(session))?;
+    let fills = namespace.engine.log().fills();
+    for claimed in claims {
+        claimed.begin_session(session, fills)?;
+    }
     if let Some(memory) = namespace.engine.log().memory() {
         let arena = namespace.engine.arena();
         arena.set_session(session);
@@ -381,7 +419,10 @@ pub(super) fn begin_session(
 
 /// Notes in the memory of every namespace that the node stopped in order.
 pub(super) fn end_sessions(node: &Node) {
-    let shared = node.namespaces.iter().map(|namespace| namespace.engine.arena());
+    let shared = node
+        .namespaces
+        .iter()
+        .map(|namespace| namespace.engine.arena());
     for arena in shared.filter(|arena| arena.is_shared()) {
         arena.set_state(State::Stopped);
     }
@@ -401,18 +442,25 @@ impl Ahead {
     pub(super) fn start(arenas: Vec<Arc<EntryArena>>) -> io::Result<Ahead> {
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
-        let thread = std::thread::Builder::new().name("index-memory".into()).spawn(move || {
-            while !told.load(Ordering::Relaxed) {
-                let more = arenas.iter().filter(|arena| arena.is_shared()).fold(false, |more, arena| {
-                    let in_use = arena.memory_bytes() as usize;
-                    // A full file system is met again by the insert that wants more, which says so.
-                    more | arena.prepare_ahead(AHEAD_BYTES + in_use / AHEAD_PART).unwrap_or(false)
-                });
-                if !more {
-                    std::thread::sleep(AHEAD_REST);
+        let thread = std::thread::Builder::new()
+            .name("index-memory".into())
+            .spawn(move || {
+                while !told.load(Ordering::Relaxed) {
+                    let more = arenas.iter().filter(|arena| arena.is_shared()).fold(
+                        false,
+                        |more, arena| {
+                            let in_use = arena.memory_bytes() as usize;
+                            // A full file system is met again by the insert that wants more, which says so.
+                            more | arena
+                                .prepare_ahead(AHEAD_BYTES + in_use / AHEAD_PART)
+                                .unwrap_or(false)
+                        },
+                    );
+                    if !more {
+                        std::thread::sleep(AHEAD_REST);
+                    }
                 }
-            }
-        })?;
+            })?;
         Ok(Ahead {
             stop,
             thread: Mutex::new(Some(thread)),

@@ -319,7 +319,7 @@ impl Log {
     /// Learns from the memory which fill each block is in, and which blocks are not durable. The content
     /// of those is in memory from here on. `claim` the places that the index points at, let the index see the
     /// records of every [`LeftBlock`], write those to their devices ([`Log::left_write`]), then
-    /// [`Log::finish_recovery`].
+    /// [`Log::finish_take_over`].
     pub fn take_over(&mut self) -> Vec<LeftBlock> {
         let Some(mut memory) = self.memory.take() else {
             return Vec::new();

@@ -266,7 +266,7 @@ impl Log {
             Some(header) => header.fill,
             None => fill.filter(|fill| self.begins_with_fill(id, bytes, *fill))?,
         };
-        self.block(id).fill.store(fill, Ordering::Release);
+        self.note_fill(id, fill);
         self.fills.fetch_max(fill, Ordering::AcqRel);
         Some(self.scan_block(id, bytes))
     }
@@ -307,8 +307,14 @@ impl Log {
             .iter()
             .map(|device| device.blocks.len() as u64)
             .sum();
-        let last = self.fills.fetch_add(blocks + 1, Ordering::AcqRel) + blocks + 1;
-        self.since.store(last + 1, Ordering::Release);
+        self.fills.fetch_add(blocks + 1, Ordering::AcqRel);
+        self.finish_take_over();
+    }
+
+    /// As [`Log::finish_recovery`], when what an earlier process left in memory was taken over: all fills
+    /// that it numbered are known.
+    pub fn finish_take_over(&self) {
+        self.since.store(self.fills() + 1, Ordering::Release);
         let mut space = self.space.lock();
         for (number, device) in self.devices.iter().enumerate() {
             let device_id = DeviceId(number as u8);

@@ -19,12 +19,14 @@ use karst_io::device::Device;
 use karst_io::{Queue, QueueChoice};
 use karst_storage::index::{EntryArena, HashKey};
 use karst_storage::log::{DeviceGeometry, Log, LogConfig};
+use karst_storage::place::DeviceId;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{self, Advertise, Config, Engine, HostPort, IoChoice};
 use crate::data_dir::{self, Identity};
+use crate::failures::Failures;
 use crate::marks::Marks;
 use crate::node::{Doors, IoReport, NamespaceState, Node, Parts, State};
 use crate::{admin, client_port, http};
@@ -97,14 +99,17 @@ pub fn run(config: Config) -> Result<(), BootError> {
         .map_err(file(format!("data folder {}", data_dir.display())))?;
     let marks = Marks::load(&data_dir).map_err(file("truncation marks"))?;
     let cores = core_count(&config);
-    let opened = open_all(&config, &identity)?;
+    let failures = Failures::load(&data_dir).map_err(file("failed devices"))?;
+    let opened = open_all(&config, &identity, &failures)?;
     let io = probe(&config, &opened)?;
     let namespaces = namespaces(&config, &identity, opened, cores, &marks)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(BootError::Cores)?
-        .block_on(serve(config, identity, namespaces, cores, io, marks))
+        .block_on(serve(
+            config, identity, namespaces, cores, io, marks, failures,
+        ))
 }
 
 fn core_count(config: &Config) -> u16 {
@@ -121,13 +126,18 @@ struct Opened {
     devices: Vec<claim::Claimed>,
 }
 
-fn open_all(config: &Config, identity: &Identity) -> Result<Vec<Opened>, BootError> {
+fn open_all(
+    config: &Config,
+    identity: &Identity,
+    failures: &Failures,
+) -> Result<Vec<Opened>, BootError> {
     let open = |namespace: &config::Namespace| {
-        let devices =
-            claim::claim_all(namespace, identity.cluster).map_err(|error| BootError::Device {
+        let devices = claim::claim_all(namespace, identity.cluster, failures).map_err(|error| {
+            BootError::Device {
                 namespace: namespace.name.clone(),
                 error,
-            })?;
+            }
+        })?;
         Ok(Opened {
             config: namespace.clone(),
             devices,
@@ -184,6 +194,11 @@ fn namespaces(
             error,
         })?;
         log.raise_fills(claim::fills(&opened.devices));
+        for (number, claimed) in opened.devices.iter().enumerate() {
+            if claimed.failed {
+                log.fail_device(DeviceId(number as u8)); // the log has at most 128
+            }
+        }
         let arena = EntryArena::new(entries_max)
             .map_err(file(format!("index memory for {entries_max} records")))?;
         // Without huge pages lookups cost a little more; that is all.
@@ -273,6 +288,7 @@ async fn serve(
     cores: u16,
     io: IoReport,
     marks: Marks,
+    failures: Failures,
 ) -> Result<(), BootError> {
     let service = bind("service", config.service.listen).await?;
     let admin_door = bind("admin", config.admin.listen).await?;
@@ -293,6 +309,7 @@ async fn serve(
         doors,
         io,
         marks,
+        failures,
     };
     let node = Node::new(parts);
     let (stop, stopped) = watch::channel(false);

@@ -26,6 +26,7 @@ use karst_storage::defrag::Foreground;
 use karst_storage::log::{Commit, CommitPoint, DeviceRead, DeviceWrite};
 use tokio::sync::Notify;
 
+pub(crate) use self::damage::hex;
 use self::disk::Disk;
 use crate::counters::{CoreCounters, NamespaceCounters, Op};
 use crate::node::{self, NamespaceState, Node};

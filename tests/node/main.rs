@@ -17,6 +17,7 @@ mod bad_input;
 mod client;
 mod corruption;
 mod crash;
+mod devices;
 mod history;
 mod load;
 mod order;

@@ -82,6 +82,19 @@ impl Admin {
         Ok(answer.into_inner().sets)
     }
 
+    /// The damaged records of all namespaces, or of the one named.
+    pub(crate) async fn damage(
+        &mut self,
+        only: Option<String>,
+    ) -> Outcome<Vec<proto::DamagedRecord>> {
+        let request = proto::DamageRequest {
+            namespace: only.unwrap_or_default(),
+        };
+        let answer = self.client.damage(request).await;
+        let answer = answer.map_err(|status| self.refused(&status))?;
+        Ok(answer.into_inner().records)
+    }
+
     /// Where clients reach the cluster: the service addresses of its nodes, serving ones first.
     pub(crate) fn service_addresses(&self, nodes: &[proto::Node]) -> Outcome<Vec<String>> {
         let (name, _) = split_host(&self.host)?;
@@ -222,6 +235,13 @@ mod tests {
             _: tonic::Request<proto::SetsRequest>,
         ) -> Result<tonic::Response<proto::SetsResponse>, tonic::Status> {
             Err(tonic::Status::internal("broken"))
+        }
+
+        async fn damage(
+            &self,
+            _: tonic::Request<proto::DamageRequest>,
+        ) -> Result<tonic::Response<proto::DamageResponse>, tonic::Status> {
+            Ok(tonic::Response::new(proto::DamageResponse::default()))
         }
     }
 

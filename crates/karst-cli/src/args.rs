@@ -48,6 +48,12 @@ pub(crate) enum Verb {
         #[arg(long)]
         namespace: Option<String>,
     },
+    /// Table of damaged records
+    Damage {
+        /// Only those of this namespace
+        #[arg(long)]
+        namespace: Option<String>,
+    },
     /// Write bins of one record
     Put(Put),
     /// Read one record
@@ -330,6 +336,7 @@ mod tests {
             "karst nodes --json",
             "karst namespaces --json",
             "karst sets --json --namespace test",
+            "karst damage --json --namespace test",
             "karst put --namespace test --set demo key a=1 b=two",
             "karst get --namespace test --set demo key --json",
             "karst delete --namespace test --set demo key",

@@ -73,6 +73,62 @@ pub(crate) struct Namespace {
     pub(crate) stop_writes: bool,
     /// Null while writes are accepted.
     pub(crate) stop_writes_reason: Option<String>,
+    pub(crate) writes: Writes,
+    /// Null while it is off.
+    pub(crate) scrub: Option<Scrub>,
+    pub(crate) damage: DamageCounts,
+}
+
+/// What clients wrote and what came to devices.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Writes {
+    pub(crate) client_records_total: u64,
+    pub(crate) client_bytes_total: u64,
+    pub(crate) written_bytes_total: u64,
+    /// Null before anything was written.
+    pub(crate) write_amplification: Option<f64>,
+    pub(crate) flushes_total: u64,
+    /// Null before the first flush.
+    pub(crate) writes_per_flush: Option<f64>,
+    pub(crate) stalled_total: u64,
+}
+
+/// The scrub.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Scrub {
+    pub(crate) bytes_per_second: u64,
+    pub(crate) blocks_done: u64,
+    pub(crate) blocks_total: u64,
+    pub(crate) passes_total: u64,
+    /// In ms since 1970; null before the first pass has ended.
+    pub(crate) last_pass_unix_ms: Option<u64>,
+    pub(crate) bytes_read_total: u64,
+    pub(crate) damaged_headers_total: u64,
+}
+
+/// Damage.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct DamageCounts {
+    pub(crate) records: u64,
+    pub(crate) found_total: u64,
+    pub(crate) left_out_total: u64,
+    pub(crate) passing_total: u64,
+    pub(crate) repaired_total: u64,
+    pub(crate) blocks: u64,
+}
+
+/// One damaged record.
+#[derive(Debug, Serialize)]
+pub(crate) struct DamagedRecord {
+    pub(crate) namespace: String,
+    pub(crate) digest: String,
+    pub(crate) version: String,
+    pub(crate) device: String,
+    pub(crate) block: u32,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+    pub(crate) kind: String,
+    pub(crate) found_by: String,
 }
 
 /// Partitions by state.
@@ -103,6 +159,9 @@ pub(crate) struct Device {
     pub(crate) blocks_free: u64,
     /// Null while it works.
     pub(crate) failure: Option<String>,
+    pub(crate) read_errors: u64,
+    pub(crate) written_bytes: u64,
+    pub(crate) slow: bool,
 }
 
 /// Defragmentation.
@@ -234,6 +293,72 @@ impl From<proto::Namespace> for Namespace {
             },
             stop_writes: space.stop_writes,
             stop_writes_reason: unless_empty(space.stop_writes_reason),
+            writes: space.writes.unwrap_or_default().into(),
+            scrub: space.scrub.map(Scrub::from),
+            damage: space.damage.unwrap_or_default().into(),
+        }
+    }
+}
+
+/// One number over another; `None` where there is nothing to divide by.
+fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+impl From<proto::Writes> for Writes {
+    fn from(writes: proto::Writes) -> Writes {
+        Writes {
+            client_records_total: writes.client_records_total,
+            client_bytes_total: writes.client_bytes_total,
+            written_bytes_total: writes.written_bytes_total,
+            write_amplification: ratio(writes.written_bytes_total, writes.client_bytes_total),
+            flushes_total: writes.flushes_total,
+            writes_per_flush: ratio(writes.client_records_total, writes.flushes_total),
+            stalled_total: writes.stalled_total,
+        }
+    }
+}
+
+impl From<proto::Scrub> for Scrub {
+    fn from(scrub: proto::Scrub) -> Scrub {
+        let ended = scrub.last_pass_unix_ms;
+        Scrub {
+            bytes_per_second: scrub.bytes_per_second,
+            blocks_done: scrub.blocks_done,
+            blocks_total: scrub.blocks_total,
+            passes_total: scrub.passes_total,
+            last_pass_unix_ms: (ended > 0).then_some(ended),
+            bytes_read_total: scrub.bytes_read_total,
+            damaged_headers_total: scrub.damaged_headers_total,
+        }
+    }
+}
+
+impl From<proto::DamageCounts> for DamageCounts {
+    fn from(damage: proto::DamageCounts) -> DamageCounts {
+        DamageCounts {
+            records: damage.records,
+            found_total: damage.found_total,
+            left_out_total: damage.left_out_total,
+            passing_total: damage.passing_total,
+            repaired_total: damage.repaired_total,
+            blocks: damage.blocks,
+        }
+    }
+}
+
+impl From<proto::DamagedRecord> for DamagedRecord {
+    fn from(record: proto::DamagedRecord) -> DamagedRecord {
+        DamagedRecord {
+            namespace: record.namespace,
+            digest: record.digest,
+            version: record.version,
+            device: record.device,
+            block: record.block,
+            offset: record.offset,
+            bytes: record.bytes,
+            kind: record.kind,
+            found_by: record.found_by,
         }
     }
 }
@@ -248,6 +373,9 @@ impl From<proto::Device> for Device {
             blocks_total: device.blocks_total,
             blocks_free: device.blocks_free,
             failure: unless_empty(device.failure),
+            read_errors: device.read_errors,
+            written_bytes: device.written_bytes,
+            slow: device.slow,
         }
     }
 }

@@ -356,27 +356,31 @@ impl Namespace {
         })
     }
 
-    /// Counts, in part of a partition, the records and tombstones that lie on a device. `wanted` says
-    /// which of its blocks count.
+    /// Counts, in part of a partition, the records and tombstones that lie on a device: those in blocks
+    /// that are not broken, those in blocks that are, and where the next part begins.
     pub fn count_on_device(
         &self,
         partition: PartitionId,
         after: Option<WalkCursor>,
         device: DeviceId,
-        wanted: impl Fn(BlockId) -> bool,
-    ) -> (u64, Option<WalkCursor>) {
-        let (mut visited, mut found) = (0, 0);
+        is_broken: impl Fn(BlockId) -> bool,
+    ) -> (u64, u64, Option<WalkCursor>) {
+        let (mut visited, mut sound, mut broken) = (0, 0, 0);
         let partition = self.partition(partition);
         let next = partition.directory.walk(after, &mut |entry| {
             visited += 1;
             let place = entry.place();
-            found += u64::from(place.device == device && wanted(self.log.block_of(place)));
+            if place.device == device {
+                let is_broken = is_broken(self.log.block_of(place));
+                broken += u64::from(is_broken);
+                sound += u64::from(!is_broken);
+            }
             match visited >= SLICE_ENTRIES_MAX {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
         });
-        (found, next)
+        (sound, broken, next)
     }
 
     /// Replaces a damaged record by sound bytes of the same version, as another replica holds them:

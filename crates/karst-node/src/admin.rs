@@ -107,6 +107,19 @@ impl Admin for Service {
         Ok(Response::new(proto::NamespacesResponse { namespaces }))
     }
 
+    async fn damage(
+        &self,
+        request: Request<proto::DamageRequest>,
+    ) -> Result<Response<proto::DamageResponse>, Status> {
+        let node = &*self.0;
+        let only = known(node, &request.get_ref().namespace)?;
+        let wanted =
+            |namespace: &&NamespaceState| only.is_none_or(|only| only == namespace.config.name);
+        let namespaces = node.namespaces.iter().filter(wanted);
+        let records = namespaces.flat_map(storage::damaged).collect();
+        Ok(Response::new(proto::DamageResponse { records }))
+    }
+
     async fn sets(
         &self,
         request: Request<proto::SetsRequest>,
@@ -250,6 +263,9 @@ fn this_namespace(node: &Node, namespace: &NamespaceState, figures: &Figures) ->
         }),
         stop_writes: figures.refusal.is_some(),
         stop_writes_reason: figures.stop_writes_reason().unwrap_or_default(),
+        writes: Some(storage::writes(figures)),
+        scrub: storage::scrub(namespace, figures),
+        damage: Some(storage::damage(figures)),
     }
 }
 
@@ -277,7 +293,6 @@ fn devices(node: &Node, namespace: &NamespaceState) -> Vec<proto::Device> {
         .enumerate();
     let devices = each.map(|(number, (device, geometry))| {
         let id = DeviceId(number as u8); // the log has at most 128
-        let failure = "a write to it failed; it serves reads only until it is replaced";
         proto::Device {
             path: device.path().display().to_string(),
             node: node.config.node.name.clone(),
@@ -285,11 +300,10 @@ fn devices(node: &Node, namespace: &NamespaceState) -> Vec<proto::Device> {
             used_bytes: log.device_live_bytes(id),
             blocks_total: geometry.blocks.into(),
             blocks_free: log.device_blocks_free(id),
-            failure: if log.device_failed(id) {
-                failure.into()
-            } else {
-                String::new()
-            },
+            failure: storage::failure(node, namespace, id).unwrap_or_default(),
+            read_errors: log.read_errors(id),
+            written_bytes: log.device_written_bytes(id),
+            slow: log.device_slow(id) && !log.device_failed(id),
         }
     });
     devices.collect()
@@ -322,7 +336,8 @@ fn alarms(node: &Node, figures: &[Figures]) -> Vec<proto::Alarm> {
     }
     for (namespace, figures) in node.namespaces.iter().zip(figures) {
         space_alarms(namespace, figures, &mut alarms);
-        device_alarms(namespace, &mut alarms);
+        device_alarms(node, namespace, &mut alarms);
+        storage::damage_alarms(namespace, figures, &mut alarms);
     }
     alarms.sort_by_key(|alarm| std::cmp::Reverse(alarm.severity)); // stable
     alarms
@@ -356,25 +371,29 @@ fn space_alarms(namespace: &NamespaceState, figures: &Figures, alarms: &mut Vec<
     }
 }
 
-fn device_alarms(namespace: &NamespaceState, alarms: &mut Vec<proto::Alarm>) {
+fn device_alarms(node: &Node, namespace: &NamespaceState, alarms: &mut Vec<proto::Alarm>) {
     let log = namespace.engine.log();
     for (number, device) in namespace.devices.iter().enumerate() {
         let id = DeviceId(number as u8); // the log has at most 128
         let subject = || format!("device {}", device.path().display());
-        if log.device_failed(id) {
-            let text = "a write to it failed: it is read from and no longer written to; replace it";
-            alarms.push(alarm(proto::Severity::Critical, subject(), text.into()));
+        if let Some(text) = storage::failure(node, namespace, id) {
+            alarms.push(alarm(proto::Severity::Critical, subject(), text));
+        } else if log.device_slow(id) {
+            let text = "its writes take many times longer than those of the namespace's other devices; \
+                        it is given few";
+            alarms.push(alarm(proto::Severity::Warning, subject(), text.into()));
         }
         let errors = log.read_errors(id);
         if errors > 0 {
             let text = format!(
-                "{errors} reads failed or brought bytes whose checksum is wrong; stop the node and \
-                 run `karst inspect` on it"
+                "{errors} reads failed or brought bytes whose checksum is wrong; see `karst damage`"
             );
             alarms.push(alarm(proto::Severity::Critical, subject(), text));
         }
     }
 }
+
+mod storage;
 
 #[cfg(test)]
 mod tests;

@@ -161,6 +161,9 @@ pub struct NamespaceCounters {
     pub device_write_bytes: Counter,
     /// Time that device writes took, summed, in microseconds.
     pub device_write_us: Counter,
+    /// Writes of what clients wrote, as far as a device was asked for them: each makes all that was
+    /// appended until then durable.
+    pub client_flushes: Counter,
     /// Records that defrag moved.
     pub moved_records: Counter,
     /// Writes that waited for defrag to free a block.

@@ -11,6 +11,7 @@ pub mod config;
 pub mod core;
 pub mod counters;
 pub mod data_dir;
+pub mod failures;
 pub mod http;
 pub mod info;
 pub mod inspect;

@@ -8,6 +8,7 @@
 //! fixed list of operations and endings. Nothing that a client chooses becomes a label.
 
 mod figures;
+mod storage;
 
 use std::fmt;
 use std::sync::Arc;
@@ -320,7 +321,7 @@ impl Collector for Scrape {
             .collect();
         write_node(&mut encoder, node)?;
         write_requests(&mut encoder, node, &figures)?;
-        for metric in &NAMESPACE {
+        for metric in NAMESPACE.iter().chain(&storage::NAMESPACE) {
             metric.write(&mut encoder, |out| {
                 rows(node, &figures).try_for_each(|(namespace, figures)| {
                     out.number(&[namespace], (metric.value)(figures))
@@ -334,6 +335,7 @@ impl Collector for Scrape {
                 })
             })?;
         }
+        storage::write_found(&mut encoder, node, &figures)?;
         write_devices(&mut encoder, node)?;
         write_cores(&mut encoder, node)
     }
@@ -398,7 +400,7 @@ fn write_requests(
 }
 
 fn write_devices(encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {
-    for metric in &DEVICE {
+    for metric in DEVICE.iter().chain(&storage::DEVICE) {
         metric.write(encoder, |out| {
             for namespace in &node.namespaces {
                 for (number, device) in namespace.devices.iter().enumerate() {

@@ -15,6 +15,7 @@ use karst_io::{QueueKind, clock};
 
 use crate::config::{self, Config, HostPort};
 use crate::counters::CoreCounters;
+use crate::failures::Failures;
 use crate::marks::Marks;
 use crate::user_agents::UserAgents;
 
@@ -101,6 +102,8 @@ pub struct Node {
     pub io: IoReport,
     /// Truncation marks, kept in `data_dir`.
     pub marks: Marks,
+    /// Devices that failed, kept there too.
+    pub failures: Failures,
     /// Who is connected, by the clients' own account.
     pub user_agents: UserAgents,
     /// Time since boot at which the node began to serve, in microseconds.
@@ -126,6 +129,8 @@ pub struct Parts {
     pub io: IoReport,
     /// Truncation marks.
     pub marks: Marks,
+    /// Devices that failed.
+    pub failures: Failures,
 }
 
 impl Node {
@@ -143,6 +148,7 @@ impl Node {
             doors: parts.doors,
             io: parts.io,
             marks: parts.marks,
+            failures: parts.failures,
             user_agents: UserAgents::default(),
             started_boot_us: clock::boot_us(),
             state: AtomicU8::new(State::Starting as u8),

@@ -20,6 +20,7 @@ use tempfile::TempDir;
 
 use crate::config::{self, Config, Engine, HostPort, Inputs};
 use crate::counters::CoreCounters;
+use crate::failures::Failures;
 use crate::marks::Marks;
 use crate::node::{ClusterId, Doors, IoReport, NamespaceState, Node, NodeId, Parts, State, now};
 
@@ -62,6 +63,7 @@ impl World {
                 fallback_reason: Some("refused for the test".into()),
             },
             marks: Marks::load(dir.path()).unwrap(),
+            failures: Failures::load(dir.path()).unwrap(),
             config,
         };
         World {

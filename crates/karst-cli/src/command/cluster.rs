@@ -1,9 +1,9 @@
-//! `status`, `nodes`, `namespaces`, `sets`: what a node knows of its cluster.
+//! `status`, `nodes`, `namespaces`, `sets`, `damage`: what a node knows of its cluster.
 
 use crate::admin::Admin;
 use crate::failure::Outcome;
 use crate::render::{self, output, table};
-use crate::view::{Namespace, Node, Set, Status};
+use crate::view::{DamagedRecord, Namespace, Node, Set, Status};
 
 /// `karst status`
 pub(super) async fn status(host: &str, json: bool) -> Outcome {
@@ -41,5 +41,15 @@ pub(super) async fn sets(host: &str, json: bool, only: Option<String>) -> Outcom
     match json {
         true => output::json(&sets),
         false => output::line(&table::sets(&sets)),
+    }
+}
+
+/// `karst damage`
+pub(super) async fn damage(host: &str, json: bool, only: Option<String>) -> Outcome {
+    let records = Admin::connect(host).await?.damage(only).await?;
+    let records: Vec<DamagedRecord> = records.into_iter().map(DamagedRecord::from).collect();
+    match json {
+        true => output::json(&records),
+        false => output::line(&table::damage(&records)),
     }
 }

@@ -30,6 +30,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Nodes => block_on(cluster::nodes(&host, json)),
         Verb::Namespaces { namespace } => block_on(cluster::namespaces(&host, json, namespace)),
         Verb::Sets { namespace } => block_on(cluster::sets(&host, json, namespace)),
+        Verb::Damage { namespace } => block_on(cluster::damage(&host, json, namespace)),
         Verb::Put(args) => block_on(record::put(&host, json, &args)),
         Verb::Get(args) => block_on(record::get(&host, json, &args)),
         Verb::Delete(args) => block_on(record::delete(&host, json, &args)),

@@ -4,7 +4,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
 use super::human;
-use crate::view::{Alarm, Namespace, Node, Set, Status};
+use crate::view::{Alarm, DamagedRecord, Namespace, Node, Set, Status};
 
 /// A table without lines: columns line up, nothing else is drawn. Columns after the first
 /// `text_columns` hold numbers and are set to the right.
@@ -135,6 +135,55 @@ pub(crate) fn sets(sets: &[Set]) -> String {
     table(&header, 2, sets.iter().map(row).collect())
 }
 
+/// `karst damage`
+pub(crate) fn damage(records: &[DamagedRecord]) -> String {
+    if records.is_empty() {
+        return "no record is known to be damaged".to_owned();
+    }
+    let header = [
+        "NAMESPACE",
+        "DIGEST",
+        "VERSION",
+        "KIND",
+        "FOUND BY",
+        "DEVICE",
+        "BLOCK",
+        "OFFSET",
+        "BYTES",
+    ];
+    let row = |record: &DamagedRecord| {
+        vec![
+            record.namespace.clone(),
+            record.digest.clone(),
+            record.version.clone(),
+            record.kind.clone(),
+            record.found_by.clone(),
+            record.device.clone(),
+            record.block.to_string(),
+            record.offset.to_string(),
+            record.bytes.to_string(),
+        ]
+    };
+    table(&header, 6, records.iter().map(row).collect())
+}
+
+/// A ratio with two places.
+fn ratio(ratio: Option<f64>) -> String {
+    ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
+}
+
+/// How far the present pass of the scrub is, and how many there were.
+fn scrubbed(space: &Namespace) -> String {
+    match &space.scrub {
+        None => "off".to_owned(),
+        Some(scrub) => format!(
+            "{} of pass {}",
+            human::percent(scrub.blocks_done, scrub.blocks_total),
+            scrub.passes_total + 1
+        ),
+    }
+}
+
 /// `karst status`: the cluster in one line, then nodes, namespaces, and what is wrong.
 pub(crate) fn status(status: &Status, colours: bool) -> String {
     let cluster = &status.cluster;
@@ -170,6 +219,10 @@ fn partitions(spaces: &[Namespace]) -> String {
         "ETA",
         "DEFRAG PENDING",
         "FREED",
+        "WRITE AMPL",
+        "PER FLUSH",
+        "SCRUBBED",
+        "DAMAGED",
     ];
     let row = |space: &Namespace| {
         let eta = space.migrations_eta_seconds;
@@ -182,6 +235,10 @@ fn partitions(spaces: &[Namespace]) -> String {
             eta.map_or_else(|| "-".to_owned(), human::seconds),
             human::count(space.defrag.blocks_pending),
             human::count(space.defrag.blocks_freed_total),
+            ratio(space.writes.write_amplification),
+            ratio(space.writes.writes_per_flush),
+            scrubbed(space),
+            human::count(space.damage.records),
         ]
     };
     match spaces.is_empty() {

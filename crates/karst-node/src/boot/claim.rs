@@ -4,7 +4,7 @@
 //! used for this namespace goes on as it is. Anything else is refused, since taking it would destroy
 //! what it holds; `adopt = true` in the configuration says that this is wanted.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use karst_io::buffer::AlignedBuffer;
@@ -15,6 +15,7 @@ use karst_storage::log::format::{Front, SUPERBLOCK_BYTES, Superblock, read_front
 
 use crate::config::{self, Engine};
 use crate::data_dir;
+use crate::failures::Failures;
 use crate::node::ClusterId;
 
 /// A device that is this namespace's own.
@@ -23,6 +24,8 @@ pub struct Claimed {
     pub device: Arc<Device>,
     /// How it is divided.
     pub geometry: DeviceGeometry,
+    /// A write to it failed once: it is open for reading only.
+    pub failed: bool,
     /// What its superblock says now.
     pub superblock: Superblock,
 }
@@ -41,6 +44,9 @@ impl Claimed {
             path: self.device.path().to_path_buf(),
             error,
         };
+        if self.failed {
+            return Ok(()); // it is never written to again
+        }
         self.device.sync().map_err(failed)?;
         let superblock = Superblock {
             generation: self.superblock.generation + 1,
@@ -160,6 +166,7 @@ pub enum ClaimError {
 pub fn claim_all(
     namespace: &config::Namespace,
     cluster: ClusterId,
+    failures: &Failures,
 ) -> Result<Vec<Claimed>, ClaimError> {
     let Engine::Device { devices, adopt } = &namespace.storage.engine else {
         return Ok(Vec::new());
@@ -170,6 +177,9 @@ pub fn claim_all(
             create: device.size.is_some(),
             ..OpenOptions::default()
         };
+        if let Some(failed) = open_failed(&device.path, failures) {
+            return Ok(failed);
+        }
         let open = Device::open(&device.path, &options)?;
         let wanted = Wanted {
             namespace,
@@ -181,6 +191,39 @@ pub fn claim_all(
         wanted.claim(open, device.size)
     };
     devices.iter().enumerate().map(claim).collect()
+}
+
+/// Opens a device that failed in an earlier life of the node, for reading only: nothing is ever written
+/// to it again, its superblocks included. `None` for any other.
+fn open_failed(path: &Path, failures: &Failures) -> Option<Claimed> {
+    if failures.is_empty() {
+        return None;
+    }
+    let options = OpenOptions {
+        read_only: true,
+        ..OpenOptions::default()
+    };
+    let device = Device::open(path, &options).ok()?;
+    let mut buffer = AlignedBuffer::with_capacity(2 * SUPERBLOCK_BYTES);
+    device.read_at(0, &mut buffer).ok()?;
+    let Front::Karst(superblock) = read_front(buffer.as_slice()) else {
+        return None;
+    };
+    let failure = failures.of(superblock.device)?;
+    tracing::error!(
+        device = %path.display(), failed_unix_ms = failure.unix_ms, cause = failure.cause,
+        "a write to this device failed earlier: it is only read from until it is wiped or replaced"
+    );
+    Some(Claimed {
+        geometry: DeviceGeometry {
+            number: superblock.device,
+            blocks: superblock.blocks,
+            sector_bytes: device.sector_bytes(),
+        },
+        superblock,
+        device: Arc::new(device),
+        failed: true,
+    })
 }
 
 /// What a device should be.
@@ -228,6 +271,7 @@ impl Wanted<'_> {
             device: Arc::new(device),
             geometry,
             superblock,
+            failed: false,
         })
     }
 
@@ -357,8 +401,6 @@ impl Wanted<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::config::{Inputs, from_inputs};
 
@@ -385,7 +427,8 @@ mod tests {
     }
 
     fn claim(folder: &Path, devices: &[(&str, u64)]) -> Result<Vec<u32>, ClaimError> {
-        let claimed = claim_all(&namespace(folder, devices), CLUSTER)?;
+        let failures = Failures::load(folder).unwrap();
+        let claimed = claim_all(&namespace(folder, devices), CLUSTER, &failures)?;
         Ok(claimed
             .iter()
             .map(|claimed| claimed.geometry.blocks)
@@ -407,7 +450,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let namespace = namespace(folder.path(), &[("a", 64), ("b", 64)]);
         for expected in 1..=3 {
-            let mut devices = claim_all(&namespace, CLUSTER).unwrap();
+            let mut devices = claim_all(&namespace, CLUSTER, &Failures::default()).unwrap();
             let session = next_session(&devices);
             assert_eq!(session, expected);
             for device in &mut devices {
@@ -415,10 +458,10 @@ mod tests {
             }
         }
         // One device missed the last session: the next is later than that of either.
-        let mut devices = claim_all(&namespace, CLUSTER).unwrap();
+        let mut devices = claim_all(&namespace, CLUSTER, &Failures::default()).unwrap();
         devices[1].begin_session(9, 90).unwrap();
         drop(devices);
-        let devices = claim_all(&namespace, CLUSTER).unwrap();
+        let devices = claim_all(&namespace, CLUSTER, &Failures::default()).unwrap();
         let sessions: Vec<u64> = devices
             .iter()
             .map(|claimed| claimed.superblock.session)

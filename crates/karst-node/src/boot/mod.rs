@@ -21,12 +21,14 @@ use karst_io::device::Device;
 use karst_io::{Queue, QueueChoice};
 use karst_storage::index::HashKey;
 use karst_storage::log::{DeviceGeometry, Log, LogConfig};
+use karst_storage::place::DeviceId;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{self, Advertise, Config, Engine, HostPort, IoChoice};
 use crate::data_dir::{self, Identity};
+use crate::failures::Failures;
 use crate::marks::Marks;
 use crate::node::{Doors, IoReport, NamespaceState, Node, Parts, State};
 use crate::{admin, client_port, http};
@@ -122,7 +124,8 @@ fn run_once(config: Config) -> Result<(), BootError> {
         .map_err(file(format!("data folder {}", data_dir.display())))?;
     let marks = Marks::load(&data_dir).map_err(file("truncation marks"))?;
     let cores = core_count(&config);
-    let opened = open_all(&config, &identity)?;
+    let failures = Failures::load(&data_dir).map_err(file("failed devices"))?;
+    let opened = open_all(&config, &identity, &failures)?;
     let io = probe(&config, &opened)?;
     let (namespaces, pending) = namespaces(&config, &identity, opened, cores, &marks)?;
     tokio::runtime::Builder::new_current_thread()
@@ -138,6 +141,7 @@ fn run_once(config: Config) -> Result<(), BootError> {
                 cores,
                 io,
                 marks,
+                failures,
             };
             serve(parts).await
         })
@@ -157,13 +161,18 @@ struct Opened {
     devices: Vec<claim::Claimed>,
 }
 
-fn open_all(config: &Config, identity: &Identity) -> Result<Vec<Opened>, BootError> {
+fn open_all(
+    config: &Config,
+    identity: &Identity,
+    failures: &Failures,
+) -> Result<Vec<Opened>, BootError> {
     let open = |namespace: &config::Namespace| {
-        let devices =
-            claim::claim_all(namespace, identity.cluster).map_err(|error| BootError::Device {
+        let devices = claim::claim_all(namespace, identity.cluster, failures).map_err(|error| {
+            BootError::Device {
                 namespace: namespace.name.clone(),
                 error,
-            })?;
+            }
+        })?;
         Ok(Opened {
             config: namespace.clone(),
             devices,
@@ -250,6 +259,11 @@ fn namespaces(
             error,
         })?;
         log.raise_fills(claim::fills(&opened.devices));
+        for (number, claimed) in opened.devices.iter().enumerate() {
+            if claimed.failed {
+                log.fail_device(DeviceId(number as u8)); // the log has at most 128
+            }
+        }
         found.look(&mut log);
         let key = HashKey(identity.index_key);
         let engine = Namespace::new(engine_config(&opened.config), log, arena, key);
@@ -342,6 +356,7 @@ struct Start {
     cores: u16,
     io: IoReport,
     marks: Marks,
+    failures: Failures,
 }
 
 /// Fills every index, from memory or from devices, and begins a session of each namespace.
@@ -392,6 +407,7 @@ async fn serve(start: Start) -> Result<(), BootError> {
         cores,
         io,
         marks,
+        failures,
     } = start;
     let service = bind("service", config.service.listen).await?;
     let admin_door = bind("admin", config.admin.listen).await?;
@@ -412,6 +428,7 @@ async fn serve(start: Start) -> Result<(), BootError> {
         doors,
         io,
         marks,
+        failures,
     };
     let node = Node::new(parts);
     let (stop, stopped) = watch::channel(false);

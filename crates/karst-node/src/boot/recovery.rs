@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use karst_io::buffer::AlignedBuffer;
+use karst_io::op::IoFailure;
 use karst_storage::log::BlockId;
 use karst_storage::log::format::BlockHeader;
 use karst_storage::log::recover::Scanned;
@@ -27,6 +28,7 @@ struct Tally {
     records: AtomicUsize,
     damaged: AtomicUsize,
     headers: AtomicUsize,
+    unreadable: AtomicUsize,
 }
 
 /// Recovers one namespace. `not_warm` says why its index could not be taken over from shared memory.
@@ -75,11 +77,23 @@ pub(super) fn run_one(namespace: &NamespaceState, not_warm: &str) -> Result<(), 
         records_scanned = tally.records.into_inner(),
         stale_or_damaged = tally.damaged.into_inner(),
         damaged_headers = tally.headers.into_inner(),
+        unreadable_blocks = tally.unreadable.into_inner(),
         seconds = started.elapsed().as_secs_f64(),
         not_warm,
         "recovered"
     );
     Ok(())
+}
+
+/// A block that a failed device does not give back: its records are missing. Any other device that
+/// cannot be read keeps the node from starting.
+fn note_unreadable(namespace: &NamespaceState, id: BlockId, error: &IoFailure, tally: &Tally) {
+    tally.unreadable.fetch_add(1, Ordering::Relaxed);
+    let device = namespace.devices[usize::from(id.device.0)].path().display();
+    tracing::error!(
+        namespace = namespace.config.name, device = %device, block = id.block, %error,
+        "a block of a failed device cannot be read: its records are missing"
+    );
 }
 
 /// A block without a sound header was never filled, or holds what was on the device before it was
@@ -106,16 +120,25 @@ fn recover_block(
     let (offset, size) = log.block_extent(id);
     let read = |bytes: usize, buffer: &mut AlignedBuffer| {
         buffer.set_len(bytes);
-        device
-            .read_at(offset, buffer)
-            .map_err(|error| error.to_string())
+        match device.read_at(offset, buffer) {
+            Ok(()) => Ok(true),
+            Err(error) if log.device_failed(id.device) => {
+                note_unreadable(namespace, id, &error, tally);
+                Ok(false)
+            }
+            Err(error) => Err(error.to_string()),
+        }
     };
-    read(HEADER_READ_BYTES.min(size), buffer)?;
+    if !read(HEADER_READ_BYTES.min(size), buffer)? {
+        return Ok(());
+    }
     if log.block_header(id, buffer.as_slice()).is_none() {
         note_if_damaged(namespace, id, buffer.as_slice(), tally);
         return Ok(());
     }
-    read(size, buffer)?;
+    if !read(size, buffer)? {
+        return Ok(());
+    }
     let Some(mut scanned) = log.recover_block(id, buffer.as_slice(), None) else {
         return Ok(());
     };

@@ -158,6 +158,7 @@ impl Folder {
         let sessions: Vec<u64> = wanted
             .devices
             .iter()
+            .filter(|claimed| !claimed.failed) // one that failed takes no superblock any more
             .map(|claimed| claimed.superblock.session)
             .collect();
         let session = sessions.iter().copied().max().unwrap_or(0);
@@ -375,6 +376,15 @@ fn write_left(namespace: &NamespaceState, left: Vec<LeftBlock>) {
     let log = namespace.engine.log();
     for block in left {
         let device = &namespace.devices[usize::from(block.id.device.0)];
+        if log.device_failed(block.id.device) {
+            tracing::error!(
+                namespace = namespace.config.name, device = %device.path().display(),
+                block = block.id.block,
+                "a block that only memory held is of a device that failed: its records are in memory alone"
+            );
+            log.left_written(block, false);
+            continue;
+        }
         let (offset, bytes) = log.left_write(&block);
         let mut buffer = AlignedBuffer::with_capacity(bytes.len());
         buffer.as_mut_slice().copy_from_slice(bytes);
@@ -405,7 +415,7 @@ pub(super) fn begin_session(
 ) -> Result<(), super::claim::ClaimError> {
     let session = super::claim::next_session(claims);
     let fills = namespace.engine.log().fills();
-    for claimed in claims {
+    for claimed in claims.iter_mut().filter(|claimed| !claimed.failed) {
         claimed.begin_session(session, fills)?;
     }
     if let Some(memory) = namespace.engine.log().memory() {

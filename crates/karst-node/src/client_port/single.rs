@@ -11,6 +11,7 @@ use karst_data::operation::{CommandFlags, Operand, Operation, OperationError};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::Ttl;
 use karst_data::value::{Value, ValueError};
+use karst_engine::damage::FoundBy;
 use karst_engine::read::{Found, Need, ReadRequest};
 use karst_engine::write::{DeleteRequest, WriteRequest, Written};
 use karst_engine::{Fetched, Reason, Refusal, Step};
@@ -561,7 +562,10 @@ pub(super) async fn carry_on_message(
                 fetches += 1;
                 match core.fetch(index, read).await {
                     Ok(fetched) => Some(fetched),
-                    Err(DeviceError) => return error(out, asked, ResultCode::Unknown),
+                    Err(DeviceError) => {
+                        suspect(core, index, message);
+                        return error(out, asked, ResultCode::Unknown);
+                    }
                 }
             }
             Try::Wait(index) => {
@@ -579,6 +583,15 @@ pub(super) async fn carry_on_message(
         fetched
             .into_iter()
             .for_each(|fetched| core.done_with(fetched));
+    }
+}
+
+/// Reports the record of a request whose device read failed.
+fn suspect(core: &Core, index: usize, message: &Message<'_>) {
+    if let Ok(Some(digest)) = message.digest() {
+        core.namespace(index)
+            .engine
+            .suspect(&digest, FoundBy::Client);
     }
 }
 

@@ -17,6 +17,9 @@ use super::quantity::{parse_size, parse_time, print_size, print_time};
 use super::raw::*;
 
 const KIB: u64 = 1024;
+/// What the scrub reads a second when the configuration does not say.
+const SCRUB_RATE: u64 = 4 << 20;
+
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
@@ -329,6 +332,7 @@ impl Check<'_> {
                 "the memory engine has no device to commit to",
             );
         }
+        let in_memory = matches!(engine, Engine::Memory { .. });
         Storage {
             engine,
             write_block,
@@ -352,6 +356,16 @@ impl Check<'_> {
                 64 * MIB,
                 0..=1024 * GIB,
             ),
+            scrub_rate: self.scrub_rate(&format!("{path}.scrub_rate"), raw, in_memory),
+        }
+    }
+
+    /// Bytes a second, or "off".
+    fn scrub_rate(&mut self, path: &str, raw: &RawStorage, in_memory: bool) -> Option<u64> {
+        match raw.scrub_rate.as_deref() {
+            Some("off") => None,
+            _ if in_memory => None,
+            written => Some(self.size(path, written, SCRUB_RATE, 64 * KIB..=64 * GIB)),
         }
     }
 

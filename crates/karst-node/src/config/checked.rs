@@ -176,6 +176,8 @@ pub struct Storage {
     pub compression: Compression,
     /// Bytes of recently written blocks kept for reads.
     pub post_write_cache: u64,
+    /// Bytes a second that the scrub reads; `None` when it is off, as it is in memory.
+    pub scrub_rate: Option<u64>,
 }
 
 /// What holds a namespace's log.

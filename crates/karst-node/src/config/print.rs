@@ -118,6 +118,7 @@ impl Storage {
                 Compression::None => "none",
             })),
             post_write_cache: Some(print_size(self.post_write_cache)),
+            scrub_rate: Some(self.scrub_rate.map_or_else(|| word("off"), print_size)),
             devices,
         }
     }

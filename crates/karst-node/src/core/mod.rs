@@ -5,7 +5,11 @@
 //! what the engine decides: reads that it asks for, writes that its logs have ready, waiting until a
 //! write is durable or a block is free.
 
+mod damage;
+mod defrag;
+mod devices;
 pub mod disk;
+mod scrub;
 pub mod upkeep;
 
 use std::cell::{Cell, RefCell};
@@ -18,15 +22,24 @@ use karst_engine::Fetched;
 use karst_engine::write::Hand;
 use karst_io::clock;
 use karst_io::op::{FileId, Op as DeviceOp};
+use karst_storage::defrag::Foreground;
 use karst_storage::log::{Commit, CommitPoint, DeviceRead, DeviceWrite};
 use tokio::sync::Notify;
 
+pub(crate) use self::damage::hex;
 use self::disk::Disk;
 use crate::counters::{CoreCounters, NamespaceCounters, Op};
 use crate::node::{self, NamespaceState, Node};
 
 /// Records that are brought towards the cache together at most.
 const AHEAD_MAX: usize = 128;
+
+/// Commits of one core and device that are out before further writes gather for the next one. One
+/// alone would leave the device idle between its answer and the next commit.
+const COMMITS_OUT_MAX: usize = 4;
+
+/// For how long clients' last waits are taken for their present ones, in us.
+const FOREGROUND_MEMORY_US: u64 = 200_000;
 
 /// What a core keeps for each namespace.
 #[derive(Default)]
@@ -35,6 +48,12 @@ struct Lanes {
     written: Notify,
     /// Something was appended this turn.
     appended: Cell<bool>,
+    /// Writes gather for the next commit while as many as may be are out.
+    gathering: Cell<bool>,
+    /// What clients wait for device reads and for commits, and when that was last seen.
+    reads: Cell<Foreground>,
+    commits: Cell<Foreground>,
+    sampled_us: Cell<u64>,
     /// Bytes of device writes that are out, to hold defrag back.
     writing: Cell<u64>,
     /// Device writes that are out.
@@ -180,10 +199,35 @@ impl Core {
     /// # Errors
     /// When the device fails; it was logged and counted.
     pub async fn fetch(&self, index: usize, read: DeviceRead) -> Result<Fetched, DeviceError> {
+        let started_us = clock::monotonic_us();
         let buffer = self
             .read(index, read.device.0, read.offset, read.bytes)
             .await?;
+        self.sample(index, &self.lanes[index].reads, started_us);
         Ok(Fetched { read, buffer })
+    }
+
+    /// Notes how long a client waited for a device since `started_us`.
+    fn sample(&self, index: usize, series: &Cell<Foreground>, started_us: u64) {
+        let now_us = clock::monotonic_us();
+        let mut foreground = series.get();
+        foreground.sample(now_us - started_us);
+        series.set(foreground);
+        self.lanes[index].sampled_us.set(now_us);
+    }
+
+    /// What clients wait for devices now, the worse of reads and commits; calm when nobody asks.
+    fn foreground(&self, index: usize) -> Foreground {
+        let lanes = &self.lanes[index];
+        if clock::monotonic_us() - lanes.sampled_us.get() > FOREGROUND_MEMORY_US {
+            return Foreground::default();
+        }
+        let (reads, commits) = (lanes.reads.get(), lanes.commits.get());
+        if reads.latency_percent() >= commits.latency_percent() {
+            reads
+        } else {
+            commits
+        }
     }
 
     /// Takes a read's buffer back.
@@ -238,14 +282,15 @@ impl Core {
     }
 
     /// Sends what this turn appended towards the devices, at the end of every turn in which something
-    /// was; never returns. All writes of a turn share one commit.
+    /// was; never returns. All writes of a turn share one commit; while `COMMITS_OUT_MAX` are out
+    /// further ones gather for the next.
     pub async fn send_writes(self: Rc<Core>) {
         loop {
             self.turn_ends.notified().await;
             for index in 0..self.lanes.len() {
                 if self.lanes[index].appended.replace(false) {
                     if self.namespace(index).config.storage.commit_to_device {
-                        self.flush(index, u64::MAX);
+                        self.commit(index);
                     }
                     self.send(index);
                 }
@@ -253,9 +298,22 @@ impl Core {
         }
     }
 
+    /// Flushes what clients wait for, or lets it gather while enough commits are out.
+    fn commit(&self, index: usize) {
+        let log = self.namespace(index).engine.log();
+        let lane = log.write_lane(self.number);
+        let gathers = log.writes_out(lane) >= COMMITS_OUT_MAX;
+        self.lanes[index].gathering.set(gathers);
+        if !gathers {
+            log.tick(clock::monotonic_us() / 1000);
+            log.flush(lane, u64::MAX);
+        }
+    }
+
     /// Flushes this core's lanes of what was appended at or before a time of the flush clock.
     pub fn flush(&self, index: usize, before_ms: u64) {
         let log = self.namespace(index).engine.log();
+        log.tick(clock::monotonic_us() / 1000);
         log.flush(log.write_lane(self.number), before_ms);
         log.flush(log.move_lane(self.number), before_ms);
     }
@@ -264,8 +322,11 @@ impl Core {
     pub fn send(self: &Rc<Core>, index: usize) {
         let log = self.namespace(index).engine.log();
         let mut outbox = self.outbox.borrow_mut();
-        log.take_writes(log.write_lane(self.number), &mut outbox);
-        log.take_writes(log.move_lane(self.number), &mut outbox);
+        let refused = log.take_writes(log.write_lane(self.number), &mut outbox)
+            | log.take_writes(log.move_lane(self.number), &mut outbox);
+        if refused {
+            self.lanes[index].written.notify_waiters();
+        }
         for write in outbox.drain(..) {
             let out = &self.lanes[index].writes_out;
             out.set(out.get() + 1);
@@ -294,16 +355,23 @@ impl Core {
             .device_write_us
             .add(clock::monotonic_us() - started_us);
         let namespace = self.namespace(index);
-        if let Err(error) = &outcome {
-            let device = &namespace.devices[usize::from(write.block.device.0)];
-            tracing::error!(
-                device = %device.path().display(), ?error,
-                "a device write failed: the device takes no more writes until the node restarts"
-            );
+        let log = namespace.engine.log();
+        if let Err(failure) = &outcome {
+            devices::failed(&self.node, index, write.block.device, failure);
         }
-        namespace.engine.log().written(&write, outcome.is_ok());
+        log.tick(clock::monotonic_us() / 1000);
+        log.written(&write, outcome.is_ok());
+        if write.lane == log.write_lane(self.number) {
+            counted.client_flushes.add(1);
+        }
         lanes.writes_out.set(lanes.writes_out.get() - 1);
         lanes.written.notify_waiters();
+        if lanes.gathering.get() {
+            self.commit(index);
+        }
+        if lanes.gathering.get() || outcome.is_err() || log.has_writes(write.lane) {
+            self.send(index);
+        }
     }
 
     /// Bytes of a namespace's device writes that this core has out.
@@ -330,12 +398,16 @@ impl Core {
     /// When its write failed: the record is in memory only.
     pub async fn committed(&self, index: usize, point: CommitPoint) -> Result<(), DeviceError> {
         let log = self.namespace(index).engine.log();
+        let started_us = clock::monotonic_us();
         loop {
             let written = self.lanes[index].written.notified();
             let mut written = std::pin::pin!(written);
             written.as_mut().enable();
             match log.commit(point) {
-                Commit::Durable => return Ok(()),
+                Commit::Durable => {
+                    self.sample(index, &self.lanes[index].commits, started_us);
+                    return Ok(());
+                }
                 Commit::Lost => return Err(DeviceError),
                 Commit::Pending => written.await,
             }

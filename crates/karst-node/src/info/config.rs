@@ -153,6 +153,8 @@ fn storage(pairs: &mut Pairs, namespace: &NamespaceState) {
         storage.defrag_low_water_percent,
     );
     pairs.put("storage-engine.post-write-cache", storage.post_write_cache);
+    let scrub_rate = storage.scrub_rate.unwrap_or(0);
+    pairs.put("storage-engine.scrub-rate-bytes", scrub_rate);
     pairs.put("storage-engine.compression", "none");
     pairs.put(
         "storage-engine.stop-writes-used-pct",

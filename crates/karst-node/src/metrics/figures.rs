@@ -3,7 +3,7 @@
 //! A snapshot: each number was true at some time during the call, not all at the same one. Taking one
 //! locks each partition for an instant, so it is for pollers, not for requests.
 
-use karst_engine::NamespaceReport;
+use karst_engine::{NamespaceReport, damage, scrub};
 use karst_storage::log::{NoSpace, SpaceReport};
 
 use crate::counters::{Counter, Ending, LATENCY_BUCKETS, NamespaceCounters, Op};
@@ -57,6 +57,12 @@ pub(crate) struct Figures {
     pub(crate) device_write_bytes: u64,
     /// Time they took, summed, in microseconds.
     pub(crate) device_write_us: u64,
+    /// Device writes of what clients wrote.
+    pub(crate) client_flushes: u64,
+    /// Live records that cannot be read.
+    pub(crate) damage: damage::Report,
+    /// How far the scrub has come.
+    pub(crate) scrub: scrub::Progress,
     /// Records that defrag moved.
     pub(crate) moved_records: u64,
     /// Writes that waited for defrag to free a block.
@@ -86,6 +92,9 @@ impl Figures {
             device_writes: sum(|counters| &counters.device_writes),
             device_write_bytes: sum(|counters| &counters.device_write_bytes),
             device_write_us: sum(|counters| &counters.device_write_us),
+            client_flushes: sum(|counters| &counters.client_flushes),
+            damage: engine.damage_report(),
+            scrub: engine.scrub_progress(),
             moved_records: sum(|counters| &counters.moved_records),
             stalled_writes: sum(|counters| &counters.stalled_writes),
         }
@@ -128,7 +137,7 @@ impl Figures {
     /// are accepted.
     pub(crate) fn stop_writes_reason(&self) -> Option<String> {
         Some(match self.refusal? {
-            NoSpace::Failed => "every device has failed; replace them and restart".into(),
+            NoSpace::Failed => "every device has failed; wipe or replace them and restart".into(),
             NoSpace::Full | NoSpace::Wait | NoSpace::TooBig { .. } => format!(
                 "live records fill {} of the {} bytes that may be filled; delete records or add \
                  a device",

@@ -233,9 +233,15 @@ impl Lane {
         (self.client_records, self.client_bytes)
     }
 
-    /// Writes that are out, of all devices.
+    /// Writes that are out to the device of the open block.
     pub(crate) fn writes_out(&self) -> usize {
-        self.ways.iter().map(|way| way.outstanding.len()).sum()
+        let open = self.open.as_ref();
+        open.map_or(0, |open| self.way(open.id.device).outstanding.len())
+    }
+
+    /// Whether writes wait to be taken.
+    pub(crate) fn has_writes(&self) -> bool {
+        !self.outbox.is_empty()
     }
 
     /// Whether every append to a device has its outcome.

@@ -387,11 +387,12 @@ impl Log {
             drop(left.buffer);
             self.recycle(self.block(left.id).buffer.swap(None));
         } else {
+            self.fail_device(left.id.device);
             let mut space = self.space.lock();
             // Which fill of the block its device still holds is not known.
             space.begin_fill(left.fill, 1);
-            space.fail(left.id.device);
             space.set_life(left.id, Life::Broken);
+            space.note_unrescued(left.id);
         }
     }
 

@@ -866,9 +866,14 @@ impl Log {
         }
     }
 
-    /// Device writes of a lane that are out.
+    /// Writes of a lane that are out to the device that it appends to.
     pub fn writes_out(&self, lane: LaneId) -> usize {
         self.lanes[usize::from(lane.0)].lock().writes_out()
+    }
+
+    /// Whether a lane has writes that were not taken.
+    pub fn has_writes(&self, lane: LaneId) -> bool {
+        self.lanes[usize::from(lane.0)].lock().has_writes()
     }
 
     /// Moves the writes that a lane has submitted to `out`, for the caller to perform. What was

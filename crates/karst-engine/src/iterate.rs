@@ -5,9 +5,9 @@
 //! ([`Namespace::scan_slice`]), which costs less and is what a scan should use.
 //!
 //! A piece is the least digests past a point. To find them the whole partition is walked once, in
-//! slices of at most [`SLICE_ENTRIES_MAX`] entries, between which nothing is locked and the caller may
-//! do something else. So a partition of n entries is walked n / [`PIECE_DIGESTS_MAX`] times over; one of
-//! 2,500 entries, as in a node of ten million, once.
+//! slices of at most 256 entries, between which nothing is locked and the caller may do something else.
+//! So a partition of n entries is walked n / [`PIECE_DIGESTS_MAX`] times over; one of 2,500 entries, as
+//! in a node of ten million, once.
 //!
 //! What holds however the partition changes meanwhile
 //!   digests come in ascending order, each at most once

@@ -6,6 +6,7 @@
 
 pub mod damage;
 pub mod error;
+pub mod iterate;
 pub mod namespace;
 pub mod read;
 pub mod scrub;

@@ -215,6 +215,11 @@ impl Namespace {
             }
         }
         for digest in digests {
+            if let Some(partition) = partition(digest).try_lock() {
+                partition.directory.prefetch_next(digest);
+            }
+        }
+        for digest in digests {
             if let Some(partition) = partition(digest).try_lock()
                 && let Some(entry) = partition.directory.get(digest)
             {

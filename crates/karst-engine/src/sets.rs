@@ -213,4 +213,20 @@ mod tests {
         assert_eq!(sets.find_or_make(b"one more"), Err(SetRefused));
         assert_eq!(&*sets.get(2).name, b"b");
     }
+
+    #[test]
+    fn sets_whose_names_an_index_keeps_have_their_numbers_again() {
+        let arena = Arc::new(EntryArena::new(64).unwrap());
+        let sets = Sets::named_in(arena.clone());
+        let names = [&b"a"[..], &[b'x'; SET_BYTES_MAX], b"c"];
+        for (number, name) in (1..).zip(names) {
+            assert_eq!(sets.find_or_make(name), Ok(number));
+        }
+        let again = Sets::named_in(arena);
+        for (number, name) in (1..).zip(names) {
+            assert_eq!(again.find(name), Some(number));
+            assert_eq!(&*again.get(number).name, name);
+        }
+        assert_eq!(again.find_or_make(b"d"), Ok(4));
+    }
 }

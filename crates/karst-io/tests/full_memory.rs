@@ -1,6 +1,6 @@
 //! A memory file system that is full: an error, and never the end of the process.
 //!
-//! The test runs itself again as another process, for which a folder holds 4 MiB: a file system of its
+//! The test runs itself again as another process, for which a folder holds 8 MiB: a file system of its
 //! own where the kernel lets us mount one, else a limit on the size of files.
 
 use std::env;
@@ -10,19 +10,9 @@ use std::process::Command;
 use karst_io::buffer::Region;
 use karst_io::shm::SharedFile;
 
-const ROOM_BYTES: usize = 4 << 20;
+const ROOM_BYTES: usize = 8 << 20;
 
-/// Runs `$2`, the test `$3` of this program, where folder `$1` is small.
-const SCRIPT: &str = r#"
-small='mount -t tmpfs -o size=4m none "$1"'
-if unshare --user --map-root-user --mount sh -c "$small" sh "$1" 2>/dev/null; then
-    exec unshare --user --map-root-user --mount \
-        sh -c "$small"' && exec "$2" --exact "$3" --nocapture' sh "$1" "$2" "$3"
-fi
-trap "" XFSZ # else a file that grows too long ends the process
-ulimit -f 8192 # of 512 bytes
-exec "$2" --exact "$3" --nocapture
-"#;
+const SCRIPT: &str = include_str!("small_folder.sh");
 
 #[test]
 fn a_full_memory_file_system_is_an_error_and_what_is_backed_can_be_used() {
@@ -46,7 +36,7 @@ fn a_full_memory_file_system_is_an_error_and_what_is_backed_can_be_used() {
 /// Takes all the folder has, and touches every page of it.
 fn fill(folder: &Path) {
     let file = SharedFile::open(folder.join("region")).unwrap();
-    let region = Region::shared(file, 64 << 20).unwrap();
+    let region = Region::shared(file, 68 << 20).unwrap();
     let step = 300 << 10;
     let steps = (1..)
         .take_while(|at| region.back(at * step).is_ok())

@@ -1,42 +1,59 @@
 //! What the primary index costs: memory per record, and time per insert, hit, miss and batch.
 //!
 //! `cargo bench -p karst-storage --bench index -- --records 10000000`
+//! `cargo bench -p karst-storage --bench index -- --records 10000000 --shared /dev/shm`
+//!
+//! With `--shared` the index lies in a file of that folder, prepared ahead by a second thread as in a
+//! node, and is at last given up and attached again, on two threads; the file is removed in the end.
 //!
 //! Sets up one namespace as a node does: 4096 directories, each under its mutex, out of one arena on
 //! huge pages where there are some. Memory is the growth of the process's resident size from before
-//! the arena to after the last insert, so it includes mutexes, tables and what the allocator wastes.
-//! Single-threaded; every figure includes locking, and insert times include reading the clock.
+//! the arena to after the last insert, so it includes mutexes, tables and what the allocator wastes;
+//! shared memory counts as it is allocated, touched or not. Single-threaded but for what was said;
+//! every figure includes locking, and insert times include reading the clock.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 use std::fs;
 use std::hint::black_box;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use karst_data::key::{Digest, PARTITIONS, PartitionId};
-use karst_storage::index::{Directory, EntryArena, Flags, HashKey, NewEntry};
+use karst_io::buffer::Region;
+use karst_io::shm::SharedFile;
+use karst_storage::index::{
+    Attach, Directory, EntryArena, Flags, HashKey, NewEntry, Owner, State, prefetch_object,
+};
 use karst_storage::place::{DeviceId, Place, Rblocks, Version};
 use parking_lot::Mutex;
 
 const RECORDS: u64 = 10_000_000;
 const LOOKUPS: u64 = 5_000_000;
 const BATCH: usize = 16;
-const PAGE_BYTES: u64 = 4096; // of the system, in /proc/self/statm
+const ATTACH_THREADS: usize = 2;
+const AHEAD_BYTES: usize = 64 << 20;
+const SESSION: u64 = 1;
+const KEY: HashKey = HashKey([0x1234_5678_9abc_def0, 0x0fed_cba9_8765_4321]);
 
 fn main() {
-    let records = records_from(std::env::args().skip(1));
+    let Arguments { records, shared } = Arguments::from(std::env::args().skip(1));
+    let file = shared.map(|folder| folder.join(format!("karst-bench-{}", std::process::id())));
     let mut insert_ns = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).expect("bounds");
     insert_ns.record(1).expect("within bounds"); // its memory is resident before we look
     insert_ns.reset();
 
     let before_bytes = resident_bytes();
-    let namespace = Namespace::new(records);
+    let namespace = Namespace::new(records, file.as_deref());
     let before_preempted = times_preempted();
-    let insert_mean_ns = namespace.fill(records, &mut insert_ns);
+    let insert_mean_ns = namespace.while_prepared(|| namespace.fill(records, &mut insert_ns));
     let preempted = times_preempted() - before_preempted;
-    let resident = (resident_bytes() - before_bytes) as f64 / records as f64;
+    let grown_bytes = resident_bytes() - before_bytes + namespace.shared_bytes();
+    let resident = grown_bytes as f64 / records as f64;
     let counted = namespace.memory_bytes() as f64 / records as f64;
 
     let hit_ns = mean_ns(LOOKUPS, |n| {
@@ -54,6 +71,10 @@ fn main() {
     println!(
         "huge pages advised              {:>12}",
         namespace.huge_pages
+    );
+    println!(
+        "shared MiB allocated            {:>12}",
+        namespace.shared_bytes() >> 20
     );
     println!("resident bytes per record       {resident:>12.2}");
     println!("counted bytes per record        {counted:>12.2}");
@@ -78,23 +99,137 @@ fn main() {
     println!("miss ns                         {miss_ns:>12.0}");
     println!("batch of {BATCH}, ns per hit          {batch_ns:>12.0}");
     println!("of which making a digest, ns    {digest_ns:>12.0}");
+    if let Some(file) = file {
+        drop(namespace);
+        report_attach(&file, records);
+        fs::remove_file(file).expect("it was made here");
+    }
+}
+
+/// Attaches the index again and prints what that took.
+fn report_attach(file: &Path, records: u64) {
+    let (started, before_cpu_s) = (Instant::now(), cpu_s());
+    let attach = EntryArena::attach(
+        region(file, records),
+        entries_max(records),
+        &owner(),
+        SESSION,
+    );
+    let attach = attach.expect("it was given up in order");
+    let survey_s = started.elapsed().as_secs_f64();
+    let namespace = Namespace::attached(&attach);
+    let (attach_s, attach_cpu_s) = (started.elapsed().as_secs_f64(), cpu_s() - before_cpu_s);
+    let found: u64 = namespace
+        .partitions
+        .iter()
+        .map(|partition| partition.lock().len() as u64)
+        .sum();
+    assert!(
+        found == records,
+        "{found} of {records} records were attached"
+    );
+    let hit_ns = mean_ns(LOOKUPS, |n| {
+        assert!(namespace.has(&digest(mix(n) % records)))
+    });
+    println!("attach on {ATTACH_THREADS} threads, s         {attach_s:>12.3}");
+    println!("CPU time of that, s             {attach_cpu_s:>12.2}");
+    println!("of which before the first, s    {survey_s:>12.3}");
+    println!("hit ns after it                 {hit_ns:>12.0}");
 }
 
 /// The index of one namespace.
 struct Namespace {
     partitions: Vec<Mutex<Directory>>,
+    arena: Arc<EntryArena>,
     huge_pages: bool,
 }
 
 impl Namespace {
-    fn new(records: u64) -> Namespace {
-        let arena = EntryArena::new(records + 64 * PARTITIONS as u64).expect("address space");
+    fn new(records: u64, file: Option<&Path>) -> Namespace {
+        let arena = match file {
+            None => EntryArena::new(entries_max(records)).expect("address space"),
+            Some(file) => {
+                let region = region(file, records);
+                let arena = EntryArena::create(region, entries_max(records), &owner());
+                let arena = arena.expect("shared memory");
+                arena.set_session(SESSION);
+                arena.set_state(State::Serving);
+                arena
+            }
+        };
         let huge_pages = arena.advise_huge_pages().is_ok();
-        let (arena, key) = (Arc::new(arena), HashKey([mix(1), mix(2)]));
+        let (arena, key) = (Arc::new(arena), KEY);
         let directory = |id| Mutex::new(Directory::new(arena.clone(), key, id));
         Namespace {
             partitions: PartitionId::all().map(directory).collect(),
+            arena,
             huge_pages,
+        }
+    }
+
+    /// What an earlier one left, its partitions dealt out to threads in turn.
+    fn attached(attach: &Attach) -> Namespace {
+        let next = AtomicUsize::new(0);
+        let some = || {
+            let mut some = vec![];
+            loop {
+                let id = next.fetch_add(1, Ordering::Relaxed);
+                let Some(id) = PartitionId::all().nth(id) else {
+                    return some;
+                };
+                let directory = attach.partition(id, |entry| {
+                    black_box(entry.place());
+                    Ok(())
+                });
+                some.push((id, Mutex::new(directory.expect("nothing is damaged"))));
+            }
+        };
+        let mut all: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..ATTACH_THREADS).map(|_| scope.spawn(some)).collect();
+            let each = threads
+                .into_iter()
+                .map(|thread| thread.join().expect("no panic"));
+            each.flatten().collect()
+        });
+        all.sort_unstable_by_key(|(id, _)| *id);
+        Namespace {
+            partitions: all.into_iter().map(|(_, directory)| directory).collect(),
+            arena: attach.arena().clone(),
+            huge_pages: false,
+        }
+    }
+
+    /// Does something while another thread sees to it that shared memory is there ahead of use.
+    fn while_prepared<R>(&self, something: impl FnOnce() -> R) -> R {
+        while self
+            .arena
+            .prepare_ahead(AHEAD_BYTES)
+            .expect("shared memory")
+        {}
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Acquire) {
+                    if !self
+                        .arena
+                        .prepare_ahead(AHEAD_BYTES)
+                        .expect("shared memory")
+                    {
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                }
+            });
+            let result = something();
+            done.store(true, Ordering::Release);
+            result
+        })
+    }
+
+    fn shared_bytes(&self) -> u64 {
+        if self.arena.is_shared() {
+            self.arena.memory_bytes()
+        } else {
+            0
         }
     }
 
@@ -136,10 +271,19 @@ impl Namespace {
         let number = |at| mix(seed * BATCH as u64 + at as u64) % records;
         let digests: [Digest; BATCH] = std::array::from_fn(|at| digest(number(at)));
         for digest in &digests {
+            prefetch_object(self.partition(digest));
+        }
+        for digest in &digests {
+            self.partition(digest).lock().prefetch_table(digest);
+        }
+        for digest in &digests {
             self.partition(digest).lock().prefetch_bucket(digest);
         }
         for digest in &digests {
             self.partition(digest).lock().prefetch_entry(digest);
+        }
+        for digest in &digests {
+            self.partition(digest).lock().prefetch_next(digest);
         }
         assert!(digests.iter().all(|digest| self.has(digest)));
     }
@@ -198,40 +342,87 @@ fn mix(number: u64) -> u64 {
     mixed ^ mixed >> 31
 }
 
-/// Resident size of this process in bytes.
+/// Anonymous memory of this process in bytes, as far as it is resident.
 fn resident_bytes() -> u64 {
-    let statm = fs::read_to_string("/proc/self/statm").expect("Linux");
-    let pages = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse::<u64>().ok());
-    pages.expect("statm has a second number") * PAGE_BYTES
+    let kib: u64 = status("RssAnon:")
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number of kB");
+    kib << 10
+}
+
+/// CPU time of this process so far, in seconds, to a hundredth.
+fn cpu_s() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").expect("Linux");
+    let (_, after_name) = stat.rsplit_once(')').expect("the name is in brackets");
+    let ticks = after_name.split_ascii_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks
+        .map(|ticks| ticks.parse::<u64>().expect("a number"))
+        .sum();
+    ticks as f64 / 100.0
 }
 
 /// How often this process had to yield its CPU: the machine's share in the slowest inserts.
 fn times_preempted() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("nonvoluntary_ctxt_switches:"));
-    line.and_then(|count| count.trim().parse().ok())
-        .expect("status counts context switches")
+    status("nonvoluntary_ctxt_switches:")
+        .parse()
+        .expect("a number of switches")
 }
 
-/// The value of `--records`; cargo itself adds `--bench`.
-fn records_from(mut arguments: impl Iterator<Item = String>) -> u64 {
-    let mut records = RECORDS;
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--bench" => {}
-            "--records" => {
-                let value = arguments.next().and_then(|value| value.parse().ok());
-                records = value
-                    .filter(|value| *value > 0)
-                    .expect("--records takes a number");
-            }
-            other => panic!("unknown argument {other}; there is only --records N"),
-        }
+/// What the kernel says of this process.
+fn status(name: &str) -> String {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let mut values = status.lines().filter_map(|line| line.strip_prefix(name));
+    values
+        .next()
+        .expect("the kernel counts it")
+        .trim()
+        .to_owned()
+}
+
+fn entries_max(records: u64) -> u64 {
+    records + 64 * PARTITIONS as u64
+}
+
+fn region(file: &Path, records: u64) -> Region {
+    let file = SharedFile::open(file).expect("a file of shared memory");
+    let bytes = EntryArena::region_bytes(entries_max(records)).expect("an index of this size");
+    Region::shared(file, bytes).expect("address space")
+}
+
+fn owner() -> Owner<'static> {
+    Owner {
+        boot_id: karst_io::shm::boot_id().expect("Linux"),
+        cluster_id: [0; 16],
+        namespace: b"bench",
+        key: KEY,
     }
-    records
+}
+
+/// The options; cargo itself adds `--bench`.
+struct Arguments {
+    records: u64,
+    shared: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn from(mut arguments: impl Iterator<Item = String>) -> Arguments {
+        let (mut records, mut shared) = (RECORDS, None);
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--bench" => {}
+                "--records" => {
+                    let value = arguments.next().and_then(|value| value.parse().ok());
+                    let value = value.filter(|value| *value > 0);
+                    records = value.expect("--records takes a number");
+                }
+                "--shared" => {
+                    let folder = arguments.next().expect("--shared takes a folder");
+                    shared = Some(folder.into());
+                }
+                other => panic!("unknown argument {other}; there are --records N, --shared DIR"),
+            }
+        }
+        Arguments { records, shared }
+    }
 }

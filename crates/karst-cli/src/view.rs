@@ -3,6 +3,8 @@
 //! These shapes are relied on by scripts. Members may be added; none changes its name or meaning.
 //! Words a newer node may send (a state, a mode) and this tool does not know become "unknown".
 
+use std::collections::BTreeMap;
+
 use karst_proto::admin as proto;
 use serde::Serialize;
 
@@ -73,6 +75,65 @@ pub(crate) struct Namespace {
     pub(crate) stop_writes: bool,
     /// Null while writes are accepted.
     pub(crate) stop_writes_reason: Option<String>,
+    /// Null from a node that does not tell.
+    pub(crate) recovery: Option<Recovery>,
+    /// Null when the node has written none since it started.
+    pub(crate) checkpoint: Option<Checkpoint>,
+}
+
+/// How a namespace came up.
+#[derive(Debug, Serialize)]
+pub(crate) struct Recovery {
+    pub(crate) phase: String,
+    pub(crate) done_bytes: u64,
+    pub(crate) total_bytes: u64,
+    pub(crate) bytes_per_second: u64,
+    pub(crate) records: u64,
+    pub(crate) eta_seconds: Option<u64>,
+    pub(crate) seconds: f64,
+    /// Null while it is not ready.
+    pub(crate) from: Option<String>,
+    /// Why not a faster way; null when there is none.
+    pub(crate) why: Option<String>,
+    /// Seconds by phase.
+    pub(crate) phases: BTreeMap<String, f64>,
+    pub(crate) scanned_bytes: u64,
+    pub(crate) entries_loaded: u64,
+    pub(crate) damaged_headers: u64,
+}
+
+/// A checkpoint that was written.
+#[derive(Debug, Serialize)]
+pub(crate) struct Checkpoint {
+    pub(crate) age_seconds: u64,
+    pub(crate) bytes: u64,
+    pub(crate) entries: u64,
+    pub(crate) seconds: f64,
+    /// Why the latest attempt failed; null when it did not.
+    pub(crate) failure: Option<String>,
+}
+
+/// One partition of a namespace.
+#[derive(Debug, Serialize)]
+pub(crate) struct Partition {
+    pub(crate) number: u32,
+    pub(crate) records: u64,
+    pub(crate) tombstones: u64,
+    /// 16 hexadecimal digits.
+    pub(crate) fingerprint: String,
+}
+
+/// What the index knows of a record.
+#[derive(Debug, Serialize)]
+pub(crate) struct IndexEntry {
+    pub(crate) digest: String,
+    pub(crate) regime: u32,
+    pub(crate) sequence: u64,
+    pub(crate) generation: u32,
+    pub(crate) void_time: u32,
+    pub(crate) last_update_ms: u64,
+    pub(crate) tombstone: bool,
+    pub(crate) set: String,
 }
 
 /// Partitions by state.
@@ -234,6 +295,68 @@ impl From<proto::Namespace> for Namespace {
             },
             stop_writes: space.stop_writes,
             stop_writes_reason: unless_empty(space.stop_writes_reason),
+            recovery: space.recovery.map(Recovery::from),
+            checkpoint: space.checkpoint.map(Checkpoint::from),
+        }
+    }
+}
+
+impl From<proto::Recovery> for Recovery {
+    fn from(recovery: proto::Recovery) -> Recovery {
+        let phases = recovery.phases.into_iter();
+        Recovery {
+            phase: recovery.phase,
+            done_bytes: recovery.done_bytes,
+            total_bytes: recovery.total_bytes,
+            bytes_per_second: recovery.bytes_per_second,
+            records: recovery.records,
+            eta_seconds: recovery.eta_seconds,
+            seconds: recovery.seconds,
+            from: unless_empty(recovery.from),
+            why: unless_empty(recovery.why),
+            phases: phases.map(|time| (time.phase, time.seconds)).collect(),
+            scanned_bytes: recovery.scanned_bytes,
+            entries_loaded: recovery.entries_loaded,
+            damaged_headers: recovery.damaged_headers,
+        }
+    }
+}
+
+impl From<proto::Checkpoint> for Checkpoint {
+    fn from(checkpoint: proto::Checkpoint) -> Checkpoint {
+        Checkpoint {
+            age_seconds: checkpoint.age_seconds,
+            bytes: checkpoint.bytes,
+            entries: checkpoint.entries,
+            seconds: checkpoint.seconds,
+            failure: unless_empty(checkpoint.failure),
+        }
+    }
+}
+
+impl From<proto::Partition> for Partition {
+    fn from(partition: proto::Partition) -> Partition {
+        Partition {
+            number: partition.number,
+            records: partition.records,
+            tombstones: partition.tombstones,
+            fingerprint: format!("{:016x}", partition.fingerprint),
+        }
+    }
+}
+
+impl From<proto::IndexEntry> for IndexEntry {
+    fn from(entry: proto::IndexEntry) -> IndexEntry {
+        let digest = entry.digest.iter().map(|byte| format!("{byte:02x}"));
+        IndexEntry {
+            digest: digest.collect(),
+            regime: entry.regime,
+            sequence: entry.sequence,
+            generation: entry.generation,
+            void_time: entry.void_time,
+            last_update_ms: entry.last_update_ms,
+            tombstone: entry.tombstone,
+            set: String::from_utf8_lossy(&entry.set).into_owned(),
         }
     }
 }

@@ -6,6 +6,9 @@
 //! Bounds: `CONNECTIONS_MAX` connections, each closed when nothing moves on it for `IDLE_MAX`;
 //! requests of `REQUEST_BYTES_MAX`; `CALLS_MAX` calls at a time on a connection.
 
+mod index;
+mod recovery;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,6 +126,22 @@ impl Admin for Service {
             .collect();
         sets.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         Ok(Response::new(proto::SetsResponse { sets }))
+    }
+
+    async fn partitions(
+        &self,
+        request: Request<proto::PartitionsRequest>,
+    ) -> Result<Response<proto::PartitionsResponse>, Status> {
+        let node = self.0.clone();
+        index::blocking(move || index::partitions(&node, request.get_ref())).await
+    }
+
+    async fn entries(
+        &self,
+        request: Request<proto::EntriesRequest>,
+    ) -> Result<Response<proto::EntriesResponse>, Status> {
+        let node = self.0.clone();
+        index::blocking(move || index::entries(&node, request.get_ref())).await
     }
 }
 
@@ -250,6 +269,8 @@ fn this_namespace(node: &Node, namespace: &NamespaceState, figures: &Figures) ->
         }),
         stop_writes: figures.refusal.is_some(),
         stop_writes_reason: figures.stop_writes_reason().unwrap_or_default(),
+        recovery: Some(recovery::recovery(namespace)),
+        checkpoint: recovery::checkpoint(namespace),
     }
 }
 
@@ -323,6 +344,7 @@ fn alarms(node: &Node, figures: &[Figures]) -> Vec<proto::Alarm> {
     for (namespace, figures) in node.namespaces.iter().zip(figures) {
         space_alarms(namespace, figures, &mut alarms);
         device_alarms(namespace, &mut alarms);
+        recovery::alarms(namespace, &mut alarms);
     }
     alarms.sort_by_key(|alarm| std::cmp::Reverse(alarm.severity)); // stable
     alarms

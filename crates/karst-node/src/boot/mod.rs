@@ -3,7 +3,7 @@
 //! ```text
 //! identity, marks -> devices opened and claimed -> doors bound -> control runtime
 //!   -> recovery: devices to index (/readyz answers 503) -> data cores -> clients accepted, serving
-//! signal -> draining: no new clients -> cores flush what they hold -> exit
+//! signal -> draining: no new clients -> cores flush what they hold -> last checkpoints -> exit
 //! ```
 
 pub mod claim;
@@ -27,7 +27,7 @@ use crate::config::{self, Advertise, Config, Engine, HostPort, IoChoice};
 use crate::data_dir::{self, Identity};
 use crate::marks::Marks;
 use crate::node::{Doors, IoReport, NamespaceState, Node, Parts, State};
-use crate::{admin, client_port, http};
+use crate::{admin, checkpoint, client_port, http};
 
 /// Operations that one core's device queue holds at once.
 pub const QUEUE_DEPTH: u32 = 256;
@@ -208,6 +208,8 @@ fn namespaces(
             config: opened.config,
             engine,
             devices,
+            restart: crate::restart::Restart::default(),
+            checkpoint: crate::checkpoint::State::default(),
         })
     };
     opened.into_iter().map(make).collect()
@@ -309,6 +311,7 @@ async fn serve(
     ));
     recovery::run(&node).await?;
     let cores = cores::start(&node, queue_kind, stopped.clone())?;
+    let checkpoints = checkpoint::Keeper::start(node.clone()).map_err(BootError::Cores)?;
     let accepting = tokio::spawn(client_port::accept(
         node.clone(),
         service,
@@ -321,7 +324,11 @@ async fn serve(
     node.set_state(State::Draining);
     accepting.abort();
     let _ = stop.send(true);
+    let ended = tokio::task::spawn_blocking(|| checkpoints.end());
     cores.join().await.map_err(BootError::Cores)?;
+    let _ = ended.await;
+    let last = node.clone();
+    let _ = tokio::task::spawn_blocking(move || checkpoint::write_last(&last)).await;
     tracing::info!("stopped");
     Ok(())
 }

@@ -352,6 +352,19 @@ impl Check<'_> {
                 64 * MIB,
                 0..=1024 * GIB,
             ),
+            checkpoint_period: self.checkpoint_period(path, raw),
+        }
+    }
+
+    fn checkpoint_period(&mut self, path: &str, raw: &RawStorage) -> Option<Duration> {
+        match raw.checkpoint_period.as_deref() {
+            Some("off") => None,
+            written => Some(self.time(
+                &format!("{path}.checkpoint_period"),
+                written,
+                Duration::from_secs(600),
+                Duration::from_secs(1)..=Duration::from_secs(86_400),
+            )),
         }
     }
 

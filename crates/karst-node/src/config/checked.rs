@@ -176,6 +176,8 @@ pub struct Storage {
     pub compression: Compression,
     /// Bytes of recently written blocks kept for reads.
     pub post_write_cache: u64,
+    /// Time between checkpoints of the index; `None` when there are to be none.
+    pub checkpoint_period: Option<Duration>,
 }
 
 /// What holds a namespace's log.

@@ -118,6 +118,10 @@ impl Storage {
                 Compression::None => "none",
             })),
             post_write_cache: Some(print_size(self.post_write_cache)),
+            checkpoint_period: Some(
+                self.checkpoint_period
+                    .map_or_else(|| word("off"), print_time),
+            ),
             devices,
         }
     }

@@ -103,6 +103,7 @@ pub(super) struct RawStorage {
     pub(super) defrag_low_water_percent: Option<i64>,
     pub(super) compression: Option<String>,
     pub(super) post_write_cache: Option<String>,
+    pub(super) checkpoint_period: Option<String>,
     pub(super) devices: Option<Vec<RawDevice>>,
 }
 
@@ -164,6 +165,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("namespace.*.storage.defrag_low_water_percent", Kind::Number),
     ("namespace.*.storage.compression", Kind::Text),
     ("namespace.*.storage.post_write_cache", Kind::Text),
+    ("namespace.*.storage.checkpoint_period", Kind::Text),
     ("namespace.*.storage.devices", Kind::Toml),
     ("namespace.*.storage.devices.*.path", Kind::Text),
     ("namespace.*.storage.devices.*.size", Kind::Text),
@@ -285,6 +287,7 @@ mod tests {
                     defrag_low_water_percent: Some(1),
                     compression: text(),
                     post_write_cache: text(),
+                    checkpoint_period: text(),
                     devices: Some(vec![RawDevice {
                         path: text(),
                         size: text(),

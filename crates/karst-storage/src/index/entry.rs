@@ -257,6 +257,13 @@ pub struct NewEntry {
     pub flags: Flags,
 }
 
+impl NewEntry {
+    /// Whether this remembers a delete rather than a record.
+    pub fn is_tombstone(&self) -> bool {
+        self.flags.contains(Flags::TOMBSTONE)
+    }
+}
+
 /// Yes-or-no facts about a record. Bits without a name are free and are kept as given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Flags(u16);

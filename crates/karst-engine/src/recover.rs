@@ -1,11 +1,13 @@
 //! From records that the log was found to hold, and entries that a checkpoint remembers, to an index.
 //!
 //! Any number of threads take records in at once, each through an [`Intake`] of its own, in any order:
-//! of several copies of a record the one of the highest version stays, and of copies of one version,
-//! which a move leaves behind, the one in the latest fill. So the outcome is that of the records alone.
+//! of several copies of a record the one of the highest version stays, and which of two copies of one
+//! version does depends on the fills of their blocks. So the outcome is that of the records alone.
 //!
 //! Records are taken in by batches. What each of them would wait for memory, the whole batch waits
 //! together: partitions, buckets and entries are asked for one level at a time.
+
+use std::cmp::Ordering;
 
 use karst_data::flat::Record;
 use karst_data::key::{Digest, PartitionId};
@@ -256,12 +258,21 @@ impl Namespace {
     }
 
     /// Whether a found record takes the place of one that was found before.
+    ///
+    /// Two copies of one version are the work of defrag. The younger one stands, since the block of the
+    /// older may have been given up already. Only a copy in the youngest block of all gives way: if that
+    /// was the last free block, then what was moved into it still lies where it came from, and it has to
+    /// be free again, or no record could ever be moved again. All headers have been read before.
     fn supersedes(&self, new: &NewEntry, old: &NewEntry) -> bool {
-        let fill = |entry: &NewEntry| self.log.fill_of(self.log.block_of(entry.place));
+        let youngest = self.log.fills();
+        let rank = |entry: &NewEntry| {
+            let fill = self.log.fill_of(self.log.block_of(entry.place));
+            (fill != youngest, fill)
+        };
         match new.version.cmp(&old.version) {
-            std::cmp::Ordering::Greater => true,
-            std::cmp::Ordering::Equal => fill(new) > fill(old),
-            std::cmp::Ordering::Less => false,
+            Ordering::Greater => true,
+            Ordering::Equal => rank(new) > rank(old),
+            Ordering::Less => false,
         }
     }
 

@@ -43,7 +43,7 @@
 use karst_data::key::{Digest, NAMESPACE_BYTES_MAX, PARTITIONS, PartitionId, SET_BYTES_MAX};
 
 use crate::index::{Flags, NewEntry};
-use crate::log::LogConfig;
+use crate::log::{BlockId, Log, LogConfig};
 use crate::place::{Place, RBLOCK_BYTES, Version};
 
 const FORMAT: u32 = 1;
@@ -584,6 +584,74 @@ pub fn fills(at: &ChunkRef, payload: &[u8]) -> Result<Vec<u64>, Unusable> {
         .chunks_exact(8)
         .map(|bytes| long(bytes, 0))
         .collect())
+}
+
+/// What every block held when a checkpoint began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fills(Vec<Vec<u64>>);
+
+impl Fills {
+    /// Of so many devices, none known yet.
+    pub fn of_devices(devices: usize) -> Fills {
+        Fills(vec![Vec::new(); devices])
+    }
+
+    /// Takes the next chunk of a device's.
+    ///
+    /// # Errors
+    /// When there is no such device.
+    pub fn add(&mut self, at: &ChunkRef, payload: &[u8]) -> Result<(), Unusable> {
+        let device = self.0.get_mut(usize::from(at.of));
+        let device = device.ok_or(Unusable::Damaged("fills of no device"))?;
+        device.extend(fills(at, payload)?);
+        Ok(())
+    }
+
+    /// Whether there is one for each block of these devices, and no more.
+    ///
+    /// # Errors
+    /// When there is not.
+    pub fn check(&self, log: &LogConfig) -> Result<(), Unusable> {
+        let mut devices = log.devices.iter().zip(&self.0);
+        let complete = devices.all(|(device, fills)| fills.len() == device.blocks as usize);
+        match complete && self.0.len() == log.devices.len() {
+            true => Ok(()),
+            false => Err(Unusable::Damaged("fills of some blocks are missing")),
+        }
+    }
+
+    /// The fill of a block then; with [`SCAN`] when it says nothing of what the block holds now.
+    pub fn then(&self, id: BlockId) -> u64 {
+        self.0[usize::from(id.device.0)][id.block as usize]
+    }
+
+    /// The blocks, of those that were ever filled, that have to be scanned: what was open then, or has
+    /// been filled since. The log knows each block's present fill.
+    ///
+    /// # Errors
+    /// When a block has an earlier fill than then: a device was put back to an earlier state.
+    pub fn changed(&self, log: &Log, filled: &[BlockId]) -> Result<Vec<BlockId>, Unusable> {
+        let mut changed = Vec::new();
+        for id in filled {
+            let (then, now) = (self.then(*id), log.fill_of(*id));
+            if now < then & !SCAN {
+                let text = "a device holds an earlier state than it knows of";
+                return Err(Unusable::Foreign(text));
+            }
+            if now != then {
+                changed.push(*id);
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Whether an entry of the checkpoint counts: its block holds what it held. A block that was filled
+    /// anew is scanned, and one whose header is gone has no fill.
+    pub fn vouch_for(&self, log: &Log, entry: &NewEntry) -> bool {
+        let id = log.block_of(entry.place);
+        let then = self.then(id);
+        then != 0 && then == log.fill_of(id)
+    }
 }
 
 /// The names of sets, from number 1 on.

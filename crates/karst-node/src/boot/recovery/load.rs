@@ -9,11 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use karst_data::key::PartitionId;
 use karst_engine::recover::Intake;
 use karst_storage::checkpoint::{
-    self as format, ChunkRef, FOOTER_BYTES, FRONT_BYTES_MAX, Footer, Front, Kind, SCAN, Table,
+    self as format, ChunkRef, FOOTER_BYTES, FRONT_BYTES_MAX, Fills, Footer, Front, Kind, Table,
     Unusable,
 };
-use karst_storage::index::NewEntry;
-use karst_storage::log::BlockId;
+use karst_storage::log::{BlockId, LogConfig};
 
 use super::read::threads;
 use crate::node::NamespaceState;
@@ -41,8 +40,7 @@ pub(super) struct Checkpoint {
     file: File,
     front: Front,
     table: Table,
-    /// By device, then by block.
-    fills: Vec<Vec<u64>>,
+    fills: Fills,
     /// Names from number 1 on.
     sets: Vec<Vec<u8>>,
 }
@@ -51,7 +49,7 @@ pub(super) struct Checkpoint {
 ///
 /// # Errors
 /// Why there is none to be used.
-pub(super) fn open(path: &Path, expected: &Front) -> Result<Checkpoint, NoUse> {
+pub(super) fn open(path: &Path, expected: &Front, log: &LogConfig) -> Result<Checkpoint, NoUse> {
     let file = File::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => NoUse::Missing,
         _ => NoUse::File(error),
@@ -64,13 +62,14 @@ pub(super) fn open(path: &Path, expected: &Front) -> Result<Checkpoint, NoUse> {
     let footer = Footer::parse(&read(end, file_bytes)?, file_bytes, checksum)?;
     let table = Table::parse(&footer, &read(footer.table, end)?)?;
     let mut checkpoint = Checkpoint {
-        fills: vec![Vec::new(); front.devices.len()],
+        fills: Fills::of_devices(front.devices.len()),
         sets: Vec::new(),
         file,
         front,
         table,
     };
     checkpoint.read_lists(end)?;
+    checkpoint.fills.check(log)?;
     Ok(checkpoint)
 }
 
@@ -107,52 +106,31 @@ impl Checkpoint {
             }
             match at.kind {
                 Kind::Fills => {
-                    let fills = format::fills(&at, self.payload(&at, &mut buffer)?)?;
-                    let device = self.fills.get_mut(usize::from(at.of));
-                    let device = device.ok_or(Unusable::Damaged("fills of no device"))?;
-                    device.extend(fills);
+                    let payload = self.payload(&at, &mut buffer)?;
+                    self.fills.add(&at, payload)?;
                 }
                 Kind::Sets => self.sets = format::sets(&at, self.payload(&at, &mut buffer)?)?,
                 Kind::Entries | Kind::Table => self.table.chunks.push(at),
             }
         }
-        let devices = self.front.devices.iter().zip(&self.fills);
-        for ((_, blocks), fills) in devices {
-            if fills.len() != *blocks as usize {
-                return Err(Unusable::Damaged("fills of some blocks are missing").into());
-            }
-        }
         Ok(())
     }
 
-    fn fill(&self, id: BlockId) -> u64 {
-        self.fills[usize::from(id.device.0)][id.block as usize]
-    }
-
-    /// The blocks, of those that were ever filled, that have to be scanned: what was open then, or has
-    /// been filled since.
+    /// The blocks, of those that were ever filled, that have to be scanned beside it.
     ///
     /// # Errors
-    /// When a block has an earlier fill than the checkpoint knows of: the device was put back to an
-    /// earlier state.
+    /// When a device was put back to an earlier state.
     pub(super) fn changed(
         &self,
         namespace: &NamespaceState,
         filled: &[BlockId],
     ) -> Result<Vec<BlockId>, NoUse> {
-        let log = namespace.engine.log();
-        let mut changed = Vec::new();
-        for id in filled {
-            let (then, now) = (self.fill(*id), log.fill_of(*id));
-            if now < then & !SCAN {
-                let text = "a device holds an earlier state than the checkpoint knows";
-                return Err(Unusable::Foreign(text).into());
-            }
-            if now != then {
-                changed.push(*id);
-            }
-        }
-        Ok(changed)
+        Ok(self.fills.changed(namespace.engine.log(), filled)?)
+    }
+
+    /// How many blocks the namespace had opened.
+    pub(super) fn fill_count(&self) -> u64 {
+        self.front.fills
     }
 
     /// Puts the entries of all blocks that have not changed into the index.
@@ -160,8 +138,6 @@ impl Checkpoint {
     /// # Errors
     /// When some of it is damaged. What is in the index by then is true.
     pub(super) fn load(&self, namespace: &NamespaceState) -> Result<(), NoUse> {
-        let log = namespace.engine.log();
-        log.see_fill(self.front.fills);
         for (id, sequence) in PartitionId::all().zip(&self.table.sequences) {
             namespace.engine.recover_sequence(id, *sequence);
         }
@@ -217,7 +193,8 @@ impl<'c> Loader<'c> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let payload = self.checkpoint.payload(at, &mut buffer)?;
         let mut entries = format::entries(at, payload, log.config())?;
-        entries.retain(|entry| self.is_as_it_was(entry));
+        let fills = &self.checkpoint.fills;
+        entries.retain(|entry| fills.vouch_for(log, entry));
         for entry in &mut entries {
             entry.set_id = self.set(entry.set_id)?;
         }
@@ -230,15 +207,6 @@ impl<'c> Loader<'c> {
         self.namespace.restart.advance(u64::from(at.bytes));
         self.buffer = buffer;
         Ok(())
-    }
-
-    /// Whether the block of an entry holds what it held: a block that was filled anew is scanned, and
-    /// one whose header is gone has no fill.
-    fn is_as_it_was(&self, entry: &NewEntry) -> bool {
-        let log = self.namespace.engine.log();
-        let id = log.block_of(entry.place);
-        let then = self.checkpoint.fill(id);
-        then != 0 && then == log.fill_of(id)
     }
 
     fn set(&mut self, number: u16) -> Result<u16, NoUse> {

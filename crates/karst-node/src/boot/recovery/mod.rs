@@ -108,6 +108,7 @@ fn from_devices(
         .damaged
         .iter()
         .for_each(|id| name_damaged(namespace, *id));
+    let fills = checkpoint.as_ref().map_or(0, Checkpoint::fill_count);
     let loaded = checkpoint.and_then(|checkpoint| load(namespace, &checkpoint, &headers));
     let (way, why, blocks) = match loaded {
         Ok(changed) => (Way::Checkpoint, String::new(), changed),
@@ -126,6 +127,7 @@ fn from_devices(
     let block_bytes = u64::from(namespace.engine.log().config().block_bytes);
     restart.begin(Phase::Scan, blocks.len() as u64 * block_bytes);
     scan::run(namespace, &reader, &blocks)?;
+    namespace.engine.log().see_fill(fills); // last: until then the youngest fill is one that was found
     let whys = [not_warm, &why].into_iter().filter(|why| !why.is_empty());
     Ok(Outcome {
         way,
@@ -137,7 +139,7 @@ fn open_checkpoint(node: &Node, namespace: &NamespaceState) -> Result<Checkpoint
     let name = &namespace.config.name;
     let path = checkpoint::path(&node.config.node.data_dir, name);
     let log = namespace.engine.log().config();
-    load::open(&path, &Front::of(node.cluster_id.0, name, log, 0))
+    load::open(&path, &Front::of(node.cluster_id.0, name, log, 0), log)
 }
 
 /// Loads a checkpoint, and returns the blocks that have to be scanned beside it.

@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 
 use karst_data::flat::Record;
 use karst_data::key::{Digest, PartitionId};
-use karst_storage::index::{Flags, InsertError, NewEntry, prefetch_object};
+use karst_storage::index::{Entry, Flags, InsertError, NewEntry, prefetch_object};
 use karst_storage::log::BlockId;
 use karst_storage::place::{Place, Version};
 
@@ -176,32 +176,32 @@ impl<'n> Intake<'n> {
             namespace.log.disclaim_found(new.place);
             return Ok(());
         }
-        let superseded = match partition.directory.get_mut(&new.digest) {
-            Some(mut entry) => {
-                let old = entry.to_new();
-                if !namespace.supersedes(new, &old) {
-                    drop(partition);
-                    namespace.log.disclaim_found(new.place);
-                    return Ok(());
-                }
-                entry.rewrite(new);
-                Some(old)
+        let old = partition.directory.get(&new.digest).map(Entry::to_new);
+        match &old {
+            Some(old) if !namespace.supersedes(new, old) => {
+                drop(partition);
+                namespace.log.disclaim_found(new.place);
+                return Ok(());
+            }
+            Some(_) => {
+                let entry = partition.directory.get_mut(&new.digest);
+                entry.expect("it was just seen").rewrite(new);
             }
             None => match partition.directory.insert(new) {
-                Ok(_) => None,
+                Ok(_) => {}
                 Err(InsertError::PartitionFull | InsertError::ArenaFull(_)) => {
                     return Err(Reason::IndexFull);
                 }
                 Err(InsertError::AlreadyPresent) => unreachable!("the lookup found no entry"),
             },
-        };
+        }
         partition.comes(new);
-        if let Some(old) = &superseded {
+        if let Some(old) = &old {
             partition.goes(old);
         }
         drop(partition);
         self.count(new, 1);
-        if let Some(old) = &superseded {
+        if let Some(old) = &old {
             self.count(old, -1);
             namespace.log.disclaim_found(old.place);
         }

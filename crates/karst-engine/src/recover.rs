@@ -9,7 +9,7 @@
 
 use std::cmp::Ordering;
 
-use karst_data::flat::Record;
+use karst_data::flat::{Facts, Header};
 use karst_data::key::{Digest, PartitionId};
 use karst_storage::index::{Entry, Flags, InsertError, NewEntry, prefetch_object};
 use karst_storage::log::BlockId;
@@ -40,10 +40,12 @@ pub struct Intake<'n> {
     /// By number of the set. Shared counters would travel between the threads' caches with every record.
     counts: Vec<SetCounts>,
     records: u64,
+    /// Fill of the youngest block.
+    youngest: u64,
 }
 
 impl<'n> Intake<'n> {
-    /// An intake for a thread of its own.
+    /// An intake for a thread of its own. The log knows every block's fill by now.
     pub fn new(namespace: &'n Namespace) -> Intake<'n> {
         Intake {
             namespace,
@@ -52,6 +54,7 @@ impl<'n> Intake<'n> {
             set_id: 0,
             counts: Vec::new(),
             records: 0,
+            youngest: namespace.log.youngest_fill(),
         }
     }
 
@@ -64,9 +67,21 @@ impl<'n> Intake<'n> {
     ///
     /// # Errors
     /// When its set or its entry finds no room: the namespace holds more than this node may.
-    pub fn take(&mut self, place: Place, record: &Record<'_>) -> Result<(), Reason> {
-        let set_id = self.set_of(record.set)?;
-        self.take_entry(new_entry(&record.meta, record.key.is_some(), set_id, place))
+    pub fn take(&mut self, place: Place, facts: &Facts) -> Result<(), Reason> {
+        let set_id = self.set_of(&facts.set)?;
+        self.take_entry(new_entry(&facts.meta, facts.stores_key, set_id, place))
+    }
+
+    /// Takes in a record of which only the header is sound, though it was durable once: the index has to
+    /// know of it, or an older version would pass for the record. Who asks for it is told that it
+    /// cannot be read, until it is written or deleted.
+    ///
+    /// # Errors
+    /// When it finds no room.
+    pub fn take_damaged(&mut self, place: Place, header: &Header) -> Result<(), Reason> {
+        let entry = new_entry(&header.meta, header.stores_key, 0, place);
+        let flags = entry.flags.with(Flags::DAMAGED);
+        self.take_entry(NewEntry { flags, ..entry })
     }
 
     /// Takes in what is known of a record; its set was given out by this namespace.
@@ -178,7 +193,7 @@ impl<'n> Intake<'n> {
         }
         let old = partition.directory.get(&new.digest).map(Entry::to_new);
         match &old {
-            Some(old) if !namespace.supersedes(new, old) => {
+            Some(old) if !namespace.supersedes(self.youngest, new, old) => {
                 drop(partition);
                 namespace.log.disclaim_found(new.place);
                 return Ok(());
@@ -245,9 +260,9 @@ impl Namespace {
     ///
     /// # Errors
     /// When its set or its entry finds no room.
-    pub fn recover(&self, place: Place, record: &Record<'_>) -> Result<(), Reason> {
+    pub fn recover(&self, place: Place, facts: &Facts) -> Result<(), Reason> {
         let mut intake = Intake::new(self);
-        intake.take(place, record)?;
+        intake.take(place, facts)?;
         intake.finish().map(drop)
     }
 
@@ -260,14 +275,14 @@ impl Namespace {
     /// Whether a found record takes the place of one that was found before.
     ///
     /// Two copies of one version are the work of defrag. The younger one stands, since the block of the
-    /// older may have been given up already. Only a copy in the youngest block of all gives way: if that
-    /// was the last free block, then what was moved into it still lies where it came from, and it has to
-    /// be free again, or no record could ever be moved again. All headers have been read before.
-    fn supersedes(&self, new: &NewEntry, old: &NewEntry) -> bool {
-        let youngest = self.log.fills();
+    /// older may have been given up already; a damaged one gives way to a sound one. Also a copy in the
+    /// youngest block of all gives way: if that was the last free block, then what was moved into it
+    /// still lies where it came from, and it has to be free again, or no record could ever be moved again.
+    fn supersedes(&self, youngest: u64, new: &NewEntry, old: &NewEntry) -> bool {
         let rank = |entry: &NewEntry| {
             let fill = self.log.fill_of(self.log.block_of(entry.place));
-            (fill != youngest, fill)
+            let sound = !entry.flags.contains(Flags::DAMAGED);
+            (sound, fill != youngest, fill)
         };
         match new.version.cmp(&old.version) {
             Ordering::Greater => true,

@@ -17,6 +17,7 @@ use karst_storage::checkpoint::{
     sets,
 };
 use karst_storage::index::WalkCursor;
+use karst_storage::log::recover::Scanned;
 use karst_storage::log::{BlockId, DeviceWrite, LanePositions};
 use karst_storage::place::DeviceId;
 use plain::{BLOCK_BYTES, World, digest};
@@ -290,7 +291,7 @@ impl Run {
         });
         let filled = |id: &BlockId| {
             let front = &self.world.block(*id)[..4096];
-            namespace.log().recover_block(*id, front).is_some()
+            namespace.log().recover_block(*id, front, None).is_some()
         };
         blocks.filter(filled).collect()
     }
@@ -299,13 +300,12 @@ impl Run {
         let mut intake = Intake::new(namespace);
         for id in blocks {
             let bytes = self.world.block(*id);
-            for (place, record) in namespace
+            for record in namespace
                 .log()
-                .recover_block(*id, &bytes)
-                .into_iter()
-                .flatten()
+                .scan_block(*id, &bytes)
+                .filter_map(Scanned::record)
             {
-                intake.take(place, &record).unwrap();
+                intake.take(record.place, &record.facts).unwrap();
             }
         }
         intake.finish().unwrap();

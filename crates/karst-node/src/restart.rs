@@ -98,10 +98,16 @@ pub struct Tally {
     pub records_scanned: AtomicU64,
     /// Entries of a checkpoint that were taken over.
     pub entries_loaded: AtomicU64,
-    /// Records that began soundly and failed their checksum, remains of earlier fills among them.
-    pub stale_or_damaged: AtomicU64,
-    /// Blocks whose header is damaged.
+    /// Damaged records that were durable once, and of which no newer version is sound.
+    pub damaged_records: AtomicU64,
+    /// Damaged stretches of blocks that were wholly durable once: nothing of what was there is known.
+    pub rotten_stretches: AtomicU64,
+    /// Damage that the stop itself may have left, or an earlier fill: nothing acknowledged is lost.
+    pub torn_or_stale: AtomicU64,
+    /// Blocks whose header is damaged and that are left out.
     pub damaged_headers: AtomicU64,
+    /// Blocks whose header is damaged, and which are known all the same.
+    pub replaced_headers: AtomicU64,
 }
 
 /// See [the module](self).

@@ -14,9 +14,11 @@ impl Log {
         self.block(id).fill.load(Ordering::Acquire)
     }
 
-    /// Notes that a fill of this number has been: those to come get higher ones.
-    pub fn see_fill(&self, fill: u64) {
-        self.fills.fetch_max(fill, Ordering::AcqRel);
+    /// The highest fill that any block was found to hold.
+    pub fn youngest_fill(&self) -> u64 {
+        let blocks = self.devices.iter().flat_map(|device| device.blocks.iter());
+        let fills = blocks.map(|block| block.fill.load(Ordering::Acquire));
+        fills.max().unwrap_or(0)
     }
 
     /// Counts bytes of a block as live, in one step for many records. To be told before the index is

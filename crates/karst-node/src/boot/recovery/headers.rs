@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
+use karst_io::buffer::AlignedBuffer;
 use karst_storage::log::BlockId;
 use karst_storage::log::format::BlockHeader;
+use karst_storage::log::recover::Testimony;
 use karst_storage::place::DeviceId;
 use parking_lot::Mutex;
 
+use super::load::Checkpoint;
 use super::read::{Consumer, Job, Reader};
 use crate::node::NamespaceState;
 
@@ -24,6 +27,8 @@ pub(super) struct Headers {
     pub(super) filled: Vec<BlockId>,
     /// Blocks whose header was one and is damaged.
     pub(super) damaged: Vec<BlockId>,
+    /// What the sound ones say of other blocks.
+    pub(super) testimony: Testimony,
 }
 
 /// Reads every block's header, and tells the log what each block was filled with.
@@ -47,13 +52,50 @@ pub(super) fn read(namespace: &NamespaceState, reader: &Reader<'_>) -> Result<He
     reader.read_all(&jobs, AHEAD, || Fronts {
         namespace,
         blocks: &blocks,
-        mine: Headers::default(),
+        filled: Vec::new(),
+        damaged: Vec::new(),
         all: found.clone(),
     })?;
     let mut found = std::mem::take(&mut *found.lock());
     found.filled.sort_unstable();
     found.damaged.sort_unstable();
     Ok(found)
+}
+
+impl Headers {
+    /// Looks for another witness of what a block with a damaged header holds: its lane's next block, or
+    /// a checkpoint. The front of the block has to bear it out. Blocks that are left are `damaged`.
+    ///
+    /// # Errors
+    /// When a device cannot be read.
+    pub(super) fn replace(
+        &mut self,
+        namespace: &NamespaceState,
+        checkpoint: Option<&Checkpoint>,
+    ) -> Result<(), String> {
+        let log = namespace.engine.log();
+        for id in std::mem::take(&mut self.damaged) {
+            let device = usize::from(id.device.0);
+            let (offset, size) = log.block_extent(id);
+            let mut front = AlignedBuffer::with_capacity(FRONT_BYTES.min(size));
+            front.set_len(FRONT_BYTES.min(size));
+            let read = namespace.devices[device].read_at(offset, &mut front);
+            read.map_err(|failure| failure.to_string())?;
+            let number = log.config().devices[device].number;
+            let told = self.testimony.fill_of(number, id.block);
+            let remembered = checkpoint.and_then(|checkpoint| checkpoint.fill(id));
+            let bears_out = |fill: &u64| {
+                let found = log.recover_block(id, front.as_slice(), Some(*fill));
+                found.is_some()
+            };
+            match told.into_iter().chain(remembered).find(bears_out) {
+                Some(_) => self.filled.push(id),
+                None => self.damaged.push(id),
+            }
+        }
+        self.filled.sort_unstable();
+        Ok(())
+    }
 }
 
 /// Every block of every device.
@@ -79,7 +121,8 @@ pub(super) fn bytes(namespace: &NamespaceState) -> u64 {
 struct Fronts<'n> {
     namespace: &'n NamespaceState,
     blocks: &'n [BlockId],
-    mine: Headers,
+    filled: Vec<BlockId>,
+    damaged: Vec<BlockId>,
     all: Arc<Mutex<Headers>>,
 }
 
@@ -87,24 +130,21 @@ impl Consumer for Fronts<'_> {
     fn take(&mut self, job: usize, bytes: &[u8]) -> Result<(), String> {
         let id = self.blocks[job];
         self.namespace.restart.advance(bytes.len() as u64);
-        if self
-            .namespace
-            .engine
-            .log()
-            .recover_block(id, bytes)
-            .is_some()
-        {
-            self.mine.filled.push(id);
+        let log = self.namespace.engine.log();
+        if let Some(header) = log.block_header(id, bytes) {
+            log.recover_block(id, bytes, None); // it learns the fill
+            self.all.lock().testimony.hear(&header);
+            self.filled.push(id);
         } else if BlockHeader::is_damaged(bytes) {
-            self.mine.damaged.push(id);
+            self.damaged.push(id);
         }
         Ok(())
     }
 
     fn finish(self) -> Result<(), String> {
         let mut all = self.all.lock();
-        all.filled.extend(self.mine.filled);
-        all.damaged.extend(self.mine.damaged);
+        all.filled.extend(self.filled);
+        all.damaged.extend(self.damaged);
         Ok(())
     }
 }

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use karst_data::key::PartitionId;
 use karst_engine::recover::Intake;
 use karst_storage::checkpoint::{
-    self as format, ChunkRef, FOOTER_BYTES, FRONT_BYTES_MAX, Fills, Footer, Front, Kind, Table,
-    Unusable,
+    self as format, ChunkRef, FOOTER_BYTES, FRONT_BYTES_MAX, Fills, Footer, Front, Kind, SCAN,
+    Table, Unusable,
 };
 use karst_storage::log::{BlockId, LogConfig};
 
@@ -126,6 +126,11 @@ impl Checkpoint {
         filled: &[BlockId],
     ) -> Result<Vec<BlockId>, NoUse> {
         Ok(self.fills.changed(namespace.engine.log(), filled)?)
+    }
+
+    /// What a block was filled with then, if it ever was.
+    pub(super) fn fill(&self, id: BlockId) -> Option<u64> {
+        Some(self.fills.then(id) & !SCAN).filter(|fill| *fill != 0)
     }
 
     /// How many blocks the namespace had opened.

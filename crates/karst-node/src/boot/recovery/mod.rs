@@ -103,18 +103,21 @@ fn from_devices(
     restart.begin(Phase::Checkpoint, 0);
     let checkpoint = open_checkpoint(node, namespace);
     restart.begin(Phase::Headers, headers::bytes(namespace));
-    let headers = headers::read(namespace, &reader)?;
-    headers
-        .damaged
-        .iter()
-        .for_each(|id| name_damaged(namespace, *id));
+    let mut headers = headers::read(namespace, &reader)?;
+    let damaged = headers.damaged.len();
+    headers.replace(namespace, checkpoint.as_ref().ok())?;
+    let replaced = &restart.tally.replaced_headers;
+    replaced.store((damaged - headers.damaged.len()) as u64, Ordering::Relaxed);
+    for id in &headers.damaged {
+        name_damaged(namespace, *id);
+    }
     let fills = checkpoint.as_ref().map_or(0, Checkpoint::fill_count);
     let loaded = checkpoint.and_then(|checkpoint| load(namespace, &checkpoint, &headers));
     let (way, why, blocks) = match loaded {
         Ok(changed) => (Way::Checkpoint, String::new(), changed),
         Err(NoUse::NoRoom(reason)) => return Err(reason.to_string()),
         Err(_) if headers.filled.is_empty() => (Way::Empty, String::new(), Vec::new()),
-        Err(why) => (Way::Scan, why.to_string(), headers.filled),
+        Err(why) => (Way::Scan, why.to_string(), headers.filled.clone()),
     };
     if way == Way::Scan {
         tracing::warn!(
@@ -126,8 +129,8 @@ fn from_devices(
     }
     let block_bytes = u64::from(namespace.engine.log().config().block_bytes);
     restart.begin(Phase::Scan, blocks.len() as u64 * block_bytes);
-    scan::run(namespace, &reader, &blocks)?;
-    namespace.engine.log().see_fill(fills); // last: until then the youngest fill is one that was found
+    scan::run(namespace, &reader, &blocks, &headers.testimony)?;
+    namespace.engine.log().raise_fills(fills);
     let whys = [not_warm, &why].into_iter().filter(|why| !why.is_empty());
     Ok(Outcome {
         way,
@@ -197,7 +200,10 @@ fn say_outcome(namespace: &NamespaceState, outcome: &Outcome) {
         entries_loaded = tally.entries_loaded.load(Ordering::Relaxed),
         blocks_scanned = tally.blocks_scanned.load(Ordering::Relaxed),
         records_scanned = tally.records_scanned.load(Ordering::Relaxed),
-        stale_or_damaged = tally.stale_or_damaged.load(Ordering::Relaxed),
+        damaged_records = tally.damaged_records.load(Ordering::Relaxed),
+        rotten_stretches = tally.rotten_stretches.load(Ordering::Relaxed),
+        torn_or_stale = tally.torn_or_stale.load(Ordering::Relaxed),
+        replaced_headers = tally.replaced_headers.load(Ordering::Relaxed),
         damaged_headers = tally.damaged_headers.load(Ordering::Relaxed),
         seconds = moment.seconds,
         phases = phases.join(", "),

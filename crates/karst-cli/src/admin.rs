@@ -95,6 +95,32 @@ impl Admin {
         Ok(answer.into_inner().records)
     }
 
+    /// Partitions from number `first` on, as many as the node answers at once.
+    pub(crate) async fn partitions(
+        &mut self,
+        namespace: &str,
+        first: u32,
+        count: u32,
+    ) -> Outcome<Vec<proto::Partition>> {
+        let request = proto::PartitionsRequest {
+            namespace: namespace.into(),
+            first,
+            count,
+        };
+        let answer = self.client.partitions(request).await;
+        let answer = answer.map_err(|status| self.refused(&status))?;
+        Ok(answer.into_inner().partitions)
+    }
+
+    /// Some index entries of a partition.
+    pub(crate) async fn entries(
+        &mut self,
+        request: proto::EntriesRequest,
+    ) -> Outcome<proto::EntriesResponse> {
+        let answer = self.client.entries(request).await;
+        Ok(answer.map_err(|status| self.refused(&status))?.into_inner())
+    }
+
     /// Where clients reach the cluster: the service addresses of its nodes, serving ones first.
     pub(crate) fn service_addresses(&self, nodes: &[proto::Node]) -> Outcome<Vec<String>> {
         let (name, _) = split_host(&self.host)?;
@@ -242,6 +268,20 @@ mod tests {
             _: tonic::Request<proto::DamageRequest>,
         ) -> Result<tonic::Response<proto::DamageResponse>, tonic::Status> {
             Ok(tonic::Response::new(proto::DamageResponse::default()))
+        }
+
+        async fn partitions(
+            &self,
+            _: tonic::Request<proto::PartitionsRequest>,
+        ) -> Result<tonic::Response<proto::PartitionsResponse>, tonic::Status> {
+            Ok(tonic::Response::new(proto::PartitionsResponse::default()))
+        }
+
+        async fn entries(
+            &self,
+            _: tonic::Request<proto::EntriesRequest>,
+        ) -> Result<tonic::Response<proto::EntriesResponse>, tonic::Status> {
+            Ok(tonic::Response::new(proto::EntriesResponse::default()))
         }
     }
 

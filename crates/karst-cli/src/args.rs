@@ -54,6 +54,30 @@ pub(crate) enum Verb {
         #[arg(long)]
         namespace: Option<String>,
     },
+    /// Records of each partition and their fingerprint: equal where two indexes hold the same
+    Partitions {
+        /// Namespace
+        #[arg(long, default_value = "test")]
+        namespace: String,
+        /// Only this one
+        #[arg(long, value_parser = clap::value_parser!(u32).range(0..4096))]
+        partition: Option<u32>,
+    },
+    /// What the index knows of the records of a partition, one JSON object a line
+    Entries {
+        /// Namespace
+        #[arg(long, default_value = "test")]
+        namespace: String,
+        /// Partition
+        #[arg(long, value_parser = clap::value_parser!(u32).range(0..4096))]
+        partition: u32,
+        /// Go on after this digest, 40 hexadecimal digits
+        #[arg(long, value_parser = parse_digest)]
+        after: Option<[u8; 20]>,
+        /// Stop after this many entries; 0 for all
+        #[arg(long, default_value_t = 0)]
+        limit: u64,
+    },
     /// Write bins of one record
     Put(Put),
     /// Read one record
@@ -297,6 +321,19 @@ pub(crate) struct Bench {
     pub(crate) seed: u64,
 }
 
+fn parse_digest(text: &str) -> Result<[u8; 20], String> {
+    let wrong = || "40 hexadecimal digits".to_owned();
+    let mut digest = [0; 20];
+    if text.len() != 40 || !text.is_ascii() {
+        return Err(wrong());
+    }
+    for (at, byte) in digest.iter_mut().enumerate() {
+        let pair = &text[2 * at..2 * at + 2];
+        *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
+    }
+    Ok(digest)
+}
+
 /// How keys are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum KeyDist {
@@ -337,6 +374,8 @@ mod tests {
             "karst namespaces --json",
             "karst sets --json --namespace test",
             "karst damage --json --namespace test",
+            "karst partitions --namespace test --json",
+            "karst entries --partition 7 --limit 10",
             "karst put --namespace test --set demo key a=1 b=two",
             "karst get --namespace test --set demo key --json",
             "karst delete --namespace test --set demo key",
@@ -371,6 +410,8 @@ mod tests {
             "karst put k a=1 --ttl 0s",
             "karst put k a=1 --create-only --replace",
             "karst dev --nodes 0",
+            "karst partitions --partition 4096",
+            "karst entries --partition 1 --after 00ff",
             "karst completions tcl",
         ] {
             let error = parse(line).expect_err(line);

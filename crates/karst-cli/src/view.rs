@@ -3,6 +3,8 @@
 //! These shapes are relied on by scripts. Members may be added; none changes its name or meaning.
 //! Words a newer node may send (a state, a mode) and this tool does not know become "unknown".
 
+use std::collections::BTreeMap;
+
 use karst_proto::admin as proto;
 use serde::Serialize;
 
@@ -77,6 +79,10 @@ pub(crate) struct Namespace {
     /// Null while it is off.
     pub(crate) scrub: Option<Scrub>,
     pub(crate) damage: DamageCounts,
+    /// Null from a node that does not tell.
+    pub(crate) recovery: Option<Recovery>,
+    /// Null when the node has written none since it started.
+    pub(crate) checkpoint: Option<Checkpoint>,
 }
 
 /// What clients wrote and what came to devices.
@@ -129,6 +135,61 @@ pub(crate) struct DamagedRecord {
     pub(crate) bytes: u64,
     pub(crate) kind: String,
     pub(crate) found_by: String,
+}
+
+/// How a namespace came up.
+#[derive(Debug, Serialize)]
+pub(crate) struct Recovery {
+    pub(crate) phase: String,
+    pub(crate) done_bytes: u64,
+    pub(crate) total_bytes: u64,
+    pub(crate) bytes_per_second: u64,
+    pub(crate) records: u64,
+    pub(crate) eta_seconds: Option<u64>,
+    pub(crate) seconds: f64,
+    /// Null while it is not ready.
+    pub(crate) from: Option<String>,
+    /// Why not a faster way; null when there is none.
+    pub(crate) why: Option<String>,
+    /// Seconds by phase.
+    pub(crate) phases: BTreeMap<String, f64>,
+    pub(crate) scanned_bytes: u64,
+    pub(crate) entries_loaded: u64,
+    pub(crate) damaged_headers: u64,
+}
+
+/// A checkpoint that was written.
+#[derive(Debug, Serialize)]
+pub(crate) struct Checkpoint {
+    pub(crate) age_seconds: u64,
+    pub(crate) bytes: u64,
+    pub(crate) entries: u64,
+    pub(crate) seconds: f64,
+    /// Why the latest attempt failed; null when it did not.
+    pub(crate) failure: Option<String>,
+}
+
+/// One partition of a namespace.
+#[derive(Debug, Serialize)]
+pub(crate) struct Partition {
+    pub(crate) number: u32,
+    pub(crate) records: u64,
+    pub(crate) tombstones: u64,
+    /// 16 hexadecimal digits.
+    pub(crate) fingerprint: String,
+}
+
+/// What the index knows of a record.
+#[derive(Debug, Serialize)]
+pub(crate) struct IndexEntry {
+    pub(crate) digest: String,
+    pub(crate) regime: u32,
+    pub(crate) sequence: u64,
+    pub(crate) generation: u32,
+    pub(crate) void_time: u32,
+    pub(crate) last_update_ms: u64,
+    pub(crate) tombstone: bool,
+    pub(crate) set: String,
 }
 
 /// Partitions by state.
@@ -296,6 +357,8 @@ impl From<proto::Namespace> for Namespace {
             writes: space.writes.unwrap_or_default().into(),
             scrub: space.scrub.map(Scrub::from),
             damage: space.damage.unwrap_or_default().into(),
+            recovery: space.recovery.map(Recovery::from),
+            checkpoint: space.checkpoint.map(Checkpoint::from),
         }
     }
 }
@@ -319,6 +382,27 @@ impl From<proto::Writes> for Writes {
     }
 }
 
+impl From<proto::Recovery> for Recovery {
+    fn from(recovery: proto::Recovery) -> Recovery {
+        let phases = recovery.phases.into_iter();
+        Recovery {
+            phase: recovery.phase,
+            done_bytes: recovery.done_bytes,
+            total_bytes: recovery.total_bytes,
+            bytes_per_second: recovery.bytes_per_second,
+            records: recovery.records,
+            eta_seconds: recovery.eta_seconds,
+            seconds: recovery.seconds,
+            from: unless_empty(recovery.from),
+            why: unless_empty(recovery.why),
+            phases: phases.map(|time| (time.phase, time.seconds)).collect(),
+            scanned_bytes: recovery.scanned_bytes,
+            entries_loaded: recovery.entries_loaded,
+            damaged_headers: recovery.damaged_headers,
+        }
+    }
+}
+
 impl From<proto::Scrub> for Scrub {
     fn from(scrub: proto::Scrub) -> Scrub {
         let ended = scrub.last_pass_unix_ms;
@@ -330,6 +414,18 @@ impl From<proto::Scrub> for Scrub {
             last_pass_unix_ms: (ended > 0).then_some(ended),
             bytes_read_total: scrub.bytes_read_total,
             damaged_headers_total: scrub.damaged_headers_total,
+        }
+    }
+}
+
+impl From<proto::Checkpoint> for Checkpoint {
+    fn from(checkpoint: proto::Checkpoint) -> Checkpoint {
+        Checkpoint {
+            age_seconds: checkpoint.age_seconds,
+            bytes: checkpoint.bytes,
+            entries: checkpoint.entries,
+            seconds: checkpoint.seconds,
+            failure: unless_empty(checkpoint.failure),
         }
     }
 }
@@ -347,6 +443,17 @@ impl From<proto::DamageCounts> for DamageCounts {
     }
 }
 
+impl From<proto::Partition> for Partition {
+    fn from(partition: proto::Partition) -> Partition {
+        Partition {
+            number: partition.number,
+            records: partition.records,
+            tombstones: partition.tombstones,
+            fingerprint: format!("{:016x}", partition.fingerprint),
+        }
+    }
+}
+
 impl From<proto::DamagedRecord> for DamagedRecord {
     fn from(record: proto::DamagedRecord) -> DamagedRecord {
         DamagedRecord {
@@ -359,6 +466,22 @@ impl From<proto::DamagedRecord> for DamagedRecord {
             bytes: record.bytes,
             kind: record.kind,
             found_by: record.found_by,
+        }
+    }
+}
+
+impl From<proto::IndexEntry> for IndexEntry {
+    fn from(entry: proto::IndexEntry) -> IndexEntry {
+        let digest = entry.digest.iter().map(|byte| format!("{byte:02x}"));
+        IndexEntry {
+            digest: digest.collect(),
+            regime: entry.regime,
+            sequence: entry.sequence,
+            generation: entry.generation,
+            void_time: entry.void_time,
+            last_update_ms: entry.last_update_ms,
+            tombstone: entry.tombstone,
+            set: String::from_utf8_lossy(&entry.set).into_owned(),
         }
     }
 }

@@ -4,11 +4,14 @@
 //! operation comes out. No clock, socket, file or thread is touched, so the same code runs in a node
 //! and in a simulation. Nothing here knows how a client spells its requests.
 
+pub mod checkpoint;
 pub mod damage;
 pub mod error;
+pub mod fingerprint;
 pub mod iterate;
 pub mod namespace;
 pub mod read;
+pub mod recover;
 pub mod scrub;
 pub mod sets;
 pub mod take_over;

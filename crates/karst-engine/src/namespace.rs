@@ -187,6 +187,10 @@ impl Namespace {
         self.partitions[id.index()].lock()
     }
 
+    pub(crate) fn partition_mutex(&self, id: PartitionId) -> &Mutex<Partition> {
+        &self.partitions[id.index()]
+    }
+
     pub(crate) fn partition_of(&self, digest: &Digest) -> MutexGuard<'_, Partition> {
         self.partition(digest.partition())
     }

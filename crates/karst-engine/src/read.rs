@@ -3,7 +3,7 @@
 use karst_data::flat::Record;
 use karst_data::key::Digest;
 use karst_data::time::{Now, is_expired};
-use karst_storage::index::Entry;
+use karst_storage::index::{Entry, Flags};
 
 use crate::error::{Reason, Refusal};
 use crate::namespace::{Fetched, Namespace, Step, stores_key};
@@ -145,8 +145,11 @@ impl Namespace {
         }))
     }
 
-    /// Whether a request that names this set means this record; naming none always does.
+    /// Whether a request that names this set means this record; naming none always does. The set of a
+    /// record that was found damaged is not known; its digest says that it is the one asked for.
     pub(crate) fn is_in(&self, entry: &Entry, set: &[u8]) -> bool {
-        set.is_empty() || self.sets.find(set) == Some(entry.set_id())
+        set.is_empty()
+            || self.sets.find(set) == Some(entry.set_id())
+            || entry.flags().contains(Flags::DAMAGED)
     }
 }

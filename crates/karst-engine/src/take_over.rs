@@ -10,6 +10,7 @@ use karst_storage::log::{LeftBlock, LiveTally, NoSuchPlace};
 
 use crate::error::Reason;
 use crate::namespace::Namespace;
+use crate::recover::Intake;
 use crate::sets::SETS_MAX;
 
 /// What one thread has seen of the index.
@@ -93,12 +94,11 @@ impl Namespace {
     /// # Errors
     /// When a record finds no room.
     pub fn see_left(&self, left: &LeftBlock) -> Result<u64, Reason> {
-        let mut seen = 0;
+        let mut intake = Intake::new(self);
         let scanned = self.log().left_records(left);
         for record in scanned.filter_map(Scanned::record) {
-            self.recover(record.place, &record.facts)?;
-            seen += 1;
+            intake.take(record.place, &record.facts)?;
         }
-        Ok(seen)
+        intake.finish()
     }
 }

@@ -1,4 +1,4 @@
-//! Walking a partition in slices: for scans, for the sweep of what expired, and after a restart.
+//! Walking a partition in slices: for scans, for the sweep of what expired, for defrag.
 
 use std::ops::ControlFlow;
 
@@ -9,11 +9,9 @@ use karst_data::time::{Now, is_expired};
 use karst_storage::index::{Fate, NewEntry, WalkCursor};
 use karst_storage::log::recover::StoredRecord;
 use karst_storage::log::{Appended, LaneId, NoSpace, Purpose};
-use karst_storage::place::{Place, Version};
+use karst_storage::place::Place;
 
-use crate::error::Reason;
 use crate::namespace::Namespace;
-use crate::write::new_entry;
 
 /// Most entries that one slice visits, so that a partition's mutex is held for microseconds.
 const SLICE_ENTRIES_MAX: usize = 256;
@@ -123,48 +121,6 @@ impl Namespace {
         drop(partition);
         self.count_expired(swept.expired);
         swept
-    }
-
-    /// Takes a record that the log was found to hold into the index, unless a newer one is there.
-    ///
-    /// # Errors
-    /// When its set or its entry finds no room.
-    pub fn recover(&self, place: Place, facts: &Facts) -> Result<(), Reason> {
-        let meta = &facts.meta;
-        let version = Version::unpack(meta.version);
-        let set_id = self
-            .sets
-            .find_or_make(&facts.set)
-            .map_err(|_| Reason::SetLimit)?;
-        let mut partition = self.partition_of(&meta.digest);
-        let sequence = partition.directory.sequence().max(version.sequence);
-        partition.directory.set_sequence(sequence);
-        if self.is_truncated(set_id, meta.update_time_ms) {
-            return Ok(());
-        }
-        let new = new_entry(meta, facts.stores_key, set_id, place);
-        let old = partition
-            .directory
-            .get(&meta.digest)
-            .map(|entry| entry.to_new());
-        match old {
-            Some(old) if old.version >= version => return Ok(()),
-            Some(old) => {
-                let entry = partition.directory.get_mut(&meta.digest);
-                entry.expect("the entry was just seen").rewrite(&new);
-                self.uncount(&mut partition, &old);
-                self.log.release(old.place);
-            }
-            None => {
-                partition
-                    .directory
-                    .insert(&new)
-                    .map_err(|_| Reason::IndexFull)?;
-            }
-        }
-        self.log.claim(place);
-        self.count(&mut partition, &new);
-        Ok(())
     }
 
     /// Moves one record out of a block that is being emptied, if the index still points there.

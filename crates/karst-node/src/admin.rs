@@ -6,6 +6,9 @@
 //! Bounds: `CONNECTIONS_MAX` connections, each closed when nothing moves on it for `IDLE_MAX`;
 //! requests of `REQUEST_BYTES_MAX`; `CALLS_MAX` calls at a time on a connection.
 
+mod index;
+mod recovery;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,6 +140,22 @@ impl Admin for Service {
         sets.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         Ok(Response::new(proto::SetsResponse { sets }))
     }
+
+    async fn partitions(
+        &self,
+        request: Request<proto::PartitionsRequest>,
+    ) -> Result<Response<proto::PartitionsResponse>, Status> {
+        let node = self.0.clone();
+        index::blocking(move || index::partitions(&node, request.get_ref())).await
+    }
+
+    async fn entries(
+        &self,
+        request: Request<proto::EntriesRequest>,
+    ) -> Result<Response<proto::EntriesResponse>, Status> {
+        let node = self.0.clone();
+        index::blocking(move || index::entries(&node, request.get_ref())).await
+    }
 }
 
 /// The namespace asked for; `None` asks for all.
@@ -266,6 +285,8 @@ fn this_namespace(node: &Node, namespace: &NamespaceState, figures: &Figures) ->
         writes: Some(storage::writes(figures)),
         scrub: storage::scrub(namespace, figures),
         damage: Some(storage::damage(figures)),
+        recovery: Some(recovery::recovery(namespace)),
+        checkpoint: recovery::checkpoint(namespace),
     }
 }
 
@@ -338,6 +359,7 @@ fn alarms(node: &Node, figures: &[Figures]) -> Vec<proto::Alarm> {
         space_alarms(namespace, figures, &mut alarms);
         device_alarms(node, namespace, &mut alarms);
         storage::damage_alarms(namespace, figures, &mut alarms);
+        recovery::alarms(namespace, &mut alarms);
     }
     alarms.sort_by_key(|alarm| std::cmp::Reverse(alarm.severity)); // stable
     alarms

@@ -6,6 +6,11 @@ pub mod admin;
     reason = "the log says how long recovery took"
 )]
 pub mod boot;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "checkpoints are written in time and at a bounded rate"
+)]
+pub mod checkpoint;
 pub mod client_port;
 pub mod config;
 pub mod core;
@@ -18,6 +23,7 @@ pub mod inspect;
 pub mod marks;
 pub mod metrics;
 pub mod node;
+pub mod restart;
 pub mod user_agents;
 
 #[cfg(test)]

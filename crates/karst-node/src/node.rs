@@ -13,10 +13,12 @@ use karst_engine::Namespace;
 use karst_io::device::Device;
 use karst_io::{QueueKind, clock};
 
+use crate::checkpoint;
 use crate::config::{self, Config, HostPort};
 use crate::counters::CoreCounters;
 use crate::failures::Failures;
 use crate::marks::Marks;
+use crate::restart::Restart;
 use crate::user_agents::UserAgents;
 
 /// Identity of a node: 64 bits, drawn at its first start and kept in `data_dir`.
@@ -82,6 +84,10 @@ pub struct NamespaceState {
     pub engine: Namespace,
     /// Its devices in the order of the configuration; none for the memory engine.
     pub devices: Vec<Arc<Device>>,
+    /// How it came up.
+    pub restart: Restart,
+    /// What is known of its checkpoints.
+    pub checkpoint: checkpoint::State,
 }
 
 /// See [the module](self).

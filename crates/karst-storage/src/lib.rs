@@ -2,6 +2,7 @@
 //!
 //! Emits device operations and is fed their completions; performs none itself, reads no clock.
 
+pub mod checkpoint;
 pub mod defrag;
 pub mod index;
 pub mod log;

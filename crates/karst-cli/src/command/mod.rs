@@ -4,6 +4,7 @@ mod bench;
 mod cluster;
 mod connect;
 mod dev;
+mod index;
 mod key;
 mod load;
 mod record;
@@ -31,6 +32,16 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Namespaces { namespace } => block_on(cluster::namespaces(&host, json, namespace)),
         Verb::Sets { namespace } => block_on(cluster::sets(&host, json, namespace)),
         Verb::Damage { namespace } => block_on(cluster::damage(&host, json, namespace)),
+        Verb::Partitions {
+            namespace,
+            partition,
+        } => block_on(index::partitions(&host, json, &namespace, partition)),
+        Verb::Entries {
+            namespace,
+            partition,
+            after,
+            limit,
+        } => block_on(index::entries(&host, namespace, partition, after, limit)),
         Verb::Put(args) => block_on(record::put(&host, json, &args)),
         Verb::Get(args) => block_on(record::get(&host, json, &args)),
         Verb::Delete(args) => block_on(record::delete(&host, json, &args)),

@@ -4,7 +4,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
 use super::human;
-use crate::view::{Alarm, DamagedRecord, Namespace, Node, Set, Status};
+use crate::view::{Alarm, DamagedRecord, Namespace, Node, Partition, Recovery, Set, Status};
 
 /// A table without lines: columns line up, nothing else is drawn. Columns after the first
 /// `text_columns` hold numbers and are set to the right.
@@ -202,11 +202,79 @@ pub(crate) fn status(status: &Status, colours: bool) -> String {
         nodes(&status.nodes),
         namespaces(&status.namespaces),
         partitions(&status.namespaces),
+        recoveries(&status.namespaces),
     ];
     parts.extend(io_notes(&status.nodes));
     parts.push(alarms(&status.alarms, colours));
     parts.retain(|part| !part.is_empty());
     parts.join("\n\n")
+}
+
+/// `karst partitions`
+pub(crate) fn partition_contents(partitions: &[Partition]) -> String {
+    let header = ["PARTITION", "FINGERPRINT", "RECORDS", "TOMBSTONES"];
+    let row = |partition: &Partition| {
+        vec![
+            partition.number.to_string(),
+            partition.fingerprint.clone(),
+            human::count(partition.records),
+            human::count(partition.tombstones),
+        ]
+    };
+    table(&header, 2, partitions.iter().map(row).collect())
+}
+
+/// A line for each namespace: how far its recovery is, or how it came up.
+fn recoveries(spaces: &[Namespace]) -> String {
+    let line = |space: &Namespace| {
+        let recovery = space.recovery.as_ref()?;
+        let text = match recovery.from.as_deref() {
+            Some("empty") => return None,
+            Some(from) => came_up(recovery, from),
+            None => coming_up(recovery),
+        };
+        Some(format!("{}: {text}", space.name))
+    };
+    spaces
+        .iter()
+        .filter_map(line)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn came_up(recovery: &Recovery, from: &str) -> String {
+    let why = match &recovery.why {
+        Some(why) => format!(" ({why})"),
+        None => String::new(),
+    };
+    let seconds = recovery.seconds;
+    match from {
+        "warm" => format!("came up warm from shared memory in {seconds:.1} s{why}"),
+        "checkpoint" => format!(
+            "came up from a checkpoint and {} of newer blocks in {seconds:.1} s{why}",
+            human::bytes(recovery.scanned_bytes)
+        ),
+        "scan" => format!(
+            "came up by scanning {} in {seconds:.1} s{why}",
+            human::bytes(recovery.scanned_bytes)
+        ),
+        other => format!("came up from {other} in {seconds:.1} s{why}"),
+    }
+}
+
+fn coming_up(recovery: &Recovery) -> String {
+    let eta = match recovery.eta_seconds {
+        Some(eta) => format!(", about {} left", human::seconds(eta)),
+        None => String::new(),
+    };
+    format!(
+        "recovering, phase {}: {} of {}, {}/s, {} records so far{eta}",
+        recovery.phase,
+        human::bytes(recovery.done_bytes),
+        human::bytes(recovery.total_bytes),
+        human::bytes(recovery.bytes_per_second),
+        human::count(recovery.records),
+    )
 }
 
 fn partitions(spaces: &[Namespace]) -> String {
@@ -304,6 +372,36 @@ mod tests {
             "{widest:?}\n{screen}"
         );
         assert!(status(&sample().into(), true).contains("\u{1b}[33mwarning"));
+    }
+
+    #[test]
+    fn a_namespace_says_how_far_it_is_and_later_how_it_came_up() {
+        use karst_proto::admin as proto;
+        let mut sample = sample();
+        sample.namespaces[0].recovery = Some(proto::Recovery {
+            phase: "scan".into(),
+            done_bytes: 1 << 30,
+            total_bytes: 4 << 30,
+            bytes_per_second: 1 << 29,
+            records: 5000,
+            eta_seconds: Some(6),
+            ..Default::default()
+        });
+        let screen = status(&sample.clone().into(), false);
+        let line = "test: recovering, phase scan: 1.0 GiB of 4.0 GiB, 512.0 MiB/s, 5,000 records so \
+                    far, about 6s left";
+        assert!(screen.contains(line), "{screen}");
+        sample.namespaces[0].recovery = Some(proto::Recovery {
+            phase: "ready".into(),
+            from: "scan".into(),
+            why: "there is no checkpoint".into(),
+            scanned_bytes: 3 << 20,
+            seconds: 1.25,
+            ..Default::default()
+        });
+        let screen = status(&sample.into(), false);
+        let line = "test: came up by scanning 3.0 MiB in 1.2 s (there is no checkpoint)";
+        assert!(screen.contains(line), "{screen}");
     }
 
     #[test]

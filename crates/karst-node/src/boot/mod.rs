@@ -4,7 +4,7 @@
 //! identity, marks -> devices opened and claimed -> doors bound -> control runtime
 //!   -> what an earlier process left in shared memory is taken over, or recovery: devices to index
 //!      (/readyz answers 503) -> sessions begin -> data cores -> clients accepted, serving
-//! signal -> draining: no new clients -> cores flush what they hold -> exit
+//! signal -> draining: no new clients -> cores flush what they hold -> last checkpoints -> exit
 //! ```
 
 pub mod claim;
@@ -31,7 +31,8 @@ use crate::data_dir::{self, Identity};
 use crate::failures::Failures;
 use crate::marks::Marks;
 use crate::node::{Doors, IoReport, NamespaceState, Node, Parts, State};
-use crate::{admin, client_port, http};
+use crate::restart::{Outcome, Way};
+use crate::{admin, checkpoint, client_port, http};
 
 /// Operations that one core's device queue holds at once.
 pub const QUEUE_DEPTH: u32 = 256;
@@ -282,6 +283,8 @@ fn namespaces(
             config: opened.config,
             engine,
             devices: devices.collect(),
+            restart: crate::restart::Restart::default(),
+            checkpoint: crate::checkpoint::State::default(),
         };
         Ok((state, Pending { claims, found }))
     };
@@ -366,26 +369,29 @@ async fn begin(node: &Arc<Node>, pending: Vec<Pending>) -> Result<(), BootError>
         let namespaces = node.namespaces.iter().zip(pending);
         namespaces
             .into_iter()
-            .try_for_each(|(namespace, pending)| begin_one(namespace, pending))
+            .try_for_each(|(namespace, pending)| begin_one(&node, namespace, pending))
     });
     begun
         .await
         .map_err(|error| BootError::Cores(io::Error::other(error)))?
 }
 
-fn begin_one(namespace: &NamespaceState, pending: Pending) -> Result<(), BootError> {
+fn begin_one(node: &Node, namespace: &NamespaceState, pending: Pending) -> Result<(), BootError> {
     let name = || namespace.config.name.clone();
     let Pending { mut claims, found } = pending;
-    if claims.is_empty() {
-        return Ok(()); // memory of this process, and nothing else
-    }
-    let taken = warm::take_over(namespace, found).map_err(|what| BootError::Recovery {
+    let taken = recovery::telling(namespace, || warm::take_over(namespace, found));
+    let taken = taken.map_err(|what| BootError::Recovery {
         namespace: name(),
         what,
     })?;
     match taken {
-        warm::TakeOver::Done => {}
-        warm::TakeOver::NotPossible(why) => recovery::run_one(namespace, &why)?,
+        warm::TakeOver::Done => {
+            let (way, why) = (Way::Warm, String::new());
+            recovery::ready(namespace, &Outcome { way, why });
+        }
+        warm::TakeOver::NotPossible(why) => {
+            recovery::run_one(node, namespace, &why)?;
+        }
         warm::TakeOver::Spoilt(what) => {
             let namespace = name();
             return Err(BootError::Spoilt { namespace, what });
@@ -448,6 +454,7 @@ async fn serve(start: Start) -> Result<(), BootError> {
     let ahead = warm::Ahead::start(arenas.collect()).map_err(BootError::Cores)?;
     begin(&node, pending).await?;
     let cores = cores::start(&node, queue_kind, stopped.clone())?;
+    let checkpoints = checkpoint::Keeper::start(node.clone()).map_err(BootError::Cores)?;
     let accepting = tokio::spawn(client_port::accept(
         node.clone(),
         service,
@@ -460,7 +467,11 @@ async fn serve(start: Start) -> Result<(), BootError> {
     node.set_state(State::Draining);
     accepting.abort();
     let _ = stop.send(true);
+    let ended = tokio::task::spawn_blocking(|| checkpoints.end());
     cores.join().await.map_err(BootError::Cores)?;
+    let _ = ended.await;
+    let last = node.clone();
+    let _ = tokio::task::spawn_blocking(move || checkpoint::write_last(&last)).await;
     drop(ahead);
     warm::end_sessions(&node);
     tracing::info!("stopped");

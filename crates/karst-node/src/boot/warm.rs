@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use karst_data::key::PartitionId;
 use karst_engine::take_over::Tally;
@@ -36,6 +36,7 @@ use parking_lot::Mutex;
 
 use super::claim::Claimed;
 use crate::node::{ClusterId, NamespaceState, Node, NodeId};
+use crate::restart::Phase;
 
 /// Threads that take an index over.
 const THREADS: usize = 4;
@@ -313,7 +314,9 @@ pub(super) fn take_over(namespace: &NamespaceState, found: Found) -> Result<Take
         write_left(namespace, left);
         return Ok(TakeOver::NotPossible(why));
     };
-    let started = Instant::now();
+    namespace
+        .restart
+        .begin(Phase::Attach, attach.arena().memory_bytes());
     if let Err(what) = take_index(namespace, &attach) {
         attach.arena().set_state(State::Building);
         return Ok(TakeOver::Spoilt(what));
@@ -324,15 +327,6 @@ pub(super) fn take_over(namespace: &NamespaceState, found: Found) -> Result<Take
     }
     write_left(namespace, left);
     namespace.engine.log().finish_take_over();
-    let report = namespace.engine.report();
-    tracing::info!(
-        namespace = namespace.config.name,
-        records = report.records,
-        tombstones = report.tombstones,
-        undone = attach.undone(),
-        seconds = started.elapsed().as_secs_f64(),
-        "taken over from shared memory"
-    );
     Ok(TakeOver::Done)
 }
 
@@ -366,7 +360,13 @@ fn take_partitions(
         };
         let directory = attach.partition(id, |entry| tally.see(entry));
         let directory = directory.map_err(|damaged| damaged.to_string())?;
+        let (entries, restart) = (directory.len() as u64, &namespace.restart);
         namespace.engine.take_over_partition(id, directory, tally);
+        restart
+            .tally
+            .entries_loaded
+            .fetch_add(entries, Ordering::Relaxed);
+        restart.advance(entries * 64);
     }
 }
 

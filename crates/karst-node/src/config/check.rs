@@ -357,6 +357,7 @@ impl Check<'_> {
                 0..=1024 * GIB,
             ),
             scrub_rate: self.scrub_rate(&format!("{path}.scrub_rate"), raw, in_memory),
+            checkpoint_period: self.checkpoint_period(path, raw),
         }
     }
 
@@ -366,6 +367,18 @@ impl Check<'_> {
             Some("off") => None,
             _ if in_memory => None,
             written => Some(self.size(path, written, SCRUB_RATE, 64 * KIB..=64 * GIB)),
+        }
+    }
+
+    fn checkpoint_period(&mut self, path: &str, raw: &RawStorage) -> Option<Duration> {
+        match raw.checkpoint_period.as_deref() {
+            Some("off") => None,
+            written => Some(self.time(
+                &format!("{path}.checkpoint_period"),
+                written,
+                Duration::from_secs(600),
+                Duration::from_secs(1)..=Duration::from_secs(86_400),
+            )),
         }
     }
 

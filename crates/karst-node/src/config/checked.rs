@@ -178,6 +178,8 @@ pub struct Storage {
     pub post_write_cache: u64,
     /// Bytes a second that the scrub reads; `None` when it is off, as it is in memory.
     pub scrub_rate: Option<u64>,
+    /// Time between checkpoints of the index; `None` when there are to be none.
+    pub checkpoint_period: Option<Duration>,
 }
 
 /// What holds a namespace's log.

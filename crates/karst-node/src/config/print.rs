@@ -119,6 +119,10 @@ impl Storage {
             })),
             post_write_cache: Some(print_size(self.post_write_cache)),
             scrub_rate: Some(self.scrub_rate.map_or_else(|| word("off"), print_size)),
+            checkpoint_period: Some(
+                self.checkpoint_period
+                    .map_or_else(|| word("off"), print_time),
+            ),
             devices,
         }
     }

@@ -104,6 +104,7 @@ pub(super) struct RawStorage {
     pub(super) compression: Option<String>,
     pub(super) post_write_cache: Option<String>,
     pub(super) scrub_rate: Option<String>,
+    pub(super) checkpoint_period: Option<String>,
     pub(super) devices: Option<Vec<RawDevice>>,
 }
 
@@ -166,6 +167,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("namespace.*.storage.compression", Kind::Text),
     ("namespace.*.storage.post_write_cache", Kind::Text),
     ("namespace.*.storage.scrub_rate", Kind::Text),
+    ("namespace.*.storage.checkpoint_period", Kind::Text),
     ("namespace.*.storage.devices", Kind::Toml),
     ("namespace.*.storage.devices.*.path", Kind::Text),
     ("namespace.*.storage.devices.*.size", Kind::Text),
@@ -288,6 +290,7 @@ mod tests {
                     compression: text(),
                     post_write_cache: text(),
                     scrub_rate: text(),
+                    checkpoint_period: text(),
                     devices: Some(vec![RawDevice {
                         path: text(),
                         size: text(),

@@ -257,6 +257,13 @@ pub struct NewEntry {
     pub flags: Flags,
 }
 
+impl NewEntry {
+    /// Whether this remembers a delete rather than a record.
+    pub fn is_tombstone(&self) -> bool {
+        self.flags.contains(Flags::TOMBSTONE)
+    }
+}
+
 /// Yes-or-no facts about a record. Bits without a name are free and are kept as given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Flags(u16);
@@ -270,6 +277,8 @@ impl Flags {
     pub const KEY_STORED: Flags = Flags(1 << 1);
     /// The newest version is not yet known to be on enough replicas.
     pub const UNREPLICATED: Flags = Flags(1 << 2);
+    /// A start found the record damaged: header known, the rest not, its set neither.
+    pub const DAMAGED: Flags = Flags(1 << 3);
 
     /// Any 16 bits are flags.
     pub const fn from_bits(bits: u16) -> Flags {

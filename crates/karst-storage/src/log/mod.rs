@@ -11,11 +11,13 @@
 //! Lock order: a partition's mutex, then a lane's, then the space's.
 
 pub mod format;
+mod found;
 mod lane;
 mod load;
 pub mod memory;
 mod ranking;
 pub mod recover;
+mod snapshot;
 pub(crate) mod space;
 mod tally;
 
@@ -29,6 +31,7 @@ use parking_lot::Mutex;
 
 pub use lane::{Commit, CommitPoint, DeviceWrite, LaneId, OUTSTANDING_BLOCKS_MAX};
 pub use memory::{LeftBlock, LogMemory, MemoryIdentity, MemoryRefused};
+pub use snapshot::LanePositions;
 pub use space::BlockId;
 pub use tally::{LiveTally, NoSuchPlace};
 

@@ -1,0 +1,316 @@
+//! From records that the log was found to hold, and entries that a checkpoint remembers, to an index.
+//!
+//! Any number of threads take records in at once, each through an [`Intake`] of its own, in any order:
+//! of several copies of a record the one of the highest version stays, and which of two copies of one
+//! version does depends on the fills of their blocks. So the outcome is that of the records alone.
+//!
+//! Records are taken in by batches. What each of them would wait for memory, the whole batch waits
+//! together: partitions, buckets and entries are asked for one level at a time.
+
+use std::cmp::Ordering;
+
+use karst_data::flat::{Facts, Header};
+use karst_data::key::{Digest, PartitionId};
+use karst_storage::index::{Entry, Flags, InsertError, NewEntry, prefetch_object};
+use karst_storage::log::BlockId;
+use karst_storage::place::{Place, Version};
+
+use crate::error::Reason;
+use crate::namespace::{Namespace, Partition};
+use crate::write::new_entry;
+
+/// Records that are taken in together.
+const BATCH: usize = 64;
+
+/// What of a set is counted while recovery goes on.
+#[derive(Clone, Copy, Default)]
+struct SetCounts {
+    records: i64,
+    tombstones: i64,
+    bytes: i64,
+}
+
+/// One thread's way of taking records in. Call [`Intake::finish`] at the end.
+pub struct Intake<'n> {
+    namespace: &'n Namespace,
+    batch: Vec<NewEntry>,
+    /// The set that was looked up last: records next to each other are mostly in one.
+    set_name: Vec<u8>,
+    set_id: u16,
+    /// By number of the set. Shared counters would travel between the threads' caches with every record.
+    counts: Vec<SetCounts>,
+    records: u64,
+    /// Fill of the youngest block.
+    youngest: u64,
+}
+
+impl<'n> Intake<'n> {
+    /// An intake for a thread of its own. The log knows every block's fill by now.
+    pub fn new(namespace: &'n Namespace) -> Intake<'n> {
+        Intake {
+            namespace,
+            batch: Vec::with_capacity(BATCH),
+            set_name: Vec::new(),
+            set_id: 0,
+            counts: Vec::new(),
+            records: 0,
+            youngest: namespace.log.youngest_fill(),
+        }
+    }
+
+    /// Records taken in so far, whether or not the index kept them.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Takes in a record that lies at a place.
+    ///
+    /// # Errors
+    /// When its set or its entry finds no room: the namespace holds more than this node may.
+    pub fn take(&mut self, place: Place, facts: &Facts) -> Result<(), Reason> {
+        let set_id = self.set_of(&facts.set)?;
+        self.take_entry(new_entry(&facts.meta, facts.stores_key, set_id, place))
+    }
+
+    /// Takes in a record of which only the header is sound, though it was durable once: the index has to
+    /// know of it, or an older version would pass for the record. Who asks for it is told that it
+    /// cannot be read, until it is written or deleted.
+    ///
+    /// # Errors
+    /// When it finds no room.
+    pub fn take_damaged(&mut self, place: Place, header: &Header) -> Result<(), Reason> {
+        let entry = new_entry(&header.meta, header.stores_key, 0, place);
+        let flags = entry.flags.with(Flags::DAMAGED);
+        self.take_entry(NewEntry { flags, ..entry })
+    }
+
+    /// Takes in what is known of a record; its set was given out by this namespace.
+    ///
+    /// # Errors
+    /// When it finds no room.
+    pub fn take_entry(&mut self, entry: NewEntry) -> Result<(), Reason> {
+        self.batch.push(entry);
+        if self.batch.len() == BATCH {
+            self.apply()?;
+        }
+        Ok(())
+    }
+
+    /// Takes in many entries of one partition, mostly ones that it does not hold yet: its part of the
+    /// index fits a cache, and its mutex is taken once.
+    ///
+    /// # Errors
+    /// When one finds no room.
+    pub fn take_partition(&mut self, id: PartitionId, entries: &[NewEntry]) -> Result<(), Reason> {
+        let namespace = self.namespace;
+        let mut known = Vec::new();
+        let mut partition = namespace.partition(id);
+        for new in entries {
+            if namespace.is_truncated(new.set_id, new.update_time_ms) {
+                continue;
+            }
+            let bytes = new.place.length.bytes() as u32;
+            let block = namespace.log.block_of(new.place);
+            match partition.directory.insert(new) {
+                Ok(_) => {}
+                Err(InsertError::AlreadyPresent) => {
+                    known.push(*new);
+                    continue;
+                }
+                Err(InsertError::PartitionFull | InsertError::ArenaFull(_)) => {
+                    return Err(Reason::IndexFull);
+                }
+            }
+            namespace.log.claim_found(block, bytes);
+            partition.comes(new);
+            self.count(new, 1);
+        }
+        drop(partition);
+        self.records += (entries.len() - known.len()) as u64;
+        known.into_iter().try_for_each(|new| self.take_entry(new))
+    }
+
+    /// Takes in what is left of the last batch and tells the namespace what was counted.
+    ///
+    /// # Errors
+    /// When a record finds no room.
+    pub fn finish(mut self) -> Result<u64, Reason> {
+        self.apply()?;
+        for (number, counts) in self.counts.iter().enumerate() {
+            self.namespace.sets.with(number as u16, |set| {
+                set.count(counts.records, counts.tombstones, counts.bytes);
+            });
+        }
+        Ok(self.records)
+    }
+
+    fn set_of(&mut self, name: &[u8]) -> Result<u16, Reason> {
+        if *self.set_name != *name {
+            let found = self.namespace.sets.find_or_make(name);
+            self.set_id = found.map_err(|_| Reason::SetLimit)?;
+            self.set_name.clear();
+            self.set_name.extend_from_slice(name);
+        }
+        Ok(self.set_id)
+    }
+
+    fn apply(&mut self) -> Result<(), Reason> {
+        let batch = std::mem::take(&mut self.batch);
+        self.namespace.fetch_entries(&batch);
+        self.claim(&batch);
+        let applied = batch.iter().try_for_each(|new| self.apply_one(new));
+        self.records += batch.len() as u64;
+        self.batch = batch;
+        self.batch.clear();
+        applied
+    }
+
+    /// Claims all places of a batch, most of which lie in one block, before any is pointed at.
+    fn claim(&self, batch: &[NewEntry]) {
+        let log = &self.namespace.log;
+        let mut run: Option<(BlockId, u32)> = None;
+        for new in batch {
+            let (id, bytes) = (log.block_of(new.place), new.place.length.bytes() as u32);
+            run = match run {
+                Some((same, sum)) if same == id => Some((same, sum + bytes)),
+                other => {
+                    other.map(|(id, sum)| log.claim_found(id, sum));
+                    Some((id, bytes))
+                }
+            };
+        }
+        run.map(|(id, sum)| log.claim_found(id, sum));
+    }
+
+    fn apply_one(&mut self, new: &NewEntry) -> Result<(), Reason> {
+        let namespace = self.namespace;
+        let mut partition = namespace.partition_of(&new.digest);
+        partition.not_before(new.version.sequence);
+        if namespace.is_truncated(new.set_id, new.update_time_ms) {
+            drop(partition);
+            namespace.log.disclaim_found(new.place);
+            return Ok(());
+        }
+        let old = partition.directory.get(&new.digest).map(Entry::to_new);
+        match &old {
+            Some(old) if !namespace.supersedes(self.youngest, new, old) => {
+                drop(partition);
+                namespace.log.disclaim_found(new.place);
+                return Ok(());
+            }
+            Some(_) => {
+                let entry = partition.directory.get_mut(&new.digest);
+                entry.expect("it was just seen").rewrite(new);
+            }
+            None => match partition.directory.insert(new) {
+                Ok(_) => {}
+                Err(InsertError::PartitionFull | InsertError::ArenaFull(_)) => {
+                    return Err(Reason::IndexFull);
+                }
+                Err(InsertError::AlreadyPresent) => unreachable!("the lookup found no entry"),
+            },
+        }
+        partition.comes(new);
+        if let Some(old) = &old {
+            partition.goes(old);
+        }
+        drop(partition);
+        self.count(new, 1);
+        if let Some(old) = &old {
+            self.count(old, -1);
+            namespace.log.disclaim_found(old.place);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, entry: &NewEntry, by: i64) {
+        let number = usize::from(entry.set_id);
+        if number >= self.counts.len() {
+            self.counts.resize(number + 1, SetCounts::default());
+        }
+        let counts = &mut self.counts[number];
+        match entry.flags.contains(Flags::TOMBSTONE) {
+            true => counts.tombstones += by,
+            false => counts.records += by,
+        }
+        counts.bytes += by * entry.place.length.bytes() as i64;
+    }
+}
+
+impl Partition {
+    fn comes(&mut self, entry: &NewEntry) {
+        self.tombstones += u32::from(entry.flags.contains(Flags::TOMBSTONE));
+        self.expires |= entry.void_time_s != 0;
+    }
+
+    /// The next write of the partition gets a higher sequence than this.
+    fn not_before(&mut self, sequence: u64) {
+        if sequence > self.directory.sequence() {
+            self.directory.set_sequence(sequence);
+        }
+    }
+
+    fn goes(&mut self, entry: &NewEntry) {
+        self.tombstones -= u32::from(entry.flags.contains(Flags::TOMBSTONE));
+    }
+}
+
+impl Namespace {
+    /// Takes one record in; an [`Intake`] takes many.
+    ///
+    /// # Errors
+    /// When its set or its entry finds no room.
+    pub fn recover(&self, place: Place, facts: &Facts) -> Result<(), Reason> {
+        let mut intake = Intake::new(self);
+        intake.take(place, facts)?;
+        intake.finish().map(drop)
+    }
+
+    /// Makes sure that no write of a partition is given a sequence up to this one again.
+    pub fn recover_sequence(&self, id: PartitionId, sequence: u64) {
+        let mut partition = self.partition(id);
+        partition.not_before(sequence.min(Version::SEQUENCE_MAX));
+    }
+
+    /// Whether a found record takes the place of one that was found before.
+    ///
+    /// Two copies of one version are the work of defrag. The younger one stands, since the block of the
+    /// older may have been given up already; a damaged one gives way to a sound one. Also a copy in the
+    /// youngest block of all gives way: if that was the last free block, then what was moved into it
+    /// still lies where it came from, and it has to be free again, or no record could ever be moved again.
+    fn supersedes(&self, youngest: u64, new: &NewEntry, old: &NewEntry) -> bool {
+        let rank = |entry: &NewEntry| {
+            let fill = self.log.fill_of(self.log.block_of(entry.place));
+            let sound = !entry.flags.contains(Flags::DAMAGED);
+            (sound, fill != youngest, fill)
+        };
+        match new.version.cmp(&old.version) {
+            Ordering::Greater => true,
+            Ordering::Equal => rank(new) > rank(old),
+            Ordering::Less => false,
+        }
+    }
+
+    /// Asks the CPU for what taking these entries in will touch, one level for all before the next.
+    fn fetch_entries(&self, batch: &[NewEntry]) {
+        let mutex = |digest: &Digest| self.partition_mutex(digest.partition());
+        for new in batch {
+            prefetch_object(mutex(&new.digest));
+        }
+        for new in batch {
+            if let Some(partition) = mutex(&new.digest).try_lock() {
+                partition.directory.prefetch_table(&new.digest);
+            }
+        }
+        for new in batch {
+            if let Some(partition) = mutex(&new.digest).try_lock() {
+                partition.directory.prefetch_bucket(&new.digest);
+            }
+        }
+        for new in batch {
+            if let Some(partition) = mutex(&new.digest).try_lock() {
+                partition.directory.prefetch_entry(&new.digest);
+            }
+        }
+    }
+}

@@ -14,6 +14,9 @@ use plain::{BLOCK_BYTES, World, digest, value};
 const KEYS: u64 = 30;
 const VALUE_BYTES: usize = 1500;
 
+/// Bytes that such a record has on the device.
+const STORED_BYTES: usize = 1584;
+
 /// Every key once, in full blocks that are on the device only.
 fn filled() -> World {
     let world = World::new(24, 1);
@@ -94,7 +97,7 @@ fn each_kind_of_damage_is_told_from_the_others() {
     misdirected
         .device
         .write()
-        .copy_within(from..from + 1568, to);
+        .copy_within(from..from + STORED_BYTES, to);
     assert_eq!(kind_of_only_damage(&misdirected, 3), Kind::Misdirected);
 
     let unreadable = filled();
@@ -193,7 +196,7 @@ fn the_ledger_is_bounded_and_counts_what_it_leaves_out() {
 fn a_repair_replaces_exactly_the_damaged_version_and_nothing_newer() {
     let world = filled();
     let at = start_of(&world, 3);
-    let sound = world.device.read()[at..at + 1568].to_vec();
+    let sound = world.device.read()[at..at + STORED_BYTES].to_vec();
     assert_eq!(
         Record::parse_unsealed(&sound).unwrap().meta.digest,
         digest(3)
@@ -212,7 +215,7 @@ fn a_repair_replaces_exactly_the_damaged_version_and_nothing_newer() {
     examine(&world);
     assert!(matches!(repair(&sound[..40]), Err(RepairError::Unsound(_))));
     let other = start_of(&world, 4);
-    let other = world.device.read()[other..other + 1568].to_vec();
+    let other = world.device.read()[other..other + STORED_BYTES].to_vec();
     assert_eq!(repair(&other), Ok(Repair::Superseded), "another record");
     assert!(matches!(repair(&sound), Ok(Repair::Done(_))));
     assert_eq!(world.read(3).unwrap(), value(3, 1, VALUE_BYTES));
@@ -223,7 +226,7 @@ fn a_repair_replaces_exactly_the_damaged_version_and_nothing_newer() {
 
     flip(&world, start_of(&world, 5) + 700);
     let at = start_of(&world, 6); // any sound bytes of key 6, damaged and then overwritten
-    let sound = world.device.read()[at..at + 1568].to_vec();
+    let sound = world.device.read()[at..at + STORED_BYTES].to_vec();
     flip(&world, at + 700);
     assert_eq!(world.read(6), Err(Reason::Unreadable));
     world.write(0, 6, b"newer").unwrap();

@@ -4,15 +4,14 @@
 //! How many bytes of a block are live is an atomic beside it, since that changes with every write.
 //!
 //! ```text
-//!             open              all its writes done               the emptiest, when blocks are short
-//!   Free ------------> Open ----------------------------> Full ----------------------------> Moving
-//!    ^                   |                                  |                                  |
-//!    |  all that super-  | a write failed                   |  nothing live is left            |
-//!    |  seded it is safe v                                  v                                  v
-//!    '---------------- Broken           Quarantined <-------+----------------------------------+
-//!                                            ^   nothing live is left                          |
-//!                                            '--------------------- Damaged <------------------'
-//!                                                                        some of it cannot be read
+//!            open              all its writes are back        the emptiest, when blocks are short
+//!   Free -----------> Open -----------------------------> Full -------------------------> Moving
+//!    ^                 |                                    |                               |   |
+//!    |                 | a write failed                     | nothing live is left          |   | some of it
+//!    |                 v                                    v                               |   v cannot be read
+//!    |              Broken                             Quarantined <------------------------'  Damaged
+//!    |                                                   |     ^                                  |
+//!    '---- what superseded its records is durable -------'     '------- nothing live is left -----'
 //! ```
 //!
 //! Invariants

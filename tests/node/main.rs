@@ -20,6 +20,7 @@ mod crash;
 mod history;
 mod load;
 mod order;
+mod restart;
 mod space;
 mod start;
 

@@ -21,6 +21,7 @@ mod devices;
 mod history;
 mod load;
 mod order;
+mod restart;
 mod space;
 mod start;
 

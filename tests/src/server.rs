@@ -368,6 +368,37 @@ impl Server {
         }
     }
 
+    /// What `karst` prints with these arguments, which ask for JSON.
+    ///
+    /// # Panics
+    /// When it fails or prints something else.
+    pub fn karst(&self, arguments: &[&str]) -> serde_json::Value {
+        let output = Command::new(binary::karst())
+            .args(["--host", &self.admin().to_string()])
+            .args(arguments)
+            .output();
+        let output = output.expect("karst can be run");
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            self.fail(&format!("karst {arguments:?}: {text}"));
+        }
+        serde_json::from_slice(&output.stdout).expect("karst prints JSON")
+    }
+
+    /// Removes what a server that is down has left in shared memory, as a reboot does.
+    ///
+    /// # Panics
+    /// When it is running, or has no identity yet.
+    pub fn forget_shared_memory(&self) {
+        assert!(self.child.is_none(), "the server is running");
+        let identity =
+            fs::read(self.data_dir().join("identity.json")).expect("it was started once");
+        let identity: serde_json::Value = serde_json::from_slice(&identity).expect("JSON");
+        let id = identity["node_id"].as_str().expect("a node has an id");
+        // There is none where warm restarts are off or not possible.
+        let _ = fs::remove_dir_all(Path::new("/dev/shm").join(format!("karst-{id}")));
+    }
+
     /// Status and body of a page of the HTTP port.
     ///
     /// # Errors

@@ -156,6 +156,9 @@ pub(crate) struct Recovery {
     pub(crate) scanned_bytes: u64,
     pub(crate) entries_loaded: u64,
     pub(crate) damaged_headers: u64,
+    pub(crate) damaged_records: u64,
+    pub(crate) rotten_stretches: u64,
+    pub(crate) torn_or_stale: u64,
 }
 
 /// A checkpoint that was written.
@@ -399,6 +402,9 @@ impl From<proto::Recovery> for Recovery {
             scanned_bytes: recovery.scanned_bytes,
             entries_loaded: recovery.entries_loaded,
             damaged_headers: recovery.damaged_headers,
+            damaged_records: recovery.damaged_records,
+            rotten_stretches: recovery.rotten_stretches,
+            torn_or_stale: recovery.torn_or_stale,
         }
     }
 }

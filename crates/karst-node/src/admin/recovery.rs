@@ -38,6 +38,9 @@ pub(super) fn recovery(namespace: &NamespaceState) -> proto::Recovery {
         scanned_bytes: blocks_scanned * u64::from(namespace.engine.log().config().block_bytes),
         entries_loaded: tally.entries_loaded.load(Ordering::Relaxed),
         damaged_headers: tally.damaged_headers.load(Ordering::Relaxed),
+        damaged_records: tally.damaged_records.load(Ordering::Relaxed),
+        rotten_stretches: tally.rotten_stretches.load(Ordering::Relaxed),
+        torn_or_stale: tally.torn_or_stale.load(Ordering::Relaxed),
     }
 }
 
@@ -71,6 +74,18 @@ pub(super) fn alarms(namespace: &NamespaceState, alarms: &mut Vec<proto::Alarm>)
         let text = format!(
             "the headers of {damaged} blocks were damaged at the start, the records in them are left \
              out; the log names the blocks"
+        );
+        alarms.push(alarm(proto::Severity::Critical, subject(), text));
+    }
+    let rotten = namespace
+        .restart
+        .tally
+        .rotten_stretches
+        .load(Ordering::Relaxed);
+    if rotten > 0 {
+        let text = format!(
+            "{rotten} stretches of blocks were found damaged at the start, and what was in them is not \
+             known: records may be missing or have gone back to an older version"
         );
         alarms.push(alarm(proto::Severity::Critical, subject(), text));
     }

@@ -108,19 +108,19 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     let mut server = spec(arguments).start();
     load(&server, arguments)?;
     std::thread::sleep(Duration::from_secs(3)); // more than flush_max: everything is on the device
-    let loaded = records(&status(&server)?);
+    let loaded = records(&status(&server));
     let mut rows = Vec::new();
     for _ in 0..arguments.rounds {
         for way in &arguments.ways {
             rows.push(restart(&mut server, *way)?);
-            let found = records(&status(&server)?);
+            let found = records(&status(&server));
             if found != loaded {
                 let text = format!("{found} records after {way:?}, {loaded} were loaded");
                 return Err(io::Error::other(text));
             }
         }
     }
-    let (file, used) = (server.file("test", 0), used_bytes(&status(&server)?));
+    let (file, used) = (server.file("test", 0), used_bytes(&status(&server)));
     server.stop();
     let raw_bytes_per_s = raw_read::bytes_per_second(&file, used.max(1 << 30))?;
     match arguments.json {
@@ -174,31 +174,23 @@ fn restart(server: &mut Server, way: Way) -> io::Result<Row> {
     match way {
         Way::Clean | Way::Kill => {}
         Way::Reboot | Way::Crash => {
-            forget_shared_memory(server)?;
+            server.forget_shared_memory();
             forget_page_cache(&checkpoints)?;
         }
         Way::Scan => {
-            forget_shared_memory(server)?;
+            server.forget_shared_memory();
             remove(&checkpoints)?;
         }
     }
     let started = Instant::now();
     server.restart();
     let seconds = started.elapsed().as_secs_f64();
-    let status = status(server)?;
+    let status = status(server);
     Ok(Row {
         way,
         seconds,
         recovery: status["namespaces"][0]["recovery"].clone(),
     })
-}
-
-/// What a reboot takes: the node's own folder in the memory file system.
-fn forget_shared_memory(server: &Server) -> io::Result<()> {
-    let identity = fs::read(server.data_dir().join("identity.json"))?;
-    let identity: Value = serde_json::from_slice(&identity).map_err(io::Error::other)?;
-    let id = identity["node_id"].as_str().unwrap_or_default();
-    remove(&Path::new("/dev/shm").join(format!("karst-{id}")))
 }
 
 fn remove(folder: &Path) -> io::Result<()> {
@@ -220,15 +212,8 @@ fn forget_page_cache(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn status(server: &Server) -> io::Result<Value> {
-    let output = Command::new(binary::karst())
-        .args(["--host", &server.admin().to_string(), "status", "--json"])
-        .output()?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(io::Error::other(text));
-    }
-    serde_json::from_slice(&output.stdout).map_err(io::Error::other)
+fn status(server: &Server) -> Value {
+    server.karst(&["status", "--json"])
 }
 
 fn records(status: &Value) -> u64 {

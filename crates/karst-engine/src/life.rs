@@ -77,6 +77,9 @@ impl Namespace {
         if self.is_stopped() {
             return Err(Reason::StopWrites);
         }
+        if self.log.is_past_live_max() {
+            return Err(Reason::OutOfSpace);
+        }
         match request.ttl {
             Ttl::Seconds(seconds) if seconds > self.life.ttl_s_max => Err(Reason::TtlTooLong),
             Ttl::Seconds(_) | Ttl::Default | Ttl::Never | Ttl::Keep => Ok(()),

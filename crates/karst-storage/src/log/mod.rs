@@ -727,8 +727,8 @@ impl Log {
         self.devices.iter().map(live).sum()
     }
 
-    /// Whether live records fill more than they may.
-    fn is_past_live_max(&self) -> bool {
+    /// Whether live records fill more than they may: clients' records are refused.
+    pub fn is_past_live_max(&self) -> bool {
         self.live_bytes() > self.live_bytes_max()
     }
 

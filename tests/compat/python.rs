@@ -6,12 +6,21 @@ use karst_tests::{Io, Namespace, Server, ServerSpec};
 
 use crate::venv;
 
+/// Sets with rules of their own, for `test_lives.py`.
+const SETS: &str = r#"[
+    { name = "hundred", default_ttl = "100s" },
+    { name = "touched", read_touch_percent = 100 },
+    { name = "three", stop_writes_count = 3 },
+    { name = "small", stop_writes_bytes = "2KiB" },
+]"#;
+
 fn server(io: Io) -> Server {
+    let sets = SETS.replace('\n', " "); // a table within an array stands on one line
     ServerSpec::new()
         .cores(2)
         .io(io)
-        .namespace(Namespace::device("disk").size("128MiB"))
-        .namespace(Namespace::memory("mem"))
+        .namespace(Namespace::device("disk").size("128MiB").set("set", &sets))
+        .namespace(Namespace::memory("mem").set("set", &sets))
         .start()
 }
 
@@ -80,6 +89,24 @@ fn the_official_python_client_works_with_device_threads() {
     ];
     let passed = pytest(&server, "disk", &files, 75);
     println!("{passed} tests of the official Python client passed on device threads");
+    server.stop();
+}
+
+#[test]
+fn the_official_python_client_sees_writes_stopped_and_records_evicted() {
+    let full = Namespace::device("full")
+        .size("16MiB")
+        .storage("write_block", "\"128KiB\"")
+        .set("stop_writes_used_percent", "20");
+    let evicts = Namespace::memory("evicts")
+        .size("16MiB")
+        .storage("write_block", "\"128KiB\"")
+        .set("evict_used_percent", "20")
+        .set("evict_tenths_percent", "50")
+        .set("max_ttl", "\"1d\"")
+        .set("apply_ttl_reductions", "false");
+    let mut server = ServerSpec::new().namespace(full).namespace(evicts).start();
+    pytest(&server, "full,evicts", &["limits.py"], 5);
     server.stop();
 }
 

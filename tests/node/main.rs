@@ -18,6 +18,7 @@ mod client;
 mod corruption;
 mod crash;
 mod devices;
+mod eviction;
 mod history;
 mod load;
 mod order;

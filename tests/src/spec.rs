@@ -73,6 +73,7 @@ impl Namespace {
             settings: vec![],
             storage_settings: vec![],
         }
+        .set("stop_writes_memory_percent", "0") // other work on the machine is not the test's
     }
 
     /// The size of the memory, or of each file, such as `64MiB`.

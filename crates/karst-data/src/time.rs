@@ -20,6 +20,9 @@ pub struct Now {
 }
 
 impl Now {
+    /// The server epoch itself.
+    pub const EPOCH: Now = Now { ms: 0 };
+
     /// From ms since the server epoch.
     pub fn from_epoch_ms(ms: u64) -> Now {
         Now {

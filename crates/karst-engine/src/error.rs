@@ -49,6 +49,15 @@ pub enum Reason {
         /// The namespace's limit.
         bytes_max: usize,
     },
+    /// The time to live exceeds the namespace's limit.
+    #[error("the time to live exceeds the namespace's limit")]
+    TtlTooLong,
+    /// A limit of the namespace or its machine is crossed: no writes but deletes.
+    #[error("writes are stopped")]
+    StopWrites,
+    /// The set holds as much as it may.
+    #[error("the set holds as much as it may")]
+    SetFull,
     /// Live records fill the devices.
     #[error("live records fill the devices")]
     OutOfSpace,

@@ -7,8 +7,10 @@
 pub mod checkpoint;
 pub mod damage;
 pub mod error;
+pub mod evict;
 pub mod fingerprint;
 pub mod iterate;
+pub mod life;
 pub mod namespace;
 pub mod read;
 pub mod recover;
@@ -19,4 +21,6 @@ pub mod walk;
 pub mod write;
 
 pub use error::{Reason, Refusal};
+pub use evict::EvictionMark;
+pub use life::{Life, SetRules};
 pub use namespace::{Fetched, Namespace, NamespaceConfig, NamespaceReport, Step};

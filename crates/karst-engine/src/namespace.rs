@@ -7,8 +7,9 @@
 //! overtaken simply finds the newer record in memory and goes on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use karst_data::flat::{FlatError, Record};
 use karst_data::key::{Digest, PartitionId};
 use karst_data::time::{Now, is_expired};
@@ -20,6 +21,8 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::damage::{FoundBy, Ledger};
 use crate::error::Reason;
+use crate::evict::ActiveMark;
+use crate::life::Life;
 use crate::scrub::Scrub;
 use crate::sets::Sets;
 
@@ -47,6 +50,8 @@ pub struct Partition {
     pub(crate) tombstones: u32,
     /// Some record of it had a void time, ever.
     pub(crate) expires: bool,
+    /// Records that do not expire.
+    pub(crate) never: u32,
 }
 
 /// See [the module](self).
@@ -65,6 +70,17 @@ pub struct Namespace {
     /// The latest mark of the namespace and all its sets, so that most requests look at one number.
     any_truncation_ms: AtomicU64,
     expired: AtomicU64,
+    evicted: AtomicU64,
+    pub(crate) ttl_reductions_applied: AtomicU64,
+    pub(crate) ttl_reductions_ignored: AtomicU64,
+    pub(crate) life: Life,
+    /// A limit is crossed: clients' writes are refused.
+    pub(crate) stopped: AtomicBool,
+    pub(crate) evictions: ArcSwap<Vec<ActiveMark>>,
+    /// The greatest void time that an eviction covers, so that most requests look at one number.
+    pub(crate) evicted_until_s: AtomicU32,
+    /// The latest update time that an eviction covers is before this.
+    pub(crate) evicted_before_ms: AtomicU64,
 }
 
 /// How far a request came.
@@ -105,6 +121,14 @@ pub struct NamespaceReport {
     pub index_bytes: u64,
     /// Records that the sweep found expired.
     pub expired: u64,
+    /// Records that the sweep found evicted.
+    pub evicted: u64,
+    /// Live records that do not expire.
+    pub never_expire: u64,
+    /// Writes that made a life shorter.
+    pub ttl_reductions_applied: u64,
+    /// Writes that would have, and were not let.
+    pub ttl_reductions_ignored: u64,
 }
 
 /// A record's bytes, wherever they were.
@@ -147,6 +171,7 @@ impl Namespace {
                 directory,
                 tombstones: 0,
                 expires: false,
+                never: 0,
             })
         };
         Namespace {
@@ -154,12 +179,20 @@ impl Namespace {
             partitions: PartitionId::all().map(partition).collect(),
             log,
             sets: Sets::named_in(arena.clone()),
-            arena,
             damage: Ledger::default(),
             scrub: Scrub::default(),
             truncated_before_ms: AtomicU64::new(0),
             any_truncation_ms: AtomicU64::new(0),
             expired: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+            ttl_reductions_applied: AtomicU64::new(0),
+            ttl_reductions_ignored: AtomicU64::new(0),
+            life: Life::default(),
+            stopped: AtomicBool::new(false),
+            evictions: ArcSwap::default(),
+            evicted_until_s: AtomicU32::new(0),
+            evicted_before_ms: AtomicU64::new(0),
+            arena,
         }
     }
 
@@ -237,6 +270,7 @@ impl Namespace {
         !entry.is_tombstone()
             && !is_expired(entry.void_time_s(), now)
             && !self.is_truncated(entry.set_id(), entry.update_time_ms())
+            && !self.is_evicted(entry.void_time_s(), entry.update_time_ms(), entry.set_id())
     }
 
     /// Whether a truncation mark covers a record of this set and update time.
@@ -250,9 +284,10 @@ impl Namespace {
                 .with(set_id, |set| update_time_ms < set.truncated_before_ms())
     }
 
-    /// The earliest update time that no truncation mark covers.
-    pub(crate) fn untruncated_from_ms(&self, set_id: u16) -> u64 {
-        let namespace = self.truncated_before_ms.load(Ordering::Acquire);
+    /// The earliest update time that no mark of truncation or eviction covers.
+    pub(crate) fn uncovered_from_ms(&self, set_id: u16) -> u64 {
+        let evicted = self.evicted_before_ms.load(Ordering::Acquire);
+        let namespace = evicted.max(self.truncated_before_ms.load(Ordering::Acquire));
         self.sets
             .with(set_id, |set| namespace.max(set.truncated_before_ms()))
     }
@@ -344,20 +379,31 @@ impl Namespace {
         })
     }
 
-    pub(crate) fn count_expired(&self, records: u64) {
-        self.expired.fetch_add(records, Ordering::Relaxed);
+    pub(crate) fn count_swept(&self, expired: u64, evicted: u64) {
+        self.expired.fetch_add(expired, Ordering::Relaxed);
+        self.evicted.fetch_add(evicted, Ordering::Relaxed);
+    }
+
+    /// Pages of the index that are in use, and how many it may have.
+    pub fn index_pages(&self) -> (u64, u64) {
+        let (in_use, max) = (self.arena.pages_in_use(), self.arena.pages_max());
+        (in_use.into(), max.into())
     }
 
     /// Counts over all partitions, one at a time.
     pub fn report(&self) -> NamespaceReport {
         let mut report = NamespaceReport {
             expired: self.expired.load(Ordering::Relaxed),
+            evicted: self.evicted.load(Ordering::Relaxed),
+            ttl_reductions_applied: self.ttl_reductions_applied.load(Ordering::Relaxed),
+            ttl_reductions_ignored: self.ttl_reductions_ignored.load(Ordering::Relaxed),
             ..Default::default()
         };
         for partition in &self.partitions {
             let partition = partition.lock();
             let tombstones = u64::from(partition.tombstones);
             report.tombstones += tombstones;
+            report.never_expire += u64::from(partition.never);
             report.records += partition.directory.len() as u64 - tombstones;
             report.index_bytes += partition.directory.memory_bytes();
         }

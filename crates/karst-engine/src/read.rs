@@ -120,7 +120,8 @@ impl Namespace {
         let set_id = self.sets.find(record.set)?;
         let gone = meta.tombstone
             || is_expired(meta.void_time_s, now)
-            || self.is_truncated(set_id, meta.update_time_ms);
+            || self.is_truncated(set_id, meta.update_time_ms)
+            || self.is_evicted(meta.void_time_s, meta.update_time_ms, set_id);
         if gone {
             return None;
         }

@@ -106,7 +106,7 @@ impl<'n> Intake<'n> {
         let mut known = Vec::new();
         let mut partition = namespace.partition(id);
         for new in entries {
-            if namespace.is_truncated(new.set_id, new.update_time_ms) {
+            if namespace.leaves_out(new) {
                 continue;
             }
             let bytes = new.place.length.bytes() as u32;
@@ -186,7 +186,7 @@ impl<'n> Intake<'n> {
         let namespace = self.namespace;
         let mut partition = namespace.partition_of(&new.digest);
         partition.not_before(new.version.sequence);
-        if namespace.is_truncated(new.set_id, new.update_time_ms) {
+        if namespace.leaves_out(new) {
             drop(partition);
             namespace.log.disclaim_found(new.place);
             return Ok(());
@@ -237,10 +237,15 @@ impl<'n> Intake<'n> {
     }
 }
 
+fn never_expires(entry: &NewEntry) -> bool {
+    entry.void_time_s == 0 && !entry.flags.contains(Flags::TOMBSTONE)
+}
+
 impl Partition {
     fn comes(&mut self, entry: &NewEntry) {
         self.tombstones += u32::from(entry.flags.contains(Flags::TOMBSTONE));
         self.expires |= entry.void_time_s != 0;
+        self.never += u32::from(never_expires(entry));
     }
 
     /// The next write of the partition gets a higher sequence than this.
@@ -252,6 +257,7 @@ impl Partition {
 
     fn goes(&mut self, entry: &NewEntry) {
         self.tombstones -= u32::from(entry.flags.contains(Flags::TOMBSTONE));
+        self.never -= u32::from(never_expires(entry));
     }
 }
 
@@ -270,6 +276,13 @@ impl Namespace {
     pub fn recover_sequence(&self, id: PartitionId, sequence: u64) {
         let mut partition = self.partition(id);
         partition.not_before(sequence.min(Version::SEQUENCE_MAX));
+    }
+
+    /// Whether a found record is not taken in: a truncation covers it, and so every older version of it.
+    /// Tombstones are taken in all the same: if the truncation is undone, what was deleted before must
+    /// not come back. What an eviction covers is taken in, and is dead: an older version need not be.
+    fn leaves_out(&self, new: &NewEntry) -> bool {
+        !new.flags.contains(Flags::TOMBSTONE) && self.is_truncated(new.set_id, new.update_time_ms)
     }
 
     /// Whether a found record takes the place of one that was found before.

@@ -13,6 +13,8 @@ use karst_data::key::SET_BYTES_MAX;
 use karst_storage::index::{EntryArena, NAMES_MAX};
 use parking_lot::Mutex;
 
+use crate::life::SetRules;
+
 /// Most sets of one namespace.
 pub const SETS_MAX: usize = 4095;
 
@@ -23,6 +25,8 @@ const _: () = assert!(SETS_MAX <= NAMES_MAX);
 pub struct Set {
     /// Its name; empty for the records that are in no set.
     pub name: Box<[u8]>,
+    /// What the configuration says about it.
+    pub rules: SetRules,
     records: AtomicI64,
     tombstones: AtomicI64,
     bytes: AtomicI64,
@@ -30,9 +34,10 @@ pub struct Set {
 }
 
 impl Set {
-    fn new(name: &[u8]) -> Arc<Set> {
+    fn new(name: &[u8], rules: SetRules) -> Arc<Set> {
         Arc::new(Set {
             name: name.into(),
+            rules,
             records: AtomicI64::new(0),
             tombstones: AtomicI64::new(0),
             bytes: AtomicI64::new(0),
@@ -88,20 +93,22 @@ impl Table {
     fn of_none() -> Table {
         Table {
             numbers: HashMap::new(),
-            sets: vec![Set::new(b"")],
+            sets: vec![Set::new(b"", SetRules::default())],
         }
     }
 
     /// Gives a name the next number.
-    fn add(&mut self, name: &[u8]) {
+    fn add(&mut self, name: &[u8], rules: SetRules) {
         self.numbers.insert(name.into(), self.sets.len() as u16);
-        self.sets.push(Set::new(name));
+        self.sets.push(Set::new(name, rules));
     }
 }
 
 /// See [the module](self). Number 0 stands for "no set".
 pub struct Sets {
     table: ArcSwap<Table>,
+    /// Rules of the sets that have some, whether or not there is such a set yet.
+    rules: HashMap<Box<[u8]>, SetRules>,
     changes: Mutex<()>,
     /// Where names are kept; nowhere if there is no index.
     arena: Option<Arc<EntryArena>>,
@@ -115,6 +122,7 @@ impl Default for Sets {
     fn default() -> Sets {
         Sets {
             table: ArcSwap::from_pointee(Table::of_none()),
+            rules: HashMap::new(),
             changes: Mutex::new(()),
             arena: None,
         }
@@ -125,11 +133,29 @@ impl Sets {
     /// The sets whose names an index keeps, and those that come.
     pub fn named_in(arena: Arc<EntryArena>) -> Sets {
         let mut table = Table::of_none();
-        arena.names().iter().for_each(|name| table.add(name));
+        let none = SetRules::default();
+        arena.names().iter().for_each(|name| table.add(name, none));
         Sets {
             table: ArcSwap::from_pointee(table),
+            rules: HashMap::new(),
             changes: Mutex::new(()),
             arena: Some(arena),
+        }
+    }
+
+    /// The same sets under these rules, nothing counted yet; sets that come have theirs too.
+    #[must_use]
+    pub fn with_rules(self, rules: &[(Box<[u8]>, SetRules)]) -> Sets {
+        let rules: HashMap<Box<[u8]>, SetRules> = rules.iter().cloned().collect();
+        let mut table = Table::of_none();
+        for set in self.all() {
+            let of_set = rules.get(&set.name).copied().unwrap_or_default();
+            table.add(&set.name, of_set);
+        }
+        Sets {
+            table: ArcSwap::from_pointee(table),
+            rules,
+            ..self
         }
     }
 
@@ -162,7 +188,7 @@ impl Sets {
             arena.add_name(number, name); // before an entry can have the number
         }
         let mut table = Table::clone(&old);
-        table.add(name);
+        table.add(name, self.rules.get(name).copied().unwrap_or_default());
         self.table.store(Arc::new(table));
         Ok(number)
     }

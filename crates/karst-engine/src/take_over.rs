@@ -21,6 +21,7 @@ pub struct Tally {
     /// Of the partition at hand.
     tombstones: u32,
     expires: bool,
+    never: u32,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -50,6 +51,7 @@ impl Tally {
         set.bytes += place.length.bytes() as i64;
         self.tombstones += u32::from(tombstone);
         self.expires |= entry.void_time_s() != 0;
+        self.never += u32::from(!tombstone && entry.void_time_s() == 0);
         Ok(())
     }
 }
@@ -63,6 +65,7 @@ impl Namespace {
             sets_known: self.sets().known(),
             tombstones: 0,
             expires: false,
+            never: 0,
         }
     }
 
@@ -76,6 +79,7 @@ impl Namespace {
         partition.directory = directory;
         partition.tombstones = std::mem::take(&mut tally.tombstones);
         partition.expires = std::mem::take(&mut tally.expires);
+        partition.never = std::mem::take(&mut tally.never);
     }
 
     /// Adds what a thread has counted, once it has seen the last of its partitions.

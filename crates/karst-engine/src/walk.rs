@@ -9,12 +9,13 @@ use karst_data::time::{Now, is_expired};
 use karst_storage::index::{Fate, NewEntry, WalkCursor};
 use karst_storage::log::recover::StoredRecord;
 use karst_storage::log::{Appended, LaneId, NoSpace, Purpose};
-use karst_storage::place::Place;
+use karst_storage::place::{Place, Rblocks};
+use karst_storage::tombstone::{Cover, older_copy_elsewhere};
 
 use crate::namespace::Namespace;
 
 /// Most entries that one slice visits, so that a partition's mutex is held for microseconds.
-const SLICE_ENTRIES_MAX: usize = 256;
+pub(crate) const SLICE_ENTRIES_MAX: usize = 256;
 
 /// A slice of a scan.
 pub struct ScanSlice {
@@ -29,6 +30,8 @@ pub struct ScanSlice {
 pub struct Swept {
     /// Records that had expired.
     pub expired: u64,
+    /// Records that an eviction covered.
+    pub evicted: u64,
     /// Records that a truncation mark covered.
     pub truncated: u64,
     /// Tombstones that had nothing left to cover.
@@ -64,8 +67,8 @@ impl Namespace {
         ScanSlice { digests, next }
     }
 
-    /// Clears part of a partition of what is gone: truncated records leave, expired ones become
-    /// tombstones (on devices) or leave, and tombstones leave when no block can still hold an older
+    /// Clears part of a partition of what is gone: truncated records leave, expired and evicted ones
+    /// become tombstones (on devices) or leave, and tombstones leave when no block can still hold an older
     /// copy. `oldest_fill` is [`karst_storage::log::Log::oldest_fill`], asked once per sweep.
     pub fn sweep_slice(
         &self,
@@ -84,16 +87,22 @@ impl Namespace {
             visited += 1;
             let was = entry.to_new();
             let fate = if let Some(covers) = entry.tombstone_fill() {
-                let idle = u64::from(covers) < oldest_fill && covers != u32::MAX;
+                let idle =
+                    Cover(covers).is_idle(oldest_fill) && !older_copy_elsewhere(entry.digest());
                 swept.tombstones += u64::from(idle);
                 if idle { Fate::Remove } else { Fate::Keep }
             } else if self.is_truncated(was.set_id, was.update_time_ms) {
                 swept.truncated += 1;
                 Fate::Remove
-            } else if is_expired(was.void_time_s, now) {
-                swept.expired += 1;
+            } else if is_expired(was.void_time_s, now)
+                || self.is_evicted(was.void_time_s, was.update_time_ms, was.set_id)
+            {
+                let expired = is_expired(was.void_time_s, now);
+                swept.expired += u64::from(expired);
+                swept.evicted += u64::from(!expired);
                 if on_devices {
                     entry.set_tombstone(fill);
+                    entry.set_place(self.shrunk(&was));
                     buried.push((was, entry.to_new()));
                     Fate::Keep
                 } else {
@@ -117,10 +126,41 @@ impl Namespace {
         for (was, is) in &buried {
             self.uncount(&mut partition, was);
             self.count(&mut partition, is);
+            self.log.claim(is.place); // first, so that the block is not emptied in between
+            self.log.release(was.place);
         }
         drop(partition);
-        self.count_expired(swept.expired);
+        self.count_swept(swept.expired, swept.evicted);
         swept
+    }
+
+    /// The place of a record that has become a tombstone in the index: of its bytes only as many are
+    /// live from now on as the tombstone has that defrag will write in its stead. So room is made by
+    /// expiry alone, and blocks of expired records become worth moving.
+    fn shrunk(&self, was: &NewEntry) -> Place {
+        let meta = Meta {
+            digest: was.digest,
+            generation: 1,
+            void_time_s: 0,
+            update_time_ms: was.update_time_ms,
+            version: was.version.pack(),
+            tombstone: true,
+        };
+        let size = self.sets.with(was.set_id, |set| {
+            let bins = std::iter::empty::<BinRef<'_>>();
+            let (set, key) = (&*set.name, None);
+            Draft {
+                meta,
+                set,
+                key,
+                bins,
+            }
+            .size_bytes()
+        });
+        Place {
+            length: Rblocks::holding(size as u64).min(was.place.length),
+            ..was.place
+        }
     }
 
     /// Moves one record out of a block that is being emptied, if the index still points there.
@@ -149,7 +189,9 @@ impl Namespace {
         let digest = facts.meta.digest;
         let mut partition = self.partition_of(&digest);
         let entry = partition.directory.get(&digest).map(|entry| entry.to_new());
-        let Some(entry) = entry.filter(|entry| entry.place == place) else {
+        // The length may differ: a tombstone in the index counts less of what lies there as live.
+        let same = |at: Place| (at.device, at.start) == (place.device, place.start);
+        let Some(entry) = entry.filter(|entry| same(entry.place)) else {
             return Ok(None);
         };
         let tombstone = entry.flags.contains(karst_storage::index::Flags::TOMBSTONE);
@@ -171,7 +213,7 @@ impl Namespace {
         };
         self.uncount(&mut partition, &entry);
         self.count(&mut partition, &after);
-        self.log.release(place);
+        self.log.release(entry.place);
         Ok(Some(moved))
     }
 

@@ -13,6 +13,7 @@ use karst_data::time::{Now, Ttl};
 use karst_storage::index::{Entry, Flags, InsertError, NewEntry};
 use karst_storage::log::{Appended, CommitPoint, LaneId, NoSpace, Purpose};
 use karst_storage::place::{Place, Version};
+use karst_storage::tombstone::Cover;
 
 use crate::error::{Reason, Refusal};
 use crate::namespace::{Bytes, Fetched, Namespace, Partition, Step, stores_key};
@@ -124,6 +125,9 @@ impl Namespace {
         fetched: Option<&Fetched>,
         answer: impl FnOnce(Result<Written<'_>, Refusal>) -> R,
     ) -> Step<R> {
+        if let Err(reason) = self.admit(request) {
+            return Step::Done(answer(Err(reason.into())));
+        }
         let mut partition = self.partition_of(&request.digest);
         let looked = self.look_for_write(&partition, hand.now, request, fetched);
         let (before, bytes) = match looked {
@@ -250,6 +254,7 @@ impl Namespace {
                 .find_or_make(request.set)
                 .map_err(|_| Reason::SetLimit)?,
         };
+        self.admit_to_set(set_id, alive.is_none()).map_err(refuse)?;
         let meta = self.next_meta(partition, hand, request, before, set_id);
         let key = request
             .key
@@ -284,19 +289,18 @@ impl Namespace {
         set_id: u16,
     ) -> Meta {
         let alive = before.filter(|before| before.alive);
-        let default_ttl_s = self.config().default_ttl_s;
         let void_time = alive.map(|alive| alive.entry.void_time_s);
-        // The update time never goes back for a record, nor behind a truncation it has to survive.
+        // The update time never goes back for a record, nor behind a mark that it has to survive.
         let not_before = before.map_or(0, |before| before.entry.update_time_ms);
         let update_time_ms = hand
             .now
             .epoch_ms()
             .max(not_before)
-            .max(self.untruncated_from_ms(set_id));
+            .max(self.uncovered_from_ms(set_id));
         Meta {
             digest: request.digest,
             generation: next_generation(alive.map_or(0, |alive| alive.entry.generation)),
-            void_time_s: request.ttl.void_time(void_time, default_ttl_s, hand.now),
+            void_time_s: self.void_time_after(request.ttl, void_time, set_id, hand.now),
             update_time_ms,
             version: partition.upcoming_version().pack(),
             tombstone: false,
@@ -326,6 +330,11 @@ impl Namespace {
                 bytes_max,
             }
             .into());
+        }
+        if before.is_none() {
+            // Before the append: what a device holds comes back at the next start, refused or not.
+            let reserved = partition.directory.reserve();
+            reserved.map_err(|_| Reason::IndexFull)?;
         }
         let purpose = if draft.meta.tombstone {
             Purpose::Tombstone
@@ -388,6 +397,7 @@ impl Namespace {
         let tombstone = entry.flags.contains(Flags::TOMBSTONE);
         partition.tombstones += u32::from(tombstone);
         partition.expires |= entry.void_time_s != 0;
+        partition.never += u32::from(!tombstone && entry.void_time_s == 0);
         let bytes = entry.place.length.bytes() as i64;
         self.sets.with(entry.set_id, |set| {
             set.count(i64::from(!tombstone), i64::from(tombstone), bytes);
@@ -398,6 +408,7 @@ impl Namespace {
     pub(crate) fn uncount(&self, partition: &mut Partition, entry: &NewEntry) {
         let tombstone = entry.flags.contains(Flags::TOMBSTONE);
         partition.tombstones -= u32::from(tombstone);
+        partition.never -= u32::from(!tombstone && entry.void_time_s == 0);
         let bytes = entry.place.length.bytes() as i64;
         self.sets.with(entry.set_id, |set| {
             set.count(-i64::from(!tombstone), -i64::from(tombstone), -bytes);
@@ -496,7 +507,7 @@ impl Namespace {
 
     /// What a tombstone made now remembers: older copies of its record lie in fills up to this one.
     pub(crate) fn tombstone_fill(&self) -> u32 {
-        u32::try_from(self.log.fills()).unwrap_or(u32::MAX)
+        Cover::up_to(self.log.fills()).0
     }
 }
 

@@ -24,6 +24,7 @@ use tonic::{Request, Response, Status};
 use crate::config::{Engine, Mode};
 use crate::counters::{Ending, Op};
 use crate::http::visitors::Visitors;
+use crate::limits;
 use crate::metrics::Figures;
 use crate::node::{NamespaceState, Node, State};
 
@@ -47,9 +48,6 @@ const CALLS_MAX: u32 = 16;
 
 /// Largest request. They hold at most a name.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
-
-/// Part of the bytes at which writes are refused, in percent, that is worth a warning.
-const FILLED_PERCENT_HIGH: u64 = 90;
 
 /// Serves until `stop` resolves.
 ///
@@ -383,12 +381,7 @@ fn space_alarms(namespace: &NamespaceState, figures: &Figures, alarms: &mut Vec<
         ));
         return;
     }
-    let (used, max) = (figures.space.live_bytes, figures.live_bytes_max);
-    if used > max / 100 * FILLED_PERCENT_HIGH {
-        let text = format!(
-            "live records fill {used} of the {max} bytes at which writes are refused; delete records \
-             or add a device"
-        );
+    for (_, text) in limits::warnings(&namespace.config.life.limits, &figures.usage) {
         alarms.push(alarm(proto::Severity::Warning, subject(), text));
     }
 }

@@ -1,8 +1,10 @@
-//! Truncation marks, which have to outlive the process.
+//! Truncation marks, which have to outlive the process; and beside them those of evictions.
 //!
 //! A mark says: records of this namespace (and set) last updated before then are gone. Records on
 //! devices stay where they are until defrag comes by, so the marks are what keeps them gone after a
 //! restart. They are few; the file is rewritten as a whole and replaced in one step.
+
+pub mod evictions;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+
+use self::evictions::Evictions;
 
 const FILE_NAME: &str = "truncations.json";
 
@@ -27,6 +31,8 @@ struct File {
 pub struct Marks {
     path: PathBuf,
     table: Mutex<Table>,
+    /// Marks of evictions.
+    pub evictions: Evictions,
 }
 
 impl Marks {
@@ -51,6 +57,7 @@ impl Marks {
         Ok(Marks {
             path,
             table: Mutex::new(table),
+            evictions: Evictions::load(data_dir)?,
         })
     }
 

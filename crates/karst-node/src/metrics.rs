@@ -141,7 +141,7 @@ static DEVICE_SECONDS: [OfNamespaceTimes; 2] = [
 ];
 
 /// By `namespace`.
-static NAMESPACE: [OfNamespace; 15] = [
+static NAMESPACE: [OfNamespace; 21] = [
     gauge("records", None, "Live records", |figures| {
         figures.records.records
     }),
@@ -163,10 +163,46 @@ static NAMESPACE: [OfNamespace; 15] = [
         "Records that the sweep found expired",
         |figures| figures.records.expired,
     ),
+    counter(
+        "evicted_records",
+        None,
+        "Records that the sweep found evicted",
+        |figures| figures.records.evicted,
+    ),
+    gauge(
+        "never_expiring_records",
+        None,
+        "Live records without a void time",
+        |figures| figures.records.never_expire,
+    ),
+    gauge(
+        "evicting",
+        None,
+        "1 while a limit of eviction is crossed",
+        |figures| u64::from(figures.evicts),
+    ),
+    gauge(
+        "index_pages",
+        None,
+        "Index pages of 64 records in use",
+        |figures| figures.usage.index_pages,
+    ),
+    gauge(
+        "index_pages_max",
+        None,
+        "Index pages that there may be",
+        |figures| figures.usage.index_pages_max,
+    ),
+    gauge(
+        "log_writable",
+        BYTES,
+        "Live bytes beyond which writes are refused",
+        |figures| figures.live_bytes_max,
+    ),
     gauge(
         "stop_writes",
         None,
-        "1 while writes are refused for want of room",
+        "1 while writes are refused because a limit is crossed",
         |figures| u64::from(figures.refusal.is_some()),
     ),
     gauge(

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use karst_data::time::Now;
 use karst_engine::Namespace;
@@ -15,6 +15,7 @@ use karst_io::{QueueKind, clock};
 
 use crate::checkpoint;
 use crate::config::{self, Config, HostPort};
+use crate::core::histograms::Histograms;
 use crate::counters::CoreCounters;
 use crate::failures::Failures;
 use crate::marks::Marks;
@@ -88,6 +89,19 @@ pub struct NamespaceState {
     pub restart: Restart,
     /// What is known of its checkpoints.
     pub checkpoint: checkpoint::State,
+    /// What sweeps and surveys of it came to.
+    pub upkeep: Upkeep,
+}
+
+/// What sweeps and surveys of a namespace came to.
+#[derive(Debug, Default)]
+pub struct Upkeep {
+    /// How long the last whole sweep took on its slowest core, rests included, in ms.
+    pub sweep_ms: AtomicU64,
+    /// Part of the records that the last whole sweep removed, in tenths of a percent.
+    pub swept_tenths_percent: AtomicU64,
+    /// Histograms of the records, and what asks for new ones.
+    pub histograms: Histograms,
 }
 
 /// See [the module](self).
@@ -115,7 +129,11 @@ pub struct Node {
     /// Time since boot at which the node began to serve, in microseconds.
     pub started_boot_us: u64,
     state: AtomicU8,
+    /// Memory of the machine in use, in percent; [`UNKNOWN_PERCENT`] where it cannot be told.
+    memory_percent: AtomicU64,
 }
+
+const UNKNOWN_PERCENT: u64 = u64::MAX;
 
 /// What [`Node::new`] is made from.
 pub struct Parts {
@@ -158,6 +176,7 @@ impl Node {
             user_agents: UserAgents::default(),
             started_boot_us: clock::boot_us(),
             state: AtomicU8::new(State::Starting as u8),
+            memory_percent: AtomicU64::new(UNKNOWN_PERCENT),
         })
     }
 
@@ -173,6 +192,18 @@ impl Node {
     /// Moves on; a state is never returned to.
     pub fn set_state(&self, state: State) {
         self.state.fetch_max(state as u8, Ordering::AcqRel);
+    }
+
+    /// Memory of the machine, or the container, in use, in percent.
+    pub fn memory_percent(&self) -> Option<u64> {
+        let percent = self.memory_percent.load(Ordering::Relaxed);
+        (percent != UNKNOWN_PERCENT).then_some(percent)
+    }
+
+    /// Notes how much of the memory is in use.
+    pub fn set_memory_percent(&self, percent: Option<u64>) {
+        self.memory_percent
+            .store(percent.unwrap_or(UNKNOWN_PERCENT), Ordering::Relaxed);
     }
 
     /// The namespace of this name and its position.

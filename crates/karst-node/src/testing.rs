@@ -10,6 +10,7 @@ use karst_data::operation::{CommandFlags, Operation};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::Ttl;
 use karst_data::value::Value;
+use karst_engine::read::{Need, ReadRequest};
 use karst_engine::write::{Hand, WriteRequest};
 use karst_engine::{Namespace, NamespaceConfig, Step};
 use karst_io::QueueKind;
@@ -100,6 +101,19 @@ impl World {
         assert!(matches!(written, Step::Done(true)), "{written:?}");
     }
 
+    /// Whether a record is there.
+    pub(crate) fn is_there(&self, position: usize, set: &str, key: i64) -> bool {
+        let request = ReadRequest {
+            digest: Digest::of(set.as_bytes(), KeyBytes::Integer(key)),
+            set: set.as_bytes(),
+            key: None,
+            need: Need::Facts,
+        };
+        let engine = &self.node.namespaces[position].engine;
+        let read = engine.read(now(), &request, None, |found| found.is_ok());
+        matches!(read, Step::Done(true))
+    }
+
     /// Lets a write to the file of `disk` fail.
     pub(crate) fn fail_disk(&self) {
         let log = self.node.namespaces[DISK].engine.log();
@@ -187,18 +201,25 @@ fn namespace(config: &config::Namespace) -> NamespaceState {
     };
     let engine = NamespaceConfig {
         name: config.name.clone(),
-        default_ttl_s: config.default_ttl.map_or(0, |ttl| ttl.as_secs() as u32),
+        default_ttl_s: config
+            .life
+            .default_ttl
+            .map_or(0, |ttl| ttl.as_secs() as u32),
         record_bytes_max: config.max_record_size as usize,
         commit_to_device: false,
         flush_ms_max: 1000,
     };
     let arena = Arc::new(EntryArena::new(1 << 20).unwrap());
-    let engine = Namespace::new(engine, Log::new(log).unwrap(), arena, HashKey([1, 2]));
+    let log = Log::new(log).unwrap();
+    log.set_live_percent_max(config.life.limits.stop_used_percent);
+    let engine = Namespace::new(engine, log, arena, HashKey([1, 2]))
+        .with_life(crate::limits::engine_life(config));
     NamespaceState {
         config: config.clone(),
         engine,
         devices,
         restart: crate::restart::Restart::default(),
         checkpoint: crate::checkpoint::State::default(),
+        upkeep: Default::default(),
     }
 }

@@ -4,6 +4,9 @@
 
 pub mod checkpoint;
 pub mod defrag;
+pub mod expire;
 pub mod index;
 pub mod log;
 pub mod place;
+pub mod tombstone;
+pub mod watermark;

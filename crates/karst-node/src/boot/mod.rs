@@ -32,7 +32,7 @@ use crate::failures::Failures;
 use crate::marks::Marks;
 use crate::node::{Doors, IoReport, NamespaceState, Node, Parts, State};
 use crate::restart::{Outcome, Way};
-use crate::{admin, checkpoint, client_port, http};
+use crate::{admin, checkpoint, client_port, http, limits, memory};
 
 /// Operations that one core's device queue holds at once.
 pub const QUEUE_DEPTH: u32 = 256;
@@ -267,7 +267,9 @@ fn namespaces(
         }
         found.look(&mut log);
         let key = HashKey(identity.index_key);
-        let engine = Namespace::new(engine_config(&opened.config), log, arena, key);
+        log.set_live_percent_max(opened.config.life.limits.stop_used_percent);
+        let engine = Namespace::new(engine_config(&opened.config), log, arena, key)
+            .with_life(limits::engine_life(&opened.config));
         for (set, before_ms) in marks.of(&name) {
             let set = (!set.is_empty()).then_some(set.as_bytes());
             engine
@@ -277,12 +279,20 @@ fn namespaces(
                     what: error.to_string(),
                 })?;
         }
+        let evictions = marks.evictions.of(&name);
+        engine
+            .set_evictions(&evictions)
+            .map_err(|error| BootError::Recovery {
+                namespace: name.clone(),
+                what: error.to_string(),
+            })?;
         let claims = opened.devices;
         let devices = claims.iter().map(|claimed| claimed.device.clone());
         let state = NamespaceState {
             config: opened.config,
             engine,
             devices: devices.collect(),
+            upkeep: Default::default(),
             restart: crate::restart::Restart::default(),
             checkpoint: crate::checkpoint::State::default(),
         };
@@ -343,7 +353,10 @@ fn engine_config(config: &config::Namespace) -> NamespaceConfig {
     let on_devices = matches!(storage.engine, Engine::Device { .. });
     NamespaceConfig {
         name: config.name.clone(),
-        default_ttl_s: config.default_ttl.map_or(0, |ttl| ttl.as_secs() as u32),
+        default_ttl_s: config
+            .life
+            .default_ttl
+            .map_or(0, |ttl| ttl.as_secs() as u32),
         record_bytes_max: config.max_record_size as usize,
         commit_to_device: storage.commit_to_device && on_devices,
         flush_ms_max: storage.flush_max.as_millis() as u64,
@@ -449,6 +462,7 @@ async fn serve(start: Start) -> Result<(), BootError> {
         "admin",
         admin::serve(node.clone(), admin_door, until(stopped.clone())),
     ));
+    tokio::spawn(memory::watch(node.clone()));
     let arenas = node.namespaces.iter();
     let arenas = arenas.map(|namespace| namespace.engine.arena().clone());
     let ahead = warm::Ahead::start(arenas.collect()).map_err(BootError::Cores)?;

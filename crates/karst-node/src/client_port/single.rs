@@ -235,19 +235,21 @@ fn read(
         need,
     };
     let now = core.now();
-    let step = core
-        .namespace(index)
-        .engine
-        .read(now, &request, fetched, |found| {
-            let ending = match &found {
-                Ok(found) if need == Need::Bins && !get_all => selected(out, asked, message, found),
-                Ok(found) => all(out, asked, found),
-                Err(refusal) => refused(out, asked, refusal),
-            };
-            asked.count(core, index, Op::Read, ending);
-            let found = found.ok().filter(|_| ending == Ending::Ok)?;
-            Touch::due(index, request.digest, &found, touch_percent, now)
-        });
+    let engine = &core.namespace(index).engine;
+    let step = engine.read(now, &request, fetched, |found| {
+        let ending = match &found {
+            Ok(found) if need == Need::Bins && !get_all => selected(out, asked, message, found),
+            Ok(found) => all(out, asked, found),
+            Err(refusal) => refused(out, asked, refusal),
+        };
+        asked.count(core, index, Op::Read, ending);
+        let found = found.ok().filter(|_| ending == Ending::Ok)?;
+        let percent = match touch_percent {
+            0 => engine.read_touch_percent(found.set_id).into(),
+            percent => percent,
+        };
+        Touch::due(index, request.digest, &found, percent, now)
+    });
     Ok(match step {
         Step::Done(touch) => {
             touch.into_iter().for_each(|touch| touch.start(core));
@@ -508,7 +510,9 @@ pub(super) fn code_of(reason: &Reason) -> (ResultCode, Ending) {
         Reason::NotFound => (ResultCode::NotFound, Ending::NotFound),
         Reason::Exists => (ResultCode::RecordExists, Ending::Refused),
         Reason::Generation => (ResultCode::Generation, Ending::Refused),
-        Reason::SetMismatch | Reason::SetLimit => (ResultCode::Parameter, Ending::Refused),
+        Reason::SetMismatch | Reason::SetLimit | Reason::TtlTooLong => {
+            (ResultCode::Parameter, Ending::Refused)
+        }
         Reason::KeyMismatch => (ResultCode::KeyMismatch, Ending::Refused),
         Reason::KeyMalformed => (ResultCode::UnsupportedFeature, Ending::Refused),
         Reason::Operation(
@@ -519,7 +523,8 @@ pub(super) fn code_of(reason: &Reason) -> (ResultCode, Ending) {
         }
         Reason::Operation(OperationError::GeoJson) => (ResultCode::Unknown, Ending::Refused),
         Reason::TooBig { .. } => (ResultCode::RecordTooBig, Ending::Refused),
-        Reason::OutOfSpace | Reason::IndexFull | Reason::DeviceFailed => {
+        Reason::SetFull => (ResultCode::Forbidden, Ending::Refused),
+        Reason::OutOfSpace | Reason::IndexFull | Reason::DeviceFailed | Reason::StopWrites => {
             (ResultCode::OutOfSpace, Ending::Overload)
         }
         Reason::Unreadable => (ResultCode::Unknown, Ending::Error),

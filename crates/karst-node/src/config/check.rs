@@ -4,6 +4,8 @@
 //! that is wrong with it at once. A wrong value is noted and its default stands in for it, so later
 //! checks have something to work on; with anything noted there is no [`Config`].
 
+mod life;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -240,18 +242,6 @@ impl Check<'_> {
     }
 
     fn namespace(&mut self, path: &str, raw: &RawNamespace) -> Namespace {
-        let ttl = self.time(
-            &format!("{path}.default_ttl"),
-            raw.default_ttl.as_deref(),
-            Duration::ZERO,
-            Duration::ZERO..=TTL_MAX,
-        );
-        if ttl.subsec_nanos() > 0 {
-            self.refuse(
-                &format!("{path}.default_ttl"),
-                &format!("{} is not a whole number of seconds", print_time(ttl)),
-            );
-        }
         let storage = self.storage(&format!("{path}.storage"), &raw.storage);
         Namespace {
             name: self.namespace_name(&format!("{path}.name"), raw.name.as_deref()),
@@ -262,7 +252,7 @@ impl Check<'_> {
                 2,
                 1..=REPLICATION_FACTOR_MAX,
             ) as u8,
-            default_ttl: (!ttl.is_zero()).then_some(ttl),
+            life: self.life(path, raw),
             max_record_size: self.max_record_size(
                 &format!("{path}.max_record_size"),
                 raw.max_record_size.as_deref(),

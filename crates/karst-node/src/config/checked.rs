@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use karst_storage::watermark::Limits;
+
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -144,12 +146,52 @@ pub struct Namespace {
     pub mode: Mode,
     /// Copies of each record aimed at; capped by the number of nodes. At least 1.
     pub replication_factor: u8,
-    /// Life of a record whose writer gives none, whole seconds; `None` is for ever.
-    pub default_ttl: Option<Duration>,
+    /// How long records live, when they are evicted, and when writes stop.
+    pub life: Life,
     /// Largest stored record in bytes; fits a write block together with the block's own header.
     pub max_record_size: u64,
     /// Where its records live.
     pub storage: Storage,
+}
+
+/// How long a namespace's records live, when they are evicted, and when writes stop.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Life {
+    /// Longest life that a writer may ask for, whole seconds.
+    pub max_ttl: Duration,
+    /// Life of a record whose writer gives none, whole seconds; `None` is for ever.
+    pub default_ttl: Option<Duration>,
+    /// Whether a write may make a record's life shorter.
+    pub apply_ttl_reductions: bool,
+    /// At which percent of its life's end a read renews a record; 0 is not at all.
+    pub read_touch_percent: u8,
+    /// How often what is gone is swept.
+    pub sweep_period: Duration,
+    /// How much one eviction takes, in tenths of a percent of the records that may be evicted.
+    pub evict_tenths_percent: u32,
+    /// How finely void times are told apart for it.
+    pub evict_histogram_buckets: usize,
+    /// From when on to evict, and to refuse writes; 0 is never.
+    pub limits: Limits,
+    /// Sets with rules of their own, names distinct.
+    pub sets: Vec<SetLife>,
+}
+
+/// `[[namespace.set]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetLife {
+    /// 1 to 63 bytes.
+    pub name: String,
+    /// As [`Life::default_ttl`], zero being for ever; `None` is the namespace's.
+    pub default_ttl: Option<Duration>,
+    /// As [`Life::read_touch_percent`]; `None` is the namespace's.
+    pub read_touch_percent: Option<u8>,
+    /// Its records are never evicted.
+    pub disable_eviction: bool,
+    /// Records from which on no new one is taken; 0 is any number.
+    pub stop_writes_count: u64,
+    /// Bytes from which on no write is taken; 0 is any number.
+    pub stop_writes_bytes: u64,
 }
 
 /// A namespace's promise when nodes cannot talk.

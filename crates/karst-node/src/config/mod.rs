@@ -32,8 +32,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use checked::{
-    Advertise, Cluster, Compression, Config, Device, Door, Engine, HostPort, IoChoice, Log,
-    LogFormat, Mode, Namespace, Node, Service, Storage,
+    Advertise, Cluster, Compression, Config, Device, Door, Engine, HostPort, IoChoice, Life, Log,
+    LogFormat, Mode, Namespace, Node, Service, SetLife, Storage,
 };
 
 /// Largest configuration file that is read, in bytes: far above any real one, far below what hurts.

@@ -90,9 +90,47 @@ impl Namespace {
                 Mode::Ap => "ap",
             })),
             replication_factor: Some(self.replication_factor.into()),
-            default_ttl: Some(print_time(self.default_ttl.unwrap_or_default())),
             max_record_size: Some(print_size(self.max_record_size)),
             storage: self.storage.to_raw(),
+            ..self.life.to_raw()
+        }
+    }
+}
+
+impl Life {
+    /// A namespace's table with the keys that are about this.
+    fn to_raw(&self) -> RawNamespace {
+        let limits = &self.limits;
+        let percent = |percent: u8| Some(i64::from(percent));
+        RawNamespace {
+            default_ttl: Some(print_time(self.default_ttl.unwrap_or_default())),
+            max_ttl: Some(print_time(self.max_ttl)),
+            apply_ttl_reductions: Some(self.apply_ttl_reductions),
+            read_touch_percent: percent(self.read_touch_percent),
+            sweep_period: Some(print_time(self.sweep_period)),
+            evict_used_percent: percent(limits.evict_used_percent),
+            evict_index_percent: percent(limits.evict_index_percent),
+            evict_tenths_percent: Some(self.evict_tenths_percent.into()),
+            evict_histogram_buckets: Some(self.evict_histogram_buckets as i64),
+            stop_writes_used_percent: percent(limits.stop_used_percent),
+            stop_writes_free_blocks_percent: percent(limits.stop_free_blocks_percent),
+            stop_writes_index_percent: percent(limits.stop_index_percent),
+            stop_writes_memory_percent: percent(limits.stop_memory_percent),
+            set: Some(self.sets.iter().map(SetLife::to_raw).collect()),
+            ..RawNamespace::default()
+        }
+    }
+}
+
+impl SetLife {
+    fn to_raw(&self) -> RawSet {
+        RawSet {
+            name: Some(self.name.clone()),
+            default_ttl: self.default_ttl.map(print_time),
+            read_touch_percent: self.read_touch_percent.map(i64::from),
+            disable_eviction: Some(self.disable_eviction),
+            stop_writes_count: Some(self.stop_writes_count.cast_signed()),
+            stop_writes_bytes: Some(print_size(self.stop_writes_bytes)),
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use karst_storage::watermark::Limits;
+
 use super::*;
 
 /// A file with nothing but what has no default.
@@ -47,6 +49,28 @@ mode = "ap"
 replication_factor = 2
 default_ttl = "30d"
 max_record_size = "512KiB"
+max_ttl = "365d"
+apply_ttl_reductions = false
+read_touch_percent = 10
+sweep_period = "5s"
+evict_used_percent = 60
+evict_index_percent = 70
+evict_tenths_percent = 20
+evict_histogram_buckets = 500
+stop_writes_used_percent = 80
+stop_writes_free_blocks_percent = 3
+stop_writes_index_percent = 95
+stop_writes_memory_percent = 0
+[[namespace.set]]
+name = "sessions"
+default_ttl = "1h"
+read_touch_percent = 80
+[[namespace.set]]
+name = "kept"
+default_ttl = "0"
+disable_eviction = true
+stop_writes_count = 1000
+stop_writes_bytes = "1GiB"
 [namespace.storage]
 engine = "device"
 devices = [ { path = "/dev/nvme0n1" }, { path = "/var/lib/karst/test.dat", size = "4GiB" } ]
@@ -127,7 +151,19 @@ fn what_is_not_written_has_its_documented_default() {
     let space = &config.namespaces[0];
     assert_eq!(space.mode, Mode::Ap);
     assert_eq!(space.replication_factor, 2);
-    assert_eq!(space.default_ttl, None);
+    assert_eq!(space.life.default_ttl, None);
+    assert_eq!(space.life.max_ttl, Duration::from_secs(315_360_000));
+    assert!(space.life.apply_ttl_reductions);
+    assert_eq!(space.life.sweep_period, Duration::from_secs(120));
+    let limits = Limits {
+        stop_used_percent: 85,
+        stop_memory_percent: 90,
+        ..Limits::default()
+    };
+    assert_eq!(
+        space.life.limits, limits,
+        "nothing is evicted unless asked for"
+    );
     assert_eq!(space.storage.engine, Engine::Memory { size: 1 << 30 });
     assert_eq!(space.storage.write_block, 1 << 20);
     assert!(!space.storage.commit_to_device);
@@ -157,7 +193,41 @@ fn every_key_reaches_its_value() {
     assert_eq!(config.service.idle_timeout, Some(Duration::from_secs(90)));
     assert_eq!(config.admin.listen.to_string(), "[::]:4002");
     let space = &config.namespaces[0];
-    assert_eq!(space.default_ttl, Some(Duration::from_secs(30 * 86_400)));
+    assert_eq!(
+        space.life.default_ttl,
+        Some(Duration::from_secs(30 * 86_400))
+    );
+    let life = &space.life;
+    assert_eq!(life.max_ttl, Duration::from_secs(365 * 86_400));
+    assert!(!life.apply_ttl_reductions);
+    assert_eq!(life.read_touch_percent, 10);
+    assert_eq!(life.sweep_period, Duration::from_secs(5));
+    assert_eq!(
+        (life.evict_tenths_percent, life.evict_histogram_buckets),
+        (20, 500)
+    );
+    let limits = Limits {
+        evict_used_percent: 60,
+        evict_index_percent: 70,
+        stop_used_percent: 80,
+        stop_free_blocks_percent: 3,
+        stop_index_percent: 95,
+        stop_memory_percent: 0,
+    };
+    assert_eq!(life.limits, limits);
+    let [sessions, kept] = &life.sets[..] else {
+        panic!("{:?}", life.sets);
+    };
+    assert_eq!(sessions.default_ttl, Some(Duration::from_secs(3600)));
+    assert_eq!(sessions.read_touch_percent, Some(80));
+    assert_eq!(
+        (kept.default_ttl, kept.disable_eviction),
+        (Some(Duration::ZERO), true)
+    );
+    assert_eq!(
+        (kept.stop_writes_count, kept.stop_writes_bytes),
+        (1000, 1 << 30)
+    );
     assert_eq!(space.max_record_size, 512 << 10);
     assert_eq!(
         space.storage.engine,
@@ -656,4 +726,37 @@ fn a_file_that_is_absent_or_absurd_is_named() {
     );
     let errors = load(Some(Path::new("/dev/zero")), &[]).unwrap_err();
     assert!(errors.to_string().contains("larger than"), "{errors}");
+}
+
+#[test]
+fn lives_and_limits_that_contradict_each_other_are_refused() {
+    let check =
+        |lines: &str, expected: &str| refuses_namespace(lines, "engine = \"memory\"", expected);
+    check(
+        "default_ttl = \"2h\"\nmax_ttl = \"1h\"",
+        "is more than max_ttl",
+    );
+    check("max_ttl = \"1500ms\"", "is not a whole number of seconds");
+    check("max_ttl = \"4000d\"", "is outside");
+    check(
+        "evict_used_percent = 85",
+        "is not below stop_writes_used_percent",
+    );
+    check("stop_writes_used_percent = 91", "is outside 1 to 90");
+    check("evict_tenths_percent = 0", "is outside");
+    check("sweep_period = \"0\"", "is outside");
+    check(
+        "set = [{ name = \"a\" }, { name = \"a\" }]",
+        "is there already",
+    );
+    check("set = [{ default_ttl = \"1h\" }]", "is no name of a set");
+    check("set = [{ name = \"a:b\" }]", "is no name of a set");
+    check(
+        "max_ttl = \"1h\"\nset = [{ name = \"a\", default_ttl = \"2h\" }]",
+        "is more than max_ttl",
+    );
+    check(
+        "set = [{ name = \"a\", ttl = \"2h\" }]",
+        "there is no key namespace.NAME.set",
+    );
 }

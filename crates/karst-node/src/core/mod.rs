@@ -9,6 +9,8 @@ mod damage;
 mod defrag;
 mod devices;
 pub mod disk;
+pub(crate) mod evict;
+pub mod histograms;
 mod scrub;
 pub mod upkeep;
 

@@ -1,19 +1,18 @@
 //! What a data core does beside its clients: timely flushes, defrag, the sweep.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use karst_data::key::PartitionId;
 use karst_io::clock;
-use karst_storage::log::NoSpace;
+use karst_storage::watermark::Resource;
 
-use super::{Core, damage, defrag, devices, scrub};
+use super::{Core, damage, defrag, devices, evict, histograms, scrub};
+use crate::limits::{self, Refusal};
 use crate::node;
 
-/// How often expired and truncated records are swept, the whole of a namespace each time.
-pub const SWEEP_PERIOD: Duration = Duration::from_secs(120);
-
-/// How often it is looked whether a namespace is full.
+/// How often it is looked how full a namespace is.
 const SPACE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Starts the upkeep of every namespace.
@@ -27,43 +26,55 @@ pub fn start(core: &Rc<Core>) {
             tokio::task::spawn_local(damage::watch(core.clone(), index));
             tokio::task::spawn_local(devices::watch(core.clone(), index));
             tokio::task::spawn_local(scrub::run(core.clone(), index));
+            tokio::task::spawn_local(evict::evict(core.clone(), index));
+            tokio::task::spawn_local(histograms::keep(core.clone(), index));
         }
     }
 }
 
-/// Says when a namespace begins to refuse writes for want of room, what to do about it, and when it
-/// takes them again.
+/// Refuses clients' writes while a limit is crossed, and says so: when one is near, when writes begin to
+/// be refused and what to do about it, and when they are taken again.
 async fn watch_space(core: Rc<Core>, index: usize) {
-    let log = core.namespace(index).engine.log();
-    let namespace = &core.namespace(index).config.name;
-    let mut known = None;
+    let namespace = core.namespace(index);
+    let (engine, name) = (&namespace.engine, &namespace.config.name);
+    let limits = &namespace.config.life.limits;
+    let mut known: Option<Refusal> = None;
+    let mut near: Vec<Resource> = Vec::new();
     loop {
-        tokio::time::sleep(SPACE_PAUSE).await;
-        let refusal = log.refusal();
-        if refusal == known {
-            continue;
-        }
-        known = refusal;
-        let (live_bytes, live_bytes_max) = (log.report().live_bytes, log.live_bytes_max());
-        match refusal {
-            Some(NoSpace::Failed) => tracing::error!(
-                namespace,
-                "writes are refused (code 8): every device has failed; wipe or replace one and restart"
+        let usage = limits::usage(namespace, core.node.memory_percent());
+        engine.set_stopped(limits.stop_writes(&usage).is_some());
+        let refusal = Refusal::of(namespace, &usage);
+        match (&known, &refusal) {
+            (None, Some(Refusal::Failed)) | (Some(Refusal::Limit(_)), Some(Refusal::Failed)) => {
+                tracing::error!(
+                    namespace = name,
+                    "writes are refused (code 8): every device has failed; wipe or replace one and restart"
+                );
+            }
+            (None, Some(refusal)) => tracing::warn!(
+                namespace = name,
+                live_bytes = usage.live_bytes,
+                live_bytes_max = engine.log().live_bytes_max(),
+                "full: writes are refused (code 8): {refusal}"
             ),
-            Some(NoSpace::Full | NoSpace::Wait | NoSpace::TooBig { .. }) => tracing::warn!(
-                namespace,
-                live_bytes,
-                live_bytes_max,
-                "full: writes are refused (code 8); delete or truncate records, let them expire, or \
-                 add a device"
-            ),
-            None => tracing::info!(
-                namespace,
-                live_bytes,
-                live_bytes_max,
+            (Some(_), None) => tracing::info!(
+                namespace = name,
+                live_bytes = usage.live_bytes,
+                live_bytes_max = engine.log().live_bytes_max(),
                 "writes are taken again"
             ),
+            (None, None) | (Some(_), Some(_)) => {}
         }
+        known = refusal;
+        let warnings = limits::warnings(limits, &usage);
+        for (_, text) in warnings
+            .iter()
+            .filter(|(breach, _)| !near.contains(&breach.resource))
+        {
+            tracing::warn!(namespace = name, "{text}");
+        }
+        near = warnings.iter().map(|(breach, _)| breach.resource).collect();
+        tokio::time::sleep(SPACE_PAUSE).await;
     }
 }
 
@@ -92,31 +103,57 @@ async fn sweep(core: Rc<Core>, index: usize) {
             .skip(usize::from(core.number))
             .step_by(cores)
     };
-    let pause = SWEEP_PERIOD / mine().count() as u32;
+    let pause = core.namespace(index).config.life.sweep_period / mine().count() as u32;
     let mut swept = 0; // the latest truncation mark that a whole pass has seen
     loop {
         let mark = engine.truncations();
+        let (began, mut removed) = (Instant::now(), 0);
+        let oldest_fill = engine.log().oldest_fill(); // looks at every block: once is enough
         for partition in mine() {
             if engine.truncations() == swept {
                 tokio::time::sleep(pause).await;
             }
             if engine.may_hold_dead(partition) {
-                sweep_partition(&core, index, partition).await;
+                removed += sweep_partition(&core, index, partition, oldest_fill).await;
             }
         }
         swept = mark;
+        note_sweep(&core, index, began.elapsed(), removed);
         tokio::time::sleep(pause).await;
     }
 }
 
-async fn sweep_partition(core: &Rc<Core>, index: usize, partition: PartitionId) {
+/// Notes what a core's pass over its share of the partitions came to.
+fn note_sweep(core: &Core, index: usize, took: Duration, removed: u64) {
+    let namespace = core.namespace(index);
+    let upkeep = &namespace.upkeep;
+    let cores = core.node.cores.len() as u64;
+    let (pages, _) = namespace.engine.index_pages();
+    let share = (pages * 64 / cores).max(removed).max(1); // about as many records as it has seen
+    upkeep
+        .sweep_ms
+        .store(took.as_millis() as u64, Ordering::Relaxed);
+    upkeep
+        .swept_tenths_percent
+        .store(removed * 1000 / share, Ordering::Relaxed);
+}
+
+/// Sweeps a partition, and returns how many records it removed. `oldest_fill` may be that of some time
+/// ago: it only grows.
+pub(super) async fn sweep_partition(
+    core: &Rc<Core>,
+    index: usize,
+    partition: PartitionId,
+    oldest_fill: u64,
+) -> u64 {
     let engine = &core.namespace(index).engine;
-    let oldest_fill = engine.log().oldest_fill();
-    let mut after = None;
+    let (mut after, mut removed) = (None, 0);
     loop {
         let swept = engine.sweep_slice(partition, after, oldest_fill, node::now());
-        let Some(next) = swept.next else { return };
+        removed += swept.expired + swept.evicted + swept.truncated;
+        let Some(next) = swept.next else { break };
         after = Some(next);
         tokio::task::yield_now().await;
     }
+    removed
 }

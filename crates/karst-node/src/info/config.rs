@@ -7,7 +7,6 @@ use karst_wire::info::InfoError;
 use super::namespaces::engine_word;
 use super::{Answer, Asked, Entry, Pairs, entry, no_namespace, refused};
 use crate::config::{Engine, Mode};
-use crate::core::upkeep::SWEEP_PERIOD;
 use crate::node::{NamespaceState, Node};
 
 /// Longest context name; longer ones are no context.
@@ -112,9 +111,9 @@ pub(super) fn namespace_settings(pairs: &mut Pairs, node: &Node, namespace: &Nam
     );
     pairs.put(
         "default-ttl",
-        config.default_ttl.map_or(0, |ttl| ttl.as_secs()),
+        config.life.default_ttl.map_or(0, |ttl| ttl.as_secs()),
     );
-    pairs.put("nsup-period", SWEEP_PERIOD.as_secs());
+    put_life(pairs, namespace);
     pairs.put("allow-ttl-without-nsup", true);
     pairs.put("max-record-size", config.max_record_size);
     pairs.put("rack-id", node.config.node.rack);
@@ -125,6 +124,32 @@ pub(super) fn namespace_settings(pairs: &mut Pairs, node: &Node, namespace: &Nam
     pairs.put("sindex-type", "mem");
     pairs.put("storage-engine", engine_word(namespace));
     storage(pairs, namespace);
+}
+
+/// How long records live, when they are evicted, and when writes stop.
+fn put_life(pairs: &mut Pairs, namespace: &NamespaceState) {
+    let life = &namespace.config.life;
+    let limits = &life.limits;
+    pairs.put("karst.max-ttl", life.max_ttl.as_secs());
+    pairs.put("apply-ttl-reductions", life.apply_ttl_reductions);
+    pairs.put("default-read-touch-ttl-pct", life.read_touch_percent);
+    pairs.put("nsup-period", life.sweep_period.as_secs());
+    pairs.put("evict-tenths-pct", life.evict_tenths_percent);
+    pairs.put("evict-hist-buckets", life.evict_histogram_buckets);
+    pairs.put("evict-indexes-memory-pct", limits.evict_index_percent);
+    pairs.put("stop-writes-sys-memory-pct", limits.stop_memory_percent);
+    pairs.put("karst.stop-writes-index-pct", limits.stop_index_percent);
+    let (_, pages_max) = namespace.engine.index_pages();
+    pairs.put("indexes-memory-budget", pages_max * 4096);
+    pairs.put("storage-engine.evict-used-pct", limits.evict_used_percent);
+    pairs.put(
+        "storage-engine.stop-writes-used-pct",
+        limits.stop_used_percent,
+    );
+    pairs.put(
+        "storage-engine.stop-writes-avail-pct",
+        limits.stop_free_blocks_percent,
+    );
 }
 
 fn storage(pairs: &mut Pairs, namespace: &NamespaceState) {
@@ -156,8 +181,4 @@ fn storage(pairs: &mut Pairs, namespace: &NamespaceState) {
     let scrub_rate = storage.scrub_rate.unwrap_or(0);
     pairs.put("storage-engine.scrub-rate-bytes", scrub_rate);
     pairs.put("storage-engine.compression", "none");
-    pairs.put(
-        "storage-engine.stop-writes-used-pct",
-        karst_storage::log::LIVE_PERCENT_MAX,
-    );
 }

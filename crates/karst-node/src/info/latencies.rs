@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use karst_wire::code::ResultCode;
 
-use super::{Answer, Asked, Entry, Pairs, entry, made, refused, text};
+use super::{Answer, Asked, Entry, entry, made, refused};
 use crate::counters::{LATENCY_BUCKETS, Op};
 use crate::metrics::LatencyFigures;
 
@@ -32,8 +32,7 @@ const OF_NAMESPACE: [(&str, Option<Op>); 8] = [
 /// Histograms that exist and stay empty here.
 const EMPTY: [&str; 3] = ["proxy", "re-repl", "read-touch"];
 
-pub(super) const COMMANDS: &[Entry] =
-    &[entry("latencies", latencies), entry("histogram", histogram)];
+pub(super) const COMMANDS: &[Entry] = &[entry("latencies", latencies)];
 
 fn latencies(asked: &mut Asked<'_>) -> Answer {
     match asked.params().text("hist", 127)? {
@@ -113,21 +112,4 @@ fn item(name: &str, latency: Option<&LatencyFigures>, asked: &Asked<'_>) -> Stri
         );
     }
     item
-}
-
-/// Sizes and times to live are not collected: the answer is that of a histogram not yet computed.
-fn histogram(asked: &mut Asked<'_>) -> Answer {
-    let params = asked.params();
-    let name = params.require("namespace", 31)?;
-    asked
-        .node
-        .namespace(name.as_bytes())
-        .ok_or_else(super::no_namespace)?;
-    match params.require("type", 31)? {
-        "ttl" | "object-size" | "object-size-linear" if params.get("set").is_some() => {
-            text("hist-unavailable")
-        }
-        "ttl" | "object-size" | "object-size-linear" => Pairs::default().answer(),
-        _ => refused(ResultCode::Parameter, "unknown hist name"),
-    }
 }

@@ -15,6 +15,8 @@
 mod agents;
 mod cluster;
 mod config;
+mod eviction;
+mod histograms;
 mod identity;
 mod jobs;
 mod latencies;
@@ -158,7 +160,7 @@ const fn entry(name: &'static str, answer: fn(&mut Asked<'_>) -> Answer) -> Entr
 }
 
 /// Every command there is.
-const FAMILIES: [&[Entry]; 12] = [
+const FAMILIES: [&[Entry]; 14] = [
     cluster::COMMANDS,
     identity::COMMANDS,
     namespaces::COMMANDS,
@@ -168,6 +170,8 @@ const FAMILIES: [&[Entry]; 12] = [
     latencies::COMMANDS,
     agents::COMMANDS,
     truncate::COMMANDS,
+    eviction::COMMANDS,
+    histograms::COMMANDS,
     jobs::COMMANDS,
     logs::COMMANDS,
     unsupported::COMMANDS,

@@ -3,6 +3,8 @@
 //! Requests that a rule or the server refused are counted as errors, whatever the reason; requests that
 //! timed out are not told apart from them, so no `_timeout` is listed.
 
+use std::sync::atomic::Ordering;
+
 use karst_storage::place::DeviceId;
 
 use super::config::namespace_settings;
@@ -91,15 +93,8 @@ fn put_records(pairs: &mut Pairs, namespace: &NamespaceState, figures: &Figures)
     ]);
     pairs.put("clock_skew_stop_writes", false);
     pairs.put("stop_writes", figures.refusal.is_some());
-    pairs.put("hwm_breached", false);
-    pairs.put("current_time", now().epoch_s());
-    pairs.put("expired_objects", figures.records.expired);
-    pairs.zeros(&[
-        "evicted_objects",
-        "evict_ttl",
-        "evict_void_time",
-        "smd_evict_void_time",
-    ]);
+    pairs.put("hwm_breached", figures.evicts);
+    put_lives(pairs, namespace, figures);
     pairs.put(
         "truncate_lut",
         unix_ns(namespace.engine.truncated_before_ms()),
@@ -113,6 +108,31 @@ fn put_records(pairs: &mut Pairs, namespace: &NamespaceState, figures: &Figures)
     pairs.put("effective_is_quiesced", false);
     pairs.put("nodes_quiesced", 0);
     pairs.put("pending_quiesce", false);
+}
+
+/// Who expires, who was evicted, and what the sweep does.
+fn put_lives(pairs: &mut Pairs, namespace: &NamespaceState, figures: &Figures) {
+    let records = &figures.records;
+    let now_s = now().epoch_s();
+    let evicted_until_s = namespace.engine.evicted_until_s();
+    pairs.put("current_time", now_s);
+    pairs.put("non_expirable_objects", records.never_expire);
+    pairs.put("expired_objects", records.expired);
+    pairs.put("evicted_objects", records.evicted);
+    pairs.put("evict_ttl", evicted_until_s.saturating_sub(now_s));
+    pairs.put("evict_void_time", evicted_until_s);
+    pairs.put("smd_evict_void_time", evicted_until_s);
+    let upkeep = &namespace.upkeep;
+    let tenths = upkeep.swept_tenths_percent.load(Ordering::Relaxed);
+    pairs.put(
+        "nsup_cycle_duration",
+        upkeep.sweep_ms.load(Ordering::Relaxed),
+    );
+    let deleted = format_args!("{}.{}", tenths / 10, tenths % 10).to_string();
+    pairs.put("nsup_cycle_deleted_pct", deleted);
+    pairs.put("ttl_reductions_applied", records.ttl_reductions_applied);
+    pairs.put("ttl_reductions_ignored", records.ttl_reductions_ignored);
+    pairs.put("indexes_memory_used_pct", figures.usage.index_percent());
 }
 
 fn put_space(pairs: &mut Pairs, namespace: &NamespaceState, figures: &Figures) {

@@ -35,17 +35,28 @@ fn of_namespace(namespace: &NamespaceState) -> String {
     sets.iter().map(item).collect()
 }
 
-/// What a set holds. Settings of its own it has none; zero means that the namespace's hold.
+/// What a set holds, and its own settings. Zero means that the namespace's hold, or that there is no
+/// limit; a life of -1 is for ever.
 fn facts(set: &Set) -> String {
+    let rules = &set.rules;
+    let default_ttl = match rules.default_ttl_s {
+        None => 0,
+        Some(0) => -1,
+        Some(ttl_s) => i64::from(ttl_s),
+    };
     format!(
         "objects={}:tombstones={}:data_used_bytes={}:truncate_lut={}:sindexes=0:\
-         index_populating=false:truncating=false:default-read-touch-ttl-pct=0:\
-         default-ttl=0:disable-eviction=true:enable-index=false:\
-         stop-writes-count=0:stop-writes-size=0;",
+         index_populating=false:truncating=false:default-read-touch-ttl-pct={}:\
+         default-ttl={default_ttl}:disable-eviction={}:enable-index=false:\
+         stop-writes-count={}:stop-writes-size={};",
         set.records(),
         set.tombstones(),
         set.bytes(),
         unix_ns(set.truncated_before_ms()),
+        rules.read_touch_percent.unwrap_or(0),
+        rules.disable_eviction,
+        rules.stop_writes_count,
+        rules.stop_writes_bytes,
     )
 }
 

@@ -189,6 +189,14 @@ fn a_namespace_tells_what_is_in_it() {
         ("storage-engine", "memory"),
         ("default-ttl", "0"),
         ("nsup-period", "120"),
+        ("hwm_breached", "false"),
+        ("non_expirable_objects", "3"),
+        ("evicted_objects", "0"),
+        ("evict_void_time", "0"),
+        ("evict-tenths-pct", "5"),
+        ("storage-engine.evict-used-pct", "0"),
+        ("storage-engine.stop-writes-used-pct", "85"),
+        ("stop-writes-sys-memory-pct", "90"),
         ("max-record-size", "32768"),
         ("rack-id", "7"),
         ("data_total_bytes", "4194304"),
@@ -546,4 +554,38 @@ fn bytes_that_are_no_text_are_echoed_and_refused() {
         b"",
     ];
     assert_eq!(lines, expected);
+}
+
+#[test]
+fn an_eviction_is_told_kept_and_taken_back() {
+    let world = World::serving();
+    world.put(DISK, "demo", 1); // lives for an hour
+    assert_eq!(
+        pair(&ask(&world, "namespace/disk"), "non_expirable_objects"),
+        "0"
+    );
+    assert_eq!(ask(&world, "eviction-reset:namespace=disk;ttl=3000"), "ok");
+    let text = ask(&world, "namespace/disk");
+    let ttl: u32 = pair(&text, "evict_ttl").parse().unwrap();
+    assert!((2998..=3000).contains(&ttl), "{ttl}");
+    assert_eq!(world.node.marks.evictions.of("disk").len(), 1);
+    assert!(world.is_there(DISK, "demo", 1), "it lives longer");
+    assert_eq!(ask(&world, "eviction-reset:namespace=disk;ttl=3700"), "ok");
+    assert!(!world.is_there(DISK, "demo", 1));
+    assert_eq!(ask(&world, "eviction-reset:namespace=disk"), "ok");
+    assert!(world.is_there(DISK, "demo", 1), "it was not swept yet");
+    assert_eq!(pair(&ask(&world, "namespace/disk"), "evict_void_time"), "0");
+    assert!(ask(&world, "eviction-reset:namespace=no").starts_with("ERROR:20"));
+    assert!(ask(&world, "eviction-reset:namespace=disk;ttl=-1").starts_with("ERROR:4"));
+}
+
+#[test]
+fn histograms_are_told_once_they_were_made() {
+    let world = World::serving();
+    assert_eq!(ask(&world, "histogram:namespace=test;type=ttl"), "");
+    assert_eq!(ask(&world, "histogram:namespace=test;type=object-size"), "");
+    assert_eq!(
+        ask(&world, "histogram:namespace=test;type=none"),
+        "ERROR:4:unknown hist name"
+    );
 }

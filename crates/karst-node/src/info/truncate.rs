@@ -111,7 +111,7 @@ fn undo(asked: &mut Asked<'_>, scope: Scope) -> Answer {
 }
 
 /// Counts a write to disk against the request's limit.
-fn count(asked: &Asked<'_>) -> Result<(), InfoError> {
+pub(super) fn count(asked: &Asked<'_>) -> Result<(), InfoError> {
     let so_far = asked.memo.truncations.get();
     if so_far == TRUNCATIONS_MAX {
         return Err(InfoError::new(

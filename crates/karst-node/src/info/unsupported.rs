@@ -39,7 +39,7 @@ pub(super) const COMMANDS: &[Entry] = &[
     entry("smd-info", |_| text("")),
     entry("smd-show", |_| text("<empty>")),
     entry("feature-key", |_| text("")),
-    // Masking, replication between clusters, eviction
+    // Masking, replication between clusters
     entry("masking", |_| absent("masking is not supported")),
     entry("masking-show", |_| text("")),
     entry("xdr-dc-state", |_| {
@@ -51,7 +51,6 @@ pub(super) const COMMANDS: &[Entry] = &[
     entry("xdr-set-filter", |_| {
         absent("cross-cluster replication is not supported")
     }),
-    entry("eviction-reset", |_| text("ok")), // nothing is ever evicted
 ];
 
 /// The list of all indexes, of a namespace's, or the state of one.

@@ -4,9 +4,11 @@
 //! locks each partition for an instant, so it is for pollers, not for requests.
 
 use karst_engine::{NamespaceReport, damage, scrub};
-use karst_storage::log::{NoSpace, SpaceReport};
+use karst_storage::log::SpaceReport;
+use karst_storage::watermark::Usage;
 
 use crate::counters::{Counter, Ending, LATENCY_BUCKETS, NamespaceCounters, Op};
+use crate::limits::{self, Refusal};
 use crate::node::Node;
 
 /// A latency histogram, summed over cores.
@@ -41,8 +43,12 @@ pub(crate) struct Figures {
     pub(crate) block_bytes: u64,
     /// Live bytes beyond which writes are refused once free blocks run out.
     pub(crate) live_bytes_max: u64,
+    /// How full the namespace is.
+    pub(crate) usage: Usage,
     /// Why a client's record would be refused; `None` while it would not.
-    pub(crate) refusal: Option<NoSpace>,
+    pub(crate) refusal: Option<Refusal>,
+    /// Whether a limit of eviction is crossed.
+    pub(crate) evicts: bool,
     /// Requests by [`Op`], then by [`Ending`].
     pub(crate) requests: [[u64; Ending::ALL.len()]; Op::ALL.len()],
     /// By [`Op`].
@@ -72,7 +78,9 @@ pub(crate) struct Figures {
 impl Figures {
     /// Of the namespace at a position of [`Node::namespaces`].
     pub(crate) fn of(node: &Node, position: usize) -> Figures {
-        let engine = &node.namespaces[position].engine;
+        let namespace = &node.namespaces[position];
+        let engine = &namespace.engine;
+        let usage = limits::usage(namespace, node.memory_percent());
         let sum = |counter: fn(&NamespaceCounters) -> &Counter| {
             node.cores
                 .iter()
@@ -84,7 +92,9 @@ impl Figures {
             space: engine.log().report(),
             block_bytes: u64::from(engine.log().config().block_bytes),
             live_bytes_max: engine.log().live_bytes_max(),
-            refusal: engine.log().refusal(),
+            usage,
+            refusal: Refusal::of(namespace, &usage),
+            evicts: namespace.config.life.limits.evict(&usage).is_some(),
             requests: requests(node, position),
             latency: latency(node, position),
             device_reads: sum(|counters| &counters.device_reads),
@@ -136,14 +146,7 @@ impl Figures {
     /// Why clients' records are refused, as a sentence with figures and what to do; `None` while they
     /// are accepted.
     pub(crate) fn stop_writes_reason(&self) -> Option<String> {
-        Some(match self.refusal? {
-            NoSpace::Failed => "every device has failed; wipe or replace them and restart".into(),
-            NoSpace::Full | NoSpace::Wait | NoSpace::TooBig { .. } => format!(
-                "live records fill {} of the {} bytes that may be filled; delete records or add \
-                 a device",
-                self.space.live_bytes, self.live_bytes_max
-            ),
-        })
+        self.refusal.map(|refusal| refusal.to_string())
     }
 }
 

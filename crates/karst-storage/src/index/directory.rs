@@ -169,6 +169,19 @@ impl Directory {
         Ok(self.lend(handle))
     }
 
+    /// Makes sure that the next insert finds a slot, so that what it is for may be done first.
+    ///
+    /// # Errors
+    /// No room.
+    pub fn reserve(&mut self) -> Result<(), InsertError> {
+        if self.vacant.handle().is_none() {
+            let (handle, vacant) = (self.take_slot()?, self.vacant);
+            self.entry_mut(handle).vacate(vacant);
+            self.vacant = Link::to(handle, 0);
+        }
+        Ok(())
+    }
+
     /// Forgets a record and returns what was known of it.
     pub fn remove(&mut self, digest: &Digest) -> Option<Entry> {
         let hash = self.key.hash(digest);

@@ -25,7 +25,7 @@ use karst_data::flat::Seal;
 use karst_io::buffer::{AppendBuffer, Carver, Region, Slots, Words};
 
 use super::recover::ScannedBlock;
-use super::space::{BlockId, Life};
+use super::space::{BlockId, Life, UNKNOWN_FILL};
 use super::{Log, LogConfig, OUTSTANDING_BLOCKS_MAX};
 use crate::place::DeviceId;
 
@@ -389,6 +389,9 @@ impl Log {
         } else {
             self.fail_device(left.id.device);
             let mut space = self.space.lock();
+            if left.durable == 0 {
+                space.begin_fill(left.fill, UNKNOWN_FILL); // no header ends what it held before
+            }
             // Which fill of the block its device still holds is not known.
             space.begin_fill(left.fill, 1);
             space.set_life(left.id, Life::Broken);

@@ -23,7 +23,7 @@ mod tally;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use karst_data::flat::Seal;
 use karst_io::buffer::AppendBuffer;
@@ -39,14 +39,18 @@ use self::format::{BLOCK_HEADER_BYTES, BlockHeader, end_mark};
 use self::lane::Lane;
 use self::load::{Candidate, Positions, Standing};
 use self::ranking::step_of;
-use self::space::{Awaited, Block, Life, Space};
+use self::space::{Awaited, Block, Life, Space, UNKNOWN_FILL};
 use crate::defrag::Urgency;
 use crate::index::prefetch_line;
 use crate::place::{DeviceId, Place, RBLOCK_BYTES, Rblocks, START_BITS};
 
-/// Part of the usable blocks that live records may fill before writes are refused, in percent. Above
-/// it moving records costs more than five writes for each one a client makes.
+/// Part of the usable blocks that live records may fill before writes are refused, in percent, unless
+/// it is set otherwise. Above it moving records costs more than five writes for each one a client makes.
 pub const LIVE_PERCENT_MAX: u64 = 85;
+
+/// Most that it can be set to. Moving costs nine writes for each of a client's there; and of the rest,
+/// deletes of records of the smallest size need two fifths before blocks become worth moving.
+pub const LIVE_PERCENT_LIMIT: u64 = 90;
 
 /// Memory that buffers for blocks are carved from, in bytes.
 const PIECE_BYTES: usize = 8 << 20;
@@ -241,6 +245,8 @@ pub struct Log {
     fills: AtomicU64,
     /// The first fill of this run of the node.
     since: AtomicU64,
+    /// See [`Log::live_bytes_max`].
+    live_percent_max: AtomicU8,
     pub(crate) moved_blocks: AtomicU64,
     stalled: AtomicBool,
     /// Where fills and buffers are, if they are to outlive the process.
@@ -352,6 +358,7 @@ impl Log {
             cache: Mutex::new(VecDeque::new()),
             fills: AtomicU64::new(0),
             since: AtomicU64::new(1),
+            live_percent_max: AtomicU8::new(LIVE_PERCENT_MAX as u8),
             moved_blocks: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
             memory,
@@ -592,6 +599,9 @@ impl Log {
         self.tick(now_ms);
         let mut space = self.space.lock();
         self.release_quarantine(&mut space);
+        if purpose == Purpose::Record && !lane.has_room(bytes) && self.is_past_live_max() {
+            return Err(self.no_space(&space));
+        }
         let open = lane.open.as_ref().map(|open| open.id.device);
         let stays = lane.has_room(bytes) && open.is_some_and(|device| !space.is_failed(device));
         let device = match self.next_device(lane, &space, purpose, bytes) {
@@ -690,7 +700,11 @@ impl Log {
             return NoSpace::Wait; // `OUTSTANDING_BLOCKS_MAX` are out on every device that has room
         }
         self.stalled.store(true, Ordering::Relaxed);
-        self.no_space(space)
+        match self.no_space(space) {
+            // A delete makes room where a record takes it: it waits for defrag, however full.
+            NoSpace::Full if purpose == Purpose::Tombstone => NoSpace::Wait,
+            refusal => refusal,
+        }
     }
 
     /// Whether waiting can help where no block is free.
@@ -698,7 +712,7 @@ impl Log {
         if self.device_ids().all(|device| space.is_failed(device)) {
             return NoSpace::Failed;
         }
-        if self.live_bytes() > self.live_bytes_max() {
+        if self.is_past_live_max() {
             return NoSpace::Full;
         }
         NoSpace::Wait
@@ -713,20 +727,40 @@ impl Log {
         self.devices.iter().map(live).sum()
     }
 
-    /// Live bytes beyond which clients' records are refused. What is on failed devices cannot be moved
-    /// and takes no room that could be written: it counts on top.
-    pub fn live_bytes_max(&self) -> u64 {
-        let is_failed = |device: &Device| device.standing.failed.load(Ordering::Relaxed);
-        let (mut blocks, mut out_of_use) = (0, 0);
+    /// Whether live records fill more than they may: clients' records are refused.
+    pub fn is_past_live_max(&self) -> bool {
+        self.live_bytes() > self.live_bytes_max()
+    }
+
+    /// Bytes of the blocks that clients' records may use, and how many of those are live. What is on
+    /// failed devices cannot be moved and takes no room that could be written: it counts in neither.
+    pub fn usable_bytes(&self) -> (u64, u64) {
+        let (mut blocks, mut live) = (0, 0);
         for device in &self.devices {
-            if is_failed(device) {
-                out_of_use += device.live_bytes.load(Ordering::Relaxed);
-            } else {
+            if !device.standing.failed.load(Ordering::Relaxed) {
                 blocks += u64::from(device.geometry.blocks);
+                live += device.live_bytes.load(Ordering::Relaxed);
             }
         }
         let usable = blocks.saturating_sub(self.config.reserve_blocks() as u64);
-        usable * u64::from(self.config.block_bytes) * LIVE_PERCENT_MAX / 100 + out_of_use
+        (usable * u64::from(self.config.block_bytes), live)
+    }
+
+    /// Live bytes beyond which clients' records are refused, those on failed devices included.
+    pub fn live_bytes_max(&self) -> u64 {
+        let (usable, live) = self.usable_bytes();
+        let out_of_use = self.live_bytes().saturating_sub(live);
+        let percent = u64::from(self.live_percent_max.load(Ordering::Relaxed));
+        usable * percent / 100 + out_of_use
+    }
+
+    /// Sets the part of the usable bytes, in percent, beyond which clients' records are refused.
+    ///
+    /// # Panics
+    /// Above [`LIVE_PERCENT_LIMIT`], which defrag cannot sustain.
+    pub fn set_live_percent_max(&self, percent: u8) {
+        assert!(u64::from(percent) <= LIVE_PERCENT_LIMIT);
+        self.live_percent_max.store(percent, Ordering::Relaxed);
     }
 
     /// Submits what the lane's open block holds.
@@ -1059,6 +1093,12 @@ impl Log {
         oldest.into_iter().chain(behind).min().unwrap_or(u64::MAX)
     }
 
+    /// Notes that a block holds something which could not be told at this start and may be readable at
+    /// the next: it counts as older than any delete until it is filled anew.
+    pub fn holds_unknown(&self, id: BlockId) {
+        self.note_fill(id, UNKNOWN_FILL);
+    }
+
     /// How full the log is.
     pub fn report(&self) -> SpaceReport {
         let clients: Vec<(u64, u64)> = self
@@ -1096,7 +1136,7 @@ impl Log {
     pub fn refusal(&self) -> Option<NoSpace> {
         let space = self.space.lock();
         let short = space.free_blocks() <= self.config.reserve_blocks();
-        short
+        (short || self.is_past_live_max())
             .then(|| self.no_space(&space))
             .filter(|refusal| *refusal != NoSpace::Wait)
     }

@@ -262,9 +262,15 @@ impl Log {
         bytes: &'a [u8],
         fill: Option<u64>,
     ) -> Option<ScannedBlock<'a>> {
-        let fill = match self.block_header(id, bytes) {
-            Some(header) => header.fill,
-            None => fill.filter(|fill| self.begins_with_fill(id, bytes, *fill))?,
+        let known = match self.block_header(id, bytes) {
+            Some(header) => Some(header.fill),
+            None => fill.filter(|fill| self.begins_with_fill(id, bytes, *fill)),
+        };
+        let Some(fill) = known else {
+            if self.is_untold(id, bytes) {
+                self.holds_unknown(id);
+            }
+            return None;
         };
         self.note_fill(id, fill);
         self.fills.fetch_max(fill, Ordering::AcqRel);
@@ -276,6 +282,17 @@ impl Log {
         let number = self.devices[usize::from(id.device.0)].geometry.number;
         BlockHeader::parse(bytes)
             .filter(|header| header.device == number && header.block == id.block)
+    }
+
+    /// Whether a block whose fill is not known begins with something that may be a header of ours: what
+    /// was on the device before it was taken into use is not told from a damaged one.
+    fn is_untold(&self, id: BlockId, bytes: &[u8]) -> bool {
+        let number = self.devices[usize::from(id.device.0)].geometry.number;
+        let front = &bytes[..bytes.len().min(BLOCK_HEADER_BYTES)];
+        match BlockHeader::parse(front) {
+            Some(header) => header.device == number, // of another block
+            None => !is_zero(front),
+        }
     }
 
     fn begins_with_fill(&self, id: BlockId, bytes: &[u8], fill: u64) -> bool {

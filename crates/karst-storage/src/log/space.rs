@@ -308,6 +308,9 @@ impl Space {
     }
 }
 
+/// Stands for the fill of content that is there and cannot be told: as old as any.
+pub(crate) const UNKNOWN_FILL: u64 = 1;
+
 impl Block {
     /// Adds to the live bytes.
     pub(crate) fn add_live(&self, bytes: u32) {

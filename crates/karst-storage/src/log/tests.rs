@@ -148,6 +148,130 @@ fn too_few_blocks_for_the_cores_is_an_error_at_start() {
     ));
 }
 
+/// Opens blocks until every block but the open one was opened again, and frees each at once.
+fn fill_one(log: &Log) -> (Place, Vec<DeviceWrite>) {
+    let placed = append(log, log.record_bytes_max()).expect("a block is free");
+    (placed.place, flushed(log))
+}
+
+#[test]
+fn a_block_holds_its_earlier_fill_until_the_header_of_the_new_one_is_on_the_device() {
+    let log = Log::new(config(true, 1)).unwrap();
+    assert_eq!(log.oldest_fill(), u64::MAX);
+    let mut before = None;
+    let mut reopened = false;
+    for fill in 1..40 {
+        let (place, writes) = fill_one(&log);
+        assert_eq!(log.fills(), fill);
+        let oldest = log.oldest_fill();
+        for write in &writes {
+            if let Some(before) = before
+                && write.range.start == 0
+            {
+                assert!(
+                    oldest <= before,
+                    "fill {fill}: forgotten before it was overwritten"
+                );
+            }
+            log.written(write, true);
+        }
+        reopened |= log.oldest_fill() > oldest && oldest != u64::MAX;
+        before = Some(log.oldest_fill());
+        log.release(place);
+    }
+    assert!(reopened, "no block was ever filled anew");
+}
+
+#[test]
+fn a_block_whose_new_header_was_not_kept_holds_its_earlier_fill_for_good() {
+    let log = Log::new(config(true, 2)).unwrap();
+    let mut first = None;
+    for _ in 0..24 {
+        let (place, writes) = fill_one(&log);
+        first.get_or_insert(log.block_of(place));
+        writes.iter().for_each(|write| log.written(write, true));
+        log.release(place);
+    }
+    assert_eq!(log.oldest_fill(), 1, "all blocks were filled once");
+    let (place, writes) = fill_one(&log);
+    assert_eq!(Some(log.block_of(place)), first, "the longest-free block");
+    writes.iter().for_each(|write| log.written(write, false));
+    log.release(place);
+    while let Some(rescue) = log.next_move() {
+        log.end_move(rescue);
+    }
+    assert_eq!(log.oldest_fill(), 1, "the failed device may give it back");
+}
+
+#[test]
+fn records_are_refused_beyond_the_part_that_may_be_live_and_deletes_wait_instead() {
+    let log = Log::new(config(true, 1)).unwrap();
+    log.set_live_percent_max(50);
+    let mut placed = Vec::new();
+    let refused = loop {
+        match append(&log, log.record_bytes_max()) {
+            Ok(appended) => placed.push(appended.place),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused, NoSpace::Full);
+    assert_eq!(log.refusal(), Some(NoSpace::Full));
+    assert!(
+        log.report().free_bytes > 0,
+        "there are free blocks, kept for moving"
+    );
+    let tombstone =
+        |bytes| log.append(LANE, Purpose::Tombstone, bytes, 0, |space, _| space.fill(1));
+    let refused = loop {
+        match tombstone(log.record_bytes_max()) {
+            Ok(appended) => placed.push(appended.place),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused, NoSpace::Wait, "a delete is not refused");
+    placed.into_iter().for_each(|place| log.release(place));
+    assert_eq!(log.refusal(), None);
+}
+
+#[test]
+fn a_block_with_a_damaged_header_counts_as_older_than_any_delete() {
+    let log = Log::new(config(true, 1)).unwrap();
+    let device = log.config().devices[0].number;
+    let (fill, block) = (7, 3);
+    let header = BlockHeader {
+        device,
+        fill,
+        block,
+        previous: None,
+        since: 1,
+        settled: 1,
+    };
+    let mut bytes = vec![0; BLOCK_BYTES as usize];
+    bytes[..BLOCK_HEADER_BYTES].copy_from_slice(&header.encode());
+    let id = |block| BlockId {
+        device: DeviceId(0),
+        block,
+    };
+    assert!(log.recover_block(id(3), &bytes, None).is_some());
+    assert_eq!(log.oldest_fill(), 7);
+    assert!(
+        log.recover_block(id(4), &vec![0; BLOCK_BYTES as usize], None)
+            .is_none()
+    );
+    assert_eq!(log.oldest_fill(), 7, "a block of zeros was never filled");
+    for (block, at) in [(5, 20), (6, 5)] {
+        let log = Log::new(config(true, 1)).unwrap();
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        assert!(log.recover_block(id(block), &damaged, None).is_none());
+        assert_eq!(log.oldest_fill(), 1, "byte {at}");
+    }
+    assert!(
+        log.recover_block(id(5), &bytes, None).is_none(),
+        "the header of another block"
+    );
+    assert_eq!(log.oldest_fill(), 1);
+}
 mod devices;
 
 /// Lets the device keep everything that the lane has to write.

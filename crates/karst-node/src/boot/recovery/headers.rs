@@ -90,7 +90,10 @@ impl Headers {
             };
             match told.into_iter().chain(remembered).find(bears_out) {
                 Some(_) => self.filled.push(id),
-                None => self.damaged.push(id),
+                None => {
+                    log.holds_unknown(id); // it may be readable at the next start
+                    self.damaged.push(id);
+                }
             }
         }
         self.filled.sort_unstable();
@@ -137,6 +140,8 @@ impl Consumer for Fronts<'_> {
             self.filled.push(id);
         } else if BlockHeader::is_damaged(bytes) {
             self.damaged.push(id);
+        } else {
+            log.recover_block(id, bytes, None); // it learns whether there is something
         }
         Ok(())
     }

@@ -1,0 +1,60 @@
+//! Histograms of records' lives and sizes, in the form in which tools draw them.
+
+use karst_data::key::{NAMESPACE_BYTES_MAX, SET_BYTES_MAX};
+use karst_wire::code::ResultCode;
+
+use super::{Answer, Asked, Entry, entry, made, no_namespace, refused, text};
+use crate::core::histograms::Walked;
+
+pub(super) const COMMANDS: &[Entry] = &[entry("histogram", histogram)];
+
+/// Buckets in which lives are shown.
+const SHOWN: usize = 100;
+
+fn histogram(asked: &mut Asked<'_>) -> Answer {
+    let params = asked.params();
+    let name = params.require("namespace", NAMESPACE_BYTES_MAX)?;
+    let (_, namespace) = asked
+        .node
+        .namespace(name.as_bytes())
+        .ok_or_else(no_namespace)?;
+    let draw: fn(&Walked) -> String = match params.require("type", 31)? {
+        "ttl" => lives,
+        "object-size" => sizes,
+        "object-size-linear" => return text("hist-unavailable"),
+        _ => return refused(ResultCode::Parameter, "unknown hist name"),
+    };
+    if params.text("set", SET_BYTES_MAX)?.is_some() {
+        return text("hist-unavailable"); // none is kept by set
+    }
+    match namespace.upkeep.histograms.ask() {
+        Some(walked) => made(draw(&walked)),
+        None => text(""),
+    }
+}
+
+/// Seconds that records have to live, from the time of the walk on.
+fn lives(walked: &Walked) -> String {
+    let (width_s, counts) = walked.lives.shown(SHOWN);
+    let counts: Vec<String> = counts.iter().map(u64::to_string).collect();
+    format!(
+        "units=seconds:hist-width={}:bucket-width={width_s}:buckets={}",
+        u64::from(width_s) * SHOWN as u64,
+        counts.join(",")
+    )
+}
+
+/// Bytes of records on the device, by powers of two.
+fn sizes(walked: &Walked) -> String {
+    let filled = walked
+        .sizes
+        .iter()
+        .enumerate()
+        .filter(|(_, count)| **count > 0);
+    let mut text = "units=bytes".to_owned();
+    for (power, count) in filled {
+        let (from, to) = (1u64 << power, 1u64 << (power + 1));
+        text.push_str(&format!(":[{from}-{to})={count}"));
+    }
+    text
+}

@@ -83,6 +83,16 @@ pub(crate) fn put(namespace: &str, key: u64, value: &[u8], ttl_s: u32) -> Reques
     request(header, namespace, key, Some(value))
 }
 
+/// A write of one value to a set, never to expire.
+pub(crate) fn put_in_set(namespace: &str, set: &str, key: u64, value: &[u8]) -> Request {
+    let header = MessageHeader {
+        info2: Info2::WRITE,
+        record_ttl: u32::MAX,
+        ..MessageHeader::default()
+    };
+    request_in_set(header, namespace, set, key, Some(value))
+}
+
 /// A read of the whole record.
 pub(crate) fn get(namespace: &str, key: u64) -> Request {
     let header = MessageHeader {
@@ -102,6 +112,16 @@ pub(crate) fn delete(namespace: &str, key: u64) -> Request {
 }
 
 fn request(header: MessageHeader, namespace: &str, key: u64, value: Option<&[u8]>) -> Request {
+    request_in_set(header, namespace, "", key, value)
+}
+
+fn request_in_set(
+    header: MessageHeader,
+    namespace: &str,
+    set: &str,
+    key: u64,
+    value: Option<&[u8]>,
+) -> Request {
     let mut out = Vec::new();
     let header = MessageHeader {
         transaction_ttl: 5000,
@@ -109,6 +129,9 @@ fn request(header: MessageHeader, namespace: &str, key: u64, value: Option<&[u8]
     };
     let written = command::message(&mut out, header, |body| {
         body.namespace(namespace);
+        if !set.is_empty() {
+            body.set(set);
+        }
         body.digest(&digest(key));
         if let Some(value) = value {
             body.op(OpCode::Write, particle::BLOB, BIN, value);

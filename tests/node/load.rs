@@ -19,10 +19,18 @@ const PIPELINE: usize = 16;
 /// Keys of one writer.
 const KEYS: u64 = 400;
 
+/// Keys of the set that is truncated again and again.
+const TRUNCATED_KEYS: u64 = 20;
+
+/// The set that is truncated again and again.
+const TRUNCATED_SET: &str = "truncated";
+
 /// The writers of one server, each with keys of its own.
 pub(crate) struct Load {
     namespace: String,
     writers: Vec<Histories>,
+    /// Of the set that is truncated; none when the load does not truncate.
+    truncated: Option<Histories>,
     rng: StdRng,
 }
 
@@ -30,6 +38,7 @@ pub(crate) struct Load {
 pub(crate) struct Running {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Histories>>,
+    truncating: Option<JoinHandle<Histories>>,
 }
 
 impl Load {
@@ -40,8 +49,17 @@ impl Load {
         Load {
             namespace: namespace.into(),
             writers: (0..writers).map(histories).collect(),
+            truncated: None,
             rng: StdRng::seed_from_u64(seed),
         }
+    }
+
+    /// And one more writer, which fills a set and truncates it.
+    pub(crate) fn with_truncation(mut self) -> Load {
+        let first = 1_000_000; // beyond the keys of the other writers
+        let keys = first..first + TRUNCATED_KEYS;
+        self.truncated = Some(keys.map(|key| (key, Default::default())).collect());
+        self
     }
 
     /// A random time of this load's choosing.
@@ -63,7 +81,16 @@ impl Load {
             std::thread::spawn(move || writer.run(&stop))
         };
         let threads = self.writers.drain(..).map(start).collect();
-        Running { stop, threads }
+        let truncating = self.truncated.take().map(|histories| {
+            let client = connect(server, &self.namespace);
+            let (namespace, stop) = (self.namespace.clone(), stop.clone());
+            std::thread::spawn(move || fill_and_truncate(client, &namespace, histories, &stop))
+        });
+        Running {
+            stop,
+            threads,
+            truncating,
+        }
     }
 
     /// Takes the writers back when they have ended. Returns how many requests they were promised.
@@ -73,6 +100,8 @@ impl Load {
         self.writers = ended
             .map(|writer| writer.expect("a writer met an error"))
             .collect();
+        let truncating = running.truncating.map(JoinHandle::join);
+        self.truncated = truncating.map(|ended| ended.expect("the truncating writer met an error"));
         let histories = self.writers.iter().flat_map(Histories::values);
         histories.map(|history| history.promises()).sum()
     }
@@ -80,7 +109,7 @@ impl Load {
     /// Reads every key and checks it. Promises younger than `kept` need not have been kept.
     pub(crate) fn check(&mut self, server: &Server, kept: Instant) {
         let mut client = connect(server, &self.namespace);
-        for histories in &mut self.writers {
+        for histories in self.writers.iter_mut().chain(&mut self.truncated) {
             let keys: Vec<u64> = histories.keys().copied().collect();
             let found = client.get_all(&keys).expect("the server answers");
             for ((key, history), found) in histories.iter_mut().zip(found) {
@@ -94,6 +123,43 @@ impl Load {
             }
         }
     }
+}
+
+/// Writes every key of a set, truncates the set when all of it was answered, and so on until the server
+/// is gone.
+fn fill_and_truncate(
+    mut client: Client,
+    namespace: &str,
+    mut histories: Histories,
+    stop: &AtomicBool,
+) -> Histories {
+    let command = format!("truncate:namespace={namespace};set={TRUNCATED_SET}");
+    while !stop.load(Ordering::Relaxed) {
+        for (key, history) in &mut histories {
+            let version = history.new_version();
+            let value = value(*key, version, 200);
+            let request = client::put_in_set(namespace, TRUNCATED_SET, *key, &value);
+            history.sent(State::Version(version));
+            match client.call_all(&[request]) {
+                Ok(replies) => assert_eq!(code_of(&replies[0]), ResultCode::Ok, "key {key}"),
+                Err(_) => return histories,
+            }
+            history.promised();
+        }
+        std::thread::sleep(Duration::from_millis(3)); // so that the mark is later than all of them
+        histories
+            .values_mut()
+            .for_each(|history| history.sent(State::Absent));
+        match client.connection.info(&[&command]) {
+            Ok(answers) => assert_eq!(answers[0].to_lowercase(), "ok"),
+            Err(_) => return histories,
+        }
+        histories
+            .values_mut()
+            .for_each(|history| history.promised());
+        std::thread::sleep(Duration::from_millis(3)); // and earlier than what comes
+    }
+    histories
 }
 
 struct Writer {

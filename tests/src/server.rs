@@ -225,7 +225,7 @@ impl Server {
     ///
     /// # Panics
     /// When it is running.
-    pub fn forget_memory(&self) {
+    pub fn forget_shared_memory(&self) {
         assert!(self.child.is_none(), "the server is running");
         for entry in fs::read_dir(self.shm.path()).expect("the folder is there") {
             let path = entry.expect("the folder can be read").path();
@@ -383,20 +383,6 @@ impl Server {
             self.fail(&format!("karst {arguments:?}: {text}"));
         }
         serde_json::from_slice(&output.stdout).expect("karst prints JSON")
-    }
-
-    /// Removes what a server that is down has left in shared memory, as a reboot does.
-    ///
-    /// # Panics
-    /// When it is running, or has no identity yet.
-    pub fn forget_shared_memory(&self) {
-        assert!(self.child.is_none(), "the server is running");
-        let identity =
-            fs::read(self.data_dir().join("identity.json")).expect("it was started once");
-        let identity: serde_json::Value = serde_json::from_slice(&identity).expect("JSON");
-        let id = identity["node_id"].as_str().expect("a node has an id");
-        // There is none where warm restarts are off or not possible.
-        let _ = fs::remove_dir_all(Path::new("/dev/shm").join(format!("karst-{id}")));
     }
 
     /// Status and body of a page of the HTTP port.

@@ -91,7 +91,10 @@ impl World {
                 written.map(|_| ()).map_err(|refusal| refusal.reason)
             });
         match step {
-            Step::Done(done) => Ok(done.expect("the write is accepted")),
+            Step::Done(done) => {
+                done.expect("the write is accepted");
+                Ok(())
+            }
             Step::Wait => Err(NoSpace::Wait),
             Step::Read(_) => unreachable!("the write replaces"),
         }

@@ -10,6 +10,7 @@
 //!
 //! Lock order: a partition's mutex, then a lane's, then the space's.
 
+pub mod codec;
 pub mod format;
 mod found;
 mod lane;
@@ -25,7 +26,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use karst_data::flat::Seal;
+use karst_data::bin::BinRef;
+use karst_data::flat::{Draft, Seal};
 use karst_io::buffer::AppendBuffer;
 use parking_lot::Mutex;
 
@@ -35,10 +37,12 @@ pub use snapshot::LanePositions;
 pub use space::BlockId;
 pub use tally::{LiveTally, NoSuchPlace};
 
+use self::codec::Codec;
 use self::format::{BLOCK_HEADER_BYTES, BlockHeader, end_mark};
 use self::lane::Lane;
 use self::load::{Candidate, Positions, Standing};
 use self::ranking::step_of;
+use self::recover::StoredRecord;
 use self::space::{Awaited, Block, Life, Space};
 use crate::defrag::Urgency;
 use crate::index::prefetch_line;
@@ -228,6 +232,7 @@ struct Device {
 /// See [the module](self).
 pub struct Log {
     config: LogConfig,
+    codec: Codec,
     devices: Vec<Device>,
     lanes: Vec<Mutex<Lane>>,
     /// Of each lane for each device: lane times devices plus device.
@@ -356,8 +361,19 @@ impl Log {
             stalled: AtomicBool::new(false),
             memory,
             clock_ms: AtomicU64::new(0),
+            codec: Codec::plain(config.block_bytes as usize),
             config,
         })
+    }
+
+    /// Stores records in another form than the plain one. Asked for before anything else.
+    pub fn set_codec(&mut self, codec: Codec) {
+        self.codec = codec;
+    }
+
+    /// How records are stored.
+    pub fn codec(&self) -> &Codec {
+        &self.codec
     }
 
     /// How the log is laid out.
@@ -407,6 +423,54 @@ impl Log {
             start,
             ..self.block_seal(self.block_of(place))
         }
+    }
+
+    /// Appends a record to a lane, in the form in which the namespace stores records.
+    ///
+    /// # Errors
+    /// See [`NoSpace`]; nothing was appended.
+    pub fn append_record<'b, B>(
+        &self,
+        lane: LaneId,
+        purpose: Purpose,
+        draft: &Draft<'_, B>,
+        now_ms: u64,
+    ) -> Result<Appended, NoSpace>
+    where
+        B: Iterator<Item = BinRef<'b>> + Clone,
+    {
+        if !self.codec.packs() {
+            let bytes = self.codec.unpacked_bytes(draft.size_bytes());
+            return self.append(lane, purpose, bytes, now_ms, |space, seal| {
+                self.codec.store(draft, space, seal);
+            });
+        }
+        let packed = self.codec.pack(draft);
+        let bytes = packed.stored_bytes();
+        let appended = self.append(lane, purpose, bytes, now_ms, |space, seal| {
+            packed.store(space, seal);
+        })?;
+        packed.count();
+        Ok(appended)
+    }
+
+    /// Appends a copy of a record that was found sound in its block, in the form it has there.
+    ///
+    /// # Errors
+    /// See [`NoSpace`]; nothing was appended.
+    pub fn append_moved(
+        &self,
+        lane: LaneId,
+        record: &StoredRecord<'_>,
+        now_ms: u64,
+    ) -> Result<Appended, NoSpace> {
+        let from = self.seal(record.place);
+        let bytes = record.bytes;
+        self.append(lane, Purpose::Move, bytes.len(), now_ms, |space, seal| {
+            space[..bytes.len()].copy_from_slice(bytes);
+            let rehoused = self.codec.rehouse(space, &from, seal);
+            rehoused.expect("the record was found sound in these bytes");
+        })
     }
 
     /// Appends a record of `size_bytes` to a lane. `write` fills the space and bears the seal.

@@ -23,6 +23,7 @@ mod load;
 mod order;
 mod space;
 mod start;
+mod storage;
 
 /// How many times as much a test does when `KARST_LONG` is set.
 fn long() -> u32 {

@@ -4,6 +4,7 @@
 //! locks each partition for an instant, so it is for pollers, not for requests.
 
 use karst_engine::{NamespaceReport, damage, scrub};
+use karst_storage::log::codec::PackedBytes;
 use karst_storage::log::{NoSpace, SpaceReport};
 
 use crate::counters::{Counter, Ending, LATENCY_BUCKETS, NamespaceCounters, Op};
@@ -37,6 +38,8 @@ pub(crate) struct Figures {
     pub(crate) records: NamespaceReport,
     /// Blocks and bytes of the log.
     pub(crate) space: SpaceReport,
+    /// What compression came to.
+    pub(crate) packed: PackedBytes,
     /// Size of a block in bytes.
     pub(crate) block_bytes: u64,
     /// Live bytes beyond which writes are refused once free blocks run out.
@@ -82,6 +85,7 @@ impl Figures {
         Figures {
             records: engine.report(),
             space: engine.log().report(),
+            packed: engine.log().codec().packed_bytes(),
             block_bytes: u64::from(engine.log().config().block_bytes),
             live_bytes_max: engine.log().live_bytes_max(),
             refusal: engine.log().refusal(),

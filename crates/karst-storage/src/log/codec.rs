@@ -265,8 +265,12 @@ impl Codec {
     where
         B: Iterator<Item = BinRef<'b>> + Clone,
     {
-        draft.lay(space);
-        self.close(space, seal);
+        if self.encrypts() {
+            draft.lay(space);
+            self.close(space, seal);
+        } else {
+            draft.write(space, seal);
+        }
     }
 
     /// Encrypts, if that is wanted, and seals a record that lies in its space.

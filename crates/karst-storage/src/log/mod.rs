@@ -18,6 +18,7 @@ mod load;
 pub mod memory;
 mod ranking;
 pub mod recover;
+mod resident;
 mod snapshot;
 pub(crate) mod space;
 mod tally;
@@ -33,6 +34,7 @@ use parking_lot::Mutex;
 
 pub use lane::{Commit, CommitPoint, DeviceWrite, LaneId, OUTSTANDING_BLOCKS_MAX};
 pub use memory::{LeftBlock, LogMemory, MemoryIdentity, MemoryRefused};
+pub use resident::Loaded;
 pub use snapshot::LanePositions;
 pub use space::BlockId;
 pub use tally::{LiveTally, NoSuchPlace};
@@ -233,6 +235,8 @@ struct Device {
 pub struct Log {
     config: LogConfig,
     codec: Codec,
+    /// Whether blocks that hold something live stay in memory, all of them.
+    resident: bool,
     devices: Vec<Device>,
     lanes: Vec<Mutex<Lane>>,
     /// Of each lane for each device: lane times devices plus device.
@@ -362,6 +366,7 @@ impl Log {
             memory,
             clock_ms: AtomicU64::new(0),
             codec: Codec::plain(config.block_bytes as usize),
+            resident: false,
             config,
         })
     }
@@ -597,6 +602,9 @@ impl Log {
     /// released; so the positions read here cover all of it.
     pub(crate) fn retire(&self, space: &mut Space, id: BlockId) {
         if self.config.on_devices {
+            if self.resident {
+                self.recycle(self.block(id).buffer.swap(None));
+            }
             space.quarantine(id, self.awaited().into());
         } else {
             self.recycle(self.block(id).buffer.swap(None));
@@ -842,6 +850,9 @@ impl Log {
 
     /// Lets a written block stay in memory, and the oldest such blocks go.
     fn keep_for_reads(&self, id: BlockId) {
+        if self.resident {
+            return; // none of them goes
+        }
         let mut cache = self.cache.lock();
         cache.push_back((id, self.block(id).fill.load(Ordering::Acquire)));
         let keep = (self.config.cache_bytes / u64::from(self.config.block_bytes)) as usize;

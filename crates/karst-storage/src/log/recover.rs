@@ -144,35 +144,11 @@ impl<'a> ScannedBlock<'a> {
             Err(FlatError::Short { .. }) => return None,
             checked => checked.is_ok(),
         };
-        Some(Look::Found(self.tell(rest, &form, place, &seal, sound)))
-    }
-
-    /// Tells what is known of a record whose header is sound.
-    fn tell(
-        &self,
-        rest: &'a [u8],
-        form: &Form,
-        place: Place,
-        seal: &Seal,
-        sound: bool,
-    ) -> Scanned<'a> {
-        let plain = Codec::plain(self.bytes.len());
-        let codec = self.codec.unwrap_or(&plain);
-        let readable = !form.encrypted || codec.encrypts();
-        let header = || readable.then(|| codec.header(rest, seal).ok()).flatten();
-        let facts = codec.facts(form, rest, seal);
-        match facts {
-            Ok(facts) if sound => Scanned::Record(StoredRecord {
-                place,
-                facts,
-                bytes: &rest[..(place.length.bytes() as usize).min(rest.len())],
-            }),
-            Err(_) if sound && !readable => Scanned::Sealed(place),
-            _ => Scanned::Damaged(Damage {
-                place,
-                header: header(),
-            }),
-        }
+        let found = match self.codec {
+            Some(codec) => tell(codec, rest, &form, place, &seal, sound),
+            None => tell(&Codec::plain(0), rest, &form, place, &seal, sound),
+        };
+        Some(Look::Found(found))
     }
 
     /// The stretch from an offset on up to where something is known again, zeros at its end left out.
@@ -190,6 +166,30 @@ impl<'a> ScannedBlock<'a> {
             place: self.place(from, end - from),
             header: None,
         }
+    }
+}
+
+/// What is known of a record whose header is sound.
+fn tell<'a>(
+    codec: &Codec,
+    rest: &'a [u8],
+    form: &Form,
+    place: Place,
+    seal: &Seal,
+    sound: bool,
+) -> Scanned<'a> {
+    let readable = !form.encrypted || codec.encrypts();
+    match codec.facts(form, rest, seal) {
+        Ok(facts) if sound => Scanned::Record(StoredRecord {
+            place,
+            facts,
+            bytes: &rest[..(place.length.bytes() as usize).min(rest.len())],
+        }),
+        Err(_) if sound && !readable => Scanned::Sealed(place),
+        Ok(_) | Err(_) => Scanned::Damaged(Damage {
+            place,
+            header: codec.header(rest, seal).ok(),
+        }),
     }
 }
 

@@ -25,6 +25,7 @@ mod order;
 mod restart;
 mod space;
 mod start;
+mod storage;
 
 /// How many times as much a test does when `KARST_LONG` is set.
 fn long() -> u32 {

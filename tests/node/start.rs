@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use karst_tests::binary::karstd;
 use karst_tests::{Connection, Namespace, Server, ServerSpec};
 use karst_wire::code::ResultCode;
 
-use crate::client::{connect, get, put, value, version_of};
+use crate::client::{connect, get, put, value};
 
 /// A server that has used its one device for this namespace, stopped.
 fn used(namespace: &str) -> Server {
@@ -47,12 +50,18 @@ fn check_refused(mut server: Server, namespace: &str) {
         "the refusal does not name the device: {last}"
     );
     assert!(
-        last.contains("adopt"),
+        last.contains("karst wipe"),
         "the refusal does not say what to do: {last}"
     );
-    let adopting = Namespace::device(namespace).storage("adopt", "true");
-    server.reconfigure(|_| ServerSpec::new().namespace(adopting));
+    let device = server.file(namespace, 0);
+    let asked = wipe(&device, false);
+    assert!(!asked.status.success(), "nobody was there to say yes");
+    assert!(!server.restart_to_exit().success(), "nothing was changed");
+    let wiped = wipe(&device, true);
+    assert!(wiped.status.success(), "{wiped:?}");
     server.restart();
+    let in_use = wipe(&device, true);
+    assert!(!in_use.status.success(), "a node has it open");
     let mut client = connect(&server, namespace);
     assert_eq!(client.get(1).expect("an answer"), Err(ResultCode::NotFound));
     assert_eq!(
@@ -62,8 +71,18 @@ fn check_refused(mut server: Server, namespace: &str) {
     server.stop();
 }
 
+/// Runs `karstd wipe`.
+fn wipe(device: &Path, yes: bool) -> Output {
+    let mut command = Command::new(karstd());
+    command.arg("wipe").arg(device).stdin(Stdio::null());
+    if yes {
+        command.arg("--yes");
+    }
+    command.output().expect("karstd can be run")
+}
+
 #[test]
-fn a_device_of_another_namespace_is_refused_until_it_is_adopted() {
+fn a_device_of_another_namespace_is_refused_until_it_is_wiped() {
     let mut server = used("theirs");
     let device = server.file("theirs", 0);
     server.reconfigure(|_| ServerSpec::new().namespace(Namespace::device("ours")));
@@ -72,14 +91,14 @@ fn a_device_of_another_namespace_is_refused_until_it_is_adopted() {
 }
 
 #[test]
-fn a_device_of_another_cluster_is_refused_until_it_is_adopted() {
+fn a_device_of_another_cluster_is_refused_until_it_is_wiped() {
     let (theirs, ours) = (used("test"), used("test"));
     fs::copy(theirs.file("test", 0), ours.file("test", 0)).expect("a file can be copied");
     check_refused(ours, "test");
 }
 
 #[test]
-fn a_device_with_unknown_bytes_is_refused_until_it_is_adopted() {
+fn a_device_with_unknown_bytes_is_refused_until_it_is_wiped() {
     let server = used("test");
     let file = fs::OpenOptions::new()
         .write(true)
@@ -87,23 +106,6 @@ fn a_device_with_unknown_bytes_is_refused_until_it_is_adopted() {
     file.and_then(|mut file| file.write_all(&[0xdb; 8192]))
         .expect("the device can be written");
     check_refused(server, "test");
-}
-
-#[test]
-fn an_adopted_device_keeps_what_is_written_to_it_over_restarts() {
-    let mut server = used("test");
-    let adopting = Namespace::device("test").storage("adopt", "true");
-    server.reconfigure(|_| ServerSpec::new().namespace(adopting));
-    server.restart();
-    let found = connect(&server, "test")
-        .get(1)
-        .expect("an answer")
-        .expect("it is our own device");
-    assert_eq!(
-        version_of(1, &found),
-        1,
-        "adopt does not erase a device that is ours already"
-    );
 }
 
 #[test]

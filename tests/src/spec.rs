@@ -35,6 +35,8 @@ type Setting = (String, String);
 pub struct Namespace {
     name: String,
     storage: Storage,
+    shadowed: bool,
+    sector_bytes: Option<u32>,
     settings: Vec<Setting>,
     storage_settings: Vec<Setting>,
 }
@@ -70,6 +72,8 @@ impl Namespace {
         Namespace {
             name: name.into(),
             storage,
+            shadowed: false,
+            sector_bytes: None,
             settings: vec![],
             storage_settings: vec![],
         }
@@ -95,6 +99,20 @@ impl Namespace {
             Storage::Files { count, .. } => *count = files,
             Storage::Memory { .. } => panic!("{} is in memory: it has no files", self.name),
         }
+        self
+    }
+
+    /// Keeps everything in memory too; its files are the shadow.
+    #[must_use]
+    pub fn shadowed(mut self) -> Namespace {
+        self.shadowed = true;
+        self
+    }
+
+    /// Drives its files with sectors of this size.
+    #[must_use]
+    pub fn sector_size(mut self, bytes: u32) -> Namespace {
+        self.sector_bytes = Some(bytes);
         self
     }
 
@@ -132,10 +150,15 @@ impl Namespace {
                 line(out, "size = ", &quoted(size));
             }
             Storage::Files { count, size } => {
-                line(out, "engine = ", "\"device\"");
+                let engine = if self.shadowed { "memory" } else { "device" };
+                line(out, "engine = ", &quoted(engine));
+                let sector = self.sector_bytes;
+                let sector =
+                    sector.map_or_else(String::new, |bytes| format!(", sector_size = {bytes}"));
                 let file = |number| {
                     let path = self.file(folder, number);
-                    format!("{{ path = {}, size = {} }}", quoted(path), quoted(size))
+                    let (path, size) = (quoted(path), quoted(size));
+                    format!("{{ path = {path}, size = {size}{sector} }}")
                 };
                 let files: Vec<_> = (0..*count).map(file).collect();
                 line(out, "devices = ", &format!("[{}]", files.join(", ")));

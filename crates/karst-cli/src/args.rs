@@ -94,6 +94,17 @@ pub(crate) enum Verb {
     Inspect {
         /// Block device or file
         device: PathBuf,
+        /// Key file of an encrypted namespace
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
+    },
+    /// Empty a device whose node is stopped, so that a node can take it into use
+    Wipe {
+        /// Block device or file
+        device: PathBuf,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
     /// Print a shell completion script
     Completions {
@@ -386,6 +397,7 @@ mod tests {
              --connections 8 --threads 2 --pipeline 16 --seconds 5 --key-dist zipf --json",
             "karst dev --nodes 1 --mode ap --dir /tmp/x --json",
             "karst inspect /dev/nvme0n1 --json",
+            "karst wipe /dev/nvme0n1 --yes",
             "karst completions bash",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());

@@ -3,7 +3,7 @@
 //! ```text
 //! args ----> command/ ---- admin (gRPC) ------> what a node knows of its cluster
 //!               |    '---- karst-client ------> records
-//!               |    '---- karstd beside us --> dev, inspect
+//!               |    '---- karstd beside us --> dev, inspect, wipe
 //!               v
 //!            render: tables for people, JSON for programs
 //! ```

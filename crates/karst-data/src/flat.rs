@@ -1,10 +1,10 @@
 //! The stored form of a record, read without copying.
 //!
 //! ```text
-//!   0..4   header checksum: crc32c of the seal and bytes 8..60
-//!   4..8   record checksum: the same crc32c carried on over everything behind the header
+//!   0..4   header checksum: crc32c of the seal and bytes 8..60 (encrypted: 8..64)
+//!   4..8   record checksum: the same crc32c carried on over everything behind those
 //!   8..9   magic 0xA7
-//!   9..10  flags: 1 tombstone, 2 key stored
+//!   9..10  flags: 1 tombstone, 2 key stored, 4 packed by LZ4, 8 packed by Zstandard, 16 encrypted
 //!  10..12  generation
 //!  12..16  payload bytes
 //!  16..36  digest
@@ -17,6 +17,11 @@
 //!  60..    set name | key: length 4, bytes (if stored) | bins
 //!  bin     name length 1 | particle type 1 | value length, LEB128 | name | value
 //! ```
+//!
+//! A *plain* record is as above. In a *packed* one the set name is followed by 4 bytes, how many bytes key
+//! and bins take when unpacked, and then by those, packed. In an *encrypted* one everything from byte 16 to
+//! the end of its last 16 bytes is encrypted, and the checksums are of the encrypted bytes; so they can be
+//! checked without a key. Packing and encryption are `karst_storage::log::codec`'s.
 //!
 //! Numbers are little-endian unless said otherwise. The *seal* binds a record to the one place where
 //! it is valid: device, block fill and start. A record that was written elsewhere, or before the block
@@ -39,6 +44,15 @@ pub const BINS_MAX: usize = 32_767;
 const MAGIC: u8 = 0xa7;
 const FLAG_TOMBSTONE: u8 = 1;
 const FLAG_KEY: u8 = 2;
+const FLAG_LZ4: u8 = 4;
+const FLAG_ZSTD: u8 = 8;
+const FLAG_ENCRYPTED: u8 = 16;
+
+/// Where the encrypted part of an encrypted record begins. What lies before is in clear.
+pub const ENCRYPTED_FROM: usize = 16;
+
+/// The unit of encryption, and of the space that records own.
+pub const CIPHER_BLOCK_BYTES: usize = 16;
 
 /// Where the header's checksum begins to cover; the checksums themselves lie before.
 const COVERED_FROM: usize = 8;
@@ -65,16 +79,8 @@ impl Seal {
     }
 
     /// The checksum of the header at the front of `record`.
-    fn header_checksum(&self, record: &[u8]) -> u32 {
-        self.checksum(&record[COVERED_FROM..HEADER_BYTES])
-    }
-
-    /// Writes both checksums of a record that is otherwise complete.
-    fn close(&self, record: &mut [u8]) {
-        let header = self.header_checksum(record);
-        let whole = crc32c::crc32c_append(header, &record[HEADER_BYTES..]);
-        record[..4].copy_from_slice(&header.to_le_bytes());
-        record[4..8].copy_from_slice(&whole.to_le_bytes());
+    fn header_checksum(&self, record: &[u8], form: &Form) -> u32 {
+        self.checksum(&record[COVERED_FROM..form.header_end()])
     }
 }
 
@@ -118,6 +124,26 @@ pub struct Meta {
     pub version: [u8; 10],
     /// The record is deleted; this is the memory of it.
     pub tombstone: bool,
+}
+
+/// How key and bins of a record are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// An LZ4 block.
+    Lz4,
+    /// A Zstandard frame.
+    Zstd,
+}
+
+/// In which form a record is stored: what its first 16 bytes say, which are never encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// How it is packed, if it is.
+    pub packing: Option<Packing>,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// Bytes behind the header, padding not counted.
+    pub payload_bytes: u32,
 }
 
 /// What the header of a stored record says.
@@ -174,36 +200,143 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 /// Size in bytes that the header at the front of `bytes` gives its record, checksums unchecked.
 ///
 /// # Errors
-/// Too few bytes for a header, or no magic.
+/// As [`Form::read`].
 pub fn size_of_record_at(bytes: &[u8]) -> Result<usize, FlatError> {
-    if bytes.len() < HEADER_BYTES {
-        return Err(FlatError::Short {
-            needed: HEADER_BYTES,
-            found: bytes.len(),
-        });
+    Ok(Form::read(bytes)?.end())
+}
+
+impl Form {
+    /// Reads the form of the record at the front of `bytes`, its checksums unchecked.
+    ///
+    /// # Errors
+    /// Too few bytes for a header, no magic, or flags that contradict each other.
+    pub fn read(bytes: &[u8]) -> Result<Form, FlatError> {
+        if bytes.len() < HEADER_BYTES {
+            return Err(FlatError::Short {
+                needed: HEADER_BYTES,
+                found: bytes.len(),
+            });
+        }
+        if bytes[8] != MAGIC {
+            return Err(FlatError::Magic);
+        }
+        let flags = bytes[9];
+        const KNOWN: u8 = FLAG_TOMBSTONE | FLAG_KEY | FLAG_LZ4 | FLAG_ZSTD | FLAG_ENCRYPTED;
+        if flags & !KNOWN != 0 {
+            return Err(FlatError::Content("it bears a flag that is not known"));
+        }
+        let packing = match (flags & FLAG_LZ4 != 0, flags & FLAG_ZSTD != 0) {
+            (false, false) => None,
+            (true, false) => Some(Packing::Lz4),
+            (false, true) => Some(Packing::Zstd),
+            (true, true) => return Err(FlatError::Content("it is packed in two ways")),
+        };
+        let form = Form {
+            packing,
+            encrypted: flags & FLAG_ENCRYPTED != 0,
+            payload_bytes: u32::from_le_bytes(field(bytes, 12)),
+        };
+        whole(bytes, form.header_end())?;
+        Ok(form)
     }
-    if bytes[8] != MAGIC {
-        return Err(FlatError::Magic);
+
+    /// Reads the form of the record at the front of `bytes` and checks its header: the rest of the
+    /// record may be damaged, or not be there.
+    ///
+    /// # Errors
+    /// Whatever makes the bytes not the header that this seal promises.
+    pub fn check_header(bytes: &[u8], seal: &Seal) -> Result<Form, FlatError> {
+        let form = Form::read(bytes)?;
+        if u32::from_le_bytes(field(bytes, 0)) != seal.header_checksum(bytes, &form) {
+            return Err(FlatError::Header);
+        }
+        Ok(form)
     }
-    Ok(HEADER_BYTES + u32::from_le_bytes(field(bytes, 12)) as usize)
+
+    /// Checks what lies behind a header that was found right.
+    ///
+    /// # Errors
+    /// Whatever makes the bytes not a whole record.
+    pub fn check_payload(&self, bytes: &[u8]) -> Result<(), FlatError> {
+        let record = whole(bytes, self.end())?;
+        let header = u32::from_le_bytes(field(record, 0));
+        let checksum = crc32c::crc32c_append(header, &record[self.header_end()..]);
+        if u32::from_le_bytes(field(record, 4)) != checksum {
+            return Err(FlatError::Payload);
+        }
+        Ok(())
+    }
+
+    /// Checks the whole record at the front of `bytes`.
+    ///
+    /// # Errors
+    /// Whatever makes the bytes not the record that this seal promises.
+    pub fn check(bytes: &[u8], seal: &Seal) -> Result<Form, FlatError> {
+        let form = Form::check_header(bytes, seal)?;
+        form.check_payload(bytes)?;
+        Ok(form)
+    }
+
+    /// Whether key and bins lie there as they are.
+    pub fn is_plain(&self) -> bool {
+        self.packing.is_none() && !self.encrypted
+    }
+
+    /// Size of the record in bytes, padding not counted.
+    pub fn size_bytes(&self) -> usize {
+        HEADER_BYTES + self.payload_bytes as usize
+    }
+
+    /// Where the stored bytes of the record end: an encrypted one fills its last 16 bytes.
+    pub fn end(&self) -> usize {
+        if self.encrypted {
+            self.size_bytes().next_multiple_of(CIPHER_BLOCK_BYTES)
+        } else {
+            self.size_bytes()
+        }
+    }
+
+    /// Where the header's checksum ceases to cover: an encrypted header ends with its last 16 bytes.
+    fn header_end(&self) -> usize {
+        if self.encrypted {
+            HEADER_BYTES.next_multiple_of(CIPHER_BLOCK_BYTES)
+        } else {
+            HEADER_BYTES
+        }
+    }
+
+    /// Writes the form into the header of a record.
+    pub fn write(&self, record: &mut [u8]) {
+        let packing = match self.packing {
+            None => 0,
+            Some(Packing::Lz4) => FLAG_LZ4,
+            Some(Packing::Zstd) => FLAG_ZSTD,
+        };
+        let encrypted = if self.encrypted { FLAG_ENCRYPTED } else { 0 };
+        record[9] = record[9] & (FLAG_TOMBSTONE | FLAG_KEY) | packing | encrypted;
+        record[12..16].copy_from_slice(&self.payload_bytes.to_le_bytes());
+    }
 }
 
 impl Header {
-    /// Reads the header at the front of `bytes` and checks it against its own checksum alone: the rest
-    /// of the record may be damaged, or not be there.
+    /// Reads the header at the front of `bytes`, which is not encrypted, and checks it against its own
+    /// checksum alone: the rest of the record may be damaged, or not be there.
     ///
     /// # Errors
     /// Whatever makes the bytes not the header that this seal promises.
     pub fn parse(bytes: &[u8], seal: &Seal) -> Result<Header, FlatError> {
-        size_of_record_at(bytes)?;
-        if u32::from_le_bytes(field(bytes, 0)) != seal.header_checksum(bytes) {
-            return Err(FlatError::Header);
+        if Form::check_header(bytes, seal)?.encrypted {
+            return Err(FlatError::Content("the record is encrypted"));
         }
         Header::read(bytes)
     }
 
-    /// Reads a header, its checksum unchecked; the caller has found that there is room for one.
-    fn read(bytes: &[u8]) -> Result<Header, FlatError> {
+    /// Reads a header that is not encrypted, its checksum unchecked.
+    ///
+    /// # Errors
+    /// As [`Form::read`], and when the header contradicts itself.
+    pub fn read(bytes: &[u8]) -> Result<Header, FlatError> {
+        let form = Form::read(bytes)?;
         let flags = bytes[9];
         let header = Header {
             meta: Meta {
@@ -215,12 +348,11 @@ impl Header {
                 tombstone: flags & FLAG_TOMBSTONE != 0,
             },
             stores_key: flags & FLAG_KEY != 0,
-            payload_bytes: u32::from_le_bytes(field(bytes, 12)),
+            payload_bytes: form.payload_bytes,
             set_bytes: bytes[58],
             bin_count: u16::from_le_bytes(field(bytes, 46)),
         };
         let contradiction = match header {
-            _ if flags & !(FLAG_TOMBSTONE | FLAG_KEY) != 0 => "it bears a flag that is not known",
             Header { meta, .. } if meta.generation == 0 => "generation is zero",
             Header { meta, .. } if meta.update_time_ms > UPDATE_TIME_MS_MAX => {
                 "the update time is beyond its 40 bits"
@@ -240,30 +372,46 @@ impl Header {
     pub fn size_bytes(&self) -> usize {
         HEADER_BYTES + self.payload_bytes as usize
     }
+
+    /// Bytes of the set name, which lies behind the header.
+    pub fn set_bytes(&self) -> usize {
+        usize::from(self.set_bytes)
+    }
+
+    /// What the index wants to know of the record at the front of `bytes`, whose header this is.
+    /// `None` if they do not hold the set name.
+    pub fn facts(&self, bytes: &[u8]) -> Option<Facts> {
+        let end = HEADER_BYTES + self.set_bytes();
+        let set = bytes.get(HEADER_BYTES..end.min(self.size_bytes()))?;
+        Some(Facts {
+            meta: self.meta,
+            set: SetName::new(set).filter(|name| name.len() == self.set_bytes())?,
+            stores_key: self.stores_key,
+        })
+    }
 }
 
 impl<'a> Record<'a> {
-    /// Reads the record at the front of `bytes`, which may go on beyond it.
+    /// Reads the plain record at the front of `bytes`, which may go on beyond it.
     ///
     /// # Errors
     /// Whatever makes the bytes not the record that this seal promises.
     pub fn parse(bytes: &'a [u8], seal: &Seal) -> Result<Record<'a>, FlatError> {
-        let header = Header::parse(bytes, seal)?;
-        let record = whole(bytes, header.size_bytes())?;
-        let header_checksum = u32::from_le_bytes(field(record, 0));
-        let checksum = crc32c::crc32c_append(header_checksum, &record[HEADER_BYTES..]);
-        if u32::from_le_bytes(field(record, 4)) != checksum {
-            return Err(FlatError::Payload);
-        }
-        Record::read(&header, record)
+        Form::check(bytes, seal)?;
+        Record::parse_unsealed(bytes)
     }
 
-    /// Reads a record that this process wrote and that never left memory, without its checksums.
+    /// Reads a plain record that this process wrote and that never left memory, or whose checksums were
+    /// found right before.
     ///
     /// # Errors
     /// As [`Record::parse`], the checksums aside.
     pub fn parse_unsealed(bytes: &'a [u8]) -> Result<Record<'a>, FlatError> {
-        let record = whole(bytes, size_of_record_at(bytes)?)?;
+        let form = Form::read(bytes)?;
+        if !form.is_plain() {
+            return Err(FlatError::Content("the record is packed or encrypted"));
+        }
+        let record = whole(bytes, form.size_bytes())?;
         Record::read(&Header::read(record)?, record)
     }
 
@@ -458,12 +606,23 @@ where
         HEADER_BYTES + self.set.len() + key + self.bins.clone().map(bin).sum::<usize>()
     }
 
-    /// Writes the record into `out`, which must have room for [`Draft::size_bytes`]; what follows
+    /// Writes the plain record into `out`, which must have room for [`Draft::size_bytes`]; what follows
     /// it in `out` is left alone. Returns the size written.
     ///
     /// # Panics
     /// On a draft beyond the limits of the format, which its maker has to refuse before.
     pub fn write(&self, out: &mut [u8], seal: &Seal) -> usize {
+        let size = self.lay(out);
+        let sealed = reseal(&mut out[..size], seal);
+        sealed.expect("a record was just laid there");
+        size
+    }
+
+    /// As [`Draft::write`], and leaves the checksums to [`reseal`].
+    ///
+    /// # Panics
+    /// Likewise.
+    pub fn lay(&self, out: &mut [u8]) -> usize {
         assert!(self.set.len() <= SET_BYTES_MAX);
         assert!(self.meta.generation != 0);
         assert!(self.meta.update_time_ms <= UPDATE_TIME_MS_MAX);
@@ -487,11 +646,11 @@ where
         }
         assert!(bin_count <= BINS_MAX);
         let size = writer.at;
-        self.write_header(&mut out[..size], bin_count as u16, seal);
+        self.write_header(&mut out[..size], bin_count as u16);
         size
     }
 
-    fn write_header(&self, record: &mut [u8], bin_count: u16, seal: &Seal) {
+    fn write_header(&self, record: &mut [u8], bin_count: u16) {
         let meta = &self.meta;
         let tombstone = if meta.tombstone { FLAG_TOMBSTONE } else { 0 };
         let key = if self.key.is_some() { FLAG_KEY } else { 0 };
@@ -507,22 +666,21 @@ where
         record[52..58].copy_from_slice(&meta.update_time_ms.to_le_bytes()[..6]);
         record[58] = self.set.len() as u8;
         record[59] = 0;
-        seal.close(record);
     }
 }
 
-/// Gives an already written record the seal of a new place; defrag moves records so.
+/// Gives an already written record, in whatever form, the seal of a new place.
 ///
 /// # Errors
 /// When the bytes hold no whole record.
 pub fn reseal(bytes: &mut [u8], seal: &Seal) -> Result<(), FlatError> {
-    let size = size_of_record_at(bytes)?;
-    let found = bytes.len();
-    let record = bytes.get_mut(..size).ok_or(FlatError::Short {
-        needed: size,
-        found,
-    })?;
-    seal.close(record);
+    let form = Form::read(bytes)?;
+    whole(bytes, form.end())?;
+    let record = &mut bytes[..form.end()];
+    let header = seal.header_checksum(record, &form);
+    let checksum = crc32c::crc32c_append(header, &record[form.header_end()..]);
+    record[..4].copy_from_slice(&header.to_le_bytes());
+    record[4..8].copy_from_slice(&checksum.to_le_bytes());
     Ok(())
 }
 

@@ -15,12 +15,11 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use karst_data::flat::{FlatError, Record, Seal};
+use karst_data::flat::{Draft, FlatError, Form, Header, Record, Seal};
 use karst_data::key::{Digest, PartitionId};
 use karst_storage::index::{Entry, WalkCursor};
 use karst_storage::log::format::BlockHeader;
-use karst_storage::log::recover::StoredRecord;
-use karst_storage::log::{BlockId, CommitPoint, DeviceRead, LaneId, Located, NoSpace};
+use karst_storage::log::{BlockId, CommitPoint, DeviceRead, LaneId, Located, NoSpace, Purpose};
 use karst_storage::place::{DeviceId, Place, Version};
 use parking_lot::Mutex;
 
@@ -288,11 +287,11 @@ impl Namespace {
         block_front: Option<&[u8]>,
     ) -> Verdict {
         let length = (suspect.place.length.bytes() as usize).min(bytes.len());
-        let is_it = |record: &Record<'_>| {
-            record.meta.digest == suspect.digest && record.meta.version == suspect.version.pack()
+        let is_it = |header: &Header| {
+            header.meta.digest == suspect.digest && header.meta.version == suspect.version.pack()
         };
-        let kind = match Record::parse(bytes, seal) {
-            Ok(record) if is_it(&record) => return Verdict::Sound,
+        let kind = match self.sound(bytes, seal) {
+            Ok(header) if is_it(&header) => return Verdict::Sound,
             Ok(_) => Kind::Misdirected,
             Err(_) if is_of_earlier_fill(block_front, seal) => Kind::Stale,
             Err(_) if self.is_of_another_place(bytes, suspect) => Kind::Misdirected,
@@ -302,16 +301,24 @@ impl Namespace {
         Verdict::Damaged(kind)
     }
 
-    /// Whether the bytes are a sound record whose own place is elsewhere.
+    /// The header of the record at the front of the bytes, if all of it is sound.
+    fn sound(&self, bytes: &[u8], seal: &Seal) -> Result<Header, FlatError> {
+        Form::check(bytes, seal)?;
+        self.log.codec().header(bytes, seal)
+    }
+
+    /// Whether the bytes are a sound record whose own place is elsewhere. An encrypted one does not say
+    /// whose it is before its place is known, so it is not recognised.
     fn is_of_another_place(&self, bytes: &[u8], suspect: &Damaged) -> bool {
-        let Ok(record) = Record::parse_unsealed(bytes) else {
+        let encrypted = Form::read(bytes).is_ok_and(|form| form.encrypted);
+        let Some(header) = Header::read(bytes).ok().filter(|_| !encrypted) else {
             return false;
         };
-        let partition = self.partition_of(&record.meta.digest);
-        let entry = partition.directory.get(&record.meta.digest);
+        let partition = self.partition_of(&header.meta.digest);
+        let entry = partition.directory.get(&header.meta.digest);
         entry.is_some_and(|entry| {
             entry.place() != suspect.place
-                && Record::parse(bytes, &self.log.seal(entry.place())).is_ok()
+                && Form::check(bytes, &self.log.seal(entry.place())).is_ok()
         })
     }
 
@@ -341,10 +348,12 @@ impl Namespace {
             if self.log.block_of(place) == block {
                 let at = (place.start.bytes() - block_start) as usize;
                 let record = bytes.get(at..).unwrap_or_default();
-                let sound = Record::parse(record, &self.log.seal(place)).is_ok_and(|record| {
-                    record.meta.digest == *entry.digest()
-                        && record.meta.version == entry.version().pack()
-                });
+                let sound = self
+                    .sound(record, &self.log.seal(place))
+                    .is_ok_and(|header| {
+                        header.meta.digest == *entry.digest()
+                            && header.meta.version == entry.version().pack()
+                    });
                 if !sound {
                     self.damage.note(entry, found_by);
                 }
@@ -383,8 +392,8 @@ impl Namespace {
         (sound, broken, next)
     }
 
-    /// Replaces a damaged record by sound bytes of the same version, as another replica holds them:
-    /// its stored form, whatever its seal. Does nothing if the index has moved on.
+    /// Replaces a damaged record by sound bytes of the same version, as another replica sends them: its
+    /// plain form, whatever its seal. Does nothing if the index has moved on.
     ///
     /// # Errors
     /// When the bytes are no record or no block is free.
@@ -401,12 +410,18 @@ impl Namespace {
         let Some(damaged) = damaged.filter(|at| at.version.pack() == record.meta.version) else {
             return Ok(Repair::Superseded);
         };
-        let stored = StoredRecord {
-            place: damaged.place,
-            facts: record.facts(),
-            bytes,
+        let draft = Draft {
+            meta: record.meta,
+            set: record.set,
+            key: record.key,
+            bins: record.bins(),
         };
-        let moved = self.relocate(lane, flush_clock_ms, damaged.place, &stored)?;
+        let append = || {
+            self.log
+                .append_record(lane, Purpose::Move, &draft, flush_clock_ms)
+        };
+        let facts = record.facts();
+        let moved = self.relocate(lane, flush_clock_ms, damaged.place, &facts, append)?;
         let Some(moved) = moved else {
             return Ok(Repair::Superseded);
         };

@@ -15,6 +15,7 @@ use karst_data::key::{Digest, PartitionId};
 use karst_data::time::{Now, is_expired};
 use karst_io::buffer::AlignedBuffer;
 use karst_storage::index::{Directory, Entry, EntryArena, Flags, HashKey, prefetch_object};
+use karst_storage::log::codec::{Codec, Opened};
 use karst_storage::log::{DeviceRead, Located, Log, Resident};
 use karst_storage::place::{Place, Version};
 use parking_lot::{Mutex, MutexGuard};
@@ -104,9 +105,13 @@ pub struct Fetched {
 
 impl Fetched {
     /// The record that the read was to bring, checked against its seal.
-    pub(crate) fn record(&self) -> Result<Record<'_>, FlatError> {
+    pub(crate) fn record<'b>(
+        &'b self,
+        codec: &Codec,
+        opened: &'b Opened,
+    ) -> Result<Record<'b>, FlatError> {
         let bytes = self.buffer.as_slice().get(self.read.skip..);
-        Record::parse(bytes.unwrap_or_default(), &self.read.seal)
+        codec.open(bytes.unwrap_or_default(), &self.read.seal, opened)
     }
 }
 
@@ -131,8 +136,13 @@ pub struct NamespaceReport {
     pub ttl_reductions_ignored: u64,
 }
 
-/// A record's bytes, wherever they were.
-pub(crate) enum Bytes<'f> {
+/// A record's bytes, wherever they were, and its plain form once it was read, if they are not that.
+pub(crate) struct Bytes<'f> {
+    source: Source<'f>,
+    opened: Opened,
+}
+
+enum Source<'f> {
     Memory(Resident),
     Fetched(&'f Fetched),
 }
@@ -140,11 +150,14 @@ pub(crate) enum Bytes<'f> {
 impl Bytes<'_> {
     /// Reads the record. What came from a device is checked against its seal; what never left memory
     /// since this process checked or wrote it is not.
-    pub(crate) fn record(&self, entry: &Entry) -> Result<Record<'_>, FlatError> {
-        match self {
-            Bytes::Memory(resident) => Record::parse_unsealed(resident.bytes()),
-            Bytes::Fetched(fetched) => {
-                let record = fetched.record()?;
+    pub(crate) fn record(&self, entry: &Entry, log: &Log) -> Result<Record<'_>, FlatError> {
+        let (codec, opened) = (log.codec(), &self.opened);
+        match &self.source {
+            Source::Memory(resident) => {
+                codec.open_unchecked(resident.bytes(), || log.seal(entry.place()), opened)
+            }
+            Source::Fetched(fetched) => {
+                let record = fetched.record(codec, opened)?;
                 if record.meta.digest != *entry.digest() {
                     return Err(FlatError::Content("another record lies here"));
                 }
@@ -357,13 +370,15 @@ impl Namespace {
         place: Place,
         fetched: Option<&'f Fetched>,
     ) -> Result<Bytes<'f>, DeviceRead> {
-        match self.log.locate(place) {
-            Located::Memory(resident) => Ok(Bytes::Memory(resident)),
+        let source = match self.log.locate(place) {
+            Located::Memory(resident) => Source::Memory(resident),
             Located::Device(read) => match fetched {
-                Some(fetched) if fetched.read.seal == read.seal => Ok(Bytes::Fetched(fetched)),
-                Some(_) | None => Err(read),
+                Some(fetched) if fetched.read.seal == read.seal => Source::Fetched(fetched),
+                Some(_) | None => return Err(read),
             },
-        }
+        };
+        let opened = Opened::default();
+        Ok(Bytes { source, opened })
     }
 
     /// Reads a record's bytes as a record, and counts it when the device gave something else.
@@ -372,7 +387,7 @@ impl Namespace {
         bytes: &'b Bytes<'_>,
         entry: &Entry,
     ) -> Result<Record<'b>, Reason> {
-        bytes.record(entry).map_err(|_| {
+        bytes.record(entry, &self.log).map_err(|_| {
             self.log.count_read_error(entry.place().device);
             self.damage.note(entry, FoundBy::Client);
             Reason::Unreadable

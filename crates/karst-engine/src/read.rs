@@ -4,6 +4,7 @@ use karst_data::flat::Record;
 use karst_data::key::Digest;
 use karst_data::time::{Now, is_expired};
 use karst_storage::index::{Entry, Flags};
+use karst_storage::log::codec::Opened;
 
 use crate::error::{Reason, Refusal};
 use crate::namespace::{Fetched, Namespace, Step, stores_key};
@@ -56,7 +57,9 @@ impl Namespace {
         fetched: Option<&Fetched>,
         answer: impl FnOnce(Result<Found<'_>, Refusal>) -> R,
     ) -> Step<R> {
-        if let Some(found) = fetched.and_then(|fetched| self.found(now, request, fetched)) {
+        let opened = Opened::default();
+        if let Some(found) = fetched.and_then(|fetched| self.found(now, request, fetched, &opened))
+        {
             return Step::Done(answer(found));
         }
         let partition = self.partition_of(&request.digest);
@@ -111,9 +114,10 @@ impl Namespace {
         now: Now,
         request: &ReadRequest<'_>,
         fetched: &'f Fetched,
+        opened: &'f Opened,
     ) -> Option<Result<Found<'f>, Refusal>> {
         let record = fetched
-            .record()
+            .record(self.log.codec(), opened)
             .ok()
             .filter(|record| record.meta.digest == request.digest)?;
         let meta = &record.meta;

@@ -116,7 +116,8 @@ impl Namespace {
         // then it is looked again.
         for _ in 0..3 {
             let live_before = self.log.block_live_bytes(id);
-            let scanned = ScannedBlock::new(bytes, id.device, start, seal);
+            let scanned =
+                ScannedBlock::new(bytes, id.device, start, seal).with_codec(self.log.codec());
             let (mut found, mut found_bytes) = (0, 0);
             for record in scanned.filter_map(Scanned::record) {
                 if self.points_at(&record.facts.meta.digest, record.place) {

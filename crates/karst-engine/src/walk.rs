@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use karst_data::bin::BinRef;
-use karst_data::flat::{Draft, Facts, Meta, reseal};
+use karst_data::flat::{Draft, Facts, Meta};
 use karst_data::key::{Digest, PartitionId};
 use karst_data::time::{Now, is_expired};
 use karst_storage::index::{Fate, NewEntry, WalkCursor};
@@ -173,19 +173,20 @@ impl Namespace {
         flush_clock_ms: u64,
         record: &StoredRecord<'_>,
     ) -> Result<(), NoSpace> {
-        self.relocate(lane, flush_clock_ms, record.place, record)
+        let append = || self.log.append_moved(lane, record, flush_clock_ms);
+        self.relocate(lane, flush_clock_ms, record.place, &record.facts, append)
             .map(|_| ())
     }
 
-    /// Writes a record anew and points the index there, if it pointed at `place`; else does nothing.
+    /// Appends a record anew and points the index there, if it pointed at `place`; else does nothing.
     pub(crate) fn relocate(
         &self,
         lane: LaneId,
         flush_clock_ms: u64,
         place: Place,
-        record: &StoredRecord<'_>,
+        facts: &Facts,
+        append: impl FnOnce() -> Result<Appended, NoSpace>,
     ) -> Result<Option<Appended>, NoSpace> {
-        let (facts, bytes) = (&record.facts, record.bytes);
         let digest = facts.meta.digest;
         let mut partition = self.partition_of(&digest);
         let entry = partition.directory.get(&digest).map(|entry| entry.to_new());
@@ -198,12 +199,7 @@ impl Namespace {
         let moved = if tombstone && !facts.meta.tombstone {
             self.append_shrunk(lane, flush_clock_ms, facts, &entry)?
         } else {
-            let size = bytes.len();
-            self.log
-                .append(lane, Purpose::Move, size, flush_clock_ms, |space, seal| {
-                    space[..size].copy_from_slice(bytes);
-                    reseal(space, seal).expect("the record was parsed from these bytes");
-                })?
+            append()?
         };
         let at = partition.directory.get_mut(&digest);
         at.expect("it was just seen").set_place(moved.place);
@@ -237,10 +233,7 @@ impl Namespace {
             key: None,
             bins,
         };
-        let size = draft.size_bytes();
         self.log
-            .append(lane, Purpose::Move, size, flush_clock_ms, |space, seal| {
-                draft.write(space, seal);
-            })
+            .append_record(lane, Purpose::Move, &draft, flush_clock_ms)
     }
 }

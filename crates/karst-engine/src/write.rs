@@ -346,15 +346,7 @@ impl Namespace {
         partition.directory.set_sequence(sequence);
         let Appended { place, commit } = self
             .log
-            .append(
-                hand.lane,
-                purpose,
-                size_bytes,
-                hand.flush_clock_ms,
-                |space, seal| {
-                    draft.write(space, seal);
-                },
-            )
+            .append_record(hand.lane, purpose, draft, hand.flush_clock_ms)
             .map_err(|no_space| match no_space {
                 NoSpace::Wait => Halt::Wait,
                 NoSpace::Full => Reason::OutOfSpace.into(),

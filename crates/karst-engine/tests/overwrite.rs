@@ -18,7 +18,7 @@ fn amplification_percent(fill_percent: u64) -> u64 {
     let capacity = u64::from(BLOCKS) * plain::BLOCK_BYTES as u64;
     let keys = capacity * fill_percent / 100 / STORED_BYTES;
     let mut random = 1u64;
-    let mut write = |key: u64, version: u64| {
+    let write = |key: u64, version: u64| {
         world
             .write(0, key, &value(key, version, VALUE_BYTES))
             .unwrap_or_else(|_| panic!("{fill_percent}%: a write has to wait"));

@@ -59,6 +59,8 @@ pub struct OpenOptions {
     pub lock: bool,
     /// Only look: nothing is created, extended or written.
     pub read_only: bool,
+    /// Drive it with sectors of this size, a power of two that is not less than the device's own.
+    pub sector_bytes: Option<u32>,
 }
 
 impl Default for OpenOptions {
@@ -70,6 +72,7 @@ impl Default for OpenOptions {
             direct: true,
             lock: true,
             read_only: false,
+            sector_bytes: None,
         }
     }
 }
@@ -106,6 +109,16 @@ pub enum OpenError {
         path: PathBuf,
         /// What it reports.
         sector_bytes: u32,
+    },
+    /// Asked to be driven with smaller sectors than it has.
+    #[error("{path} has sectors of {sector_bytes} bytes and cannot be driven with {wanted_bytes}")]
+    SmallSector {
+        /// The device.
+        path: PathBuf,
+        /// Its own.
+        sector_bytes: u32,
+        /// What was asked for.
+        wanted_bytes: u32,
     },
     /// The system refused a step.
     #[error("{path}: {step}: {cause}")]
@@ -236,13 +249,41 @@ impl Device {
     ///
     /// If the write would end past the device.
     pub fn write_at_durable(&self, offset: u64, buffer: &AlignedBuffer) -> Result<(), IoFailure> {
+        self.write(offset, buffer, true)
+    }
+
+    /// As [`Device::write_at_durable`], and leaves durability to [`Device::sync`].
+    ///
+    /// # Errors
+    ///
+    /// As a queued write.
+    ///
+    /// # Panics
+    ///
+    /// If the write would end past the device.
+    pub fn write_at(&self, offset: u64, buffer: &AlignedBuffer) -> Result<(), IoFailure> {
+        self.write(offset, buffer, false)
+    }
+
+    /// Tells a block device that nothing on it is needed any more. A file stays as it is. `false` where
+    /// the device cannot be told.
+    pub fn discard(&self) -> bool {
+        let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        self.block && rustix::fs::fallocate(&self.file, how, 0, self.size_bytes).is_ok()
+    }
+
+    fn write(&self, offset: u64, buffer: &AlignedBuffer, durable: bool) -> Result<(), IoFailure> {
         let end = offset.checked_add(buffer.len() as u64);
         assert!(
             end.is_some_and(|end| end <= self.size_bytes),
             "a write ends in its device"
         );
+        let kind = match durable {
+            true => AttemptKind::DurableWrite,
+            false => AttemptKind::Write,
+        };
         let attempt = Attempt {
-            kind: AttemptKind::DurableWrite,
+            kind,
             offset,
             bytes: buffer.len(),
         };
@@ -253,7 +294,7 @@ impl Device {
             let step = Step::Write {
                 from,
                 offset,
-                durable: true,
+                durable,
             };
             if let Some(outcome) = progress.advance(step.perform(self.as_fd())) {
                 return outcome;
@@ -321,7 +362,8 @@ impl Opening<'_> {
             self.allocate(&file, found.len())?;
         }
         let size_bytes = self.size_of(&file)?;
-        let (sector_bytes, direct) = self.sector_of(&file, block)?;
+        let (found_bytes, direct) = self.sector_of(&file, block)?;
+        let sector_bytes = self.driven_with(found_bytes)?;
         let path = self.path.to_owned();
         Ok(Device {
             file,
@@ -426,6 +468,18 @@ impl Opening<'_> {
             }
         }
         Ok((safe_bytes, false))
+    }
+
+    /// The sector to drive a device with whose own is this.
+    fn driven_with(&self, sector_bytes: u32) -> Result<u32, OpenError> {
+        match self.options.sector_bytes {
+            Some(wanted_bytes) if wanted_bytes < sector_bytes => Err(OpenError::SmallSector {
+                path: self.path.to_owned(),
+                sector_bytes,
+                wanted_bytes,
+            }),
+            wanted => Ok(wanted.unwrap_or(sector_bytes)),
+        }
     }
 
     fn block_sector(&self, file: &File) -> Result<Option<u32>, OpenError> {

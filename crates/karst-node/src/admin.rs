@@ -250,6 +250,7 @@ fn this_namespace(node: &Node, namespace: &NamespaceState, figures: &Figures) ->
         .into(),
         replication_factor: config.replication_factor.into(),
         engine: match config.storage.engine {
+            Engine::Device { resident: true, .. } => proto::Engine::Memory,
             Engine::Device { .. } => proto::Engine::Device,
             Engine::Memory { .. } => proto::Engine::Memory,
         }

@@ -19,12 +19,15 @@ use karst_data::flat::{Record, Seal};
 use karst_io::buffer::AlignedBuffer;
 use karst_io::device::{Device, OpenError, OpenOptions};
 use karst_io::op::IoFailure;
+use karst_storage::log::codec::{Codec, Compression, Opened};
 use karst_storage::log::format::{
     BLOCK_HEADER_BYTES, BlockHeader, Front, SUPERBLOCK_BYTES, Superblock, read_front,
 };
 use karst_storage::log::recover::{Scanned, ScannedBlock, StoredRecord, Testimony};
 use karst_storage::place::{DeviceId, Version};
 use serde::Serialize;
+
+use crate::boot::key::{self, KeyError};
 
 /// Most blocks that a report lists; those beyond are summed only.
 pub const ROWS_MAX: usize = 1 << 16;
@@ -52,17 +55,22 @@ pub struct Arguments {
     /// Reads although a node has the device open; what it shows may be half changed.
     #[arg(long)]
     pub while_running: bool,
+    /// The namespace's encryption_key_file: without it records of an encrypted device are only counted.
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
 }
 
 /// What to look at.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
+pub struct Options<'a> {
     /// List the blocks that hold something.
     pub blocks: bool,
     /// Read this block alone and list its records.
     pub block: Option<u32>,
     /// Do not ask for the lock that a running node holds.
     pub while_running: bool,
+    /// The key file of an encrypted device.
+    pub key_file: Option<&'a Path>,
 }
 
 /// Why there is no report.
@@ -79,6 +87,12 @@ pub enum InspectError {
         /// What the system said.
         failure: IoFailure,
     },
+    /// There is no key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The key is not that of the device.
+    #[error("the key file does not hold the key of this device")]
+    WrongKey,
     /// It starts with zeros.
     #[error("{path} was never used: it starts with zeros")]
     Blank {
@@ -168,6 +182,8 @@ pub struct Layout {
     pub position: u8,
     /// Which start of a node served from it last.
     pub session: u64,
+    /// Whether its records are encrypted.
+    pub encrypted: bool,
     /// Size of a block.
     pub block_bytes: u32,
     /// Blocks.
@@ -200,6 +216,8 @@ pub struct Totals {
     pub records: u64,
     /// Sound tombstones.
     pub tombstones: u64,
+    /// Sound records and tombstones that cannot be told apart without a key.
+    pub encrypted: u64,
     /// Bytes of both, padding included.
     pub bytes: u64,
     /// Stretches without a sound record in blocks that were wholly durable once: rot.
@@ -220,6 +238,7 @@ impl Totals {
     fn merge(&mut self, other: &Totals) {
         self.records += other.records;
         self.tombstones += other.tombstones;
+        self.encrypted += other.encrypted;
         self.bytes += other.bytes;
         self.damaged += other.damaged;
         self.torn_or_stale += other.torn_or_stale;
@@ -282,6 +301,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         blocks: arguments.blocks,
         block: arguments.block,
         while_running: arguments.while_running,
+        key_file: arguments.key_file.as_deref(),
     };
     let report = match inspect(&arguments.device, options) {
         Ok(report) => report,
@@ -312,7 +332,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 ///
 /// # Errors
 /// When it cannot be read or is none of ours; blocks that cannot be read are counted instead.
-pub fn inspect(path: &Path, options: Options) -> Result<Report, InspectError> {
+pub fn inspect(path: &Path, options: Options<'_>) -> Result<Report, InspectError> {
     let how = OpenOptions {
         read_only: true,
         lock: !options.while_running,
@@ -320,7 +340,8 @@ pub fn inspect(path: &Path, options: Options) -> Result<Report, InspectError> {
     };
     let device = Device::open(path, &how)?;
     let (superblocks, superblock) = read_superblocks(&device)?;
-    let mut walk = Walk::new(&device, superblock, superblocks)?;
+    let codec = codec(&superblock, options.key_file)?;
+    let mut walk = Walk::new(&device, superblock, superblocks, &codec)?;
     walk.hear_all();
     match options.block {
         Some(block) => walk.list_one(block)?,
@@ -371,9 +392,27 @@ fn read_superblocks(device: &Device) -> Result<(Vec<SuperblockReport>, Superbloc
     }
 }
 
+/// What it takes to read the records of a device.
+fn codec(superblock: &Superblock, key_file: Option<&Path>) -> Result<Codec, InspectError> {
+    let key = key_file.map(key::load).transpose()?;
+    if let Some(key) = &key
+        && key.check(superblock.device) != superblock.key_check
+    {
+        return Err(InspectError::WrongKey);
+    }
+    let (devices, bytes_max) = ([superblock.device], superblock.block_bytes as usize);
+    Ok(Codec::new(
+        Compression::None,
+        key.as_ref(),
+        &devices,
+        bytes_max,
+    ))
+}
+
 /// A walk over a device's blocks.
 struct Walk<'d> {
     device: &'d Device,
+    codec: &'d Codec,
     superblock: Superblock,
     buffer: AlignedBuffer,
     testimony: Testimony,
@@ -392,6 +431,7 @@ impl<'d> Walk<'d> {
         device: &'d Device,
         superblock: Superblock,
         superblocks: Vec<SuperblockReport>,
+        codec: &'d Codec,
     ) -> Result<Walk<'d>, InspectError> {
         let (block_bytes, sector_bytes) = (superblock.block_bytes, device.sector_bytes());
         if block_bytes > BLOCK_BYTES_MAX || block_bytes % sector_bytes != 0 {
@@ -414,6 +454,7 @@ impl<'d> Walk<'d> {
             namespace: superblock.namespace.clone(),
             position: superblock.position,
             session: superblock.session,
+            encrypted: superblock.key_check != [0; 16],
             block_bytes,
             blocks: superblock.blocks,
             blocks_missing: superblock.blocks - present,
@@ -434,6 +475,7 @@ impl<'d> Walk<'d> {
         let buffer = AlignedBuffer::with_capacity(block_bytes as usize);
         Ok(Walk {
             device,
+            codec,
             superblock,
             buffer,
             testimony: Testimony::default(),
@@ -494,7 +536,15 @@ impl<'d> Walk<'d> {
         }
         let mut rows = Vec::new();
         if let Some(fill) = self.read(block) {
-            let totals = self.sum(block, fill, |record| rows.push(row(record)));
+            let (device, codec) = (self.superblock.device, self.codec);
+            let totals = self.sum(block, fill, |record| {
+                let seal = Seal {
+                    device,
+                    fill,
+                    start: record.place.start.bytes(),
+                };
+                rows.push(row(record, codec, seal));
+            });
             self.report.filled_blocks.push(BlockRow {
                 block,
                 fill,
@@ -540,11 +590,21 @@ impl<'d> Walk<'d> {
             start: 0,
         };
         let mut totals = Totals::default();
-        let mut scanned = ScannedBlock::new(self.buffer.as_slice(), DeviceId(0), start, seal);
-        for record in scanned.by_ref().filter_map(Scanned::record) {
-            totals.add(&record);
-            count_set(&mut self.report.sets, &record);
-            each(&record);
+        let mut scanned = ScannedBlock::new(self.buffer.as_slice(), DeviceId(0), start, seal)
+            .with_codec(self.codec);
+        for found in scanned.by_ref() {
+            match found {
+                Scanned::Record(record) => {
+                    totals.add(&record);
+                    count_set(&mut self.report.sets, &record);
+                    each(&record);
+                }
+                Scanned::Sealed(place) => {
+                    totals.encrypted += 1;
+                    totals.bytes += place.length.bytes();
+                }
+                Scanned::Damaged(_) => {}
+            }
         }
         if self.testimony.is_settled(fill) {
             totals.damaged = scanned.damaged();
@@ -578,11 +638,12 @@ fn count_set(sets: &mut BTreeMap<String, Totals>, record: &StoredRecord<'_>) {
     }
 }
 
-fn row(stored: &StoredRecord<'_>) -> RecordRow {
+fn row(stored: &StoredRecord<'_>, codec: &Codec, seal: Seal) -> RecordRow {
     let StoredRecord { place, facts, .. } = stored;
     let meta = &facts.meta;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let record = Record::parse_unsealed(stored.bytes).ok(); // its checksums were right
+    let opened = Opened::default();
+    let record = codec.open_unchecked(stored.bytes, || seal, &opened).ok();
     let bins = record.iter().flat_map(Record::bins).map(|bin| BinRow {
         name: text(bin.name),
         particle: format!("{:?}", bin.particle),

@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod node;
 pub mod restart;
 pub mod user_agents;
+pub mod wipe;
 
 #[cfg(test)]
 mod testing;

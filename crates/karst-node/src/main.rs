@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use karst_node::config::{self, Config, LogFormat};
-use karst_node::{boot, inspect};
+use karst_node::{boot, inspect, wipe};
 use tracing_subscriber::EnvFilter;
 
 /// A Karst node: an open hybrid-memory database that speaks the Aerospike client protocol.
@@ -36,6 +36,8 @@ struct Arguments {
 enum Command {
     /// Looks at a device offline: superblocks, blocks, records, checksums.
     Inspect(inspect::Arguments),
+    /// Empties a device, so that a node can take it into use.
+    Wipe(wipe::Arguments),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -46,8 +48,10 @@ enum Format {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(Command::Inspect(arguments)) = arguments.command {
-        return inspect::main(&arguments);
+    match arguments.command {
+        Some(Command::Inspect(arguments)) => return inspect::main(&arguments),
+        Some(Command::Wipe(arguments)) => return wipe::main(&arguments),
+        None => {}
     }
     let mut config = match config::load(arguments.config.as_deref(), &arguments.set) {
         Ok(config) => config,

@@ -267,6 +267,14 @@ static NAMESPACE: [OfNamespace; 21] = [
     ),
 ];
 
+/// By `namespace`; 1 for one that does not compress.
+static COMPRESSION_RATIO: Metric<fn(&Figures) -> f64> = gauge(
+    "compression_ratio",
+    None,
+    "Stored bytes for each byte of records written since the start",
+    |figures| figures.packed.ratio(),
+);
+
 /// By `namespace` and `device`, its path; absent for namespaces in memory.
 static DEVICE: [OfDevice; 4] = [
     gauge(
@@ -372,6 +380,11 @@ impl Collector for Scrape {
             })?;
         }
         storage::write_found(&mut encoder, node, &figures)?;
+        COMPRESSION_RATIO.write(&mut encoder, |out| {
+            rows(node, &figures).try_for_each(|(namespace, figures)| {
+                out.part(&[namespace], (COMPRESSION_RATIO.value)(figures))
+            })
+        })?;
         write_devices(&mut encoder, node)?;
         write_cores(&mut encoder, node)
     }
@@ -493,6 +506,10 @@ impl Samples<'_> {
             MetricType::Counter => sample.encode_counter::<NoLabelSet, _, u64>(&value, None),
             _ => sample.encode_gauge(&value),
         }
+    }
+
+    fn part(&mut self, labels: &[Label<'_>], value: f64) -> fmt::Result {
+        self.encoder.encode_family(&labels)?.encode_gauge(&value)
     }
 
     fn times(&mut self, labels: &[Label<'_>], times: &Times) -> fmt::Result {

@@ -85,6 +85,8 @@ pub struct NamespaceState {
     pub engine: Namespace,
     /// Its devices in the order of the configuration; none for the memory engine.
     pub devices: Vec<Arc<Device>>,
+    /// The same once more, to be read through the page cache; none unless that is wanted.
+    pub cached: Vec<Arc<Device>>,
     /// How it came up.
     pub restart: Restart,
     /// What is known of its checkpoints.

@@ -218,6 +218,7 @@ fn namespace(config: &config::Namespace) -> NamespaceState {
         config: config.clone(),
         engine,
         devices,
+        cached: vec![],
         restart: crate::restart::Restart::default(),
         checkpoint: crate::checkpoint::State::default(),
         upkeep: Default::default(),

@@ -5,7 +5,9 @@ use karst_data::bin::BinRef;
 use karst_data::flat::{Draft, Meta, Seal};
 use karst_data::key::{Digest, PartitionId};
 use karst_data::value::ParticleType;
+use karst_storage::log::codec::{Codec, Compression};
 use karst_storage::log::format::{BlockHeader, Superblock, end_mark};
+use karst_storage::log::{DeviceGeometry, Located, Log, LogConfig, Purpose};
 use karst_wire::code::ResultCode;
 use karst_wire::command::{self, BatchParent, Body, RowHeader};
 use karst_wire::field;
@@ -274,16 +276,8 @@ fn stored(seal: &Seal, kinds: &[ParticleType], key: Option<&[u8]>, tombstone: bo
         particle,
         value,
     });
-    let meta = Meta {
-        digest: digest(),
-        generation: 2,
-        void_time_s: 9,
-        update_time_ms: 0x01_2345_6789,
-        version: [0, 0, 0, 1, 0, 0, 0, 0, 0, 42],
-        tombstone,
-    };
     let draft = Draft {
-        meta,
+        meta: meta(tombstone),
         set: b"demo",
         key,
         bins,
@@ -291,6 +285,17 @@ fn stored(seal: &Seal, kinds: &[ParticleType], key: Option<&[u8]>, tombstone: bo
     let mut bytes = vec![0; draft.size_bytes()];
     draft.write(&mut bytes, seal);
     bytes
+}
+
+fn meta(tombstone: bool) -> Meta {
+    Meta {
+        digest: digest(),
+        generation: 2,
+        void_time_s: 9,
+        update_time_ms: 0x01_2345_6789,
+        version: [0, 0, 0, 1, 0, 0, 0, 0, 0, 42],
+        tombstone,
+    }
 }
 
 fn records() -> Seeds {
@@ -311,7 +316,45 @@ fn records() -> Seeds {
             "padded",
             [stored(&record::SEAL, &kinds, None, false), vec![0; 40]].concat(),
         ),
+        ("lz4", packed(Compression::Lz4)),
+        ("zstd", packed(Compression::Zstd(3))),
     ]
+}
+
+/// A record that packs, as a log stores it; the target seals it anew.
+fn packed(compression: Compression) -> Vec<u8> {
+    let block_bytes = 64 << 10;
+    let mut log = Log::new(LogConfig {
+        on_devices: false,
+        block_bytes,
+        devices: vec![DeviceGeometry {
+            number: record::SEAL.device,
+            blocks: 16,
+            sector_bytes: 512,
+        }],
+        cores: 1,
+        cache_bytes: 0,
+        defrag_low_water_percent: 50,
+    })
+    .expect("16 blocks are enough");
+    log.set_codec(Codec::new(compression, None, &[], block_bytes as usize));
+    let value = b"again and ".repeat(30);
+    let draft = Draft {
+        meta: meta(false),
+        set: b"demo",
+        key: Some(b"\x03key1"),
+        bins: std::iter::once(BinRef {
+            name: b"a",
+            particle: ParticleType::String,
+            value: &value,
+        }),
+    };
+    let lane = log.write_lane(0);
+    let appended = log.append_record(lane, Purpose::Record, &draft, 0);
+    match log.locate(appended.expect("there is room").place) {
+        Located::Memory(resident) => resident.bytes().to_vec(),
+        Located::Device(_) => unreachable!("the log is in memory"),
+    }
 }
 
 fn blocks() -> Seeds {

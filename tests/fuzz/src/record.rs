@@ -4,8 +4,12 @@
 //! checksum made right. The second way stands for a record that some other version wrote.
 
 use karst_data::bin::{BinRef, NAME_BYTES_MAX};
-use karst_data::flat::{BINS_MAX, Draft, Record, Seal, reseal, size_of_record_at};
+use karst_data::flat::{BINS_MAX, Draft, Form, Record, Seal, reseal, size_of_record_at};
 use karst_data::time::UPDATE_TIME_MS_MAX;
+use karst_storage::log::codec::{Codec, Compression, MasterKey, Opened};
+
+/// The largest record that the target's namespace would have.
+const UNPACKED_BYTES_MAX: usize = 1 << 16;
 
 /// Where the records of this target lie.
 pub const SEAL: Seal = Seal {
@@ -35,12 +39,34 @@ pub fn check(bytes: &[u8]) {
         Record::parse(&sealed, &elsewhere).is_err(),
         "a record is valid only at its place"
     );
+    open(&sealed);
     let Ok(record) = Record::parse(&sealed, &SEAL) else {
         return;
     };
     look(&record, sealed.len());
     if record.validate().is_ok() && within_limits(&record) {
         rewrite(&record);
+    }
+}
+
+/// Takes the bytes for a record in any form: what unpacks to more than it may is refused before there is
+/// memory for it, and what is opened is a record like any other.
+fn open(sealed: &[u8]) {
+    let key = MasterKey([7; 32]);
+    let codec = Codec::new(
+        Compression::None,
+        Some(&key),
+        &[SEAL.device],
+        UNPACKED_BYTES_MAX,
+    );
+    let opened = Opened::default();
+    let _ = codec.header(sealed, &SEAL);
+    if let Ok(record) = codec.open(sealed, &SEAL, &opened) {
+        look(&record, UNPACKED_BYTES_MAX.max(sealed.len()));
+        if let Ok(form) = Form::check(sealed, &SEAL) {
+            let facts = codec.facts(&form, sealed, &SEAL);
+            assert_eq!(facts.expect("it was opened"), record.facts());
+        }
     }
 }
 

@@ -23,7 +23,8 @@ use crate::karstd;
 pub(crate) fn run(cli: Cli) -> Outcome {
     let Cli { host, json, verb } = cli;
     match verb {
-        Verb::Inspect { device } => inspect(&device, json),
+        Verb::Inspect { device, key_file } => inspect(&device, key_file.as_deref(), json),
+        Verb::Wipe { device, yes } => wipe(&device, yes),
         Verb::Completions { shell } => completions(shell),
         Verb::Bench(args) => bench::run(&host, json, &args),
         Verb::Dev(args) => block_on(dev::run(json, &args)),
@@ -60,11 +61,23 @@ fn block_on(verb: impl Future<Output = Outcome>) -> Outcome {
 }
 
 /// The device format belongs to the node's binary, so this process becomes that one.
-fn inspect(device: &Path, json: bool) -> Outcome {
+fn inspect(device: &Path, key_file: Option<&Path>, json: bool) -> Outcome {
     let mut command = std::process::Command::new(karstd::find()?);
     command.arg("inspect").arg(device);
     if json {
         command.arg("--json");
+    }
+    if let Some(key_file) = key_file {
+        command.arg("--key-file").arg(key_file);
+    }
+    Err(Failure::failed(command.exec())) // returns only when it failed
+}
+
+fn wipe(device: &Path, yes: bool) -> Outcome {
+    let mut command = std::process::Command::new(karstd::find()?);
+    command.arg("wipe").arg(device);
+    if yes {
+        command.arg("--yes");
     }
     Err(Failure::failed(command.exec())) // returns only when it failed
 }
@@ -87,7 +100,7 @@ mod tests {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "karst", &mut script);
             let script = String::from_utf8(script).unwrap();
-            for verb in ["status", "load", "bench", "inspect"] {
+            for verb in ["status", "load", "bench", "inspect", "wipe"] {
                 assert!(script.contains(verb), "{shell}: {verb}");
             }
         }

@@ -2,7 +2,10 @@
 //!
 //! A device that was never used is taken: it gets a number and two superblocks. One that this cluster
 //! used for this namespace goes on as it is. Anything else is refused, since taking it would destroy
-//! what it holds; `adopt = true` in the configuration says that this is wanted.
+//! what it holds; `karst wipe` does that for whoever wants it.
+//!
+//! A device is encrypted from its first day, or never. Its superblock holds a check value by which the
+//! right key is known.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +14,7 @@ use karst_io::buffer::AlignedBuffer;
 use karst_io::device::{Device, OpenError, OpenOptions};
 use karst_io::op::IoFailure;
 use karst_storage::log::DeviceGeometry;
+use karst_storage::log::codec::MasterKey;
 use karst_storage::log::format::{Front, SUPERBLOCK_BYTES, Superblock, read_front};
 
 use crate::config::{self, Engine};
@@ -100,10 +104,7 @@ pub enum ClaimError {
         error: IoFailure,
     },
     /// It holds data of something else.
-    #[error(
-        "{path} holds {found} and was left untouched; to overwrite it, set adopt = true in \
-         [namespace.storage]"
-    )]
+    #[error("{path} holds {found} and was left untouched; `karst wipe {path}` empties it")]
     Foreign {
         /// Which.
         path: PathBuf,
@@ -122,6 +123,27 @@ pub enum ClaimError {
         found: u32,
         /// Whether that version is older or newer.
         age: &'static str,
+    },
+    /// It is encrypted, and the configuration names no key.
+    #[error("{path} is encrypted: name its key with encryption_key_file in [namespace.storage]")]
+    NoKey {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It is encrypted with another key.
+    #[error("{path} is encrypted with another key than that of encryption_key_file")]
+    WrongKey {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It was taken into use without encryption.
+    #[error(
+        "{path} is not encrypted: take encryption_key_file out of [namespace.storage], or begin with \
+         an empty device (`karst wipe {path}`)"
+    )]
+    NotEncrypted {
+        /// Which.
+        path: PathBuf,
     },
     /// It was divided differently when it was first used.
     #[error("{path} was formatted with {found}, the configuration says {expected}")]
@@ -167,14 +189,16 @@ pub fn claim_all(
     namespace: &config::Namespace,
     cluster: ClusterId,
     failures: &Failures,
+    key: Option<&MasterKey>,
 ) -> Result<Vec<Claimed>, ClaimError> {
-    let Engine::Device { devices, adopt } = &namespace.storage.engine else {
+    let Engine::Device { devices, .. } = &namespace.storage.engine else {
         return Ok(Vec::new());
     };
     let claim = |(position, device): (usize, &config::Device)| {
         let options = OpenOptions {
             size_bytes: device.size,
             create: device.size.is_some(),
+            sector_bytes: device.sector_size,
             ..OpenOptions::default()
         };
         if let Some(failed) = open_failed(&device.path, failures) {
@@ -186,7 +210,7 @@ pub fn claim_all(
             cluster,
             position: position as u8,
             count: devices.len() as u8, // at most 128
-            adopt: *adopt,
+            key,
         };
         wanted.claim(open, device.size)
     };
@@ -232,7 +256,7 @@ struct Wanted<'a> {
     cluster: ClusterId,
     position: u8,
     count: u8,
-    adopt: bool,
+    key: Option<&'a MasterKey>,
 }
 
 impl Wanted<'_> {
@@ -282,12 +306,11 @@ impl Wanted<'_> {
         path: &dyn Fn() -> PathBuf,
         blocks: u32,
     ) -> Result<Option<Superblock>, ClaimError> {
-        let foreign = |found: String| match self.adopt {
-            true => Ok(None),
-            false => Err(ClaimError::Foreign {
+        let foreign = |found: String| {
+            Err(ClaimError::Foreign {
                 path: path(),
                 found,
-            }),
+            })
         };
         let superblock = match front {
             Front::Blank => return Ok(None),
@@ -316,6 +339,7 @@ impl Wanted<'_> {
                 superblock.namespace
             ));
         }
+        self.judge_key(superblock, path)?;
         let block_bytes = self.namespace.storage.write_block;
         if u64::from(superblock.block_bytes) != block_bytes {
             return Err(ClaimError::Geometry {
@@ -339,6 +363,22 @@ impl Wanted<'_> {
             });
         }
         Ok(Some(superblock.clone()))
+    }
+
+    fn judge_key(
+        &self,
+        superblock: &Superblock,
+        path: &dyn Fn() -> PathBuf,
+    ) -> Result<(), ClaimError> {
+        let is_encrypted = superblock.key_check != [0; 16];
+        match self.key {
+            None if is_encrypted => Err(ClaimError::NoKey { path: path() }),
+            Some(_) if !is_encrypted => Err(ClaimError::NotEncrypted { path: path() }),
+            Some(key) if key.check(superblock.device) != superblock.key_check => {
+                Err(ClaimError::WrongKey { path: path() })
+            }
+            None | Some(_) => Ok(()),
+        }
     }
 
     /// Writes down that a device has grown or that its namespace has more devices now.
@@ -370,9 +410,10 @@ impl Wanted<'_> {
     ) -> Result<Superblock, ClaimError> {
         let mut number = [0; 8];
         data_dir::random(&mut number).map_err(ClaimError::Random)?;
+        let number = u64::from_le_bytes(number);
         let superblock = Superblock {
             generation: 1,
-            device: u64::from_le_bytes(number),
+            device: number,
             cluster: self.cluster.0,
             namespace: self.namespace.name.clone(),
             position: self.position,
@@ -380,7 +421,7 @@ impl Wanted<'_> {
             block_bytes: self.namespace.storage.write_block as u32, // at most 8 MiB
             blocks,
             session: 0,
-            key_check: [0; 16],
+            key_check: self.key.map_or([0; 16], |key| key.check(number)),
             fills: 0,
         };
         let second = Superblock {
@@ -428,7 +469,7 @@ mod tests {
 
     fn claim(folder: &Path, devices: &[(&str, u64)]) -> Result<Vec<u32>, ClaimError> {
         let failures = Failures::load(folder).unwrap();
-        let claimed = claim_all(&namespace(folder, devices), CLUSTER, &failures)?;
+        let claimed = claim_all(&namespace(folder, devices), CLUSTER, &failures, None)?;
         Ok(claimed
             .iter()
             .map(|claimed| claimed.geometry.blocks)
@@ -450,7 +491,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let namespace = namespace(folder.path(), &[("a", 64), ("b", 64)]);
         for expected in 1..=3 {
-            let mut devices = claim_all(&namespace, CLUSTER, &Failures::default()).unwrap();
+            let mut devices = claim_all(&namespace, CLUSTER, &Failures::default(), None).unwrap();
             let session = next_session(&devices);
             assert_eq!(session, expected);
             for device in &mut devices {
@@ -458,16 +499,37 @@ mod tests {
             }
         }
         // One device missed the last session: the next is later than that of either.
-        let mut devices = claim_all(&namespace, CLUSTER, &Failures::default()).unwrap();
+        let mut devices = claim_all(&namespace, CLUSTER, &Failures::default(), None).unwrap();
         devices[1].begin_session(9, 90).unwrap();
         drop(devices);
-        let devices = claim_all(&namespace, CLUSTER, &Failures::default()).unwrap();
+        let devices = claim_all(&namespace, CLUSTER, &Failures::default(), None).unwrap();
         let sessions: Vec<u64> = devices
             .iter()
             .map(|claimed| claimed.superblock.session)
             .collect();
         assert_eq!(sessions, [3, 9]);
         assert_eq!((next_session(&devices), fills(&devices)), (10, 90));
+    }
+
+    #[test]
+    fn a_device_is_encrypted_with_its_own_key_from_its_first_day_or_never() {
+        let folder = tempfile::tempdir().unwrap();
+        let (encrypted, plain) = ([("a", 64)], [("b", 64)]);
+        let (right, wrong) = (MasterKey([1; 32]), MasterKey([2; 32]));
+        let claim = |devices: &[(&str, u64)], key| {
+            let failures = Failures::default();
+            claim_all(&namespace(folder.path(), devices), CLUSTER, &failures, key).map(|_| ())
+        };
+        claim(&encrypted, Some(&right)).unwrap();
+        claim(&plain, None).unwrap();
+        claim(&encrypted, Some(&right)).unwrap();
+        let refused = |devices, key| claim(devices, key).unwrap_err();
+        let wrong_key = refused(&encrypted, Some(&wrong));
+        assert!(matches!(wrong_key, ClaimError::WrongKey { .. }));
+        let no_key = refused(&encrypted, None);
+        assert!(matches!(no_key, ClaimError::NoKey { .. }));
+        let not_encrypted = refused(&plain, Some(&right));
+        assert!(matches!(not_encrypted, ClaimError::NotEncrypted { .. }));
     }
 
     #[test]

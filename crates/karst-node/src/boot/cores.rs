@@ -114,7 +114,7 @@ async fn serve(start: Start) -> io::Result<()> {
     let devices: Vec<Arc<Device>> = all_devices(
         node.namespaces
             .iter()
-            .flat_map(|namespace| &namespace.devices),
+            .flat_map(|namespace| namespace.devices.iter().chain(&namespace.cached)),
     );
     let choice = match queue {
         QueueKind::Ring => QueueChoice::Ring,

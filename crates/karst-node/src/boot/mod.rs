@@ -9,6 +9,7 @@
 
 pub mod claim;
 mod cores;
+pub mod key;
 mod recovery;
 mod warm;
 
@@ -17,9 +18,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use karst_engine::{Namespace, NamespaceConfig};
-use karst_io::device::Device;
+use karst_io::device::{Device, OpenOptions};
 use karst_io::{Queue, QueueChoice};
 use karst_storage::index::HashKey;
+use karst_storage::log::codec::{Codec, Compression, MasterKey};
 use karst_storage::log::{DeviceGeometry, Log, LogConfig};
 use karst_storage::place::DeviceId;
 use tokio::net::TcpListener;
@@ -65,6 +67,14 @@ pub enum BootError {
         namespace: String,
         /// What is wrong.
         error: claim::ClaimError,
+    },
+    /// A key that cannot be had.
+    #[error("namespace {namespace}: {error}")]
+    Key {
+        /// Whose.
+        namespace: String,
+        /// What is wrong.
+        error: key::KeyError,
     },
     /// A namespace that cannot be laid out.
     #[error("namespace {namespace}: {error}")]
@@ -160,6 +170,9 @@ fn core_count(config: &Config) -> u16 {
 struct Opened {
     config: config::Namespace,
     devices: Vec<claim::Claimed>,
+    /// The same devices once more, to be read through the page cache, if that is wanted.
+    cached: Vec<Arc<Device>>,
+    key: Option<MasterKey>,
 }
 
 fn open_all(
@@ -168,18 +181,50 @@ fn open_all(
     failures: &Failures,
 ) -> Result<Vec<Opened>, BootError> {
     let open = |namespace: &config::Namespace| {
-        let devices = claim::claim_all(namespace, identity.cluster, failures).map_err(|error| {
-            BootError::Device {
-                namespace: namespace.name.clone(),
-                error,
-            }
+        let key_file = namespace.storage.encryption_key_file.as_deref();
+        let key = key_file.map(key::load).transpose();
+        let key = key.map_err(|error| BootError::Key {
+            namespace: namespace.name.clone(),
+            error,
         })?;
+        let claimed = claim::claim_all(namespace, identity.cluster, failures, key.as_ref());
+        let devices = claimed.map_err(|error| BootError::Device {
+            namespace: namespace.name.clone(),
+            error,
+        })?;
+        let cached = open_cached(namespace, &devices)?;
         Ok(Opened {
             config: namespace.clone(),
             devices,
+            cached,
+            key,
         })
     };
     config.namespaces.iter().map(open).collect()
+}
+
+/// Opens the devices of a namespace once more, through the page cache, if it wants that.
+fn open_cached(
+    namespace: &config::Namespace,
+    devices: &[claim::Claimed],
+) -> Result<Vec<Arc<Device>>, BootError> {
+    if !namespace.storage.read_page_cache {
+        return Ok(Vec::new());
+    }
+    let how = OpenOptions {
+        direct: false,
+        lock: false, // the direct one holds it
+        read_only: true,
+        ..OpenOptions::default()
+    };
+    let open = |claimed: &claim::Claimed| {
+        let opened = Device::open(claimed.device.path(), &how);
+        opened.map(Arc::new).map_err(|error| BootError::Device {
+            namespace: namespace.name.clone(),
+            error: error.into(),
+        })
+    };
+    devices.iter().map(open).collect()
 }
 
 /// Finds out which device queue works here.
@@ -189,11 +234,10 @@ fn probe(config: &Config, opened: &[Opened]) -> Result<IoReport, BootError> {
         IoChoice::Ring => QueueChoice::Ring,
         IoChoice::Threads => QueueChoice::Threads,
     };
-    let devices = all_devices(
-        opened
-            .iter()
-            .flat_map(|namespace| namespace.devices.iter().map(|claimed| &claimed.device)),
-    );
+    let devices = all_devices(opened.iter().flat_map(|namespace| {
+        let direct = namespace.devices.iter().map(|claimed| &claimed.device);
+        direct.chain(&namespace.cached)
+    }));
     let (queue, refused) = Queue::probe(choice, QUEUE_DEPTH, &devices).map_err(BootError::Cores)?;
     let fallback_reason = refused.map(|refused| refused.to_string());
     if let Some(reason) = &fallback_reason {
@@ -259,6 +303,8 @@ fn namespaces(
             namespace: name.clone(),
             error,
         })?;
+        log.set_codec(codec(&opened));
+        log.set_resident(is_resident(&opened.config));
         log.raise_fills(claim::fills(&opened.devices));
         for (number, claimed) in opened.devices.iter().enumerate() {
             if claimed.failed {
@@ -293,6 +339,7 @@ fn namespaces(
             engine,
             devices: devices.collect(),
             upkeep: Default::default(),
+            cached: opened.cached,
             restart: crate::restart::Restart::default(),
             checkpoint: crate::checkpoint::State::default(),
         };
@@ -338,14 +385,43 @@ fn log_config(opened: &Opened, cores: u16) -> LogConfig {
             )
         }
     };
+    let blocks = |devices: &[DeviceGeometry]| -> u64 {
+        devices.iter().map(|device| u64::from(device.blocks)).sum()
+    };
+    let cache_bytes = match is_resident(&opened.config) {
+        true => blocks(&devices) * storage.write_block,
+        false => storage.post_write_cache,
+    };
     LogConfig {
         on_devices,
         block_bytes,
         devices,
         cores,
-        cache_bytes: storage.post_write_cache,
+        cache_bytes,
         defrag_low_water_percent: storage.defrag_low_water_percent,
     }
+}
+
+/// Whether all of a namespace that has devices is kept in memory too.
+pub(crate) fn is_resident(config: &config::Namespace) -> bool {
+    matches!(config.storage.engine, Engine::Device { resident: true, .. })
+}
+
+/// How a namespace's records are stored.
+fn codec(opened: &Opened) -> Codec {
+    let storage = &opened.config.storage;
+    let compression = match storage.compression {
+        config::Compression::None => Compression::None,
+        config::Compression::Lz4 => Compression::Lz4,
+        config::Compression::Zstd(level) => Compression::Zstd(level.into()),
+    };
+    let devices: Vec<u64> = opened
+        .devices
+        .iter()
+        .map(|claimed| claimed.geometry.number)
+        .collect();
+    let record_bytes_max = storage.write_block as usize; // no record was ever larger
+    Codec::new(compression, opened.key.as_ref(), &devices, record_bytes_max)
 }
 
 fn engine_config(config: &config::Namespace) -> NamespaceConfig {

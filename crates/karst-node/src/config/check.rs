@@ -25,6 +25,9 @@ const SCRUB_RATE: u64 = 4 << 20;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
+/// The level that Zstandard itself calls its default.
+const ZSTD_LEVEL_DEFAULT: u64 = 3;
+
 /// Room that a write block keeps for its own header and padding; records get the rest.
 pub(super) const BLOCK_HEADER_ROOM: u64 = 4 * KIB;
 
@@ -339,7 +342,11 @@ impl Check<'_> {
                 50,
                 1..=99,
             ) as u8,
-            compression: self.compression(&format!("{path}.compression"), raw),
+            compression: self.compression(path, raw),
+            encryption_key_file: raw.encryption_key_file.as_deref().map(|written| {
+                self.path(&format!("{path}.encryption_key_file"), Some(written), "")
+            }),
+            read_page_cache: raw.read_page_cache.unwrap_or(false),
             post_write_cache: self.size(
                 &format!("{path}.post_write_cache"),
                 raw.post_write_cache.as_deref(),
@@ -391,15 +398,25 @@ impl Check<'_> {
     }
 
     fn compression(&mut self, path: &str, raw: &RawStorage) -> Compression {
-        match raw.compression.as_deref() {
-            Some(kind @ ("lz4" | "zstd")) => {
-                self.refuse(
-                    path,
-                    &format!("\"{kind}\" is not in this version; leave it at \"none\""),
-                );
-                Compression::None
-            }
-            written => self.choice(path, written, &[("none", Compression::None)]),
+        let kinds = [("none", 0), ("lz4", 1), ("zstd", 2)];
+        let kind = self.choice(
+            &format!("{path}.compression"),
+            raw.compression.as_deref(),
+            &kinds,
+        );
+        let level_path = format!("{path}.compression_level");
+        if kind != 2 && raw.compression_level.is_some() {
+            self.refuse(&level_path, "only compression = \"zstd\" has levels");
+        }
+        match kind {
+            0 => Compression::None,
+            1 => Compression::Lz4,
+            _ => Compression::Zstd(self.number(
+                &level_path,
+                raw.compression_level,
+                ZSTD_LEVEL_DEFAULT,
+                1..=22,
+            ) as u8),
         }
     }
 
@@ -409,29 +426,27 @@ impl Check<'_> {
             raw.engine.as_deref(),
             &[("device", false), ("memory", true)],
         );
+        let shadowed = raw
+            .devices
+            .as_ref()
+            .is_some_and(|devices| !devices.is_empty());
         match in_memory {
-            true => self.memory(path, raw, write_block),
-            false => self.devices(path, raw, write_block),
+            true if !shadowed => self.memory(path, raw, write_block),
+            resident => self.devices(path, raw, write_block, resident),
         }
     }
 
     fn memory(&mut self, path: &str, raw: &RawStorage, write_block: u64) -> Engine {
-        if raw
-            .devices
-            .as_ref()
-            .is_some_and(|devices| !devices.is_empty())
-        {
-            self.refuse(
-                &format!("{path}.devices"),
-                "a memory engine shadowed by devices is not in this version; \
-                 remove devices, or set engine = \"device\"",
-            );
-        }
-        if raw.adopt == Some(true) {
-            self.refuse(
-                &format!("{path}.adopt"),
-                "the memory engine has no device to take over",
-            );
+        for (key, is_set) in [
+            ("encryption_key_file", raw.encryption_key_file.is_some()),
+            ("read_page_cache", raw.read_page_cache == Some(true)),
+        ] {
+            if is_set {
+                self.refuse(
+                    &format!("{path}.{key}"),
+                    "the memory engine has no device; give it devices, or take the key out",
+                );
+            }
         }
         let size = self.log_size(&format!("{path}.size"), raw.size.as_deref(), write_block);
         Engine::Memory {
@@ -439,11 +454,17 @@ impl Check<'_> {
         }
     }
 
-    fn devices(&mut self, path: &str, raw: &RawStorage, write_block: u64) -> Engine {
+    fn devices(
+        &mut self,
+        path: &str,
+        raw: &RawStorage,
+        write_block: u64,
+        resident: bool,
+    ) -> Engine {
         if raw.size.is_some() {
             self.refuse(
                 &format!("{path}.size"),
-                "bounds the memory engine; for engine = \"device\" give each of devices its size",
+                "bounds a memory engine without devices; give each of devices its size",
             );
         }
         let path = format!("{path}.devices");
@@ -471,11 +492,21 @@ impl Check<'_> {
                     device.size.as_deref(),
                     write_block,
                 ),
+                sector_size: self.sector_size(&format!("{path}.{at}.sector_size"), device),
             });
         }
-        Engine::Device {
-            devices,
-            adopt: raw.adopt.unwrap_or(false),
+        Engine::Device { devices, resident }
+    }
+
+    fn sector_size(&mut self, path: &str, device: &RawDevice) -> Option<u32> {
+        match device.sector_size {
+            None => None,
+            Some(512) => Some(512),
+            Some(4096) => Some(4096),
+            Some(other) => {
+                self.refuse(path, &format!("{other} is neither 512 nor 4096"));
+                None
+            }
         }
     }
 

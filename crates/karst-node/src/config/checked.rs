@@ -216,6 +216,10 @@ pub struct Storage {
     pub defrag_low_water_percent: u8,
     /// How records are compressed.
     pub compression: Compression,
+    /// Holds the key with which devices are encrypted; they are not without.
+    pub encryption_key_file: Option<PathBuf>,
+    /// Whether records are read from devices through the system's page cache.
+    pub read_page_cache: bool,
     /// Bytes of recently written blocks kept for reads.
     pub post_write_cache: u64,
     /// Bytes a second that the scrub reads; `None` when it is off, as it is in memory.
@@ -231,8 +235,8 @@ pub enum Engine {
     Device {
         /// At least one, paths distinct across the whole configuration.
         devices: Vec<Device>,
-        /// Whether a device that holds something else may be overwritten.
-        adopt: bool,
+        /// Whether all of it is kept in memory too: `engine = "memory"` with devices.
+        resident: bool,
     },
     /// The same log in memory.
     Memory {
@@ -249,11 +253,17 @@ pub struct Device {
     /// Bytes to use; a whole number of write blocks. `None` takes a block device, or a file that
     /// already exists, as large as it is.
     pub size: Option<u64>,
+    /// Unit of writes in bytes, where it is to be larger than the device's own.
+    pub sector_size: Option<u32>,
 }
 
-/// How records are compressed. The only choice until compression arrives.
+/// How records are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
     /// Not at all.
     None,
+    /// By LZ4.
+    Lz4,
+    /// By Zstandard, at this level.
+    Zstd(u8),
 }

@@ -137,24 +137,35 @@ impl SetLife {
 
 impl Storage {
     fn to_raw(&self) -> RawStorage {
-        let (engine, size, adopt, devices) = match &self.engine {
-            Engine::Memory { size } => ("memory", Some(print_size(*size)), None, None),
-            Engine::Device { devices, adopt } => {
-                let devices = devices.iter().map(Device::to_raw).collect();
-                ("device", None, Some(*adopt), Some(devices))
+        let (engine, size, devices) = match &self.engine {
+            Engine::Memory { size } => ("memory", Some(print_size(*size)), None),
+            Engine::Device { devices, resident } => {
+                let engine = if *resident { "memory" } else { "device" };
+                (
+                    engine,
+                    None,
+                    Some(devices.iter().map(Device::to_raw).collect()),
+                )
             }
         };
+        let (compression, compression_level) = match self.compression {
+            Compression::None => ("none", None),
+            Compression::Lz4 => ("lz4", None),
+            Compression::Zstd(level) => ("zstd", Some(level.into())),
+        };
+        let encryption_key_file = self.encryption_key_file.as_ref();
         RawStorage {
             engine: Some(word(engine)),
             size,
-            adopt,
             write_block: Some(print_size(self.write_block)),
             commit_to_device: Some(self.commit_to_device),
             flush_max: Some(print_time(self.flush_max)),
             defrag_low_water_percent: Some(self.defrag_low_water_percent.into()),
-            compression: Some(word(match self.compression {
-                Compression::None => "none",
-            })),
+            compression: Some(word(compression)),
+            compression_level,
+            encryption_key_file: encryption_key_file
+                .map(|path| path.to_string_lossy().into_owned()),
+            read_page_cache: Some(self.read_page_cache),
             post_write_cache: Some(print_size(self.post_write_cache)),
             scrub_rate: Some(self.scrub_rate.map_or_else(|| word("off"), print_size)),
             checkpoint_period: Some(
@@ -171,6 +182,7 @@ impl Device {
         RawDevice {
             path: Some(self.path.to_string_lossy().into_owned()),
             size: self.size.map(print_size),
+            sector_size: self.sector_size.map(i64::from),
         }
     }
 }

@@ -121,12 +121,14 @@ pub(super) struct RawSet {
 pub(super) struct RawStorage {
     pub(super) engine: Option<String>,
     pub(super) size: Option<String>,
-    pub(super) adopt: Option<bool>,
     pub(super) write_block: Option<String>,
     pub(super) commit_to_device: Option<bool>,
     pub(super) flush_max: Option<String>,
     pub(super) defrag_low_water_percent: Option<i64>,
     pub(super) compression: Option<String>,
+    pub(super) compression_level: Option<i64>,
+    pub(super) encryption_key_file: Option<String>,
+    pub(super) read_page_cache: Option<bool>,
     pub(super) post_write_cache: Option<String>,
     pub(super) scrub_rate: Option<String>,
     pub(super) checkpoint_period: Option<String>,
@@ -139,6 +141,7 @@ pub(super) struct RawStorage {
 pub(super) struct RawDevice {
     pub(super) path: Option<String>,
     pub(super) size: Option<String>,
+    pub(super) sector_size: Option<i64>,
 }
 
 /// What an override's text is turned into.
@@ -203,18 +206,21 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("namespace.*.set.*.stop_writes_bytes", Kind::Text),
     ("namespace.*.storage.engine", Kind::Text),
     ("namespace.*.storage.size", Kind::Text),
-    ("namespace.*.storage.adopt", Kind::Switch),
     ("namespace.*.storage.write_block", Kind::Text),
     ("namespace.*.storage.commit_to_device", Kind::Switch),
     ("namespace.*.storage.flush_max", Kind::Text),
     ("namespace.*.storage.defrag_low_water_percent", Kind::Number),
     ("namespace.*.storage.compression", Kind::Text),
+    ("namespace.*.storage.compression_level", Kind::Number),
+    ("namespace.*.storage.encryption_key_file", Kind::Text),
+    ("namespace.*.storage.read_page_cache", Kind::Switch),
     ("namespace.*.storage.post_write_cache", Kind::Text),
     ("namespace.*.storage.scrub_rate", Kind::Text),
     ("namespace.*.storage.checkpoint_period", Kind::Text),
     ("namespace.*.storage.devices", Kind::Toml),
     ("namespace.*.storage.devices.*.path", Kind::Text),
     ("namespace.*.storage.devices.*.size", Kind::Text),
+    ("namespace.*.storage.devices.*.sector_size", Kind::Number),
 ];
 
 /// The kind of a key in the notation of [`KEYS`]; `None` for a key that does not exist.
@@ -346,18 +352,21 @@ mod tests {
                 storage: RawStorage {
                     engine: text(),
                     size: text(),
-                    adopt: Some(true),
                     write_block: text(),
                     commit_to_device: Some(true),
                     flush_max: text(),
                     defrag_low_water_percent: Some(1),
                     compression: text(),
+                    compression_level: Some(1),
+                    encryption_key_file: text(),
+                    read_page_cache: Some(true),
                     post_write_cache: text(),
                     scrub_rate: text(),
                     checkpoint_period: text(),
                     devices: Some(vec![RawDevice {
                         path: text(),
                         size: text(),
+                        sector_size: Some(1),
                     }]),
                 },
             }],

@@ -73,13 +73,15 @@ stop_writes_count = 1000
 stop_writes_bytes = "1GiB"
 [namespace.storage]
 engine = "device"
-devices = [ { path = "/dev/nvme0n1" }, { path = "/var/lib/karst/test.dat", size = "4GiB" } ]
-adopt = true
+devices = [ { path = "/dev/nvme0n1" }, { path = "/var/lib/karst/test.dat", size = "4GiB", sector_size = 4096 } ]
 write_block = "2MiB"
 commit_to_device = true
 flush_max = "250ms"
 defrag_low_water_percent = 60
-compression = "none"
+compression = "zstd"
+compression_level = 9
+encryption_key_file = "/etc/karst/test.key"
+read_page_cache = true
 post_write_cache = "0"
 
 [[namespace]]
@@ -235,16 +237,24 @@ fn every_key_reaches_its_value() {
             devices: vec![
                 Device {
                     path: "/dev/nvme0n1".into(),
-                    size: None
+                    size: None,
+                    sector_size: None,
                 },
                 Device {
                     path: "/var/lib/karst/test.dat".into(),
-                    size: Some(4 << 30)
+                    size: Some(4 << 30),
+                    sector_size: Some(4096),
                 },
             ],
-            adopt: true,
+            resident: false,
         }
     );
+    assert_eq!(space.storage.compression, Compression::Zstd(9));
+    assert_eq!(
+        space.storage.encryption_key_file,
+        Some("/etc/karst/test.key".into())
+    );
+    assert!(space.storage.read_page_cache);
     assert_eq!(space.storage.flush_max, Duration::from_millis(250));
     assert_eq!(space.storage.post_write_cache, 0);
     assert_eq!(
@@ -365,8 +375,8 @@ fn a_wrong_override_is_named_as_it_was_given() {
         "--set node.cores=many: \"many\" is not a whole number",
     );
     set(
-        "namespace.test.storage.adopt=1",
-        "--set namespace.test.storage.adopt=1: \"1\" is neither true nor false",
+        "namespace.test.storage.read_page_cache=1",
+        "--set namespace.test.storage.read_page_cache=1: \"1\" is neither true nor false",
     );
     set(
         "namespace.tset.mode=ap",
@@ -543,10 +553,23 @@ fn storage_out_of_bounds_is_refused() {
         "8704KiB is not a whole number of write blocks of 1MiB",
     );
     memory("commit_to_device = true", "no device to commit to");
-    memory("adopt = true", "no device to take over");
+    memory("encryption_key_file = \"/k\"", "no device; give it devices");
+    memory("read_page_cache = true", "no device; give it devices");
     memory(
-        "devices = [ { path = \"/x\" } ]",
-        "shadowed by devices is not in this version",
+        "compression_level = 3",
+        "only compression = \"zstd\" has levels",
+    );
+    memory(
+        "compression = \"zstd\"\ncompression_level = 23",
+        "23 is outside 1 to 22",
+    );
+    memory(
+        "compression = \"gzip\"",
+        "\"gzip\" is not \"none\", \"lz4\" or \"zstd\"",
+    );
+    memory(
+        "devices = [ { path = \"/x\" } ]\nsize = \"1GiB\"",
+        "bounds a memory engine without devices",
     );
     refuses_namespace(
         "",
@@ -573,7 +596,11 @@ fn storage_out_of_bounds_is_refused() {
     );
     device(
         "size = \"1GiB\"\ndevices = [ { path = \"/x\" } ]",
-        "storage.size: bounds the memory engine",
+        "storage.size: bounds a memory engine without devices",
+    );
+    device(
+        "devices = [ { path = \"/x\", sector_size = 1024 } ]",
+        "devices[0].sector_size: 1024 is neither 512 nor 4096",
     );
     device(
         "devices = [ { path = \"/x\" }, { path = \"/x\" } ]",
@@ -587,24 +614,23 @@ fn storage_out_of_bounds_is_refused() {
 }
 
 #[test]
+fn a_memory_engine_with_devices_keeps_all_of_them_in_memory() {
+    let config = config(
+        "[[namespace]]\nname = \"test\"\n[namespace.storage]\nengine = \"memory\"\n\
+         devices = [ { path = \"/x\" } ]\ncommit_to_device = true\n",
+    );
+    let engine = &config.namespaces[0].storage.engine;
+    assert!(matches!(engine, Engine::Device { resident: true, .. }));
+    assert!(config.to_toml().contains("engine = \"memory\""));
+}
+
+#[test]
 fn what_this_version_does_not_have_is_refused_and_never_ignored() {
     let memory = "engine = \"memory\"";
     refuses_namespace(
         "mode = \"cp\"",
         memory,
         "strong consistency arrives with clustering",
-    );
-    for kind in ["lz4", "zstd"] {
-        refuses_namespace(
-            "",
-            &format!("{memory}\ncompression = \"{kind}\""),
-            &format!("compression: \"{kind}\" is not in this version"),
-        );
-    }
-    refuses_namespace(
-        "",
-        &format!("{memory}\ncompression = \"gzip\""),
-        "\"gzip\" is not \"none\"",
     );
     refuses(
         "[cluster]\nseeds = [\"a:3002\"]",

@@ -18,10 +18,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use karst_data::flat::Form;
 use karst_data::key::Digest;
 use karst_data::time::Now;
 use karst_engine::Fetched;
 use karst_engine::write::Hand;
+use karst_io::buffer::AlignedBuffer;
 use karst_io::clock;
 use karst_io::op::{FileId, Op as DeviceOp};
 use karst_storage::defrag::Foreground;
@@ -98,7 +100,7 @@ impl Core {
         let mut next = 0;
         for namespace in &node.namespaces {
             files.push(next);
-            next += namespace.devices.len() as u16;
+            next += (namespace.devices.len() + namespace.cached.len()) as u16;
         }
         let (turn_ends, outbox) = (Notify::new(), RefCell::new(Vec::new()));
         let (now, now_us) = (Cell::new(node::now()), Cell::new(clock::monotonic_us()));
@@ -202,9 +204,13 @@ impl Core {
     /// When the device fails; it was logged and counted.
     pub async fn fetch(&self, index: usize, read: DeviceRead) -> Result<Fetched, DeviceError> {
         let started_us = clock::monotonic_us();
-        let buffer = self
-            .read(index, read.device.0, read.offset, read.bytes)
-            .await?;
+        let buffer = match self.read_cached(index, &read).await {
+            Some(buffer) => buffer,
+            None => {
+                self.read(index, read.device.0, read.offset, read.bytes)
+                    .await?
+            }
+        };
         self.sample(index, &self.lanes[index].reads, started_us);
         Ok(Fetched { read, buffer })
     }
@@ -232,6 +238,32 @@ impl Core {
         }
     }
 
+    /// Reads through the page cache, if that is wanted. What that brings may be older than what a direct
+    /// write has put on the device: the seal tells, and then the device is asked.
+    async fn read_cached(&self, index: usize, read: &DeviceRead) -> Option<AlignedBuffer> {
+        let devices = &self.namespace(index).devices;
+        let cached = self.namespace(index).cached.len();
+        if cached == 0 {
+            return None;
+        }
+        let file = FileId(self.file(index, read.device.0).0 + devices.len() as u16);
+        let buffer = self.disk.buffer(read.bytes);
+        let offset = read.offset;
+        let op = DeviceOp::Read {
+            file,
+            offset,
+            buffer,
+        };
+        let completion = self.disk.start(op).await;
+        let buffer = completion.buffer?;
+        let record = buffer.as_slice().get(read.skip..).unwrap_or_default();
+        if completion.outcome.is_ok() && Form::check(record, &read.seal).is_ok() {
+            return Some(buffer);
+        }
+        self.disk.give_back(buffer);
+        None
+    }
+
     /// Takes a read's buffer back.
     pub fn done_with(&self, fetched: Fetched) {
         self.disk.give_back(fetched.buffer);
@@ -243,7 +275,7 @@ impl Core {
         device: u8,
         offset: u64,
         bytes: usize,
-    ) -> Result<karst_io::buffer::AlignedBuffer, DeviceError> {
+    ) -> Result<AlignedBuffer, DeviceError> {
         let started_us = clock::monotonic_us();
         let file = self.file(index, device);
         let buffer = self.disk.buffer(bytes);

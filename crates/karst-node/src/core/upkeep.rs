@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use karst_data::key::PartitionId;
 use karst_io::clock;
+use karst_storage::log::{BlockId, Loaded};
+use karst_storage::place::DeviceId;
 use karst_storage::watermark::Resource;
 
 use super::{Core, damage, defrag, devices, evict, histograms, scrub};
@@ -21,6 +23,9 @@ pub fn start(core: &Rc<Core>) {
         tokio::task::spawn_local(flush_in_time(core.clone(), index));
         tokio::task::spawn_local(defrag::run(core.clone(), index));
         tokio::task::spawn_local(sweep(core.clone(), index));
+        if core.namespace(index).engine.log().is_resident() {
+            tokio::task::spawn_local(load(core.clone(), index));
+        }
         if core.number == 0 {
             tokio::task::spawn_local(watch_space(core.clone(), index));
             tokio::task::spawn_local(damage::watch(core.clone(), index));
@@ -91,6 +96,42 @@ async fn flush_in_time(core: Rc<Core>, index: usize) {
         core.flush(index, now_ms.saturating_sub(flush_ms_max * 3 / 4));
         core.send(index);
     }
+}
+
+/// Brings what an earlier run wrote into memory, this core's share of the blocks, and ends.
+async fn load(core: Rc<Core>, index: usize) {
+    let log = core.namespace(index).engine.log();
+    let cores = core.node.cores.len();
+    let devices = log.config().devices.iter().enumerate();
+    let blocks = devices.flat_map(|(device, geometry)| {
+        let device = DeviceId(device as u8); // at most 128
+        (0..geometry.blocks).map(move |block| BlockId { device, block })
+    });
+    let (mut loaded, mut left) = (0u64, 0u64);
+    for id in blocks.skip(usize::from(core.number)).step_by(cores) {
+        let Some(fill) = log.wants_loading(id) else {
+            continue;
+        };
+        let (offset, size) = log.block_extent(id);
+        let Ok(buffer) = core.read(index, id.device.0, offset, size).await else {
+            left += 1;
+            continue;
+        };
+        match log.load_block(id, fill, buffer.as_slice()) {
+            Loaded::Yes => loaded += 1,
+            Loaded::Damaged | Loaded::NoMemory => left += 1,
+            Loaded::Superseded => {}
+        }
+        core.disk.give_back(buffer);
+    }
+    let namespace = &core.namespace(index).config.name;
+    tracing::info!(
+        namespace,
+        core = core.number,
+        loaded,
+        left,
+        "blocks are in memory"
+    );
 }
 
 /// Clears partitions of what is gone: this core's share of them, once in each period, and at once

@@ -6,7 +6,7 @@ use karst_wire::info::InfoError;
 
 use super::namespaces::engine_word;
 use super::{Answer, Asked, Entry, Pairs, entry, no_namespace, refused};
-use crate::config::{Engine, Mode};
+use crate::config::{Compression, Engine, Mode};
 use crate::node::{NamespaceState, Node};
 
 /// Longest context name; longer ones are no context.
@@ -180,5 +180,17 @@ fn storage(pairs: &mut Pairs, namespace: &NamespaceState) {
     pairs.put("storage-engine.post-write-cache", storage.post_write_cache);
     let scrub_rate = storage.scrub_rate.unwrap_or(0);
     pairs.put("storage-engine.scrub-rate-bytes", scrub_rate);
-    pairs.put("storage-engine.compression", "none");
+    match storage.compression {
+        Compression::None => pairs.put("storage-engine.compression", "none"),
+        Compression::Lz4 => pairs.put("storage-engine.compression", "lz4"),
+        Compression::Zstd(level) => {
+            pairs.put("storage-engine.compression", "zstd");
+            pairs.put("storage-engine.compression-level", level);
+        }
+    }
+    if let Some(path) = &storage.encryption_key_file {
+        pairs.put("storage-engine.encryption", "aes-256-xts");
+        pairs.put("storage-engine.encryption-key-file", path.display());
+    }
+    pairs.put("storage-engine.read-page-cache", storage.read_page_cache);
 }

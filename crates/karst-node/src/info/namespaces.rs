@@ -140,7 +140,9 @@ fn put_space(pairs: &mut Pairs, namespace: &NamespaceState, figures: &Figures) {
     pairs.put("data_used_bytes", figures.space.live_bytes);
     pairs.put("data_used_pct", figures.used_percent());
     pairs.put("data_avail_pct", figures.available_percent());
-    pairs.put("data_compression_ratio", "1.000");
+    let ratio = namespace.engine.log().codec().packed_bytes().ratio();
+    pairs.put("data_compression_ratio", format_args!("{ratio:.3}"));
+    pairs.put("device_compression_ratio", format_args!("{ratio:.3}"));
     pairs.put("defrag_pending_blocks", figures.space.worth_moving_blocks);
     pairs.put("defrag_moved_blocks", figures.space.moved_blocks);
     pairs.put("defrag_moved_records", figures.moved_records);
@@ -205,7 +207,10 @@ fn put_requests(pairs: &mut Pairs, figures: &Figures) {
 /// What holds the namespace's records.
 pub(super) fn engine_word(namespace: &NamespaceState) -> &'static str {
     match namespace.config.storage.engine {
-        Engine::Device { .. } => "device",
+        Engine::Device { resident, .. } => match resident {
+            true => "memory",
+            false => "device",
+        },
         Engine::Memory { .. } => "memory",
     }
 }

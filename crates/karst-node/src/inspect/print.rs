@@ -41,8 +41,10 @@ impl Report {
         writeln!(f, "cluster      {}", layout.cluster)?;
         writeln!(
             f,
-            "device       {} (session {})",
-            layout.device, layout.session
+            "device       {} (session {}{})",
+            layout.device,
+            layout.session,
+            if layout.encrypted { ", encrypted" } else { "" }
         )?;
         write!(f, "superblocks ")?;
         for superblock in &self.superblocks {
@@ -80,7 +82,7 @@ impl Report {
         writeln!(
             f,
             "records      {} sound, {} damaged, {} torn by a stop, left by earlier fills or damaged",
-            self.totals.records + self.totals.tombstones,
+            self.totals.records + self.totals.tombstones + self.totals.encrypted,
             self.totals.damaged,
             self.totals.torn_or_stale
         )?;
@@ -89,6 +91,9 @@ impl Report {
             "\n{:<24} {:>12} {:>12} {:>16}",
             "set", "records", "tombstones", "bytes"
         )?;
+        if self.totals.encrypted > 0 {
+            writeln!(f, "(encrypted: give --key-file to see more)")?;
+        }
         for (name, totals) in &self.sets {
             set(f, if name.is_empty() { "(none)" } else { name }, totals)?;
         }
@@ -136,6 +141,7 @@ fn blocks(f: &mut fmt::Formatter<'_>, rows: &[BlockRow]) -> fmt::Result {
             bytes,
             damaged,
             torn_or_stale,
+            ..
         } = row.totals;
         let cells = [
             u64::from(row.block),

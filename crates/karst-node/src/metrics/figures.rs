@@ -5,6 +5,7 @@
 
 use karst_engine::{NamespaceReport, damage, scrub};
 use karst_storage::log::SpaceReport;
+use karst_storage::log::codec::PackedBytes;
 use karst_storage::watermark::Usage;
 
 use crate::counters::{Counter, Ending, LATENCY_BUCKETS, NamespaceCounters, Op};
@@ -39,6 +40,8 @@ pub(crate) struct Figures {
     pub(crate) records: NamespaceReport,
     /// Blocks and bytes of the log.
     pub(crate) space: SpaceReport,
+    /// What compression came to.
+    pub(crate) packed: PackedBytes,
     /// Size of a block in bytes.
     pub(crate) block_bytes: u64,
     /// Live bytes beyond which writes are refused once free blocks run out.
@@ -90,6 +93,7 @@ impl Figures {
         Figures {
             records: engine.report(),
             space: engine.log().report(),
+            packed: engine.log().codec().packed_bytes(),
             block_bytes: u64::from(engine.log().config().block_bytes),
             live_bytes_max: engine.log().live_bytes_max(),
             usage,

@@ -354,7 +354,7 @@ impl Log {
     }
 
     /// The records of a block that was left, all of them.
-    pub fn left_records<'a>(&self, left: &'a LeftBlock) -> ScannedBlock<'a> {
+    pub fn left_records<'a>(&'a self, left: &'a LeftBlock) -> ScannedBlock<'a> {
         let (offset, _) = self.block_extent(left.id);
         let seal = Seal {
             device: self.devices[usize::from(left.id.device.0)].geometry.number,
@@ -365,7 +365,7 @@ impl Log {
             .buffer
             .bytes(0..left.buffer.filled())
             .unwrap_or_default();
-        ScannedBlock::new(bytes, left.id.device, offset, seal)
+        ScannedBlock::new(bytes, left.id.device, offset, seal).with_codec(&self.codec)
     }
 
     /// The write that makes a block durable that was left: the offset on its device, and the bytes, on

@@ -10,6 +10,7 @@
 //!
 //! Lock order: a partition's mutex, then a lane's, then the space's.
 
+pub mod codec;
 pub mod format;
 mod found;
 mod lane;
@@ -17,6 +18,7 @@ mod load;
 pub mod memory;
 mod ranking;
 pub mod recover;
+mod resident;
 mod snapshot;
 pub(crate) mod space;
 mod tally;
@@ -25,20 +27,24 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use karst_data::flat::Seal;
+use karst_data::bin::BinRef;
+use karst_data::flat::{Draft, Seal};
 use karst_io::buffer::AppendBuffer;
 use parking_lot::Mutex;
 
 pub use lane::{Commit, CommitPoint, DeviceWrite, LaneId, OUTSTANDING_BLOCKS_MAX};
 pub use memory::{LeftBlock, LogMemory, MemoryIdentity, MemoryRefused};
+pub use resident::Loaded;
 pub use snapshot::LanePositions;
 pub use space::BlockId;
 pub use tally::{LiveTally, NoSuchPlace};
 
+use self::codec::Codec;
 use self::format::{BLOCK_HEADER_BYTES, BlockHeader, end_mark};
 use self::lane::Lane;
 use self::load::{Candidate, Positions, Standing};
 use self::ranking::step_of;
+use self::recover::StoredRecord;
 use self::space::{Awaited, Block, Life, Space, UNKNOWN_FILL};
 use crate::defrag::Urgency;
 use crate::index::prefetch_line;
@@ -232,6 +238,9 @@ struct Device {
 /// See [the module](self).
 pub struct Log {
     config: LogConfig,
+    codec: Codec,
+    /// Whether blocks that hold something live stay in memory, all of them.
+    resident: bool,
     devices: Vec<Device>,
     lanes: Vec<Mutex<Lane>>,
     /// Of each lane for each device: lane times devices plus device.
@@ -363,8 +372,20 @@ impl Log {
             stalled: AtomicBool::new(false),
             memory,
             clock_ms: AtomicU64::new(0),
+            codec: Codec::plain(config.block_bytes as usize),
+            resident: false,
             config,
         })
+    }
+
+    /// Stores records in another form than the plain one. Asked for before anything else.
+    pub fn set_codec(&mut self, codec: Codec) {
+        self.codec = codec;
+    }
+
+    /// How records are stored.
+    pub fn codec(&self) -> &Codec {
+        &self.codec
     }
 
     /// How the log is laid out.
@@ -414,6 +435,54 @@ impl Log {
             start,
             ..self.block_seal(self.block_of(place))
         }
+    }
+
+    /// Appends a record to a lane, in the form in which the namespace stores records.
+    ///
+    /// # Errors
+    /// See [`NoSpace`]; nothing was appended.
+    pub fn append_record<'b, B>(
+        &self,
+        lane: LaneId,
+        purpose: Purpose,
+        draft: &Draft<'_, B>,
+        now_ms: u64,
+    ) -> Result<Appended, NoSpace>
+    where
+        B: Iterator<Item = BinRef<'b>> + Clone,
+    {
+        if !self.codec.packs() {
+            let bytes = self.codec.unpacked_bytes(draft.size_bytes());
+            return self.append(lane, purpose, bytes, now_ms, |space, seal| {
+                self.codec.store(draft, space, seal);
+            });
+        }
+        let packed = self.codec.pack(draft);
+        let bytes = packed.stored_bytes();
+        let appended = self.append(lane, purpose, bytes, now_ms, |space, seal| {
+            packed.store(space, seal);
+        })?;
+        packed.count();
+        Ok(appended)
+    }
+
+    /// Appends a copy of a record that was found sound in its block, in the form it has there.
+    ///
+    /// # Errors
+    /// See [`NoSpace`]; nothing was appended.
+    pub fn append_moved(
+        &self,
+        lane: LaneId,
+        record: &StoredRecord<'_>,
+        now_ms: u64,
+    ) -> Result<Appended, NoSpace> {
+        let from = self.seal(record.place);
+        let bytes = record.bytes;
+        self.append(lane, Purpose::Move, bytes.len(), now_ms, |space, seal| {
+            space[..bytes.len()].copy_from_slice(bytes);
+            let rehoused = self.codec.rehouse(space, &from, seal);
+            rehoused.expect("the record was found sound in these bytes");
+        })
     }
 
     /// Appends a record of `size_bytes` to a lane. `write` fills the space and bears the seal.
@@ -540,6 +609,9 @@ impl Log {
     /// released; so the positions read here cover all of it.
     pub(crate) fn retire(&self, space: &mut Space, id: BlockId) {
         if self.config.on_devices {
+            if self.resident {
+                self.recycle(self.block(id).buffer.swap(None));
+            }
             space.quarantine(id, self.awaited().into());
         } else {
             self.recycle(self.block(id).buffer.swap(None));
@@ -812,6 +884,9 @@ impl Log {
 
     /// Lets a written block stay in memory, and the oldest such blocks go.
     fn keep_for_reads(&self, id: BlockId) {
+        if self.resident {
+            return; // none of them goes
+        }
         let mut cache = self.cache.lock();
         cache.push_back((id, self.block(id).fill.load(Ordering::Acquire)));
         let keep = (self.config.cache_bytes / u64::from(self.config.block_bytes)) as usize;

@@ -13,9 +13,10 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 
-use karst_data::flat::{Facts, FlatError, Header, Record, Seal};
+use karst_data::flat::{Facts, FlatError, Form, Header, Seal};
 
 use super::Log;
+use super::codec::Codec;
 use super::format::{BLOCK_HEADER_BYTES, BlockHeader, END_MARK_BYTES, is_end_mark};
 use super::space::{BlockId, Life};
 use crate::place::{DeviceId, Place, RBLOCK_BYTES, Rblocks};
@@ -45,6 +46,8 @@ pub struct Damage {
 pub enum Scanned<'a> {
     /// A record.
     Record(StoredRecord<'a>),
+    /// A sound record that is encrypted, and the walk has no key for it.
+    Sealed(Place),
     /// Something else that is not zeros: rot, or in a block that is not settled the torn end of what
     /// was being written, or what an earlier fill left.
     Damaged(Damage),
@@ -55,7 +58,16 @@ impl<'a> Scanned<'a> {
     pub fn record(self) -> Option<StoredRecord<'a>> {
         match self {
             Scanned::Record(record) => Some(record),
-            Scanned::Damaged(_) => None,
+            Scanned::Sealed(_) | Scanned::Damaged(_) => None,
+        }
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> Place {
+        match self {
+            Scanned::Record(record) => record.place,
+            Scanned::Sealed(place) => *place,
+            Scanned::Damaged(damage) => damage.place,
         }
     }
 }
@@ -66,6 +78,7 @@ pub struct ScannedBlock<'a> {
     seal: Seal,
     device: DeviceId,
     block_start: u64,
+    codec: Option<&'a Codec>,
     at: usize,
     damaged: u64,
     ended: bool,
@@ -79,10 +92,18 @@ impl<'a> ScannedBlock<'a> {
             seal,
             device,
             block_start,
+            codec: None,
             at: BLOCK_HEADER_BYTES,
             damaged: 0,
             ended: false,
         }
+    }
+
+    /// Lets the walk read encrypted records.
+    #[must_use]
+    pub fn with_codec(mut self, codec: &'a Codec) -> Self {
+        self.codec = Some(codec);
+        self
     }
 
     /// How often the walk came upon something damaged so far.
@@ -116,22 +137,18 @@ impl<'a> ScannedBlock<'a> {
         if is_end_mark(rest, &seal) {
             return Some(Look::End);
         }
-        let header = Header::parse(rest, &seal).ok()?;
-        let place = self.place(at, header.size_bytes());
-        let owned = (place.length.bytes() as usize).min(rest.len());
-        Some(match Record::parse(rest, &seal) {
-            Ok(record) => Look::Record(StoredRecord {
-                place,
-                facts: record.facts(),
-                bytes: &rest[..owned],
-            }),
+        let form = Form::check_header(rest, &seal).ok()?;
+        let place = self.place(at, form.end());
+        let sound = match form.check_payload(rest) {
             // A size that leads out of the block is not a record's: nothing is known from there on.
             Err(FlatError::Short { .. }) => return None,
-            Err(_) => Look::Damaged(Damage {
-                place,
-                header: Some(header),
-            }),
-        })
+            checked => checked.is_ok(),
+        };
+        let found = match self.codec {
+            Some(codec) => tell(codec, rest, &form, place, &seal, sound),
+            None => tell(&Codec::plain(0), rest, &form, place, &seal, sound),
+        };
+        Some(Look::Found(found))
     }
 
     /// The stretch from an offset on up to where something is known again, zeros at its end left out.
@@ -152,9 +169,32 @@ impl<'a> ScannedBlock<'a> {
     }
 }
 
+/// What is known of a record whose header is sound.
+fn tell<'a>(
+    codec: &Codec,
+    rest: &'a [u8],
+    form: &Form,
+    place: Place,
+    seal: &Seal,
+    sound: bool,
+) -> Scanned<'a> {
+    let readable = !form.encrypted || codec.encrypts();
+    match codec.facts(form, rest, seal) {
+        Ok(facts) if sound => Scanned::Record(StoredRecord {
+            place,
+            facts,
+            bytes: &rest[..(place.length.bytes() as usize).min(rest.len())],
+        }),
+        Err(_) if sound && !readable => Scanned::Sealed(place),
+        Ok(_) | Err(_) => Scanned::Damaged(Damage {
+            place,
+            header: codec.header(rest, seal).ok(),
+        }),
+    }
+}
+
 enum Look<'a> {
-    Record(StoredRecord<'a>),
-    Damaged(Damage),
+    Found(Scanned<'a>),
     End,
 }
 
@@ -170,22 +210,18 @@ impl<'a> Iterator for ScannedBlock<'a> {
             let rblock_end = (self.at + RBLOCK_BYTES as usize).min(self.bytes.len());
             let scanned = match self.look(self.at) {
                 Some(Look::End) => break,
-                Some(Look::Record(record)) => Scanned::Record(record),
-                Some(Look::Damaged(damage)) => Scanned::Damaged(damage),
+                Some(Look::Found(scanned)) => scanned,
                 None if is_zero(&self.bytes[self.at..rblock_end]) => {
                     self.at = rblock_end;
                     continue;
                 }
                 None => Scanned::Damaged(self.unknown(self.at)),
             };
-            let place = match &scanned {
-                Scanned::Record(record) => record.place,
-                Scanned::Damaged(damage) => damage.place,
-            };
-            self.at += place.length.bytes() as usize;
-            self.damaged += u64::from(matches!(scanned, Scanned::Damaged(_)));
+            self.at += scanned.place().length.bytes() as usize;
+            let damaged = matches!(scanned, Scanned::Damaged(_));
+            self.damaged += u64::from(damaged);
             let left = self.bytes.len().saturating_sub(self.at);
-            self.ended = left < END_MARK_BYTES && matches!(scanned, Scanned::Record(_));
+            self.ended = left < END_MARK_BYTES && !damaged;
             return Some(scanned);
         }
         self.ended |= self.at < self.bytes.len();
@@ -247,9 +283,9 @@ impl Log {
     }
 
     /// Walks the bytes of a block, as read from its device or found in memory.
-    pub fn scan_block<'a>(&self, id: BlockId, bytes: &'a [u8]) -> ScannedBlock<'a> {
+    pub fn scan_block<'a>(&'a self, id: BlockId, bytes: &'a [u8]) -> ScannedBlock<'a> {
         let start = self.config.block_offset(id.block);
-        ScannedBlock::new(bytes, id.device, start, self.block_seal(id))
+        ScannedBlock::new(bytes, id.device, start, self.block_seal(id)).with_codec(&self.codec)
     }
 
     /// Takes one block of a device that was in use before, and walks it. `None` when it was never filled,
@@ -257,7 +293,7 @@ impl Log {
     /// which fill it was and the first record bears that out: had the block been opened once more, its
     /// front would be of a later fill, and what is left of the earlier one must not come back.
     pub fn recover_block<'a>(
-        &self,
+        &'a self,
         id: BlockId,
         bytes: &'a [u8],
         fill: Option<u64>,
@@ -302,7 +338,7 @@ impl Log {
             ..self.block_seal(id)
         };
         let first = bytes.get(BLOCK_HEADER_BYTES..);
-        first.is_some_and(|first| Header::parse(first, &seal).is_ok())
+        first.is_some_and(|first| Form::check_header(first, &seal).is_ok())
     }
 
     /// Tells that so many fills were numbered in earlier runs, of which the devices may bear no trace. Ask

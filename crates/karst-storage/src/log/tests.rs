@@ -1,9 +1,9 @@
 use super::*;
 
-const BLOCK_BYTES: u32 = 16 << 10;
-const LANE: LaneId = LaneId(0);
+pub(super) const BLOCK_BYTES: u32 = 16 << 10;
+pub(super) const LANE: LaneId = LaneId(0);
 
-fn config(on_devices: bool, devices: u64) -> LogConfig {
+pub(super) fn config(on_devices: bool, devices: u64) -> LogConfig {
     let geometry = |number| DeviceGeometry {
         number,
         blocks: 12,
@@ -275,7 +275,7 @@ fn a_block_with_a_damaged_header_counts_as_older_than_any_delete() {
 mod devices;
 
 /// Lets the device keep everything that the lane has to write.
-fn settle(log: &Log, device: &mut [u8]) {
+pub(super) fn settle(log: &Log, device: &mut [u8]) {
     for write in flushed(log) {
         keep(&write, device, write.range.len());
         log.written(&write, true);
@@ -289,7 +289,7 @@ fn keep(write: &DeviceWrite, device: &mut [u8], bytes: usize) {
 }
 
 /// Appends a record of `bytes` that is mostly `mark`.
-fn put(log: &Log, mark: u8, bytes: usize) -> Appended {
+pub(super) fn put(log: &Log, mark: u8, bytes: usize) -> Appended {
     let bin = karst_data::bin::BinRef {
         name: b"a",
         particle: karst_data::value::ParticleType::Blob,
@@ -315,7 +315,7 @@ fn put(log: &Log, mark: u8, bytes: usize) -> Appended {
         .unwrap()
 }
 
-fn blank_device() -> Vec<u8> {
+pub(super) fn blank_device() -> Vec<u8> {
     vec![0; (BLOCK_BYTES * 13) as usize]
 }
 
@@ -332,7 +332,7 @@ fn scan(log: &Log, block: u32, device: &[u8]) -> (Vec<u8>, u64) {
     (marks, scanned.damaged())
 }
 
-fn block_id(block: u32) -> BlockId {
+pub(super) fn block_id(block: u32) -> BlockId {
     BlockId {
         device: DeviceId(0),
         block,

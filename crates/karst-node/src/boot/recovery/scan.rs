@@ -127,6 +127,11 @@ impl Consumer for Blocks<'_> {
                     let taken = self.intake.take(record.place, &record.facts);
                     taken.map_err(|reason| reason.to_string())?;
                 }
+                // An encrypted record on a device that is not encrypted: no node wrote that.
+                Scanned::Sealed(place) => {
+                    let header = None;
+                    self.take_damage(fill, &Damage { place, header })?;
+                }
                 Scanned::Damaged(damage) => self.take_damage(fill, &damage)?,
             }
         }

@@ -170,9 +170,10 @@ fn a_block_that_is_used_again_is_found_in_its_latest_fill_only() {
         log.release(place);
     }
     let live = append(&log, 1000, 30_000);
-    let mut writes = Vec::new(); // the end of the block before, not the record just appended
-    log.take_writes(LANE, &mut writes);
-    writes.drain(..).for_each(|write| log.written(&write, true));
+    let mut end_mark = Vec::new(); // of the block before
+    log.take_writes(LANE, &mut end_mark);
+    end_mark.iter().for_each(|write| log.written(write, true));
+    drop(end_mark);
     let fills = log.fills();
     assert!(fills > 24, "blocks were used more than once");
     drop(log);

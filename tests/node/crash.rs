@@ -59,9 +59,9 @@ fn kill_and_come_back(mut server: Server, ways: &[Gone]) {
     let mut load = Load::new("test", 4, seed()).with_truncation();
     let take_away = |server: &Server, gone: Gone| match gone {
         Gone::Nothing => {}
-        Gone::SharedMemory => server.forget_shared_memory(),
+        Gone::SharedMemory => server.forget_memory(),
         Gone::Checkpoints => {
-            server.forget_shared_memory();
+            server.forget_memory();
             server.forget_checkpoints();
         }
     };

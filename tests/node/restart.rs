@@ -74,7 +74,7 @@ fn a_clean_stop_leaves_a_checkpoint_that_the_next_start_uses_when_shared_memory_
     load(&server, 0..KEYS / 2, 2);
     let before = fingerprints(&server);
     server.stop();
-    server.forget_shared_memory();
+    server.forget_memory();
     server.restart();
     let recovery = recovery(&server);
     assert_eq!(recovery["from"], "checkpoint", "{recovery}");
@@ -102,7 +102,7 @@ fn after_kill_9_a_checkpoint_made_meanwhile_and_the_blocks_written_since_bring_e
     load(&server, KEYS..KEYS + 50, 1);
     let before = fingerprints(&server);
     server.kill9();
-    server.forget_shared_memory();
+    server.forget_memory();
     server.restart();
     let recovery = recovery(&server);
     assert_eq!(recovery["from"], "checkpoint", "{recovery}");
@@ -120,7 +120,7 @@ fn a_checkpoint_with_a_flipped_byte_is_not_used_and_nothing_is_missing() {
         .len();
     for at in [20, size / 2, size - 20] {
         flip(&checkpoint(&server), at);
-        server.forget_shared_memory();
+        server.forget_memory();
         server.restart();
         let recovery = recovery(&server);
         assert_eq!(recovery["from"], "scan", "byte {at}: {recovery}");
@@ -139,7 +139,7 @@ fn without_shared_memory_and_checkpoint_all_blocks_are_read_and_nothing_is_missi
     let before = fingerprints(&server);
     server.stop();
     assert!(!checkpoint(&server).exists(), "checkpoints are off");
-    server.forget_shared_memory();
+    server.forget_memory();
     server.restart();
     let recovery = recovery(&server);
     assert_eq!(recovery["from"], "scan", "{recovery}");
@@ -168,7 +168,7 @@ fn a_rotten_newest_version_is_an_error_after_a_scan_and_not_the_version_before_i
     let bytes = fs::read(&device).expect("the device is a file");
     let at = bytes.windows(VALUE_BYTES).position(|found| found == newest);
     flip(&device, at.expect("it was written") as u64 + 1000);
-    server.forget_shared_memory();
+    server.forget_memory();
     server.restart();
     assert_eq!(recovery(&server)["from"], "scan");
     let mut client = connect(&server, "test");
@@ -180,6 +180,8 @@ fn a_rotten_newest_version_is_an_error_after_a_scan_and_not_the_version_before_i
         server.log().contains("a record is damaged"),
         "the log names it"
     );
+    let deleted = client.delete(VICTIM).expect("an answer");
+    assert_eq!(deleted, ResultCode::Ok);
     let written = client
         .put(VICTIM, &value(VICTIM, 3, VALUE_BYTES))
         .expect("an answer");
@@ -195,7 +197,7 @@ fn a_damaged_block_header_is_made_good_by_the_block_that_was_written_next() {
     let before = fingerprints(&server);
     server.stop();
     flip(&server.file("test", 0), BLOCK_BYTES + 20); // in the fill of block 0
-    server.forget_shared_memory();
+    server.forget_memory();
     server.restart();
     assert_eq!(recovery(&server)["from"], "scan");
     assert_eq!(fingerprints(&server), before);

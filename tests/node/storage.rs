@@ -73,7 +73,7 @@ fn packed_and_encrypted_records_survive_kill_9_and_nothing_of_an_encrypted_one_i
         put_all(&server, 2);
         check_all(&server, 2);
         server.kill9();
-        server.forget_shared_memory();
+        server.forget_memory();
         server.restart();
         check_all(&server, 2);
         put_all(&server, 3);
@@ -208,7 +208,7 @@ fn a_memory_engine_with_devices_has_everything_again_after_a_restart_and_serves_
     assert_eq!(client.delete(7).expect("an answer"), ResultCode::Ok);
     drop(client);
     server.kill9();
-    server.forget_shared_memory();
+    server.forget_memory();
     server.restart();
     let reads = |server: &Server| -> u64 {
         let answer = server.info("namespace/test");

@@ -225,7 +225,7 @@ impl Server {
     ///
     /// # Panics
     /// When it is running.
-    pub fn forget_shared_memory(&self) {
+    pub fn forget_memory(&self) {
         assert!(self.child.is_none(), "the server is running");
         for entry in fs::read_dir(self.shm.path()).expect("the folder is there") {
             let path = entry.expect("the folder can be read").path();

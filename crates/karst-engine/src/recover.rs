@@ -74,7 +74,7 @@ impl<'n> Intake<'n> {
 
     /// Takes in a record of which only the header is sound, though it was durable once: the index has to
     /// know of it, or an older version would pass for the record. Who asks for it is told that it
-    /// cannot be read, until it is written or deleted.
+    /// cannot be read, until it is replaced as a whole or deleted.
     ///
     /// # Errors
     /// When it finds no room.

@@ -328,9 +328,14 @@ impl<'n> Writer<'n> {
     /// What the entries say came after what they no longer say, and it has to be as durable.
     fn wait_until_durable(&mut self) -> Result<(), Halt> {
         let log: &Log = self.namespace.engine.log();
-        let to = log.flush_all();
         let deadline = Instant::now() + PATIENCE;
-        while !log.are_safe(&to) {
+        // What an earlier process had only in memory has to be brought to a device first.
+        let mut to = None;
+        while !to.as_ref().is_some_and(|to| log.are_safe(to)) {
+            if to.is_none() && log.report().unrescued_blocks == 0 {
+                to = Some(log.flush_all());
+                continue;
+            }
             match self.pace {
                 Pace::Bounded { stopped, .. } => pause(stopped, LOOK_EVERY)?,
                 Pace::Full => return Err(Halt::Failed("writes have not come back".into())),

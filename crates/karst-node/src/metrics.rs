@@ -12,6 +12,7 @@ mod storage;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use karst_storage::log::Log;
 use karst_storage::place::DeviceId;
@@ -23,7 +24,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub(crate) use figures::{Figures, LatencyFigures};
 
 use crate::counters::{CoreCounters, Counter, Ending, LATENCY_BUCKETS, Op};
-use crate::node::{Node, State};
+use crate::node::{NamespaceState, Node, State};
 
 /// Media type of what [`render`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -84,6 +85,7 @@ const fn histogram<V: Copy>(name: &'static str, help: &'static str, value: V) ->
 type OfNode = Metric<fn(&Node) -> u64>;
 type OfNamespace = Metric<fn(&Figures) -> u64>;
 type OfDevice = Metric<fn(&Log, DeviceId) -> u64>;
+type OfStart = Metric<fn(&NamespaceState) -> u64>;
 type OfNamespaceTimes = Metric<fn(&Figures) -> Times>;
 type OfCore = Metric<fn(&CoreCounters) -> &Counter>;
 
@@ -306,6 +308,55 @@ static DEVICE: [OfDevice; 4] = [
     ),
 ];
 
+/// By `namespace`: how far its recovery is, and its checkpoints.
+static START: [OfStart; 6] = [
+    gauge(
+        "recovery_done",
+        BYTES,
+        "Bytes of the present phase of recovery that are done",
+        |namespace| namespace.restart.moment().done_bytes,
+    ),
+    gauge(
+        "recovery_total",
+        BYTES,
+        "Bytes of the present phase of recovery; 0 once it is over",
+        |namespace| namespace.restart.moment().total_bytes,
+    ),
+    gauge(
+        "recovery_records",
+        None,
+        "Records that recovery put into the index, every version counted",
+        |namespace| namespace.restart.moment().records,
+    ),
+    gauge(
+        "recovery_damaged_records",
+        None,
+        "Records that recovery found damaged",
+        |namespace| load(&namespace.restart.tally.damaged_records),
+    ),
+    gauge(
+        "recovery_damaged_headers",
+        None,
+        "Blocks that recovery left out for a damaged header",
+        |namespace| load(&namespace.restart.tally.damaged_headers),
+    ),
+    gauge(
+        "checkpoint_entries",
+        None,
+        "Entries of the latest checkpoint that this process wrote; 0 before the first",
+        |namespace| {
+            namespace
+                .checkpoint
+                .written()
+                .map_or(0, |written| written.entries)
+        },
+    ),
+];
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
 /// By `core`.
 static CORE: [OfCore; 7] = [
     gauge("connections", None, "Client connections open now", |core| {
@@ -385,6 +436,14 @@ impl Collector for Scrape {
                 out.part(&[namespace], (COMPRESSION_RATIO.value)(figures))
             })
         })?;
+        for metric in &START {
+            metric.write(&mut encoder, |out| {
+                node.namespaces.iter().try_for_each(|namespace| {
+                    let label = ("namespace", &*namespace.config.name);
+                    out.number(&[label], (metric.value)(namespace))
+                })
+            })?;
+        }
         write_devices(&mut encoder, node)?;
         write_cores(&mut encoder, node)
     }

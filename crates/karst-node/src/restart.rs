@@ -104,6 +104,8 @@ pub struct Tally {
     pub rotten_stretches: AtomicU64,
     /// Damage that the stop itself may have left, or an earlier fill: nothing acknowledged is lost.
     pub torn_or_stale: AtomicU64,
+    /// Blocks of failed devices that cannot be read.
+    pub unreadable_blocks: AtomicU64,
     /// Blocks whose header is damaged and that are left out.
     pub damaged_headers: AtomicU64,
     /// Blocks whose header is damaged, and which are known all the same.

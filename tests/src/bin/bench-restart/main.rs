@@ -174,11 +174,11 @@ fn restart(server: &mut Server, way: Way) -> io::Result<Row> {
     match way {
         Way::Clean | Way::Kill => {}
         Way::Reboot | Way::Crash => {
-            server.forget_shared_memory();
+            server.forget_memory();
             forget_page_cache(&checkpoints)?;
         }
         Way::Scan => {
-            server.forget_shared_memory();
+            server.forget_memory();
             remove(&checkpoints)?;
         }
     }

@@ -21,8 +21,10 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
+use karst_io::op::IoFailure;
 use karst_storage::checkpoint::Front;
 use karst_storage::log::BlockId;
+use karst_storage::place::DeviceId;
 
 use self::headers::Headers;
 use self::load::{Checkpoint, NoUse};
@@ -93,6 +95,7 @@ fn from_devices(
     let reader = Reader {
         devices: &namespace.devices,
         kind: node.io.kind,
+        unreadable: &|device, offset, failure| note_unreadable(namespace, device, offset, failure),
     };
     restart.begin(Phase::Checkpoint, 0);
     let checkpoint = open_checkpoint(node, namespace);
@@ -164,6 +167,27 @@ fn name_damaged(namespace: &NamespaceState, id: BlockId) {
     );
 }
 
+/// Takes note of a read that failed, if its device is known to have: what lies there is missing. Any
+/// other device that cannot be read keeps the node from starting.
+fn note_unreadable(
+    namespace: &NamespaceState,
+    device: u8,
+    offset: u64,
+    failure: &IoFailure,
+) -> bool {
+    let failed = namespace.engine.log().device_failed(DeviceId(device));
+    if failed {
+        let tally = &namespace.restart.tally;
+        tally.unreadable_blocks.fetch_add(1, Ordering::Relaxed);
+        let device = namespace.devices[usize::from(device)].path().display();
+        tracing::error!(
+            namespace = namespace.config.name, device = %device, offset, %failure,
+            "a block of a failed device cannot be read: its records are missing"
+        );
+    }
+    failed
+}
+
 fn say_progress(namespace: &NamespaceState) {
     let moment = namespace.restart.moment();
     tracing::info!(
@@ -197,6 +221,7 @@ fn say_outcome(namespace: &NamespaceState, outcome: &Outcome) {
         damaged_records = tally.damaged_records.load(Ordering::Relaxed),
         rotten_stretches = tally.rotten_stretches.load(Ordering::Relaxed),
         torn_or_stale = tally.torn_or_stale.load(Ordering::Relaxed),
+        unreadable_blocks = tally.unreadable_blocks.load(Ordering::Relaxed),
         replaced_headers = tally.replaced_headers.load(Ordering::Relaxed),
         damaged_headers = tally.damaged_headers.load(Ordering::Relaxed),
         seconds = moment.seconds,

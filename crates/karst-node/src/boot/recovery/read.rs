@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use karst_io::buffer::AlignedBuffer;
 use karst_io::device::Device;
-use karst_io::op::{Completion, FileId, Op};
+use karst_io::op::{Completion, FileId, IoFailure, Op};
 use karst_io::{Queue, QueueChoice, QueueKind};
 
 /// Most threads; more do not make one machine's devices faster.
@@ -47,6 +47,8 @@ pub(super) struct Reader<'d> {
     pub(super) devices: &'d [Arc<Device>],
     /// What carries the reads.
     pub(super) kind: QueueKind,
+    /// Asked, with device, offset and failure, whether a read that failed may be left out.
+    pub(super) unreadable: &'d (dyn Fn(u8, u64, &IoFailure) -> bool + Sync),
 }
 
 /// Threads that work on a recovery at once.
@@ -96,6 +98,7 @@ struct Lane<'r> {
     /// Another thread met an error: what is read now is of no use.
     failed: &'r AtomicBool,
     ahead: usize,
+    unreadable: &'r (dyn Fn(u8, u64, &IoFailure) -> bool + Sync),
     idle: Vec<AlignedBuffer>,
 }
 
@@ -120,6 +123,7 @@ impl<'r> Lane<'r> {
             next,
             failed,
             ahead,
+            unreadable: reader.unreadable,
             idle: Vec::new(),
         })
     }
@@ -133,9 +137,10 @@ impl<'r> Lane<'r> {
                 self.queue.wait(None).map_err(|error| error.to_string())?;
             }
             for completion in completions.drain(..) {
-                let (job, buffer) = self.arrived(completion)?;
-                consumer.take(job, buffer.as_slice())?;
-                self.idle.push(buffer);
+                if let Some((job, buffer)) = self.arrived(completion)? {
+                    consumer.take(job, buffer.as_slice())?;
+                    self.idle.push(buffer);
+                }
                 self.refill()?; // at once, so that the device has something to do meanwhile
             }
         }
@@ -165,15 +170,18 @@ impl<'r> Lane<'r> {
         self.queue.flush().map_err(|error| error.to_string())
     }
 
-    fn arrived(&self, completion: Completion) -> Result<(usize, AlignedBuffer), String> {
+    /// The job and its bytes; `None` if it is left out.
+    fn arrived(&self, completion: Completion) -> Result<Option<(usize, AlignedBuffer)>, String> {
         let number = completion.ticket as usize;
+        let job = self.jobs[number];
         let path = || {
-            let device = &self.devices[usize::from(self.jobs[number].device)];
+            let device = &self.devices[usize::from(job.device)];
             device.path().display().to_string()
         };
         match (completion.outcome, completion.buffer) {
-            (Ok(()), Some(buffer)) => Ok((number, buffer)),
+            (Ok(()), Some(buffer)) => Ok(Some((number, buffer))),
             (Ok(()), None) => Err(format!("{}: a read brought nothing", path())),
+            (Err(failure), _) if (self.unreadable)(job.device, job.offset, &failure) => Ok(None),
             (Err(failure), _) => Err(format!("{}: {failure}", path())),
         }
     }

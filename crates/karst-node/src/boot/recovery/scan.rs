@@ -73,7 +73,7 @@ fn name_damaged(namespace: &NamespaceState, damaged: &[(Digest, Place)]) {
             tracing::error!(
                 namespace = namespace.config.name, ?digest, device = %device,
                 offset = place.start.bytes(),
-                "a record is damaged: it cannot be read until it is written or deleted"
+                "a record is damaged: it cannot be read until it is replaced as a whole or deleted"
             );
         }
     }

@@ -55,11 +55,12 @@ impl EvictionMark {
 
     /// The least mark that covers what either does.
     fn join(&self, other: &EvictionMark) -> EvictionMark {
-        let both = |set: &&Box<[u8]>| other.spared.contains(*set);
+        let spared = self.spared.iter();
+        let spared = spared.filter(|set| other.spared.contains(set)).cloned();
         EvictionMark {
             void_until_s: self.void_until_s.max(other.void_until_s),
             before_ms: self.before_ms.max(other.before_ms),
-            spared: self.spared.iter().filter(both).cloned().collect(),
+            spared: spared.collect(),
         }
     }
 }

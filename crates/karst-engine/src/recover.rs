@@ -174,12 +174,16 @@ impl<'n> Intake<'n> {
             run = match run {
                 Some((same, sum)) if same == id => Some((same, sum + bytes)),
                 other => {
-                    other.map(|(id, sum)| log.claim_found(id, sum));
+                    if let Some((id, sum)) = other {
+                        log.claim_found(id, sum);
+                    }
                     Some((id, bytes))
                 }
             };
         }
-        run.map(|(id, sum)| log.claim_found(id, sum));
+        if let Some((id, sum)) = run {
+            log.claim_found(id, sum);
+        }
     }
 
     fn apply_one(&mut self, new: &NewEntry) -> Result<(), Reason> {

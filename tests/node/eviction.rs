@@ -16,7 +16,7 @@ const PIPELINE: u64 = 16;
 const EVER: u64 = 1 << 40;
 
 /// How long anything may take that has to happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 fn server() -> Server {
     let namespace = Namespace::device("test")
@@ -24,7 +24,7 @@ fn server() -> Server {
         .storage("write_block", "\"128KiB\"")
         .storage("post_write_cache", "\"1MiB\"")
         .set("evict_used_percent", "50")
-        .set("evict_tenths_percent", "30")
+        .set("evict_tenths_percent", "60")
         .set("sweep_period", "\"5s\"");
     ServerSpec::new().cores(2).namespace(namespace).start()
 }
@@ -166,6 +166,11 @@ fn writes_stop_at_the_limit_that_is_set_and_an_alarm_comes_before() {
     }
     assert_eq!(code, ResultCode::OutOfSpace);
     wait_for(&server, "stop_writes", "true");
+    let told = Instant::now() + PATIENCE;
+    while !server.log().contains("writes are refused (code 8)") {
+        assert!(Instant::now() < told, "the log says nothing of it");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     let used: u64 = figure(&server, "data_used_pct").parse().unwrap();
     assert!((35..=43).contains(&used), "stopped at {used}%");
     for key in 0..key - 1 {

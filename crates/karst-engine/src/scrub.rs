@@ -120,9 +120,9 @@ impl Namespace {
                 ScannedBlock::new(bytes, id.device, start, seal).with_codec(self.log.codec());
             let (mut found, mut found_bytes) = (0, 0);
             for record in scanned.filter_map(Scanned::record) {
-                if self.points_at(&record.facts.meta.digest, record.place) {
+                if let Some(live) = self.live_at(&record.facts.meta.digest, record.place) {
                     found += 1;
-                    found_bytes += record.place.length.bytes();
+                    found_bytes += live.length.bytes();
                 }
             }
             let live_after = self.log.block_live_bytes(id);

@@ -163,6 +163,14 @@ impl Namespace {
         }
     }
 
+    /// What counts as live of a record that lies at a place, if the index points there: less than all of
+    /// it where it has become a tombstone in the index.
+    pub(crate) fn live_at(&self, digest: &Digest, place: Place) -> Option<Place> {
+        let partition = self.partition_of(digest);
+        let live = partition.directory.get(digest)?.place();
+        is_same_spot(live, place).then_some(live)
+    }
+
     /// Moves one record out of a block that is being emptied, if the index still points there.
     ///
     /// # Errors
@@ -190,9 +198,7 @@ impl Namespace {
         let digest = facts.meta.digest;
         let mut partition = self.partition_of(&digest);
         let entry = partition.directory.get(&digest).map(|entry| entry.to_new());
-        // The length may differ: a tombstone in the index counts less of what lies there as live.
-        let same = |at: Place| (at.device, at.start) == (place.device, place.start);
-        let Some(entry) = entry.filter(|entry| same(entry.place)) else {
+        let Some(entry) = entry.filter(|entry| is_same_spot(entry.place, place)) else {
             return Ok(None);
         };
         let tombstone = entry.flags.contains(karst_storage::index::Flags::TOMBSTONE);
@@ -236,4 +242,10 @@ impl Namespace {
         self.log
             .append_record(lane, Purpose::Move, &draft, flush_clock_ms)
     }
+}
+
+/// Whether two places begin at the same byte. Their lengths may differ: a tombstone in the index counts
+/// less of what lies there as live.
+fn is_same_spot(one: Place, other: Place) -> bool {
+    (one.device, one.start) == (other.device, other.start)
 }

@@ -439,6 +439,25 @@ impl World {
         log.finish_recovery();
     }
 
+    /// Compares every full block with the index: nothing is missing from any.
+    fn scrub(&self) {
+        let log = self.namespace.log();
+        let mut records = 0;
+        for (device, bytes) in self.devices.iter().enumerate() {
+            for block in 0..self.shape.blocks {
+                let device = DeviceId(device as u8);
+                let id = BlockId { device, block };
+                let (offset, size) = log.block_extent(id);
+                let bytes = &bytes[offset as usize..offset as usize + size];
+                if let Some(finding) = self.namespace.check_block(id, bytes) {
+                    assert!(!finding.record_damaged, "block {id:?}");
+                    records += finding.records;
+                }
+            }
+        }
+        assert!(records > 0);
+    }
+
     /// Compares every key with the model.
     fn check(&self, keys: impl IntoIterator<Item = u64>) {
         let now_s = self.now_ms / 1000;
@@ -587,6 +606,8 @@ fn a_sweep_alone_makes_room_where_expired_records_fill_everything() {
         "{} of {full} bytes still count as live",
         world.live_bytes()
     );
+    world.flush();
+    world.scrub();
     for key in keys..keys + keys * 3 / 4 {
         world.put(key, None);
     }

@@ -21,6 +21,9 @@ use crate::node::{self, Node};
 /// How often it is looked whether a limit is crossed.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// Partitions of which a slice each is looked at before others run.
+const PARTITIONS_PER_TURN: usize = 8;
+
 /// Rest after a round that found nothing to evict, and after a mark that could not be written.
 const REST: Duration = Duration::from_secs(10);
 
@@ -84,6 +87,7 @@ async fn round(core: &Rc<Core>, index: usize) -> ControlFlow<(), u64> {
     for partition in PartitionId::all() {
         if engine.may_hold_dead(partition) {
             sweep_partition(core, index, partition, oldest_fill).await;
+            rest_at(partition).await;
         }
     }
     ControlFlow::Continue(records)
@@ -142,6 +146,13 @@ async fn cut(core: &Rc<Core>, index: usize) -> Option<(u32, u64)> {
     }
 }
 
+/// Lets others run between a few partitions: most have less than one slice of entries.
+async fn rest_at(partition: PartitionId) {
+    if partition.index().is_multiple_of(PARTITIONS_PER_TURN) {
+        tokio::task::yield_now().await;
+    }
+}
+
 async fn survey_partition(
     core: &Rc<Core>,
     index: usize,
@@ -155,9 +166,9 @@ async fn survey_partition(
     let mut after = None;
     loop {
         after = engine.survey_slice(partition, after, survey, node::now());
-        tokio::task::yield_now().await;
         if after.is_none() {
-            return;
+            return rest_at(partition).await;
         }
+        tokio::task::yield_now().await;
     }
 }

@@ -79,6 +79,9 @@ async fn watch_space(core: Rc<Core>, index: usize) {
             tracing::warn!(namespace = name, "{text}");
         }
         near = warnings.iter().map(|(breach, _)| breach.resource).collect();
+        if let Some(Refusal::Limit(breach)) = &known {
+            near.push(breach.resource); // was told, and need not be once it is merely near again
+        }
         tokio::time::sleep(SPACE_PAUSE).await;
     }
 }

@@ -68,7 +68,7 @@ fn value(bytes: usize) -> Vec<u8> {
         (state >> 33) as u8
     };
     let byte = |at: usize| {
-        if at / 64 % 2 == 0 {
+        if (at / 64).is_multiple_of(2) {
             text[at % text.len()]
         } else {
             noise()

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use karst_data::key::PartitionId;
 use karst_io::clock;
@@ -151,7 +151,7 @@ async fn sweep(core: Rc<Core>, index: usize) {
     let mut swept = 0; // the latest truncation mark that a whole pass has seen
     loop {
         let mark = engine.truncations();
-        let (began, mut removed) = (Instant::now(), 0);
+        let (began_us, mut removed) = (clock::monotonic_us(), 0);
         let oldest_fill = engine.log().oldest_fill(); // looks at every block: once is enough
         for partition in mine() {
             if engine.truncations() == swept {
@@ -162,7 +162,8 @@ async fn sweep(core: Rc<Core>, index: usize) {
             }
         }
         swept = mark;
-        note_sweep(&core, index, began.elapsed(), removed);
+        let took = Duration::from_micros(clock::monotonic_us() - began_us);
+        note_sweep(&core, index, took, removed);
         tokio::time::sleep(pause).await;
     }
 }

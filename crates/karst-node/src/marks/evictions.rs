@@ -110,11 +110,12 @@ impl Evictions {
 
 impl Entry {
     fn of(mark: &EvictionMark) -> Entry {
-        let name = |set: &Box<[u8]>| String::from_utf8_lossy(set).into_owned();
+        let spared = mark.spared.iter();
+        let spared = spared.map(|set| String::from_utf8_lossy(set).into_owned());
         Entry {
             void_until_s: mark.void_until_s,
             updated_before_ms: mark.before_ms,
-            spared_sets: mark.spared.iter().map(name).collect(),
+            spared_sets: spared.collect(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use karst_tests::binary::karstd;
+use karst_tests::binary::{karst, karstd};
 use karst_tests::{Namespace, Server, ServerSpec};
 use karst_wire::code::ResultCode;
 
@@ -49,16 +49,30 @@ fn check_all(server: &Server, version: u64) {
     }
 }
 
-/// The options under test, and whether values are to be seen on the device.
-fn forms(key_file: &str) -> Vec<(Namespace, bool)> {
+/// A record with set, key and bin names that can be recognised, put by hand.
+fn put_named(server: &Server) {
+    let put = Command::new(karst())
+        .arg("--host")
+        .arg(server.admin().to_string())
+        .args(["put", "--namespace", "test", "--set", "visibleset"])
+        .args(["--send-key", "visiblekey", "visiblebin=visiblevalue"])
+        .output()
+        .expect("karst can be run");
+    assert!(put.status.success(), "{put:?}");
+}
+
+/// The options under test, and whether what clients write is to be seen on the device; `None` where
+/// packing may hide it.
+fn forms(key_file: &str) -> Vec<(Namespace, Option<bool>)> {
     let encrypted =
         |namespace: Namespace| namespace.storage("encryption_key_file", &format!("\"{key_file}\""));
     let packed = |kind: &str| namespace().storage("compression", &format!("\"{kind}\""));
     vec![
-        (packed("lz4"), true),
-        (packed("zstd").storage("compression_level", "9"), true),
-        (encrypted(namespace()), false),
-        (encrypted(packed("zstd")), false),
+        (packed("lz4"), None),
+        (packed("zstd").storage("compression_level", "9"), None),
+        (namespace(), Some(true)),
+        (encrypted(namespace()), Some(false)),
+        (encrypted(packed("zstd")), Some(false)),
     ]
 }
 
@@ -69,6 +83,7 @@ fn packed_and_encrypted_records_survive_kill_9_and_nothing_of_an_encrypted_one_i
     fs::write(&key_file, [0x5a; 32]).expect("a file can be written");
     for (namespace, is_seen) in forms(key_file.to_str().expect("UTF-8")) {
         let mut server = ServerSpec::new().namespace(namespace).start();
+        put_named(&server);
         put_all(&server, 1);
         put_all(&server, 2);
         check_all(&server, 2);
@@ -83,8 +98,19 @@ fn packed_and_encrypted_records_survive_kill_9_and_nothing_of_an_encrypted_one_i
         server.stop();
         let device = fs::read(server.file("test", 0)).expect("the device is a file");
         let seen = |text: &[u8]| device.windows(text.len()).any(|window| window == text);
-        assert_eq!(seen(b"plaintext that nobody"), is_seen);
         assert!(seen(b"KBLK"), "the device was written");
+        for name in [
+            "plaintext that nobody",
+            "visibleset",
+            "visiblekey",
+            "visiblebin",
+        ] {
+            let found = seen(name.as_bytes());
+            assert!(
+                is_seen.is_none_or(|is_seen| is_seen == found),
+                "{name}: {found}"
+            );
+        }
     }
 }
 

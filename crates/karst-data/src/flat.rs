@@ -32,6 +32,7 @@
 
 use crate::bin::{BinRef, NAME_BYTES_MAX};
 use crate::key::{Digest, SET_BYTES_MAX};
+use crate::mutation::{Mutation, is_planted};
 use crate::time::UPDATE_TIME_MS_MAX;
 use crate::value::ParticleType;
 
@@ -73,7 +74,9 @@ impl Seal {
     pub fn checksum(&self, bytes: &[u8]) -> u32 {
         let mut place = [0; 24];
         place[..8].copy_from_slice(&self.device.to_le_bytes());
-        place[8..16].copy_from_slice(&self.fill.to_le_bytes());
+        if !is_planted(Mutation::SealWithoutFill) {
+            place[8..16].copy_from_slice(&self.fill.to_le_bytes());
+        }
         place[16..].copy_from_slice(&self.start.to_le_bytes());
         crc32c::crc32c_append(crc32c::crc32c(&place), bytes)
     }

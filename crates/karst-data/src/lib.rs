@@ -6,6 +6,7 @@ pub mod bin;
 pub mod flat;
 pub mod key;
 pub mod msgpack;
+pub mod mutation;
 pub mod operation;
 pub mod policy;
 pub mod time;

@@ -11,6 +11,7 @@ pub mod evict;
 pub mod fingerprint;
 pub mod iterate;
 pub mod life;
+mod look;
 pub mod namespace;
 pub mod read;
 pub mod recover;

@@ -11,6 +11,7 @@ use std::cmp::Ordering;
 
 use karst_data::flat::{Facts, Header};
 use karst_data::key::{Digest, PartitionId};
+use karst_data::mutation::{Mutation, is_planted};
 use karst_storage::index::{Entry, Flags, InsertError, NewEntry, prefetch_object};
 use karst_storage::log::BlockId;
 use karst_storage::place::{Place, Version};
@@ -301,6 +302,9 @@ impl Namespace {
             let sound = !entry.flags.contains(Flags::DAMAGED);
             (sound, fill != youngest, fill)
         };
+        if is_planted(Mutation::RecoversLastFound) {
+            return true;
+        }
         match new.version.cmp(&old.version) {
             Ordering::Greater => true,
             Ordering::Equal => rank(new) > rank(old),

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use karst_data::bin::BinRef;
 use karst_data::flat::{Draft, Facts, Meta};
 use karst_data::key::{Digest, PartitionId};
+use karst_data::mutation::{Mutation, is_planted};
 use karst_data::time::{Now, is_expired};
 use karst_storage::index::{Fate, NewEntry, WalkCursor};
 use karst_storage::log::recover::StoredRecord;
@@ -89,6 +90,7 @@ impl Namespace {
             let fate = if let Some(covers) = entry.tombstone_fill() {
                 let idle =
                     Cover(covers).is_idle(oldest_fill) && !older_copy_elsewhere(entry.digest());
+                let idle = idle || is_planted(Mutation::DropsTombstonesEarly);
                 swept.tombstones += u64::from(idle);
                 if idle { Fate::Remove } else { Fate::Keep }
             } else if self.is_truncated(was.set_id, was.update_time_ms) {
@@ -198,7 +200,10 @@ impl Namespace {
         let digest = facts.meta.digest;
         let mut partition = self.partition_of(&digest);
         let entry = partition.directory.get(&digest).map(|entry| entry.to_new());
-        let Some(entry) = entry.filter(|entry| is_same_spot(entry.place, place)) else {
+        let is_there = |found: Place, wanted| {
+            is_same_spot(found, wanted) || is_planted(Mutation::MovesStaleRecords)
+        };
+        let Some(entry) = entry.filter(|entry| is_there(entry.place, place)) else {
             return Ok(None);
         };
         let tombstone = entry.flags.contains(karst_storage::index::Flags::TOMBSTONE);

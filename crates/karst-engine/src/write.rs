@@ -7,6 +7,7 @@
 use karst_data::bin::{BinRef, Bins};
 use karst_data::flat::{Draft, Meta, Record};
 use karst_data::key::Digest;
+use karst_data::mutation::{Mutation, is_planted};
 use karst_data::operation::{self, Answer, CommandFlags, Operation};
 use karst_data::policy::{Exists, GenerationRule, next_generation};
 use karst_data::time::{Now, Ttl};
@@ -469,7 +470,7 @@ impl Namespace {
     ) -> Result<Option<CommitPoint>, Halt> {
         let entry = partition.directory.get(digest).map(Entry::to_new);
         let entry = entry.expect("the partition is locked since the entry was found");
-        if !self.log.config().on_devices {
+        if !self.log.config().on_devices || is_planted(Mutation::DeletesWithoutTombstone) {
             let sequence = partition.upcoming_version().sequence;
             partition.directory.set_sequence(sequence);
             partition.directory.remove(digest);

@@ -25,6 +25,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use karst_data::mutation::{Mutation, is_planted};
 use karst_io::buffer::AppendBuffer;
 
 use super::Purpose;
@@ -135,6 +136,9 @@ pub(crate) struct Lane {
 impl Way {
     /// Where quarantine takes the way to be: in front of anything lost.
     pub(crate) fn safe(&self) -> u64 {
+        if is_planted(Mutation::NoRescue) {
+            return self.durable;
+        }
         let lost = self.lost.iter().map(|range| range.start).min();
         lost.map_or(self.durable, |lost| lost.min(self.durable))
     }
@@ -155,9 +159,9 @@ impl Way {
         let mut writes = self.outstanding.iter_mut();
         let write = writes.find(|write| write.sequence == sequence)?;
         write.settled = true;
-        let (block, range, since_ms) = (write.block, write.from..write.to, write.since_ms);
+        let (block, since_ms) = (write.block, write.since_ms);
         if !kept {
-            self.remember_lost(range);
+            self.lose_from(block, sequence);
         }
         while let Some(oldest) = self.outstanding.front()
             && oldest.settled
@@ -177,6 +181,15 @@ impl Way {
     fn is_out(&self, block: BlockId) -> bool {
         let mut writes = self.outstanding.iter();
         writes.any(|write| write.block == block && !write.settled)
+    }
+
+    /// A write of a block failed: it is lost, and so is what was asked for behind it in that block, be it
+    /// written or not. It may have been the write of the header, without which recovery finds nothing.
+    fn lose_from(&mut self, block: BlockId, sequence: u64) {
+        let behind = |write: &&Outstanding| write.block == block && write.sequence >= sequence;
+        let lost = self.outstanding.iter().filter(behind);
+        let lost: Vec<Range<u64>> = lost.map(|write| write.from..write.to).collect();
+        lost.into_iter().for_each(|range| self.remember_lost(range));
     }
 
     fn remember_lost(&mut self, range: Range<u64>) {
@@ -361,7 +374,11 @@ impl Lane {
         }
         let filled = open.buffer.filled();
         let end = open.buffer.pad_to(sector_bytes);
-        let range = open.submitted..end;
+        let begin = match is_planted(Mutation::RewritesASector) {
+            true => open.submitted.saturating_sub(sector_bytes),
+            false => open.submitted,
+        };
+        let range = begin..end;
         open.submitted = end;
         self.outbox.push(DeviceWrite {
             lane: self.id,

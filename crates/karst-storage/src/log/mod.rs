@@ -15,6 +15,7 @@ pub mod format;
 mod found;
 mod lane;
 mod load;
+pub mod look;
 pub mod memory;
 mod ranking;
 pub mod recover;
@@ -29,6 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use karst_data::bin::BinRef;
 use karst_data::flat::{Draft, Seal};
+use karst_data::mutation::{Mutation, is_planted};
 use karst_io::buffer::AppendBuffer;
 use parking_lot::Mutex;
 
@@ -612,7 +614,11 @@ impl Log {
             if self.resident {
                 self.recycle(self.block(id).buffer.swap(None));
             }
-            space.quarantine(id, self.awaited().into());
+            let awaited = match is_planted(Mutation::NoQuarantine) {
+                true => Vec::new(),
+                false => self.awaited(),
+            };
+            space.quarantine(id, awaited.into());
         } else {
             self.recycle(self.block(id).buffer.swap(None));
             space.quarantine(id, Box::new([]));
@@ -1018,7 +1024,8 @@ impl Log {
         };
         let mut left = None;
         if !kept {
-            if lane.open.as_ref().is_some_and(|open| open.id == id) {
+            let forgets = is_planted(Mutation::ForgetsWhatAFailedWriteTookAlong);
+            if lane.open.as_ref().is_some_and(|open| open.id == id) && !forgets {
                 self.flush_open(&mut lane); // is refused when it is taken, and lost like this one
             }
             left = lane.leave_block(id);
@@ -1083,6 +1090,9 @@ impl Log {
 
     /// What became of an append.
     pub fn commit(&self, point: CommitPoint) -> Commit {
+        if is_planted(Mutation::AcknowledgesBeforeDurable) {
+            return Commit::Durable;
+        }
         if self.position(point.lane, point.device).durable() < point.position {
             return Commit::Pending;
         }

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 
 use karst_data::flat::{Facts, FlatError, Form, Header, Seal};
+use karst_data::mutation::{Mutation, is_planted};
 
 use super::Log;
 use super::codec::Codec;
@@ -258,6 +259,13 @@ impl Testimony {
         run.is_some_and(|(_, settled)| fill < *settled)
     }
 
+    /// Whether a block with this fill in its header had a later one that was wholly durable once: then
+    /// the block is as it was before, and all that it holds was given up since.
+    pub fn is_stale(&self, device: u64, block: u32, fill: u64) -> bool {
+        let told = self.fill_of(device, block);
+        told.is_some_and(|told| told > fill && self.is_settled(told))
+    }
+
     /// The last known fill of a block, for one whose own header is damaged; `device` is its number.
     pub fn fill_of(&self, device: u64, block: u32) -> Option<u64> {
         self.fills.get(&(device, block)).copied()
@@ -344,7 +352,9 @@ impl Log {
     /// Tells that so many fills were numbered in earlier runs, of which the devices may bear no trace. Ask
     /// for it before [`Log::finish_recovery`].
     pub fn raise_fills(&self, fills: u64) {
-        self.fills.fetch_max(fills, Ordering::AcqRel);
+        if !is_planted(Mutation::UsesFillsAgain) {
+            self.fills.fetch_max(fills, Ordering::AcqRel);
+        }
     }
 
     /// Ends recovery: blocks with live records are full, the others free, the longest-written first.
@@ -360,7 +370,9 @@ impl Log {
             .iter()
             .map(|device| device.blocks.len() as u64)
             .sum();
-        self.fills.fetch_add(blocks + 1, Ordering::AcqRel);
+        if !is_planted(Mutation::UsesFillsAgain) {
+            self.fills.fetch_add(blocks + 1, Ordering::AcqRel);
+        }
         self.finish_take_over();
     }
 

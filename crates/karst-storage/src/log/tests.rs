@@ -109,6 +109,24 @@ fn a_failed_write_ends_its_device_and_its_records_stay_readable_from_memory() {
 }
 
 #[test]
+fn what_lies_behind_a_failed_write_in_its_block_is_lost_although_it_was_written() {
+    let log = Log::new(config(true, 2)).unwrap();
+    let first = append(&log, 100).unwrap();
+    let header = flushed(&log);
+    let second = append(&log, 100).unwrap();
+    let behind = flushed(&log);
+    assert_eq!(behind[0].block, header[0].block);
+    log.written(&header[0], false);
+    log.written(&behind[0], true);
+    assert_eq!(log.commit(first.commit), Commit::Lost);
+    assert_eq!(
+        log.commit(second.commit),
+        Commit::Lost,
+        "no header leads recovery to it"
+    );
+}
+
+#[test]
 fn a_log_in_memory_is_durable_at_once_and_gives_emptied_blocks_back() {
     let log = Log::new(config(false, 1)).unwrap();
     for _ in 0..1000 {
@@ -534,4 +552,27 @@ fn a_block_that_was_opened_again_counts_by_its_earlier_fill_until_that_is_durabl
     assert_eq!(log.oldest_fill(), 1, "a stop now would bring fill 1 back");
     settle(&log, &mut device);
     assert_eq!(log.oldest_fill(), 2);
+}
+
+#[test]
+fn an_older_header_is_stale_where_a_later_fill_was_wholly_durable_once() {
+    let told = |fill, settled| format::BlockHeader {
+        device: 1,
+        fill,
+        block: 4,
+        previous: Some(format::BlockFill {
+            device: 1,
+            block: 3,
+            fill: 4,
+        }),
+        since: 1,
+        settled,
+    };
+    let mut testimony = recover::Testimony::default();
+    testimony.hear(&told(5, 4));
+    assert!(!testimony.is_stale(1, 3, 2), "fill 4 may have been torn");
+    testimony.hear(&told(6, 5));
+    assert!(testimony.is_stale(1, 3, 2));
+    assert!(!testimony.is_stale(1, 3, 4));
+    assert!(!testimony.is_stale(1, 2, 2), "nothing is told of block 2");
 }

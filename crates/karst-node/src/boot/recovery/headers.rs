@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use karst_io::buffer::AlignedBuffer;
-use karst_storage::log::BlockId;
 use karst_storage::log::format::BlockHeader;
 use karst_storage::log::recover::Testimony;
+use karst_storage::log::{BlockId, Log};
 use karst_storage::place::DeviceId;
 use parking_lot::Mutex;
 
@@ -27,6 +27,9 @@ pub(super) struct Headers {
     pub(super) filled: Vec<BlockId>,
     /// Blocks whose header was one and is damaged.
     pub(super) damaged: Vec<BlockId>,
+    /// Blocks whose front is no header of ours at all, and not blank. Where a sound header tells of a fill
+    /// of such a block, it was one.
+    strange: Vec<BlockId>,
     /// What the sound ones say of other blocks.
     pub(super) testimony: Testimony,
 }
@@ -54,15 +57,31 @@ pub(super) fn read(namespace: &NamespaceState, reader: &Reader<'_>) -> Result<He
         blocks: &blocks,
         filled: Vec::new(),
         damaged: Vec::new(),
+        strange: Vec::new(),
         all: found.clone(),
     })?;
     let mut found = std::mem::take(&mut *found.lock());
+    found.believe_others(log);
     found.filled.sort_unstable();
     found.damaged.sort_unstable();
     Ok(found)
 }
 
 impl Headers {
+    /// Counts as damaged what sound headers of other blocks contradict: a front that is no header any
+    /// more, and an old header where a later fill was wholly durable once.
+    fn believe_others(&mut self, log: &Log) {
+        let number = |id: &BlockId| log.config().devices[usize::from(id.device.0)].number;
+        let strange = std::mem::take(&mut self.strange).into_iter();
+        let known = |id: &BlockId| self.testimony.fill_of(number(id), id.block).is_some();
+        self.damaged.extend(strange.filter(known));
+        let is_stale = |id: &mut BlockId| {
+            let fill = log.fill_of(*id);
+            self.testimony.is_stale(number(id), id.block, fill)
+        };
+        self.damaged.extend(self.filled.extract_if(.., is_stale));
+    }
+
     /// Looks for another witness of what a block with a damaged header holds: its lane's next block, or
     /// a checkpoint. The front of the block has to bear it out. Blocks that are left are `damaged`.
     ///
@@ -84,9 +103,10 @@ impl Headers {
             let number = log.config().devices[device].number;
             let told = self.testimony.fill_of(number, id.block);
             let remembered = checkpoint.and_then(|checkpoint| checkpoint.fill(id));
+            let is_stale = log.block_header(id, front.as_slice()).is_some();
             let bears_out = |fill: &u64| {
                 let found = log.recover_block(id, front.as_slice(), Some(*fill));
-                found.is_some()
+                found.is_some() && !is_stale
             };
             match told.into_iter().chain(remembered).find(bears_out) {
                 Some(_) => self.filled.push(id),
@@ -126,6 +146,7 @@ struct Fronts<'n> {
     blocks: &'n [BlockId],
     filled: Vec<BlockId>,
     damaged: Vec<BlockId>,
+    strange: Vec<BlockId>,
     all: Arc<Mutex<Headers>>,
 }
 
@@ -142,6 +163,9 @@ impl Consumer for Fronts<'_> {
             self.damaged.push(id);
         } else {
             log.recover_block(id, bytes, None); // it learns whether there is something
+            if bytes.iter().any(|byte| *byte != 0) {
+                self.strange.push(id);
+            }
         }
         Ok(())
     }
@@ -150,6 +174,7 @@ impl Consumer for Fronts<'_> {
         let mut all = self.all.lock();
         all.filled.extend(self.filled);
         all.damaged.extend(self.damaged);
+        all.strange.extend(self.strange);
         Ok(())
     }
 }

@@ -1,0 +1,117 @@
+//! The command line.
+
+use karst_data::mutation::Mutation;
+
+pub(crate) const HELP: &str = "\
+The real storage engine over made-up devices, in one thread per seed.
+
+karst-sim [--seeds N] [--every-cut N] [--media N] [--mutations N] [--seed S] [--minutes M]
+
+  --seeds N       lives cut at random points (1000 if nothing else is asked for)
+  --every-cut N   lives of which each device write is cut: before, during, after
+  --media N       at least so many faults on durable data
+  --mutations N   plants each known-wrong behaviour and looks for it in N lives
+                  (needs a build with `--features mutations`)
+  --seed S        the first seed, 0 if not given; each failure names its own
+  --minutes M     random lives for so long, however many that are
+  --plant NAME    plants one known-wrong behaviour
+  --tell          prints what happens, for one seed
+
+Exits with 1 if a promise was broken.
+";
+
+/// What is to be done.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Arguments {
+    pub(crate) seeds: Option<u64>,
+    pub(crate) every_cut: Option<u64>,
+    pub(crate) media: Option<u64>,
+    pub(crate) mutations: Option<u64>,
+    pub(crate) first: u64,
+    pub(crate) minutes: Option<u64>,
+    pub(crate) plant: Option<Mutation>,
+    pub(crate) tell: bool,
+}
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Asked {
+    Run(Arguments),
+    Help,
+}
+
+impl Arguments {
+    /// Reads the words behind the program's name.
+    pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Asked, String> {
+        let mut arguments = Arguments::default();
+        let mut words = words;
+        while let Some(word) = words.next() {
+            let mut next = || words.next().ok_or(format!("{word} needs a value"));
+            let mut number = || {
+                let value = next()?;
+                value
+                    .parse()
+                    .map_err(|_| format!("{word}: {value:?} is not a number"))
+            };
+            match word.as_str() {
+                "--seeds" => arguments.seeds = Some(number()?),
+                "--every-cut" => arguments.every_cut = Some(number()?),
+                "--media" => arguments.media = Some(number()?),
+                "--mutations" => arguments.mutations = Some(number()?),
+                "--seed" => arguments.first = number()?,
+                "--minutes" => arguments.minutes = Some(number()?),
+                "--plant" => arguments.plant = Some(named(&next()?)?),
+                "--tell" => arguments.tell = true,
+                "--help" | "-h" => return Ok(Asked::Help),
+                _ => return Err(format!("unknown argument {word:?}")),
+            }
+        }
+        let asked = [arguments.every_cut, arguments.media, arguments.mutations];
+        if arguments.minutes.is_some() || asked.iter().all(Option::is_none) {
+            arguments.seeds.get_or_insert(1000);
+        }
+        Ok(Asked::Run(arguments))
+    }
+}
+
+fn named(name: &str) -> Result<Mutation, String> {
+    let found = Mutation::ALL
+        .into_iter()
+        .find(|mutation| format!("{mutation:?}") == name);
+    found.ok_or_else(|| format!("{name:?} is none of {:?}", Mutation::ALL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Asked, String> {
+        Arguments::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn what_is_asked_for_is_done_and_nothing_else() {
+        let run = |arguments| Ok(Asked::Run(arguments));
+        let seeds = |seeds| Arguments {
+            seeds: Some(seeds),
+            ..Arguments::default()
+        };
+        assert_eq!(parse(""), run(seeds(1000)));
+        assert_eq!(
+            parse("--seeds 7 --seed 3"),
+            run(Arguments {
+                first: 3,
+                ..seeds(7)
+            })
+        );
+        let media = Arguments {
+            media: Some(9),
+            ..Arguments::default()
+        };
+        assert_eq!(parse("--media 9"), run(media));
+        assert_eq!(parse("--help"), Ok(Asked::Help));
+        for wrong in ["--seeds", "--seeds x", "--sneeze", "--plant Weed"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

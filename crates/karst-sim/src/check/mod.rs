@@ -1,0 +1,24 @@
+//! What must hold, one file per promise.
+
+pub mod index_matches_log;
+pub mod space;
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{check}: {what}")]
+pub struct Violation {
+    /// Which promise.
+    pub check: &'static str,
+    /// What was found.
+    pub what: String,
+}
+
+impl Violation {
+    /// One of a promise.
+    pub fn new(check: &'static str, what: impl Into<String>) -> Violation {
+        Violation {
+            check,
+            what: what.into(),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What is printed.
+
+use std::time::Duration;
+
+use karst_data::mutation::Mutation;
+use karst_sim::crowd::Outcome;
+use karst_sim::disk::fault::Kind;
+use karst_sim::media::{Count, Counts};
+use karst_sim::world::Tally;
+
+/// The sum of many lives.
+pub(crate) fn lives(what: &str, outcome: &Outcome<Tally>, took: Duration) {
+    let Tally {
+        requests,
+        changes,
+        no_room,
+        stops,
+        emptied,
+        tombstones,
+        truncations,
+        writes,
+        failed_writes,
+        torn_writes,
+        ..
+    } = outcome.sum;
+    println!(
+        "{what}: {} seeds in {:.1} s",
+        outcome.seeds,
+        took.as_secs_f64()
+    );
+    println!("  {requests} requests, {changes} of them changes, {no_room} found no room");
+    println!("  {stops} stops, {writes} device writes, {torn_writes} torn, {failed_writes} failed");
+    println!(
+        "  {emptied} blocks emptied by defrag, {tombstones} tombstones forgotten, \
+         {truncations} truncations"
+    );
+}
+
+/// The table of media faults.
+pub(crate) fn media(outcome: &Outcome<Counts>, took: Duration) {
+    println!(
+        "media faults: {} lives in {:.1} s; {} undetected",
+        outcome.seeds,
+        took.as_secs_f64(),
+        outcome.failures.len()
+    );
+    let titles = [
+        "injected", "harmless", "detected", "same", "noticed", "older",
+    ];
+    println!(
+        "  {:<18}{}",
+        "kind",
+        titles.map(|title| format!("{title:>10}")).concat()
+    );
+    let mut sum = Count::default();
+    for (kind, count) in Kind::ALL.iter().zip(&outcome.sum) {
+        row(kind.name(), count);
+        sum.add(count);
+    }
+    row("all", &sum);
+    println!(
+        "  same, noticed, older: a cold start from the damaged devices. `older` is an older state, or"
+    );
+    println!(
+        "  none, with nothing to tell it by: there is one copy of the data and no index to compare with"
+    );
+}
+
+fn row(name: &str, count: &Count) {
+    let figures = [
+        count.injected,
+        count.harmless,
+        count.detected,
+        count.cold_same,
+        count.cold_noticed,
+        count.cold_older,
+    ];
+    println!(
+        "  {name:<18}{}",
+        figures.map(|figure| format!("{figure:>10}")).concat()
+    );
+}
+
+/// Whether a planted behaviour was caught, and the first line that says so.
+pub(crate) fn mutation(mutation: Mutation, caught: bool, output: &str) {
+    let line = output.lines().find(|line| line.starts_with("seed "));
+    let line: String = line.unwrap_or_default().chars().take(100).collect();
+    let verdict = if caught { "caught" } else { "MISSED" };
+    println!("  {:<34} {verdict}  {line}", format!("{mutation:?}"));
+}

@@ -7,6 +7,7 @@ use karst_data::key::PartitionId;
 use karst_storage::index::{Directory, Entry};
 use karst_storage::log::recover::Scanned;
 use karst_storage::log::{LeftBlock, LiveTally, NoSuchPlace};
+use karst_storage::place::Version;
 
 use crate::error::Reason;
 use crate::namespace::Namespace;
@@ -101,7 +102,12 @@ impl Namespace {
         let mut intake = Intake::new(self);
         let scanned = self.log().left_records(left);
         for record in scanned.filter_map(Scanned::record) {
-            intake.take(record.place, &record.facts)?;
+            let meta = &record.facts.meta;
+            let known = self.entry(&meta.digest);
+            // Of two copies of one version the index knows which one counts.
+            if known.is_none_or(|known| known.version < Version::unpack(meta.version)) {
+                intake.take(record.place, &record.facts)?;
+            }
         }
         intake.finish()
     }

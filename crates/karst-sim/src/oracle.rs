@@ -7,6 +7,7 @@
 //! Shares no code with the engine beyond the types of requests and the rule for times to live.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use karst_data::policy::Exists;
@@ -22,7 +23,7 @@ use crate::workload::{Ask, Bin, Deed, Key, NUMBER};
 const OVERHEAD_BYTES_MAX: usize = 300;
 
 /// A record as a reader sees it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct State {
     /// Its bins.
     pub bins: BTreeMap<Bin, Vec<u8>>,
@@ -32,6 +33,12 @@ pub struct State {
     pub void_time_s: u32,
     /// When it was last updated, in ms since 2010.
     pub update_time_ms: u64,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&describe(Some(self)))
+    }
 }
 
 /// How sure it is that a change survives a stop.

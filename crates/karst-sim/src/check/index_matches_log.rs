@@ -35,7 +35,14 @@ struct Newest {
 /// When it does not.
 pub fn after_recovery(world: &World) -> Result<(), Violation> {
     let (mut newest, youngest) = newest(world);
-    for entry in entries(world) {
+    let ghosts: HashSet<Digest> = (0..world.keys.len())
+        .filter(|key| world.is_ghost(*key))
+        .map(|key| world.keys[key].digest)
+        .collect();
+    for entry in entries(world)
+        .into_iter()
+        .filter(|entry| !ghosts.contains(&entry.digest))
+    {
         let Some(best) = newest.remove(&entry.digest) else {
             return wrong(&entry, "is on no device");
         };
@@ -153,7 +160,7 @@ fn newest(world: &World) -> (HashMap<Digest, Newest>, u64) {
         for record in scanned.filter_map(Scanned::record) {
             let (place, meta) = (record.place, &record.facts.meta);
             let set = sets.get(&meta.digest).copied().unwrap_or(0);
-            if meta.update_time_ms < world.marks.of_set(set) {
+            if !meta.tombstone && meta.update_time_ms < world.marks.of_set(set) {
                 continue;
             }
             let version = Version::unpack(meta.version);

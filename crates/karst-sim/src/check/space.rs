@@ -1,10 +1,10 @@
 //! No block is lost, none is counted wrong, none is written over while the index points into it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use karst_data::flat::Record;
-use karst_data::key::PartitionId;
+use karst_data::key::{Digest, PartitionId};
 use karst_storage::index::NewEntry;
+use karst_storage::log::recover::Scanned;
 use karst_storage::log::{BlockId, DeviceWrite};
 
 use super::Violation;
@@ -26,16 +26,15 @@ pub fn block_is_unused(world: &World, write: &DeviceWrite) -> Result<(), Violati
         return Ok(());
     }
     let log = world.node.namespace.log();
+    let source = &write.source;
+    let content = source.bytes(0..source.filled()).unwrap_or_default();
+    let scanned = log.scan_block(write.block, content);
+    let holds: HashSet<(Digest, [u8; 10])> = scanned
+        .filter_map(Scanned::record)
+        .map(|record| (record.facts.meta.digest, record.facts.meta.version))
+        .collect();
     for entry in entries(world).filter(|entry| log.block_of(entry.place) == write.block) {
-        let (begins, _) = log.block_extent(write.block);
-        let within = (entry.place.start.bytes() - begins) as usize;
-        let end = within + entry.place.length.bytes() as usize;
-        let record = write.source.bytes(within..end);
-        let record = record.and_then(|bytes| Record::parse_unsealed(bytes).ok());
-        let is_it = record.is_some_and(|record| {
-            (record.meta.digest, record.meta.version) == (entry.digest, entry.version.pack())
-        });
-        if !is_it {
+        if !holds.contains(&(entry.digest, entry.version.pack())) {
             let what = format!("{write:?} overwrites {:?}", entry.place);
             return Err(Violation::new("space", what));
         }

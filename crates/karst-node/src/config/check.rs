@@ -659,10 +659,12 @@ impl Check<'_> {
             .iter()
             .map(|(word, _)| format!("\"{word}\""))
             .collect();
-        self.refuse(
-            path,
-            &format!("\"{written}\" is not {}", known.join(" or ")),
-        );
+        let (last, others) = known.split_last().expect("there is something to choose");
+        let known = match others {
+            [] => last.clone(),
+            others => format!("{} or {last}", others.join(", ")),
+        };
+        self.refuse(path, &format!("\"{written}\" is not {known}"));
         default
     }
 

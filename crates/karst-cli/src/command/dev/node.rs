@@ -183,7 +183,7 @@ fn config(name: &str, home: &Path, args: &Dev, ports: &Ports) -> Outcome<String>
     };
     Ok(format!(
         "# Written by `karst dev` at each start.\n\
-         [node]\nname = {name}\ndata_dir = {data}\n\
+         [node]\nname = {name}\ndata_dir = {data}\nshm_dir = {shm}\n\
          [service]\nlisten = \"127.0.0.1:{}\"\n\
          [fabric]\nlisten = \"127.0.0.1:{}\"\n\
          [admin]\nlisten = \"127.0.0.1:{}\"\n\
@@ -198,6 +198,7 @@ fn config(name: &str, home: &Path, args: &Dev, ports: &Ports) -> Outcome<String>
         ports.http,
         name = text(name)?,
         data = path("data")?,
+        shm = path("shm")?, // in the folder that goes at the end, with everything else
         namespace = text(&args.namespace)?,
         device = path(&format!("{}.dat", args.namespace))?,
         size = text(&args.device_size)?,

@@ -39,6 +39,7 @@ pub fn after_recovery(world: &World) -> Result<(), Violation> {
         .filter(|key| world.is_ghost(*key))
         .map(|key| world.keys[key].digest)
         .collect();
+    newest.retain(|digest, _| !ghosts.contains(digest));
     for entry in entries(world)
         .into_iter()
         .filter(|entry| !ghosts.contains(&entry.digest))

@@ -5,7 +5,7 @@ use std::process::Command;
 use karst_data::mutation::Mutation;
 
 /// Lives within which each planted behaviour is caught.
-const SEEDS: &str = "200";
+const SEEDS: &str = "2000";
 
 #[test]
 fn every_planted_behaviour_is_caught() {

@@ -102,13 +102,9 @@ pub fn life(seed: u64) -> Result<Counts, Violation> {
                 let number = world.rng.index(Kind::ALL.len());
                 let kind = Kind::ALL[number];
                 if let Some(fault) = inject(&mut world, kind, &targets) {
-                    break (
-                        number,
-                        judge(&mut world, &targets, &fault).map(|count| {
-                            world.disk.heal(fault);
-                            count
-                        })?,
-                    );
+                    let count = judge(&mut world, &targets, &fault)?;
+                    world.disk.heal(fault);
+                    break (number, count);
                 }
             };
             counts[kind].add(&count);

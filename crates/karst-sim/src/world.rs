@@ -725,7 +725,8 @@ impl World {
         let mut found = self.node.scan(self.now_ms);
         let visible = self.oracle.visible_keys(&self.moment());
         let mut wanted: Vec<_> = visible.iter().map(|key| self.keys[*key].digest).collect();
-        (found.sort_unstable(), wanted.sort_unstable());
+        found.sort_unstable();
+        wanted.sort_unstable();
         if found == wanted {
             return Ok(());
         }

@@ -78,10 +78,9 @@ pub fn at_rest(world: &mut World) -> Result<(), Violation> {
     if world.setup.failing_writes != 0 {
         return accounts(world); // a failed device keeps its blocks until the node restarts
     }
-    while let Some(job) = world.node.namespace.log().next_move() {
+    if let Some(job) = world.node.namespace.log().next_move() {
         // Asking frees what quarantine no longer has to hold; the block stays as it is.
         world.node.namespace.log().postpone_move(job);
-        break;
     }
     accounts(world)?;
     let log = world.node.namespace.log();

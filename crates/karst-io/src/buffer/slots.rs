@@ -32,7 +32,8 @@ const PIECE_BYTES: usize = 8 << 20;
 
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
-/// See [the module](self).
+/// Append buffers side by side in one region, with notes beside each; how they lie is at the head of this
+/// file.
 pub struct Slots {
     carver: Mutex<Carver>,
     notes: Words,

@@ -2,7 +2,7 @@
 //!
 //! As with records, checksums are made right first, so that what lies behind them is reached.
 
-use karst_data::flat::{Record, Seal, reseal, size_of_record_at};
+use karst_data::flat::{FlatError, Record, Seal, reseal, size_of_record_at};
 use karst_storage::log::format::{
     BLOCK_HEADER_BYTES, BlockHeader, Front, SUPERBLOCK_BYTES, Superblock, read_front,
 };
@@ -96,9 +96,15 @@ fn walk(block: &[u8]) {
                     start: place.start.bytes(),
                     ..SEAL
                 };
-                let parsed = Record::parse(record.bytes, &seal).expect("it is sound");
-                assert_eq!(parsed.facts(), record.facts);
-                let _ = parsed.validate();
+                match Record::parse(record.bytes, &seal) {
+                    Ok(parsed) => {
+                        assert_eq!(parsed.facts(), record.facts);
+                        let _ = parsed.validate();
+                    }
+                    // Both checksums fit what nobody of ours writes: a reader refuses it.
+                    Err(FlatError::Content(_)) => {}
+                    Err(other) => panic!("a scan took it for sound: {other}"),
+                }
             }
             Scanned::Sealed(_) => {} // of some other key, for all this walk knows
             Scanned::Damaged(_) => damaged += 1,

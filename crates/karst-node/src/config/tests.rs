@@ -473,10 +473,7 @@ fn a_value_out_of_its_range_is_refused() {
     refuses("[node]\ncores = -1", "node.cores: -1 is outside 0 to 1024");
     refuses("[node]\nrack = 1000001", "node.rack: 1000001 is outside");
     refuses("[node]\nindex_entries_max = 0", "node.index_entries_max: 0");
-    refuses(
-        "[node]\nio = \"dma\"",
-        "\"auto\" or \"ring\" or \"threads\"",
-    );
+    refuses("[node]\nio = \"dma\"", "\"auto\", \"ring\" or \"threads\"");
     refuses("[node]\nname = \"a b\"", "node.name: \"a b\" is no name");
     refuses("[node]\nname = \"\"", "node.name: \"\" is no name");
     refuses("[node]\ndata_dir = \"\"", "node.data_dir: needs a path");

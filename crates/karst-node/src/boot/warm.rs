@@ -415,7 +415,7 @@ pub(super) fn begin_session(
 ) -> Result<(), super::claim::ClaimError> {
     let session = super::claim::next_session(claims);
     let fills = namespace.engine.log().fills();
-    for claimed in claims.iter_mut().filter(|claimed| !claimed.failed) {
+    for claimed in claims {
         claimed.begin_session(session, fills)?;
     }
     if let Some(memory) = namespace.engine.log().memory() {

@@ -21,7 +21,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use karst_data::flat::Seal;
 use karst_io::buffer::{AppendBuffer, Carver, Region, Slots, Words};
 
 use super::recover::ScannedBlock;
@@ -355,17 +354,8 @@ impl Log {
 
     /// The records of a block that was left, all of them.
     pub fn left_records<'a>(&'a self, left: &'a LeftBlock) -> ScannedBlock<'a> {
-        let (offset, _) = self.block_extent(left.id);
-        let seal = Seal {
-            device: self.devices[usize::from(left.id.device.0)].geometry.number,
-            fill: left.fill,
-            start: 0,
-        };
-        let bytes = left
-            .buffer
-            .bytes(0..left.buffer.filled())
-            .unwrap_or_default();
-        ScannedBlock::new(bytes, left.id.device, offset, seal).with_codec(&self.codec)
+        let bytes = left.buffer.bytes(0..left.buffer.filled());
+        self.scan_block(left.id, bytes.unwrap_or_default())
     }
 
     /// The write that makes a block durable that was left: the offset on its device, and the bytes, on

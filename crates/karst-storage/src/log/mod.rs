@@ -548,11 +548,7 @@ impl Log {
 
     /// Counts a place as live: the index points at it.
     pub fn claim(&self, place: Place) {
-        self.block(self.block_of(place))
-            .add_live(place.length.bytes() as u32);
-        self.devices[usize::from(place.device.0)]
-            .live_bytes
-            .fetch_add(place.length.bytes(), Ordering::Relaxed);
+        self.claim_found(self.block_of(place), place.length.bytes() as u32);
     }
 
     /// Counts a place as dead: the index no longer points at it.

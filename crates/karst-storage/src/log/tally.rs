@@ -3,8 +3,6 @@
 //! A start that takes an index over counts millions of places from several threads. Each counts in a
 //! tally of its own and adds it to the log once.
 
-use std::sync::atomic::Ordering;
-
 use super::format::BLOCK_HEADER_BYTES;
 use super::{BlockId, Log};
 use crate::place::{DeviceId, Place};
@@ -60,16 +58,13 @@ impl Log {
 
     /// Counts all places of a tally as live, as [`Log::claim`] does one.
     pub fn claim_all(&self, tally: &LiveTally) {
-        for (number, (device, blocks)) in self.devices.iter().zip(&tally.blocks).enumerate() {
+        for (number, blocks) in tally.blocks.iter().enumerate() {
             for (block, live) in blocks.iter().enumerate().filter(|(_, live)| **live > 0) {
                 let id = BlockId {
                     device: DeviceId(number as u8),
                     block: block as u32,
                 };
-                self.block(id).add_live(*live);
-                device
-                    .live_bytes
-                    .fetch_add(u64::from(*live), Ordering::Relaxed);
+                self.claim_found(id, *live);
             }
         }
     }

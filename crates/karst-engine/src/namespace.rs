@@ -249,25 +249,8 @@ impl Namespace {
     /// before the next: partitions, buckets, entries, the records' own bytes. A hint only: a partition
     /// that is busy is left out.
     pub fn prefetch(&self, digests: &[Digest]) {
-        let partition = |digest: &Digest| &self.partitions[digest.partition().index()];
-        digests
-            .iter()
-            .for_each(|digest| prefetch_object(partition(digest)));
-        for digest in digests {
-            if let Some(partition) = partition(digest).try_lock() {
-                partition.directory.prefetch_table(digest);
-            }
-        }
-        for digest in digests {
-            if let Some(partition) = partition(digest).try_lock() {
-                partition.directory.prefetch_bucket(digest);
-            }
-        }
-        for digest in digests {
-            if let Some(partition) = partition(digest).try_lock() {
-                partition.directory.prefetch_entry(digest);
-            }
-        }
+        let partition = |digest: &Digest| self.partition_mutex(digest.partition());
+        self.prefetch_entries(digests.iter());
         for digest in digests {
             if let Some(partition) = partition(digest).try_lock() {
                 partition.directory.prefetch_next(digest);
@@ -278,6 +261,29 @@ impl Namespace {
                 && let Some(entry) = partition.directory.get(digest)
             {
                 self.log.prefetch(entry.place());
+            }
+        }
+    }
+
+    /// The first levels of [`Namespace::prefetch`]: as far as the first entry of each bucket.
+    pub(crate) fn prefetch_entries<'d>(&self, digests: impl Iterator<Item = &'d Digest> + Clone) {
+        let partition = |digest: &Digest| self.partition_mutex(digest.partition());
+        for digest in digests.clone() {
+            prefetch_object(partition(digest));
+        }
+        for digest in digests.clone() {
+            if let Some(partition) = partition(digest).try_lock() {
+                partition.directory.prefetch_table(digest);
+            }
+        }
+        for digest in digests.clone() {
+            if let Some(partition) = partition(digest).try_lock() {
+                partition.directory.prefetch_bucket(digest);
+            }
+        }
+        for digest in digests {
+            if let Some(partition) = partition(digest).try_lock() {
+                partition.directory.prefetch_entry(digest);
             }
         }
     }

@@ -10,26 +10,19 @@
 use std::cmp::Ordering;
 
 use karst_data::flat::{Facts, Header};
-use karst_data::key::{Digest, PartitionId};
+use karst_data::key::PartitionId;
 use karst_data::mutation::{Mutation, is_planted};
-use karst_storage::index::{Entry, Flags, InsertError, NewEntry, prefetch_object};
+use karst_storage::index::{Entry, Flags, InsertError, NewEntry};
 use karst_storage::log::BlockId;
 use karst_storage::place::{Place, Version};
 
 use crate::error::Reason;
 use crate::namespace::{Namespace, Partition};
+use crate::sets::SetCounts;
 use crate::write::new_entry;
 
 /// Records that are taken in together.
 const BATCH: usize = 64;
-
-/// What of a set is counted while recovery goes on.
-#[derive(Clone, Copy, Default)]
-struct SetCounts {
-    records: i64,
-    tombstones: i64,
-    bytes: i64,
-}
 
 /// One thread's way of taking records in. Call [`Intake::finish`] at the end.
 pub struct Intake<'n> {
@@ -38,8 +31,7 @@ pub struct Intake<'n> {
     /// The set that was looked up last: records next to each other are mostly in one.
     set_name: Vec<u8>,
     set_id: u16,
-    /// By number of the set. Shared counters would travel between the threads' caches with every record.
-    counts: Vec<SetCounts>,
+    counts: SetCounts,
     records: u64,
     /// Fill of the youngest block.
     youngest: u64,
@@ -53,7 +45,7 @@ impl<'n> Intake<'n> {
             batch: Vec::with_capacity(BATCH),
             set_name: Vec::new(),
             set_id: 0,
-            counts: Vec::new(),
+            counts: SetCounts::default(),
             records: 0,
             youngest: namespace.log.youngest_fill(),
         }
@@ -137,11 +129,7 @@ impl<'n> Intake<'n> {
     /// When a record finds no room.
     pub fn finish(mut self) -> Result<u64, Reason> {
         self.apply()?;
-        for (number, counts) in self.counts.iter().enumerate() {
-            self.namespace.sets.with(number as u16, |set| {
-                set.count(counts.records, counts.tombstones, counts.bytes);
-            });
-        }
+        self.namespace.sets.add(&self.counts);
         Ok(self.records)
     }
 
@@ -157,7 +145,8 @@ impl<'n> Intake<'n> {
 
     fn apply(&mut self) -> Result<(), Reason> {
         let batch = std::mem::take(&mut self.batch);
-        self.namespace.fetch_entries(&batch);
+        let digests = batch.iter().map(|new| &new.digest);
+        self.namespace.prefetch_entries(digests);
         self.claim(&batch);
         let applied = batch.iter().try_for_each(|new| self.apply_one(new));
         self.records += batch.len() as u64;
@@ -229,16 +218,8 @@ impl<'n> Intake<'n> {
     }
 
     fn count(&mut self, entry: &NewEntry, by: i64) {
-        let number = usize::from(entry.set_id);
-        if number >= self.counts.len() {
-            self.counts.resize(number + 1, SetCounts::default());
-        }
-        let counts = &mut self.counts[number];
-        match entry.flags.contains(Flags::TOMBSTONE) {
-            true => counts.tombstones += by,
-            false => counts.records += by,
-        }
-        counts.bytes += by * entry.place.length.bytes() as i64;
+        let tombstone = entry.flags.contains(Flags::TOMBSTONE);
+        self.counts.count(entry.set_id, tombstone, entry.place, by);
     }
 }
 
@@ -247,7 +228,8 @@ fn never_expires(entry: &NewEntry) -> bool {
 }
 
 impl Partition {
-    fn comes(&mut self, entry: &NewEntry) {
+    /// Counts an entry that came.
+    pub(crate) fn comes(&mut self, entry: &NewEntry) {
         self.tombstones += u32::from(entry.flags.contains(Flags::TOMBSTONE));
         self.expires |= entry.void_time_s != 0;
         self.never += u32::from(never_expires(entry));
@@ -260,7 +242,8 @@ impl Partition {
         }
     }
 
-    fn goes(&mut self, entry: &NewEntry) {
+    /// Uncounts an entry that goes.
+    pub(crate) fn goes(&mut self, entry: &NewEntry) {
         self.tombstones -= u32::from(entry.flags.contains(Flags::TOMBSTONE));
         self.never -= u32::from(never_expires(entry));
     }
@@ -309,29 +292,6 @@ impl Namespace {
             Ordering::Greater => true,
             Ordering::Equal => rank(new) > rank(old),
             Ordering::Less => false,
-        }
-    }
-
-    /// Asks the CPU for what taking these entries in will touch, one level for all before the next.
-    fn fetch_entries(&self, batch: &[NewEntry]) {
-        let mutex = |digest: &Digest| self.partition_mutex(digest.partition());
-        for new in batch {
-            prefetch_object(mutex(&new.digest));
-        }
-        for new in batch {
-            if let Some(partition) = mutex(&new.digest).try_lock() {
-                partition.directory.prefetch_table(&new.digest);
-            }
-        }
-        for new in batch {
-            if let Some(partition) = mutex(&new.digest).try_lock() {
-                partition.directory.prefetch_bucket(&new.digest);
-            }
-        }
-        for new in batch {
-            if let Some(partition) = mutex(&new.digest).try_lock() {
-                partition.directory.prefetch_entry(&new.digest);
-            }
         }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use karst_data::key::SET_BYTES_MAX;
 use karst_storage::index::{EntryArena, NAMES_MAX};
+use karst_storage::place::Place;
 use parking_lot::Mutex;
 
 use crate::life::SetRules;
@@ -78,6 +79,34 @@ impl Set {
         self.records.fetch_add(records, Ordering::Relaxed);
         self.tombstones.fetch_add(tombstones, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What one thread has counted of sets, by number. Shared counters would travel between the threads' caches with
+/// every record.
+#[derive(Default)]
+pub(crate) struct SetCounts(Vec<Counts>);
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    records: i64,
+    tombstones: i64,
+    bytes: i64,
+}
+
+impl SetCounts {
+    /// Counts an entry of a set that came, or by -1 uncounts one that goes.
+    pub(crate) fn count(&mut self, set_id: u16, tombstone: bool, place: Place, by: i64) {
+        let number = usize::from(set_id);
+        if number >= self.0.len() {
+            self.0.resize(number + 1, Counts::default());
+        }
+        let counts = &mut self.0[number];
+        match tombstone {
+            true => counts.tombstones += by,
+            false => counts.records += by,
+        }
+        counts.bytes += by * place.length.bytes() as i64;
     }
 }
 
@@ -201,6 +230,15 @@ impl Sets {
     /// Runs `with` on a set without taking a share in it.
     pub(crate) fn with<R>(&self, number: u16, with: impl FnOnce(&Set) -> R) -> R {
         with(&self.table.load().sets[usize::from(number)])
+    }
+
+    /// Adds what a thread has counted.
+    pub(crate) fn add(&self, counted: &SetCounts) {
+        for (number, counts) in counted.0.iter().enumerate() {
+            self.with(number as u16, |set| {
+                set.count(counts.records, counts.tombstones, counts.bytes);
+            });
+        }
     }
 
     /// Numbers that were given out, 0 included.

@@ -12,24 +12,17 @@ use karst_storage::place::Version;
 use crate::error::Reason;
 use crate::namespace::Namespace;
 use crate::recover::Intake;
-use crate::sets::SETS_MAX;
+use crate::sets::SetCounts;
 
 /// What one thread has seen of the index.
 pub struct Tally {
     live: LiveTally,
-    sets: Vec<SetTally>,
+    sets: SetCounts,
     sets_known: usize,
     /// Of the partition at hand.
     tombstones: u32,
     expires: bool,
     never: u32,
-}
-
-#[derive(Clone, Copy, Default)]
-struct SetTally {
-    records: i64,
-    tombstones: i64,
-    bytes: i64,
 }
 
 impl Tally {
@@ -45,11 +38,8 @@ impl Tally {
         if usize::from(number) >= self.sets_known {
             return Err("its set is not known");
         }
-        let set = &mut self.sets[usize::from(number)];
         let tombstone = entry.is_tombstone();
-        set.records += i64::from(!tombstone);
-        set.tombstones += i64::from(tombstone);
-        set.bytes += place.length.bytes() as i64;
+        self.sets.count(number, tombstone, place, 1);
         self.tombstones += u32::from(tombstone);
         self.expires |= entry.void_time_s() != 0;
         self.never += u32::from(!tombstone && entry.void_time_s() == 0);
@@ -62,7 +52,7 @@ impl Namespace {
     pub fn tally(&self) -> Tally {
         Tally {
             live: self.log().tally(),
-            sets: vec![SetTally::default(); SETS_MAX + 1],
+            sets: SetCounts::default(),
             sets_known: self.sets().known(),
             tombstones: 0,
             expires: false,
@@ -86,11 +76,7 @@ impl Namespace {
     /// Adds what a thread has counted, once it has seen the last of its partitions.
     pub fn add_tally(&self, tally: &Tally) {
         self.log().claim_all(&tally.live);
-        for (number, set) in tally.sets[..tally.sets_known].iter().enumerate() {
-            self.sets().with(number as u16, |known| {
-                known.count(set.records, set.tombstones, set.bytes);
-            });
-        }
+        self.sets().add(&tally.sets);
     }
 
     /// Lets the index see what a block holds that the earlier process had not made durable. All but the

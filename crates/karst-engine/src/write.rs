@@ -388,9 +388,7 @@ impl Namespace {
     /// Counts an entry that came.
     pub(crate) fn count(&self, partition: &mut Partition, entry: &NewEntry) {
         let tombstone = entry.flags.contains(Flags::TOMBSTONE);
-        partition.tombstones += u32::from(tombstone);
-        partition.expires |= entry.void_time_s != 0;
-        partition.never += u32::from(!tombstone && entry.void_time_s == 0);
+        partition.comes(entry);
         let bytes = entry.place.length.bytes() as i64;
         self.sets.with(entry.set_id, |set| {
             set.count(i64::from(!tombstone), i64::from(tombstone), bytes);
@@ -400,8 +398,7 @@ impl Namespace {
     /// Uncounts an entry that goes.
     pub(crate) fn uncount(&self, partition: &mut Partition, entry: &NewEntry) {
         let tombstone = entry.flags.contains(Flags::TOMBSTONE);
-        partition.tombstones -= u32::from(tombstone);
-        partition.never -= u32::from(!tombstone && entry.void_time_s == 0);
+        partition.goes(entry);
         let bytes = entry.place.length.bytes() as i64;
         self.sets.with(entry.set_id, |set| {
             set.count(-i64::from(!tombstone), -i64::from(tombstone), -bytes);

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use karst_io::buffer::AlignedBuffer;
 use karst_io::device::{Device, OpenError, OpenOptions};
 use karst_io::{Queue, QueueChoice};
+use rustix::fs::SeekFrom;
 
 use crate::{BLOCK, Loop, read};
 
@@ -308,4 +309,32 @@ fn a_blocking_write_never_grows_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let device = Device::open(folder.path().join("device"), &create(MIB)).unwrap();
     let _ = device.write_at_durable(MIB, &AlignedBuffer::with_capacity(BLOCK));
+}
+
+#[test]
+fn filling_holes_leaves_no_part_of_a_file_unwritten_and_changes_no_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("device");
+    drop(Device::open(&path, &create(4 * MIB)).unwrap());
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    let written = vec![7; BLOCK];
+    file.write_all_at(&written, MIB + BLOCK as u64).unwrap();
+    file.sync_all().unwrap();
+    drop(file);
+    let filling = OpenOptions {
+        fill_holes: true,
+        ..create(16 * MIB)
+    };
+    drop(Device::open(&path, &filling).unwrap());
+
+    let bytes = fs::read(&path).unwrap();
+    let mut expected = vec![0; 16 << 20];
+    expected[(1 << 20) + BLOCK..][..BLOCK].fill(7);
+    assert!(
+        bytes == expected,
+        "only zeros were written, and only to holes"
+    );
+    let file = fs::File::open(&path).unwrap();
+    let hole = rustix::fs::seek(&file, SeekFrom::Hole(0)).unwrap();
+    assert_eq!(hole, 16 * MIB, "the first hole is the end");
 }

@@ -199,10 +199,17 @@ pub fn claim_all(
             size_bytes: device.size,
             create: device.size.is_some(),
             sector_bytes: device.sector_size,
+            fill_holes: namespace.storage.commit_to_device,
             ..OpenOptions::default()
         };
         if let Some(failed) = open_failed(&device.path, failures) {
             return Ok(failed);
+        }
+        if options.fill_holes && grows(device) {
+            tracing::info!(
+                device = %device.path.display(), bytes = device.size,
+                "writing zeros to a new device file, as commit_to_device asks for"
+            );
         }
         let open = Device::open(&device.path, &options)?;
         let wanted = Wanted {
@@ -215,6 +222,12 @@ pub fn claim_all(
         wanted.claim(open, device.size)
     };
     devices.iter().enumerate().map(claim).collect()
+}
+
+/// Whether opening a device will create or extend its file.
+fn grows(device: &config::Device) -> bool {
+    let found = std::fs::metadata(&device.path).map_or(0, |found| found.len());
+    device.size.is_some_and(|wanted| wanted > found)
 }
 
 /// Opens a device that failed in an earlier life of the node, for reading only: nothing is ever written

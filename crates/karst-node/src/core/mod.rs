@@ -39,8 +39,9 @@ use crate::node::{self, NamespaceState, Node};
 const AHEAD_MAX: usize = 128;
 
 /// Commits of one core and device that are out before further writes gather for the next one. One
-/// alone would leave the device idle between its answer and the next commit.
-const COMMITS_OUT_MAX: usize = 4;
+/// alone would leave the device idle between its answer and the next commit; from 2 on it makes no
+/// difference that was measured (34,000 writes a second with 1, 39,000 to 42,000 with 2 to 64).
+const COMMITS_OUT_MAX: usize = 8;
 
 /// For how long clients' last waits are taken for their present ones, in us.
 const FOREGROUND_MEMORY_US: u64 = 200_000;

@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 use karst_data::flat::{Facts, Header};
 use karst_data::key::PartitionId;
 use karst_data::mutation::{Mutation, is_planted};
-use karst_storage::index::{Entry, Flags, InsertError, NewEntry};
+use karst_storage::index::{Entry, Flags, InsertError, NewEntry, Probe};
 use karst_storage::log::BlockId;
 use karst_storage::place::{Place, Version};
 
@@ -146,7 +146,8 @@ impl<'n> Intake<'n> {
     fn apply(&mut self) -> Result<(), Reason> {
         let batch = std::mem::take(&mut self.batch);
         let digests = batch.iter().map(|new| &new.digest);
-        self.namespace.prefetch_entries(digests);
+        let mut probes = [Probe::default(); BATCH];
+        self.namespace.prefetch_entries(digests, &mut probes);
         self.claim(&batch);
         let applied = batch.iter().try_for_each(|new| self.apply_one(new));
         self.records += batch.len() as u64;

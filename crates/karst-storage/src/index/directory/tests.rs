@@ -11,6 +11,7 @@ use karst_data::key::Digest;
 use proptest::prelude::*;
 
 use super::super::hash::{colliding_digest, order};
+use super::super::probe::Probe;
 use super::super::walk::{Fate, WalkCursor};
 use super::*;
 use crate::index::Flags;
@@ -163,8 +164,11 @@ impl Pair {
             let digest = crowded_digest(number);
             let found = self.directory.get(&digest).map(Entry::to_new);
             assert_eq!(found, self.model.get(&digest).copied());
-            self.directory.prefetch_bucket(&digest);
-            self.directory.prefetch_entry(&digest);
+            let mut probe = Probe::new(&KEY, &digest);
+            probe.fetch_table(&self.directory);
+            probe.fetch_bucket(&self.directory);
+            probe.fetch_entry(&self.directory);
+            probe.fetch_next(&self.directory, &digest);
         }
     }
 }

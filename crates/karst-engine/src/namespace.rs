@@ -257,7 +257,7 @@ impl Namespace {
         for digests in digests.chunks(PREFETCH_MAX) {
             let mut probes = [Probe::default(); PREFETCH_MAX];
             let probes = &mut probes[..digests.len()];
-            self.prefetch_entries(digests.iter(), probes);
+            self.prefetch_entries(digests.iter(), probes, |_| {});
             for (digest, probe) in digests.iter().zip(probes) {
                 if probe.leads_on()
                     && let Some(partition) = self.partition_mutex(digest.partition()).try_lock()
@@ -276,11 +276,12 @@ impl Namespace {
     }
 
     /// The first levels of [`Namespace::prefetch`]: as far as the first entry of each bucket. Sets as many
-    /// probes as there are digests.
+    /// probes as there are digests; `also` may ask for something else in the directory of each.
     pub(crate) fn prefetch_entries<'d>(
         &self,
         digests: impl Iterator<Item = &'d Digest> + Clone,
         probes: &mut [Probe],
+        also: impl Fn(&Directory),
     ) {
         let partition = |digest: &Digest| self.partition_mutex(digest.partition());
         for (digest, probe) in digests.clone().zip(probes.iter_mut()) {
@@ -300,6 +301,7 @@ impl Namespace {
         for (digest, probe) in digests.zip(probes) {
             if let Some(partition) = partition(digest).try_lock() {
                 probe.fetch_entry(&partition.directory);
+                also(&partition.directory);
             }
         }
     }

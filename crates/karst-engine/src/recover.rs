@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 use karst_data::flat::{Facts, Header};
 use karst_data::key::PartitionId;
 use karst_data::mutation::{Mutation, is_planted};
-use karst_storage::index::{Entry, Flags, InsertError, NewEntry, Probe};
+use karst_storage::index::{Directory, Entry, Flags, InsertError, NewEntry, Probe};
 use karst_storage::log::BlockId;
 use karst_storage::place::{Place, Version};
 
@@ -27,6 +27,8 @@ const BATCH: usize = 64;
 /// One thread's way of taking records in. Call [`Intake::finish`] at the end.
 pub struct Intake<'n> {
     namespace: &'n Namespace,
+    /// Whether directories grow ahead of what comes.
+    ahead: bool,
     batch: Vec<NewEntry>,
     /// The set that was looked up last: records next to each other are mostly in one.
     set_name: Vec<u8>,
@@ -42,12 +44,23 @@ impl<'n> Intake<'n> {
     pub fn new(namespace: &'n Namespace) -> Intake<'n> {
         Intake {
             namespace,
+            ahead: false,
             batch: Vec::with_capacity(BATCH),
             set_name: Vec::new(),
             set_id: 0,
             counts: SetCounts::default(),
             records: 0,
             youngest: namespace.log.youngest_fill(),
+        }
+    }
+
+    /// For who takes in most of what the index will hold: it grows in large steps, so tell it when all
+    /// intakes have finished ([`Namespace::fit_index`]).
+    #[must_use]
+    pub fn in_bulk(self) -> Intake<'n> {
+        Intake {
+            ahead: true,
+            ..self
         }
     }
 
@@ -102,6 +115,9 @@ impl<'n> Intake<'n> {
             if namespace.leaves_out(new) {
                 continue;
             }
+            if self.ahead {
+                partition.directory.grow_ahead();
+            }
             let bytes = new.place.length.bytes() as u32;
             let block = namespace.log.block_of(new.place);
             match partition.directory.insert(new) {
@@ -147,7 +163,8 @@ impl<'n> Intake<'n> {
         let batch = std::mem::take(&mut self.batch);
         let digests = batch.iter().map(|new| &new.digest);
         let mut probes = [Probe::default(); BATCH];
-        self.namespace.prefetch_entries(digests, &mut probes);
+        self.namespace
+            .prefetch_entries(digests, &mut probes, Directory::prefetch_slot);
         self.claim(&batch);
         let applied = batch.iter().try_for_each(|new| self.apply_one(new));
         self.records += batch.len() as u64;
@@ -197,13 +214,7 @@ impl<'n> Intake<'n> {
                 let entry = partition.directory.get_mut(&new.digest);
                 entry.expect("it was just seen").rewrite(new);
             }
-            None => match partition.directory.insert(new) {
-                Ok(_) => {}
-                Err(InsertError::PartitionFull | InsertError::ArenaFull(_)) => {
-                    return Err(Reason::IndexFull);
-                }
-                Err(InsertError::AlreadyPresent) => unreachable!("the lookup found no entry"),
-            },
+            None => partition.add(new, self.ahead)?,
         }
         partition.comes(new);
         if let Some(old) = &old {
@@ -229,6 +240,18 @@ fn never_expires(entry: &NewEntry) -> bool {
 }
 
 impl Partition {
+    /// Adds an entry that a lookup did not find.
+    fn add(&mut self, new: &NewEntry, ahead: bool) -> Result<(), Reason> {
+        if ahead {
+            self.directory.grow_ahead();
+        }
+        match self.directory.insert(new) {
+            Ok(_) => Ok(()),
+            Err(InsertError::PartitionFull | InsertError::ArenaFull(_)) => Err(Reason::IndexFull),
+            Err(InsertError::AlreadyPresent) => unreachable!("the lookup found no entry"),
+        }
+    }
+
     /// Counts an entry that came.
     pub(crate) fn comes(&mut self, entry: &NewEntry) {
         self.tombstones += u32::from(entry.flags.contains(Flags::TOMBSTONE));
@@ -259,6 +282,11 @@ impl Namespace {
         let mut intake = Intake::new(self);
         intake.take(place, facts)?;
         intake.finish().map(drop)
+    }
+
+    /// Lets a partition's part of the index be as large as it has to be, after intakes in bulk.
+    pub fn fit_index(&self, id: PartitionId) {
+        self.partition(id).directory.fit();
     }
 
     /// Makes sure that no write of a partition is given a sequence up to this one again.

@@ -2,7 +2,8 @@
 //!
 //! With b buckets, 2^d <= b < 2^(d+1), an entry belongs to the bucket named by the low d+1 bits of its
 //! hash, or by the low d bits if that bucket is not there yet. So a new bucket b takes entries from
-//! exactly one other, b - 2^d, and the directory grows and shrinks at its end, a bucket at a time.
+//! exactly one other, b - 2^d, and the directory grows and shrinks at its end, a bucket at a time; at a
+//! start, when nobody is served yet, it may grow in larger steps (`bulk`).
 //!
 //! Owns its entries' slots, in pages taken from the arena, and the chains through them. Does not own
 //! the lock: the partition's mutex does, and whoever has it has `&mut Directory`.
@@ -15,6 +16,7 @@
 //!
 //! An insert that finds no room changes nothing. A directory gives its pages back when dropped.
 
+mod bulk;
 mod rebuild;
 #[cfg(test)]
 mod tests;
@@ -323,12 +325,22 @@ impl Directory {
         (self.buckets > 0).then(|| self.bucket_of(hash))
     }
 
-    /// Asks the CPU for what leads to a segment of heads, and for the front of the table of pages.
+    /// Asks the CPU for what leads to a segment of heads, and for both ends of the table of pages.
     #[inline]
     pub(super) fn prefetch_tables(&self, segment: usize) {
         prefetch_line(self.segments.at(segment));
-        if self.pages.len() > 0 {
+        if let Some(last) = self.pages.len().checked_sub(1) {
             prefetch_line(self.pages.at(0));
+            prefetch_line(self.pages.at(last));
+        }
+    }
+
+    /// Asks the CPU for the slot that the next insert takes, unless that is in a page to come.
+    #[inline]
+    pub fn prefetch_slot(&self) {
+        let slot = self.vacant.handle().unwrap_or(Handle(self.slots));
+        if slot.page() < self.pages.len() {
+            prefetch_line(self.entry(slot));
         }
     }
 

@@ -164,7 +164,7 @@ impl<'n> Intake<'n> {
         let digests = batch.iter().map(|new| &new.digest);
         let mut probes = [Probe::default(); BATCH];
         self.namespace
-            .prefetch_entries(digests, &mut probes, Directory::prefetch_slot);
+            .prefetch_entries(digests, &mut probes, Directory::prefetch_insert);
         self.claim(&batch);
         let applied = batch.iter().try_for_each(|new| self.apply_one(new));
         self.records += batch.len() as u64;
@@ -203,23 +203,18 @@ impl<'n> Intake<'n> {
             namespace.log.disclaim_found(new.place);
             return Ok(());
         }
-        let old = partition.directory.get(&new.digest).map(Entry::to_new);
-        match &old {
-            Some(old) if !namespace.supersedes(self.youngest, new, old) => {
+        let old = partition.add(new, self.ahead)?;
+        if let Some(old) = &old {
+            if !namespace.supersedes(self.youngest, new, old) {
                 drop(partition);
                 namespace.log.disclaim_found(new.place);
                 return Ok(());
             }
-            Some(_) => {
-                let entry = partition.directory.get_mut(&new.digest);
-                entry.expect("it was just seen").rewrite(new);
-            }
-            None => partition.add(new, self.ahead)?,
-        }
-        partition.comes(new);
-        if let Some(old) = &old {
+            let entry = partition.directory.get_mut(&new.digest);
+            entry.expect("it was just seen").rewrite(new);
             partition.goes(old);
         }
+        partition.comes(new);
         drop(partition);
         self.count(new, 1);
         if let Some(old) = &old {
@@ -240,15 +235,17 @@ fn never_expires(entry: &NewEntry) -> bool {
 }
 
 impl Partition {
-    /// Adds an entry that a lookup did not find.
-    fn add(&mut self, new: &NewEntry, ahead: bool) -> Result<(), Reason> {
+    /// Adds an entry, unless there is one for its digest: then it returns that.
+    fn add(&mut self, new: &NewEntry, ahead: bool) -> Result<Option<NewEntry>, Reason> {
         if ahead {
             self.directory.grow_ahead();
         }
-        match self.directory.insert(new) {
-            Ok(_) => Ok(()),
+        match self.directory.insert(new).map(drop) {
+            Ok(()) => Ok(None),
+            Err(InsertError::AlreadyPresent) => {
+                Ok(self.directory.get(&new.digest).map(Entry::to_new))
+            }
             Err(InsertError::PartitionFull | InsertError::ArenaFull(_)) => Err(Reason::IndexFull),
-            Err(InsertError::AlreadyPresent) => unreachable!("the lookup found no entry"),
         }
     }
 

@@ -335,9 +335,11 @@ impl Directory {
         }
     }
 
-    /// Asks the CPU for the slot that the next insert takes, unless that is in a page to come.
+    /// Asks the CPU for what the next insert writes to beside its bucket: the partition's counter, and
+    /// the slot, unless that is in a page to come.
     #[inline]
-    pub fn prefetch_slot(&self) {
+    pub fn prefetch_insert(&self) {
+        self.control().prefetch_sequence();
         let slot = self.vacant.handle().unwrap_or(Handle(self.slots));
         if slot.page() < self.pages.len() {
             prefetch_line(self.entry(slot));

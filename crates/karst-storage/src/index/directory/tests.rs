@@ -169,7 +169,7 @@ impl Pair {
             probe.fetch_bucket(&self.directory);
             probe.fetch_entry(&self.directory);
             probe.fetch_next(&self.directory, &digest);
-            self.directory.prefetch_slot();
+            self.directory.prefetch_insert();
         }
     }
 }

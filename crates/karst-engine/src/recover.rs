@@ -111,12 +111,12 @@ impl<'n> Intake<'n> {
         let namespace = self.namespace;
         let mut known = Vec::new();
         let mut partition = namespace.partition(id);
+        if self.ahead {
+            partition.directory.grow_ahead(entries.len() as u32);
+        }
         for new in entries {
             if namespace.leaves_out(new) {
                 continue;
-            }
-            if self.ahead {
-                partition.directory.grow_ahead();
             }
             let bytes = new.place.length.bytes() as u32;
             let block = namespace.log.block_of(new.place);
@@ -238,7 +238,7 @@ impl Partition {
     /// Adds an entry, unless there is one for its digest: then it returns that.
     fn add(&mut self, new: &NewEntry, ahead: bool) -> Result<Option<NewEntry>, Reason> {
         if ahead {
-            self.directory.grow_ahead();
+            self.directory.grow_ahead(1);
         }
         match self.directory.insert(new).map(drop) {
             Ok(()) => Ok(None),

@@ -6,15 +6,21 @@
 //! and waits for no memory. What is too much in the end is given back by one more pass.
 
 use super::super::link::{Handle, Link};
-use super::{BUCKETS_MIN, Directory, SEGMENT_HEADS};
+use super::{BUCKETS_MIN, Directory, RECORDS_MAX, SEGMENT_HEADS};
 
 impl Directory {
-    /// Makes room in the buckets ahead of an insert, so that it does not split: doubles them when there are
-    /// as many records. Takes time in proportion to the size. [`Directory::fit`] gives back what was too
-    /// much.
-    pub fn grow_ahead(&mut self) {
-        if self.len == self.buckets && self.len > 0 {
-            self.chain_again(self.buckets * 2);
+    /// Makes room in the buckets for so many more records, so that their inserts do not split: at least
+    /// doubles them when they are too few. Takes time in proportion to the size. [`Directory::fit`] gives
+    /// back what was too much.
+    pub fn grow_ahead(&mut self, more: u32) {
+        let needed = self.len.saturating_add(more).min(RECORDS_MAX);
+        if needed > self.buckets {
+            let least = if self.is_empty() {
+                BUCKETS_MIN
+            } else {
+                self.buckets * 2
+            };
+            self.chain_again(needed.max(least));
         }
     }
 

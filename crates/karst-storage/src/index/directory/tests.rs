@@ -348,7 +348,7 @@ fn growth_ahead_and_a_fit_leave_what_growth_one_by_one_would_have() {
     for records in [0, 1, 255, 256, 257, 5_000] {
         let (_, mut directory) = directory_for(1 << 20);
         for number in 0..records {
-            directory.grow_ahead();
+            directory.grow_ahead(1);
             let buckets = directory.buckets;
             let new = new_entry(digest(number), number);
             directory.insert(&new).expect("room");
@@ -365,10 +365,22 @@ fn growth_ahead_and_a_fit_leave_what_growth_one_by_one_would_have() {
 }
 
 #[test]
+fn room_made_at_once_for_all_that_comes_is_no_more_than_that() {
+    let (_, mut directory) = directory_for(1 << 20);
+    directory.grow_ahead(3_000);
+    for number in 0..3_000 {
+        let new = new_entry(digest(number), number);
+        directory.insert(&new).expect("room");
+    }
+    directory.validate();
+    assert_eq!(directory.buckets, 3_000);
+}
+
+#[test]
 fn slots_that_removes_left_stay_vacant_when_all_entries_are_chained_anew() {
     let (_, mut directory) = directory_for(1 << 20);
     for number in 0..2_000 {
-        directory.grow_ahead();
+        directory.grow_ahead(1);
         let new = new_entry(digest(number), number);
         directory.insert(&new).expect("room");
         if number % 3 == 0 {

@@ -213,6 +213,7 @@ impl Form {
     ///
     /// # Errors
     /// Too few bytes for a header, no magic, or flags that contradict each other.
+    #[inline]
     pub fn read(bytes: &[u8]) -> Result<Form, FlatError> {
         if bytes.len() < HEADER_BYTES {
             return Err(FlatError::Short {
@@ -248,6 +249,7 @@ impl Form {
     ///
     /// # Errors
     /// Whatever makes the bytes not the header that this seal promises.
+    #[inline]
     pub fn check_header(bytes: &[u8], seal: &Seal) -> Result<Form, FlatError> {
         let form = Form::read(bytes)?;
         if u32::from_le_bytes(field(bytes, 0)) != seal.header_checksum(bytes, &form) {
@@ -260,6 +262,7 @@ impl Form {
     ///
     /// # Errors
     /// Whatever makes the bytes not a whole record.
+    #[inline]
     pub fn check_payload(&self, bytes: &[u8]) -> Result<(), FlatError> {
         let record = whole(bytes, self.end())?;
         let header = u32::from_le_bytes(field(record, 0));
@@ -338,6 +341,7 @@ impl Header {
     ///
     /// # Errors
     /// As [`Form::read`], and when the header contradicts itself.
+    #[inline]
     pub fn read(bytes: &[u8]) -> Result<Header, FlatError> {
         let form = Form::read(bytes)?;
         let flags = bytes[9];
@@ -383,6 +387,7 @@ impl Header {
 
     /// What the index wants to know of the record at the front of `bytes`, whose header this is.
     /// `None` if they do not hold the set name.
+    #[inline]
     pub fn facts(&self, bytes: &[u8]) -> Option<Facts> {
         let end = HEADER_BYTES + self.set_bytes();
         let set = bytes.get(HEADER_BYTES..end.min(self.size_bytes()))?;
@@ -473,6 +478,7 @@ impl<'a> Record<'a> {
 
 impl SetName {
     /// The name, unless it is longer than names may be.
+    #[inline]
     pub fn new(name: &[u8]) -> Option<SetName> {
         let mut bytes = [0; SET_BYTES_MAX];
         bytes.get_mut(..name.len())?.copy_from_slice(name);

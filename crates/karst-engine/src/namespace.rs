@@ -15,7 +15,7 @@ use karst_data::key::{Digest, PartitionId};
 use karst_data::mutation::{Mutation, is_planted};
 use karst_data::time::{Now, is_expired};
 use karst_io::buffer::AlignedBuffer;
-use karst_storage::index::{Directory, Entry, EntryArena, Flags, HashKey, prefetch_object};
+use karst_storage::index::{Directory, Entry, EntryArena, Flags, HashKey, Probe, prefetch_object};
 use karst_storage::log::codec::{Codec, Opened};
 use karst_storage::log::{DeviceRead, Located, Log, Resident};
 use karst_storage::place::{Place, Version};
@@ -30,6 +30,9 @@ use crate::sets::Sets;
 
 /// The regime of a partition that has never had another primary.
 pub const FIRST_REGIME: u32 = 1;
+
+/// Records whose way is fetched together: more than a CPU can wait for at once.
+const PREFETCH_MAX: usize = 64;
 
 /// What the configuration says about a namespace.
 #[derive(Clone, Debug)]
@@ -59,6 +62,7 @@ pub struct Partition {
 /// See [the module](self).
 pub struct Namespace {
     config: NamespaceConfig,
+    key: HashKey,
     partitions: Box<[Mutex<Partition>]>,
     pub(crate) log: Log,
     arena: Arc<EntryArena>,
@@ -193,6 +197,7 @@ impl Namespace {
         };
         Namespace {
             config,
+            key,
             partitions: PartitionId::all().map(partition).collect(),
             log,
             sets: Sets::named_in(arena.clone()),
@@ -249,41 +254,54 @@ impl Namespace {
     /// before the next: partitions, buckets, entries, the records' own bytes. A hint only: a partition
     /// that is busy is left out.
     pub fn prefetch(&self, digests: &[Digest]) {
-        let partition = |digest: &Digest| self.partition_mutex(digest.partition());
-        self.prefetch_entries(digests.iter());
-        for digest in digests {
-            if let Some(partition) = partition(digest).try_lock() {
-                partition.directory.prefetch_next(digest);
+        for digests in digests.chunks(PREFETCH_MAX) {
+            let mut probes = [Probe::default(); PREFETCH_MAX];
+            let probes = &mut probes[..digests.len()];
+            self.prefetch_entries(digests.iter(), probes, |_| {});
+            for (digest, probe) in digests.iter().zip(probes) {
+                if probe.leads_on()
+                    && let Some(partition) = self.partition_mutex(digest.partition()).try_lock()
+                {
+                    probe.fetch_next(&partition.directory, digest);
+                }
             }
-        }
-        for digest in digests {
-            if let Some(partition) = partition(digest).try_lock()
-                && let Some(entry) = partition.directory.get(digest)
-            {
-                self.log.prefetch(entry.place());
+            for digest in digests {
+                if let Some(partition) = self.partition_mutex(digest.partition()).try_lock()
+                    && let Some(entry) = partition.directory.get(digest)
+                {
+                    self.log.prefetch(entry.place());
+                }
             }
         }
     }
 
-    /// The first levels of [`Namespace::prefetch`]: as far as the first entry of each bucket.
-    pub(crate) fn prefetch_entries<'d>(&self, digests: impl Iterator<Item = &'d Digest> + Clone) {
+    /// The first levels of [`Namespace::prefetch`]: as far as the first entry of each bucket. Sets as many
+    /// probes as there are digests; `also` may ask for something else in the directory of each.
+    pub(crate) fn prefetch_entries<'d>(
+        &self,
+        digests: impl Iterator<Item = &'d Digest> + Clone,
+        probes: &mut [Probe],
+        also: impl Fn(&Directory),
+    ) {
         let partition = |digest: &Digest| self.partition_mutex(digest.partition());
-        for digest in digests.clone() {
+        for (digest, probe) in digests.clone().zip(probes.iter_mut()) {
             prefetch_object(partition(digest));
+            *probe = Probe::new(&self.key, digest);
         }
-        for digest in digests.clone() {
+        for (digest, probe) in digests.clone().zip(probes.iter()) {
             if let Some(partition) = partition(digest).try_lock() {
-                partition.directory.prefetch_table(digest);
+                probe.fetch_table(&partition.directory);
             }
         }
-        for digest in digests.clone() {
+        for (digest, probe) in digests.clone().zip(probes.iter()) {
             if let Some(partition) = partition(digest).try_lock() {
-                partition.directory.prefetch_bucket(digest);
+                probe.fetch_bucket(&partition.directory);
             }
         }
-        for digest in digests {
+        for (digest, probe) in digests.zip(probes) {
             if let Some(partition) = partition(digest).try_lock() {
-                partition.directory.prefetch_entry(digest);
+                probe.fetch_entry(&partition.directory);
+                also(&partition.directory);
             }
         }
     }

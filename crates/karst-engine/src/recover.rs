@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 use karst_data::flat::{Facts, Header};
 use karst_data::key::PartitionId;
 use karst_data::mutation::{Mutation, is_planted};
-use karst_storage::index::{Entry, Flags, InsertError, NewEntry};
+use karst_storage::index::{Directory, Entry, Flags, InsertError, NewEntry, Probe};
 use karst_storage::log::BlockId;
 use karst_storage::place::{Place, Version};
 
@@ -27,6 +27,8 @@ const BATCH: usize = 64;
 /// One thread's way of taking records in. Call [`Intake::finish`] at the end.
 pub struct Intake<'n> {
     namespace: &'n Namespace,
+    /// Whether directories grow ahead of what comes.
+    ahead: bool,
     batch: Vec<NewEntry>,
     /// The set that was looked up last: records next to each other are mostly in one.
     set_name: Vec<u8>,
@@ -42,12 +44,23 @@ impl<'n> Intake<'n> {
     pub fn new(namespace: &'n Namespace) -> Intake<'n> {
         Intake {
             namespace,
+            ahead: false,
             batch: Vec::with_capacity(BATCH),
             set_name: Vec::new(),
             set_id: 0,
             counts: SetCounts::default(),
             records: 0,
             youngest: namespace.log.youngest_fill(),
+        }
+    }
+
+    /// For who takes in most of what the index will hold: it grows in large steps, so tell it when all
+    /// intakes have finished ([`Namespace::fit_index`]).
+    #[must_use]
+    pub fn in_bulk(self) -> Intake<'n> {
+        Intake {
+            ahead: true,
+            ..self
         }
     }
 
@@ -98,6 +111,9 @@ impl<'n> Intake<'n> {
         let namespace = self.namespace;
         let mut known = Vec::new();
         let mut partition = namespace.partition(id);
+        if self.ahead {
+            partition.directory.grow_ahead(entries.len() as u32);
+        }
         for new in entries {
             if namespace.leaves_out(new) {
                 continue;
@@ -146,7 +162,9 @@ impl<'n> Intake<'n> {
     fn apply(&mut self) -> Result<(), Reason> {
         let batch = std::mem::take(&mut self.batch);
         let digests = batch.iter().map(|new| &new.digest);
-        self.namespace.prefetch_entries(digests);
+        let mut probes = [Probe::default(); BATCH];
+        self.namespace
+            .prefetch_entries(digests, &mut probes, Directory::prefetch_insert);
         self.claim(&batch);
         let applied = batch.iter().try_for_each(|new| self.apply_one(new));
         self.records += batch.len() as u64;
@@ -185,29 +203,18 @@ impl<'n> Intake<'n> {
             namespace.log.disclaim_found(new.place);
             return Ok(());
         }
-        let old = partition.directory.get(&new.digest).map(Entry::to_new);
-        match &old {
-            Some(old) if !namespace.supersedes(self.youngest, new, old) => {
+        let old = partition.add(new, self.ahead)?;
+        if let Some(old) = &old {
+            if !namespace.supersedes(self.youngest, new, old) {
                 drop(partition);
                 namespace.log.disclaim_found(new.place);
                 return Ok(());
             }
-            Some(_) => {
-                let entry = partition.directory.get_mut(&new.digest);
-                entry.expect("it was just seen").rewrite(new);
-            }
-            None => match partition.directory.insert(new) {
-                Ok(_) => {}
-                Err(InsertError::PartitionFull | InsertError::ArenaFull(_)) => {
-                    return Err(Reason::IndexFull);
-                }
-                Err(InsertError::AlreadyPresent) => unreachable!("the lookup found no entry"),
-            },
-        }
-        partition.comes(new);
-        if let Some(old) = &old {
+            let entry = partition.directory.get_mut(&new.digest);
+            entry.expect("it was just seen").rewrite(new);
             partition.goes(old);
         }
+        partition.comes(new);
         drop(partition);
         self.count(new, 1);
         if let Some(old) = &old {
@@ -228,6 +235,20 @@ fn never_expires(entry: &NewEntry) -> bool {
 }
 
 impl Partition {
+    /// Adds an entry, unless there is one for its digest: then it returns that.
+    fn add(&mut self, new: &NewEntry, ahead: bool) -> Result<Option<NewEntry>, Reason> {
+        if ahead {
+            self.directory.grow_ahead(1);
+        }
+        match self.directory.insert(new).map(drop) {
+            Ok(()) => Ok(None),
+            Err(InsertError::AlreadyPresent) => {
+                Ok(self.directory.get(&new.digest).map(Entry::to_new))
+            }
+            Err(InsertError::PartitionFull | InsertError::ArenaFull(_)) => Err(Reason::IndexFull),
+        }
+    }
+
     /// Counts an entry that came.
     pub(crate) fn comes(&mut self, entry: &NewEntry) {
         self.tombstones += u32::from(entry.flags.contains(Flags::TOMBSTONE));
@@ -258,6 +279,11 @@ impl Namespace {
         let mut intake = Intake::new(self);
         intake.take(place, facts)?;
         intake.finish().map(drop)
+    }
+
+    /// Lets a partition's part of the index be as large as it has to be, after intakes in bulk.
+    pub fn fit_index(&self, id: PartitionId) {
+        self.partition(id).directory.fit();
     }
 
     /// Makes sure that no write of a partition is given a sequence up to this one again.

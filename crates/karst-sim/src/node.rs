@@ -354,7 +354,7 @@ fn scan(
     found: &mut Found,
 ) -> Result<(), Reason> {
     let log = namespace.log();
-    let mut intake = Intake::new(namespace);
+    let mut intake = Intake::new(namespace).in_bulk();
     for id in blocks(disk).filter(|id| log.fill_of(*id) != 0) {
         if is_stale(namespace, testimony, id) {
             found.stale.push(id);
@@ -379,7 +379,9 @@ fn scan(
             found.rotten.push(id);
         }
     }
-    intake.finish().map(drop)
+    intake.finish()?;
+    PartitionId::all().for_each(|id| namespace.fit_index(id));
+    Ok(())
 }
 
 /// The bytes of a block.

@@ -28,7 +28,7 @@ use karst_data::key::{Digest, PARTITIONS, PartitionId};
 use karst_io::buffer::Region;
 use karst_io::shm::SharedFile;
 use karst_storage::index::{
-    Attach, Directory, EntryArena, Flags, HashKey, NewEntry, Owner, State, prefetch_object,
+    Attach, Directory, EntryArena, Flags, HashKey, NewEntry, Owner, Probe, State, prefetch_object,
 };
 use karst_storage::place::{DeviceId, Place, Rblocks, Version};
 use parking_lot::Mutex;
@@ -276,20 +276,23 @@ impl Namespace {
     fn batch(&self, seed: u64, records: u64) {
         let number = |at| mix(seed * BATCH as u64 + at as u64) % records;
         let digests: [Digest; BATCH] = std::array::from_fn(|at| digest(number(at)));
-        for digest in &digests {
+        let mut probes = digests.each_ref().map(|digest| {
             prefetch_object(self.partition(digest));
+            Probe::new(&KEY, digest)
+        });
+        for (digest, probe) in digests.iter().zip(&probes) {
+            probe.fetch_table(&self.partition(digest).lock());
         }
-        for digest in &digests {
-            self.partition(digest).lock().prefetch_table(digest);
+        for (digest, probe) in digests.iter().zip(&probes) {
+            probe.fetch_bucket(&self.partition(digest).lock());
         }
-        for digest in &digests {
-            self.partition(digest).lock().prefetch_bucket(digest);
+        for (digest, probe) in digests.iter().zip(&mut probes) {
+            probe.fetch_entry(&self.partition(digest).lock());
         }
-        for digest in &digests {
-            self.partition(digest).lock().prefetch_entry(digest);
-        }
-        for digest in &digests {
-            self.partition(digest).lock().prefetch_next(digest);
+        for (digest, probe) in digests.iter().zip(&probes) {
+            if probe.leads_on() {
+                probe.fetch_next(&self.partition(digest).lock(), digest);
+            }
         }
         assert!(digests.iter().all(|digest| self.has(digest)));
     }

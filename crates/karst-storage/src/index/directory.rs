@@ -2,7 +2,8 @@
 //!
 //! With b buckets, 2^d <= b < 2^(d+1), an entry belongs to the bucket named by the low d+1 bits of its
 //! hash, or by the low d bits if that bucket is not there yet. So a new bucket b takes entries from
-//! exactly one other, b - 2^d, and the directory grows and shrinks at its end, a bucket at a time.
+//! exactly one other, b - 2^d, and the directory grows and shrinks at its end, a bucket at a time; at a
+//! start, when nobody is served yet, it may grow in larger steps (`bulk`).
 //!
 //! Owns its entries' slots, in pages taken from the arena, and the chains through them. Does not own
 //! the lock: the partition's mutex does, and whoever has it has `&mut Directory`.
@@ -15,6 +16,7 @@
 //!
 //! An insert that finds no room changes nothing. A directory gives its pages back when dropped.
 
+mod bulk;
 mod rebuild;
 #[cfg(test)]
 mod tests;
@@ -36,7 +38,7 @@ use super::undo::{Control, Undo};
 pub const RECORDS_MAX: u32 = HANDLES_MAX;
 
 /// Heads of a segment: 1 KiB, the piece in which heads are allocated.
-const SEGMENT_HEADS: usize = 256;
+pub(super) const SEGMENT_HEADS: usize = 256;
 
 /// The first segment is used whole from the first record on: its memory is there anyway.
 const BUCKETS_MIN: u32 = SEGMENT_HEADS as u32;
@@ -220,50 +222,6 @@ impl Directory {
         self.is_sparse() || (self.is_empty() && self.pages.len() > 1)
     }
 
-    /// First stage of a batch: asks the CPU for the place in the directory's table that leads to the
-    /// bucket. The stages are called for all keys in turn, so that none of them waits.
-    #[inline]
-    pub fn prefetch_table(&self, digest: &Digest) {
-        if self.buckets > 0 {
-            let bucket = self.bucket_of(self.key.hash(digest)) as usize;
-            prefetch_line(self.segments.at(bucket / SEGMENT_HEADS));
-            if self.pages.len() > 0 {
-                prefetch_line(self.pages.at(0));
-            }
-        }
-    }
-
-    /// Second stage of a batch: asks the CPU for the bucket's head.
-    #[inline]
-    pub fn prefetch_bucket(&self, digest: &Digest) {
-        if self.buckets > 0 {
-            prefetch_line(self.head(self.bucket_of(self.key.hash(digest))));
-        }
-    }
-
-    /// Third stage of a batch: asks the CPU for the entry that the bucket's head leads to.
-    #[inline]
-    pub fn prefetch_entry(&self, digest: &Digest) {
-        let hash = self.key.hash(digest);
-        if let Some(handle) = self.first(hash).towards(tag_bit(hash)) {
-            prefetch_line(self.entry(handle));
-        }
-    }
-
-    /// Fourth stage of a batch: asks the CPU for the second entry of the way, if the first is not the
-    /// record's: so it is for one hit in three.
-    #[inline]
-    pub fn prefetch_next(&self, digest: &Digest) {
-        let hash = self.key.hash(digest);
-        if let Some(handle) = self.first(hash).towards(tag_bit(hash)) {
-            let entry = self.entry(handle);
-            let next = entry.next().towards(tag_bit(hash));
-            if let Some(next) = next.filter(|_| entry.digest() != digest) {
-                prefetch_line(self.entry(next));
-            }
-        }
-    }
-
     /// Checks all invariants of the module, entry by entry; for tests.
     ///
     /// # Panics
@@ -361,6 +319,33 @@ impl Directory {
         }
     }
 
+    /// As `bucket_of`, if there are buckets.
+    #[inline]
+    pub(super) fn bucket(&self, hash: u64) -> Option<u32> {
+        (self.buckets > 0).then(|| self.bucket_of(hash))
+    }
+
+    /// Asks the CPU for what leads to a segment of heads, and for both ends of the table of pages.
+    #[inline]
+    pub(super) fn prefetch_tables(&self, segment: usize) {
+        prefetch_line(self.segments.at(segment));
+        if let Some(last) = self.pages.len().checked_sub(1) {
+            prefetch_line(self.pages.at(0));
+            prefetch_line(self.pages.at(last));
+        }
+    }
+
+    /// Asks the CPU for what the next insert writes to beside its bucket: the partition's counter, and
+    /// the slot, unless that is in a page to come.
+    #[inline]
+    pub fn prefetch_insert(&self) {
+        self.control().prefetch_sequence();
+        let slot = self.vacant.handle().unwrap_or(Handle(self.slots));
+        if slot.page() < self.pages.len() {
+            prefetch_line(self.entry(slot));
+        }
+    }
+
     /// How many low hash bits all entries of a bucket share.
     pub(super) fn depth_of(&self, bucket: u32) -> u32 {
         let (depth, level) = (self.buckets.ilog2(), 1 << self.buckets.ilog2());
@@ -408,8 +393,9 @@ impl Directory {
         None
     }
 
+    /// The first link of a bucket's chain.
     #[inline]
-    fn head(&self, bucket: u32) -> &Link {
+    pub(super) fn head(&self, bucket: u32) -> &Link {
         let bucket = bucket as usize;
         &self.segments.at(bucket / SEGMENT_HEADS)[bucket % SEGMENT_HEADS]
     }

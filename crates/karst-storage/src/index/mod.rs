@@ -52,6 +52,7 @@ mod entry;
 mod front;
 mod hash;
 mod link;
+mod probe;
 mod table;
 mod undo;
 mod walk;
@@ -62,4 +63,5 @@ pub use directory::{Directory, InsertError, RECORDS_MAX, prefetch_line, prefetch
 pub use entry::{Entry, EntryMut, Flags, NewEntry};
 pub use front::{NAMES_MAX, Owner, Refused, State};
 pub use hash::HashKey;
+pub use probe::Probe;
 pub use walk::{Fate, WalkCursor};

@@ -18,6 +18,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
+use super::directory::prefetch_line;
 use super::entry::{ENTRY_WORDS, Entry};
 
 /// Two cache lines: CPUs fetch them in pairs.
@@ -76,6 +77,12 @@ impl Control {
     /// Number of the last write of the partition.
     pub(super) fn sequence(&self) -> u64 {
         self.sequence.load(Ordering::Relaxed)
+    }
+
+    /// Asks the CPU for what [`Control::sequence`] reads.
+    #[inline]
+    pub(super) fn prefetch_sequence(&self) {
+        prefetch_line(&self.sequence);
     }
 
     /// Sets what [`Control::sequence`] returns.

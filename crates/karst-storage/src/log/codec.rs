@@ -451,6 +451,7 @@ impl Codec {
     ///
     /// # Errors
     /// When the header contradicts itself, or there is no key for it.
+    #[inline]
     pub fn facts(&self, form: &Form, bytes: &[u8], seal: &Seal) -> Result<Facts, FlatError> {
         let short = FlatError::Content("the set name is longer than its record");
         if form.encrypted {

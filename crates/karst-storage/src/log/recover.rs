@@ -132,6 +132,7 @@ impl<'a> ScannedBlock<'a> {
     }
 
     /// A record, sound or known by its header, or the end mark: what may lie at an offset.
+    #[inline]
     fn look(&self, at: usize) -> Option<Look<'a>> {
         let rest = &self.bytes[at..];
         let seal = self.seal_at(at);
@@ -206,6 +207,7 @@ fn is_zero(bytes: &[u8]) -> bool {
 impl<'a> Iterator for ScannedBlock<'a> {
     type Item = Scanned<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Scanned<'a>> {
         while self.at < self.bytes.len() {
             let rblock_end = (self.at + RBLOCK_BYTES as usize).min(self.bytes.len());

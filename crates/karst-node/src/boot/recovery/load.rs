@@ -187,7 +187,7 @@ impl<'c> Loader<'c> {
         Loader {
             checkpoint,
             namespace,
-            intake: Intake::new(&namespace.engine),
+            intake: Intake::new(&namespace.engine).in_bulk(),
             sets,
             buffer: Vec::new(),
         }

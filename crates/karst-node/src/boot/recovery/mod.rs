@@ -17,10 +17,11 @@ mod load;
 mod read;
 mod scan;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
+use karst_data::key::PartitionId;
 use karst_io::op::IoFailure;
 use karst_storage::checkpoint::Front;
 use karst_storage::log::BlockId;
@@ -127,12 +128,23 @@ fn from_devices(
     let block_bytes = u64::from(namespace.engine.log().config().block_bytes);
     restart.begin(Phase::Scan, blocks.len() as u64 * block_bytes);
     scan::run(namespace, &reader, &blocks, &headers.testimony)?;
+    fit_index(namespace);
     namespace.engine.log().raise_fills(fills);
     let whys = [not_warm, &why].into_iter().filter(|why| !why.is_empty());
     Ok(Outcome {
         way,
         why: whys.collect::<Vec<_>>().join("; "),
     })
+}
+
+/// Ends the intake in bulk: no partition's part of the index stays larger than it has to be.
+fn fit_index(namespace: &NamespaceState) {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let partitions = || PartitionId::all().nth(next.fetch_add(1, Ordering::Relaxed));
+        std::iter::from_fn(partitions).for_each(|id| namespace.engine.fit_index(id));
+    };
+    std::thread::scope(|scope| (0..read::threads()).for_each(|_| drop(scope.spawn(work))));
 }
 
 fn open_checkpoint(node: &Node, namespace: &NamespaceState) -> Result<Checkpoint, NoUse> {

@@ -49,7 +49,7 @@ pub(super) fn run(
         namespace,
         blocks,
         testimony,
-        intake: Intake::new(&namespace.engine),
+        intake: Intake::new(&namespace.engine).in_bulk(),
         damaged: Vec::new(),
         all_damaged: &damaged,
     })?;

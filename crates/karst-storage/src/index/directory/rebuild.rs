@@ -54,9 +54,7 @@ impl Directory {
     fn open_buckets(&mut self, records: u32) {
         if records > 0 {
             self.buckets = records.max(BUCKETS_MIN);
-            let segments = (self.buckets as usize).div_ceil(SEGMENT_HEADS);
-            self.segments.reserve(segments);
-            (0..segments).for_each(|_| self.segments.push(Box::new([Link::END; SEGMENT_HEADS])));
+            self.open_segments((self.buckets as usize).div_ceil(SEGMENT_HEADS));
         }
     }
 

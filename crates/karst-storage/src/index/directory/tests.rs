@@ -11,6 +11,7 @@ use karst_data::key::Digest;
 use proptest::prelude::*;
 
 use super::super::hash::{colliding_digest, order};
+use super::super::probe::Probe;
 use super::super::walk::{Fate, WalkCursor};
 use super::*;
 use crate::index::Flags;
@@ -163,8 +164,12 @@ impl Pair {
             let digest = crowded_digest(number);
             let found = self.directory.get(&digest).map(Entry::to_new);
             assert_eq!(found, self.model.get(&digest).copied());
-            self.directory.prefetch_bucket(&digest);
-            self.directory.prefetch_entry(&digest);
+            let mut probe = Probe::new(&KEY, &digest);
+            probe.fetch_table(&self.directory);
+            probe.fetch_bucket(&self.directory);
+            probe.fetch_entry(&self.directory);
+            probe.fetch_next(&self.directory, &digest);
+            self.directory.prefetch_insert();
         }
     }
 }
@@ -336,6 +341,55 @@ fn growth_adds_at_most_one_bucket_an_insert_and_one_small_piece_of_each_kind() {
     }
     assert_eq!(directory.buckets, 30_000);
     directory.validate();
+}
+
+#[test]
+fn growth_ahead_and_a_fit_leave_what_growth_one_by_one_would_have() {
+    for records in [0, 1, 255, 256, 257, 5_000] {
+        let (_, mut directory) = directory_for(1 << 20);
+        for number in 0..records {
+            directory.grow_ahead(1);
+            let buckets = directory.buckets;
+            let new = new_entry(digest(number), number);
+            directory.insert(&new).expect("room");
+            assert!(buckets == 0 || directory.buckets == buckets, "no split");
+        }
+        directory.validate();
+        directory.fit();
+        directory.validate();
+        let one_by_one = filled(0..records);
+        let size = |of: &Directory| (of.buckets.max(BUCKETS_MIN), of.len, of.pages.len());
+        assert_eq!(size(&directory), size(&one_by_one));
+        assert_eq!(all(&directory), all(&one_by_one));
+    }
+}
+
+#[test]
+fn room_made_at_once_for_all_that_comes_is_no_more_than_that() {
+    let (_, mut directory) = directory_for(1 << 20);
+    directory.grow_ahead(3_000);
+    for number in 0..3_000 {
+        let new = new_entry(digest(number), number);
+        directory.insert(&new).expect("room");
+    }
+    directory.validate();
+    assert_eq!(directory.buckets, 3_000);
+}
+
+#[test]
+fn slots_that_removes_left_stay_vacant_when_all_entries_are_chained_anew() {
+    let (_, mut directory) = directory_for(1 << 20);
+    for number in 0..2_000 {
+        directory.grow_ahead(1);
+        let new = new_entry(digest(number), number);
+        directory.insert(&new).expect("room");
+        if number % 3 == 0 {
+            assert!(directory.remove(&digest(number / 2)).is_some());
+        }
+    }
+    directory.fit();
+    directory.validate();
+    assert_eq!(directory.buckets, directory.len.max(BUCKETS_MIN));
 }
 
 #[test]

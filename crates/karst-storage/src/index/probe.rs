@@ -17,7 +17,7 @@ use karst_data::key::Digest;
 use super::directory::{Directory, SEGMENT_HEADS, prefetch_line};
 use super::hash::{HashKey, tag_bit};
 
-/// See [the module](self).
+/// A key and how far its way was followed; no memory is held by it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Probe {
     hash: u64,

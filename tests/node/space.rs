@@ -145,7 +145,7 @@ fn check_full(client: &mut Client, keys: std::ops::Range<u64>) {
 
 /// The node looks at its room every now and then, not at each refusal.
 fn wait_for_advice(server: &Server) {
-    let advice = |line: &str| line.contains("fill") && line.contains("delete");
+    let advice = |line: &str| line.contains("full") && line.contains("delete");
     let deadline = Instant::now() + Duration::from_secs(20);
     while !server.log().lines().any(advice) {
         assert!(Instant::now() < deadline, "the log does not say what to do");

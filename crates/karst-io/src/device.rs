@@ -62,10 +62,6 @@ pub struct OpenOptions {
     pub read_only: bool,
     /// Drive it with sectors of this size, a power of two that is not less than the device's own.
     pub sector_bytes: Option<u32>,
-    /// For a file: write zeros to all of it that was never written. A durable write to blocks that are
-    /// only allocated waits for the file system's journal as well, and one at a time (measured:
-    /// docs/operating.md, Devices that are files). Takes as long as writing the file once, at the first opening.
-    pub fill_holes: bool,
 }
 
 impl Default for OpenOptions {
@@ -78,7 +74,6 @@ impl Default for OpenOptions {
             lock: true,
             read_only: false,
             sector_bytes: None,
-            fill_holes: false,
         }
     }
 }
@@ -278,6 +273,70 @@ impl Device {
         self.block && rustix::fs::fallocate(&self.file, how, 0, self.size_bytes).is_ok()
     }
 
+    /// Bytes of a file that were never written; none of a block device, or where the file system cannot
+    /// tell.
+    pub fn hole_bytes(&self) -> u64 {
+        let holes = std::iter::successors(self.next_hole(0), |hole| self.next_hole(hole.end));
+        holes.map(|hole| hole.end - hole.start).sum()
+    }
+
+    /// Writes zeros to all of a file that was never written, durably; that reads as zeros before and after,
+    /// so what is cut off here can be begun again. A durable write to blocks that are only allocated
+    /// waits for the file system's journal as well, and one at a time (measured: docs/operating.md, Devices
+    /// that are files). Blocks for as long as writing [`Device::hole_bytes`] takes.
+    ///
+    /// # Errors
+    ///
+    /// As a write.
+    pub fn fill_holes(&self) -> Result<(), IoFailure> {
+        let mut at = 0;
+        while let Some(hole) = self.next_hole(at) {
+            at = hole.end;
+            if !self.has_zeroed(&hole) {
+                self.write_zeros(&hole)?;
+            }
+        }
+        self.sync()
+    }
+
+    /// The first stretch at or behind an offset that was never written, cut to whole [`BUFFER_ALIGN`]s.
+    fn next_hole(&self, mut at: u64) -> Option<Range<u64>> {
+        let align = BUFFER_ALIGN as u64;
+        while !self.block && at < self.size_bytes {
+            let start = rustix::fs::seek(&self.file, SeekFrom::Hole(at)).ok()?;
+            let end = match rustix::fs::seek(&self.file, SeekFrom::Data(start)) {
+                Err(Errno::NXIO) => self.size_bytes, // nothing but the hole up to the end
+                found => found.ok()?.min(self.size_bytes),
+            };
+            let hole = start.next_multiple_of(align)..end / align * align;
+            if !hole.is_empty() {
+                return Some(hole);
+            }
+            at = end;
+        }
+        None
+    }
+
+    /// Lets file system and device do it, from Linux 6.17 on and where the device can. `false` if not.
+    fn has_zeroed(&self, range: &Range<u64>) -> bool {
+        const WRITE_ZEROES: u32 = 0x80; // FALLOC_FL_WRITE_ZEROES, fallocate(2)
+        let how = FallocateFlags::from_bits_retain(WRITE_ZEROES);
+        rustix::fs::fallocate(&self.file, how, range.start, range.end - range.start).is_ok()
+    }
+
+    fn write_zeros(&self, range: &Range<u64>) -> Result<(), IoFailure> {
+        const STEP_BYTES: u64 = 8 << 20;
+        let mut zeros = AlignedBuffer::with_capacity(STEP_BYTES as usize);
+        let mut at = range.start;
+        while at < range.end {
+            let bytes = STEP_BYTES.min(range.end - at);
+            zeros.set_len(bytes as usize);
+            self.write_at(at, &zeros)?;
+            at += bytes;
+        }
+        Ok(())
+    }
+
     fn write(&self, offset: u64, buffer: &AlignedBuffer, durable: bool) -> Result<(), IoFailure> {
         let end = offset.checked_add(buffer.len() as u64);
         assert!(
@@ -370,9 +429,6 @@ impl Opening<'_> {
         let size_bytes = self.size_of(&file)?;
         let (found_bytes, direct) = self.sector_of(&file, block)?;
         let sector_bytes = self.driven_with(found_bytes)?;
-        if !block && !self.options.read_only && self.options.fill_holes {
-            self.fill_holes(&file, size_bytes)?;
-        }
         let path = self.path.to_owned();
         Ok(Device {
             file,
@@ -424,25 +480,6 @@ impl Opening<'_> {
             .map_err(|cause| self.failed("syncing", cause))?;
         self.sync_parent()
             .map_err(|cause| self.failed("syncing the folder of", cause))
-    }
-
-    /// Writes zeros wherever a file, already in the mode of its later I/O, was never written; that reads as
-    /// zeros before and after, so an opening that is cut off here is made good by the next.
-    fn fill_holes(&self, file: &File, size_bytes: u64) -> Result<(), OpenError> {
-        let failed = |errno: Errno| self.failed("writing zeros to", errno.into());
-        let mut filled = false;
-        let mut at = 0;
-        while let Some(hole) = next_hole(file, at, size_bytes).map_err(failed)? {
-            at = hole.end;
-            if !write_zeroes(file, &hole) {
-                pwrite_zeros(file, &hole).map_err(failed)?;
-            }
-            filled = true;
-        }
-        match filled {
-            true => rustix::fs::fdatasync(file).map_err(failed),
-            false => Ok(()),
-        }
     }
 
     /// Makes the file's name survive a loss of power. Done on every open that allocates: an earlier
@@ -557,55 +594,6 @@ impl Opening<'_> {
             cause,
         }
     }
-}
-
-/// The first stretch at or behind an offset that was never written, cut to whole [`BUFFER_ALIGN`]s. A file
-/// system that cannot tell has none.
-fn next_hole(file: &File, at: u64, size_bytes: u64) -> Result<Option<Range<u64>>, Errno> {
-    let align = BUFFER_ALIGN as u64;
-    let mut at = at;
-    while at < size_bytes {
-        let start = match rustix::fs::seek(file, SeekFrom::Hole(at)) {
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(None),
-            found => found?,
-        };
-        if start >= size_bytes {
-            return Ok(None);
-        }
-        let end = match rustix::fs::seek(file, SeekFrom::Data(start)) {
-            Err(Errno::NXIO) => size_bytes, // nothing but the hole up to the end
-            found => found?.min(size_bytes),
-        };
-        let hole = start.next_multiple_of(align)..end / align * align;
-        if !hole.is_empty() {
-            return Ok(Some(hole));
-        }
-        at = end;
-    }
-    Ok(None)
-}
-
-/// Lets the file system and the device do it, from Linux 6.17 on and where the device can. `false` if not.
-fn write_zeroes(file: &File, range: &Range<u64>) -> bool {
-    const WRITE_ZEROES: u32 = 0x80; // FALLOC_FL_WRITE_ZEROES, fallocate(2)
-    let how = FallocateFlags::from_bits_retain(WRITE_ZEROES);
-    rustix::fs::fallocate(file, how, range.start, range.end - range.start).is_ok()
-}
-
-fn pwrite_zeros(file: &File, range: &Range<u64>) -> Result<(), Errno> {
-    const STEP_BYTES: usize = 8 << 20;
-    let zeros = AlignedBuffer::with_capacity(STEP_BYTES);
-    let mut at = range.start;
-    while at < range.end {
-        let bytes = STEP_BYTES.min((range.end - at) as usize);
-        let from = &zeros.as_slice()[..bytes];
-        let done = rustix::io::retry_on_intr(|| rustix::io::pwrite(file, from, at))?;
-        if done == 0 {
-            return Err(Errno::IO);
-        }
-        at += done as u64;
-    }
-    Ok(())
 }
 
 /// The alignment direct I/O on a file needs, where kernel (Linux 6.1) and file system tell. It is

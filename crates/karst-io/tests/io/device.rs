@@ -321,11 +321,10 @@ fn filling_holes_leaves_no_part_of_a_file_unwritten_and_changes_no_byte() {
     file.write_all_at(&written, MIB + BLOCK as u64).unwrap();
     file.sync_all().unwrap();
     drop(file);
-    let filling = OpenOptions {
-        fill_holes: true,
-        ..create(16 * MIB)
-    };
-    drop(Device::open(&path, &filling).unwrap());
+    let device = Device::open(&path, &create(16 * MIB)).unwrap();
+    device.fill_holes().unwrap();
+    assert_eq!(device.hole_bytes(), 0);
+    drop(device);
 
     let bytes = fs::read(&path).unwrap();
     let mut expected = vec![0; 16 << 20];

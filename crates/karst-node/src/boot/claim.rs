@@ -199,17 +199,10 @@ pub fn claim_all(
             size_bytes: device.size,
             create: device.size.is_some(),
             sector_bytes: device.sector_size,
-            fill_holes: namespace.storage.commit_to_device,
             ..OpenOptions::default()
         };
         if let Some(failed) = open_failed(&device.path, failures) {
             return Ok(failed);
-        }
-        if options.fill_holes && grows(device) {
-            tracing::info!(
-                device = %device.path.display(), bytes = device.size,
-                "writing zeros to a new device file, as commit_to_device asks for"
-            );
         }
         let open = Device::open(&device.path, &options)?;
         let wanted = Wanted {
@@ -219,15 +212,29 @@ pub fn claim_all(
             count: devices.len() as u8, // at most 128
             key,
         };
-        wanted.claim(open, device.size)
+        let claimed = wanted.claim(open, device.size)?;
+        if namespace.storage.commit_to_device {
+            fill_holes(&claimed.device)?;
+        }
+        Ok(claimed)
     };
     devices.iter().enumerate().map(claim).collect()
 }
 
-/// Whether opening a device will create or extend its file.
-fn grows(device: &config::Device) -> bool {
-    let found = std::fs::metadata(&device.path).map_or(0, |found| found.len());
-    device.size.is_some_and(|wanted| wanted > found)
+/// Makes durable writes to a file as quick as they can be: see [`Device::fill_holes`].
+fn fill_holes(device: &Device) -> Result<(), ClaimError> {
+    let bytes = device.hole_bytes();
+    if bytes == 0 {
+        return Ok(());
+    }
+    tracing::info!(
+        device = %device.path().display(), bytes,
+        "writing zeros to what of the file was never written, as commit_to_device asks for"
+    );
+    device.fill_holes().map_err(|error| ClaimError::Io {
+        path: device.path().to_path_buf(),
+        error,
+    })
 }
 
 /// Opens a device that failed in an earlier life of the node, for reading only: nothing is ever written

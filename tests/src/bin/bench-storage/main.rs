@@ -2,7 +2,8 @@
 //! 80% fill, and reads beside defrag.
 //!
 //! ```text
-//! durable     fio, O_DIRECT and O_DSYNC, as many writes in flight -> karstd, commit_to_device -> fio again
+//! durable     fio, O_DIRECT and O_DSYNC, as many writes in flight -> karstd, commit_to_device -> karstd without it
+//!             -> fio again
 //! overwrite   fill to so much, then overwrite at random for so long: write amplification, latency, stalls
 //! reads       p99 of reads alone, beside writes that need no defrag, and beside the same with defrag
 //! ```
@@ -191,7 +192,8 @@ fn durable(arguments: &Arguments) -> io::Result<Value> {
         ),
     }
     Ok(json!({
-        "karst": written, "uncommitted_ops_per_second": uncommitted, "writes_per_flush": per_flush, "bytes_per_flush": flush_bytes,
+        "karst": written, "uncommitted_ops_per_second": uncommitted,
+        "writes_per_flush": per_flush, "bytes_per_flush": flush_bytes,
         "fio_4096_iops_before": before, "fio_4096_iops_after": after,
         "fio_same_size_iops": same, "fio_same_size_bytes": near, "ratio": ratio,
     }))

@@ -1,0 +1,13 @@
+//! Who owns what, and what owners owe each other.
+//!
+//! Everything here decides and nothing acts: facts, reports and time come in, commands and messages go
+//! out. No clock, socket, file or device is touched, and nothing here knows how a client spells its
+//! requests or how a record lies on a device.
+//!
+//! - [`node`]: what a node is and what it tells of itself.
+//! - [`map`]: for each namespace and partition, who serves it; immutable once published.
+//! - [`state`]: everything that Raft keeps, and the commands that change it.
+
+pub mod map;
+pub mod node;
+pub mod state;

@@ -1,0 +1,134 @@
+//! The partition map: for each namespace and partition, who serves it.
+//!
+//! A partition has a *row*, the nodes that should hold it in order of preference, and an *in-sync set*,
+//! the nodes that hold all of it. The first in sync is the *primary*: it alone takes writes. A node of the
+//! row that is not in sync yet is *joining*: it takes every write as a replica and is filled by the
+//! primary meanwhile.
+//!
+//! Invariants
+//!   no node comes twice in a row, nor in an in-sync set
+//!   the regime rises whenever the in-sync set, its order or the row changes, and never falls
+//!   an in-sync set becomes empty only if nobody is left to serve, and says so: no primary
+//!
+//! Once every node of the row is in sync, in the row's order, the partition is *settled*: others drop what
+//! they hold of it.
+
+use std::collections::BTreeMap;
+
+use karst_data::key::{PARTITIONS, PartitionId};
+use serde::{Deserialize, Serialize};
+
+use crate::node::NodeId;
+
+/// Counts the changes of who serves a partition. A message of an older regime is refused.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Regime(pub u32);
+
+impl Regime {
+    /// The regime after this one.
+    ///
+    /// # Panics
+    /// After four thousand million changes of one partition.
+    pub fn next(self) -> Regime {
+        Regime(
+            self.0
+                .checked_add(1)
+                .expect("a partition changes hands a few times a day"),
+        )
+    }
+}
+
+/// Who serves one partition. See [the module](self).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ownership {
+    /// Rises with every change.
+    pub regime: Regime,
+    /// Who should hold it, the preferred primary first.
+    pub row: Vec<NodeId>,
+    /// Who holds all of it, the primary first.
+    pub in_sync: Vec<NodeId>,
+}
+
+/// What a node is to a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Takes writes, and sees that the others have them.
+    Primary,
+    /// Holds all of it.
+    Replica,
+    /// Takes the primary's writes, and is being filled.
+    Joining,
+    /// Owes nothing. What it still holds is an older state.
+    Stranger,
+}
+
+impl Ownership {
+    /// Who takes writes.
+    pub fn primary(&self) -> Option<NodeId> {
+        self.in_sync.first().copied()
+    }
+
+    /// What a node is to this partition.
+    pub fn role(&self, node: NodeId) -> Role {
+        if self.primary() == Some(node) {
+            Role::Primary
+        } else if self.in_sync.contains(&node) {
+            Role::Replica
+        } else if self.row.contains(&node) {
+            Role::Joining
+        } else {
+            Role::Stranger
+        }
+    }
+
+    /// Who is being filled.
+    pub fn joining(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let in_sync = |node: &&NodeId| self.in_sync.contains(node);
+        self.row.iter().filter(move |node| !in_sync(node)).copied()
+    }
+
+    /// Whom the primary sends each write: everybody else in sync, and who is joining.
+    pub fn followers(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.in_sync.iter().skip(1).copied().chain(self.joining())
+    }
+
+    /// Whether the row serves, in its order, and nobody else.
+    pub fn is_settled(&self) -> bool {
+        self.row == self.in_sync
+    }
+}
+
+/// Who serves the partitions of one namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamespaceMap {
+    /// Copies of each record aimed at; the nodes alive may be fewer.
+    pub replication_factor: u8,
+    /// One for each partition.
+    pub partitions: Vec<Ownership>,
+}
+
+impl NamespaceMap {
+    /// A namespace that nobody serves yet.
+    pub fn new(replication_factor: u8) -> NamespaceMap {
+        NamespaceMap {
+            replication_factor,
+            partitions: vec![Ownership::default(); PARTITIONS],
+        }
+    }
+
+    /// Who serves a partition.
+    pub fn partition(&self, id: PartitionId) -> &Ownership {
+        &self.partitions[id.index()]
+    }
+
+    /// Copies that are on their way: joining nodes over all partitions.
+    pub fn joining_count(&self) -> usize {
+        let joining = |partition: &Ownership| partition.joining().count();
+        self.partitions.iter().map(joining).sum()
+    }
+}
+
+/// The maps of all namespaces, by name.
+pub type Maps = BTreeMap<String, NamespaceMap>;

@@ -1,0 +1,305 @@
+//! Everything that Raft keeps, and the commands that change it.
+//!
+//! A command is applied by every node in the same order and has the same outcome on each: it depends on the
+//! state alone. What a command asks may have been overtaken; it is then refused as a whole, and whoever
+//! proposed it looks again.
+
+use std::collections::BTreeMap;
+
+use karst_data::key::{PARTITIONS, PartitionId};
+use serde::{Deserialize, Serialize};
+
+use crate::map::{Maps, NamespaceMap, Ownership, Regime};
+use crate::node::{ClusterId, NodeFacts, NodeId};
+
+/// What the cluster knows of one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// What it last told of itself.
+    pub facts: NodeFacts,
+    /// Whether it is counted on: it was heard of lately when this was last decided.
+    pub alive: bool,
+    /// Whether it is on its way out: it keeps what it holds until others have it, and is given nothing.
+    pub draining: bool,
+}
+
+/// A truncation mark: records of the set last updated before this are gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Truncation {
+    /// The namespace.
+    pub namespace: String,
+    /// The set; empty for the whole namespace.
+    pub set: String,
+    /// Milliseconds since 2010-01-01T00:00:00Z; 0 takes the mark away.
+    pub before_ms: u64,
+}
+
+/// A new owner list for one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The namespace.
+    pub namespace: String,
+    /// The partition's number.
+    pub partition: u16,
+    /// The regime that the change was decided on: any other and it is refused.
+    pub expected: Regime,
+    /// Who should hold it.
+    pub row: Vec<NodeId>,
+    /// Who holds all of it, the primary first.
+    pub in_sync: Vec<NodeId>,
+}
+
+/// What changes the state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Gives a cluster that was just formed its id. Refused if it has one.
+    Found(ClusterId),
+    /// A node joins, or tells something new of itself. It counts as alive.
+    Admit(NodeFacts),
+    /// A node was heard of again, or was not for too long.
+    SetAlive {
+        /// Which.
+        node: NodeId,
+        /// Whether it counts as alive.
+        alive: bool,
+    },
+    /// A node is to leave, or is to stay after all.
+    SetDraining {
+        /// Which.
+        node: NodeId,
+        /// Whether it is to leave.
+        draining: bool,
+    },
+    /// Forgets a node. Refused while it is in the in-sync set or the row of a partition.
+    Remove(NodeId),
+    /// Partitions change hands. Those whose regime has moved on are left as they are.
+    Repartition(Vec<Change>),
+    /// A truncation mark is set, never back.
+    Truncate(Truncation),
+    /// A truncation mark is taken away.
+    UndoTruncate {
+        /// The namespace.
+        namespace: String,
+        /// The set; empty for the namespace's own.
+        set: String,
+    },
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It was applied, or asked for what is already so.
+    Applied,
+    /// It was not, and why.
+    Refused(String),
+}
+
+/// See [the module](self).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterState {
+    /// Drawn when the cluster was formed.
+    pub cluster: Option<ClusterId>,
+    /// Its nodes, dead ones too until they are removed.
+    pub nodes: BTreeMap<NodeId, Member>,
+    /// Who serves what, by namespace.
+    pub maps: Maps,
+    /// Truncation marks by namespace and set.
+    pub truncations: Vec<Truncation>,
+    /// Rises with each change of `nodes` or `maps` that anybody may see.
+    pub generation: u64,
+}
+
+impl ClusterState {
+    /// Applies a command. See [the module](self).
+    pub fn apply(&mut self, command: Command) -> Outcome {
+        let before = self.generation;
+        let outcome = match command {
+            Command::Found(cluster) => self.found(cluster),
+            Command::Admit(facts) => self.admit(facts),
+            Command::SetAlive { node, alive } => self.change(node, |member| member.alive = alive),
+            Command::SetDraining { node, draining } => {
+                self.change(node, |member| member.draining = draining)
+            }
+            Command::Remove(node) => self.remove(node),
+            Command::Repartition(changes) => self.repartition(changes),
+            Command::Truncate(truncation) => self.truncate(truncation),
+            Command::UndoTruncate { namespace, set } => {
+                self.truncations
+                    .retain(|mark| mark.namespace != namespace || mark.set != set);
+                Outcome::Applied
+            }
+        };
+        debug_assert!(self.generation >= before);
+        outcome
+    }
+
+    fn found(&mut self, cluster: ClusterId) -> Outcome {
+        match self.cluster {
+            Some(known) if known != cluster => {
+                Outcome::Refused(format!("this is cluster {known} already"))
+            }
+            Some(_) | None => {
+                self.cluster = Some(cluster);
+                Outcome::Applied
+            }
+        }
+    }
+
+    fn admit(&mut self, facts: NodeFacts) -> Outcome {
+        for namespace in &facts.namespaces {
+            let map = self
+                .maps
+                .entry(namespace.name.clone())
+                .or_insert_with(|| NamespaceMap::new(namespace.replication_factor));
+            map.replication_factor = namespace.replication_factor;
+        }
+        let member = Member {
+            draining: self
+                .nodes
+                .get(&facts.id)
+                .is_some_and(|member| member.draining),
+            facts,
+            alive: true,
+        };
+        let id = member.facts.id;
+        if self.nodes.get(&id) != Some(&member) {
+            self.nodes.insert(id, member);
+            self.generation += 1;
+        }
+        Outcome::Applied
+    }
+
+    fn change(&mut self, node: NodeId, change: impl FnOnce(&mut Member)) -> Outcome {
+        let Some(member) = self.nodes.get_mut(&node) else {
+            return Outcome::Refused(format!("no node {node}"));
+        };
+        let before = member.clone();
+        change(member);
+        self.generation += u64::from(*member != before);
+        Outcome::Applied
+    }
+
+    fn remove(&mut self, node: NodeId) -> Outcome {
+        let holds = |partition: &Ownership| {
+            partition.row.contains(&node) || partition.in_sync.contains(&node)
+        };
+        let held = |map: &NamespaceMap| map.partitions.iter().filter(|it| holds(it)).count();
+        let held: usize = self.maps.values().map(held).sum();
+        if held > 0 {
+            return Outcome::Refused(format!("node {node} still has {held} partitions"));
+        }
+        self.generation += u64::from(self.nodes.remove(&node).is_some());
+        Outcome::Applied
+    }
+
+    fn repartition(&mut self, changes: Vec<Change>) -> Outcome {
+        let mut stale = 0;
+        let asked = changes.len();
+        for change in changes {
+            stale += usize::from(!self.hand_over(change));
+        }
+        self.generation += u64::from(stale < asked);
+        match stale {
+            0 => Outcome::Applied,
+            _ => Outcome::Refused(format!("{stale} of {asked} changes were overtaken")),
+        }
+    }
+
+    fn hand_over(&mut self, change: Change) -> bool {
+        if usize::from(change.partition) >= PARTITIONS {
+            return false;
+        }
+        let Some(map) = self.maps.get_mut(&change.namespace) else {
+            return false;
+        };
+        let partition = &mut map.partitions[PartitionId(change.partition).index()];
+        if partition.regime != change.expected {
+            return false;
+        }
+        *partition = Ownership {
+            regime: change.expected.next(),
+            row: change.row,
+            in_sync: change.in_sync,
+        };
+        true
+    }
+
+    fn truncate(&mut self, new: Truncation) -> Outcome {
+        let same = |mark: &&mut Truncation| mark.namespace == new.namespace && mark.set == new.set;
+        match self.truncations.iter_mut().find(same) {
+            Some(mark) => mark.before_ms = mark.before_ms.max(new.before_ms),
+            None => self.truncations.push(new),
+        }
+        Outcome::Applied
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(id: u64) -> NodeFacts {
+        NodeFacts {
+            id: NodeId(id),
+            name: format!("n{id}"),
+            fabric: String::new(),
+            control: String::new(),
+            service: Vec::new(),
+            rack: 0,
+            namespaces: vec![crate::node::NamespaceFacts {
+                name: "test".into(),
+                replication_factor: 2,
+            }],
+        }
+    }
+
+    fn change(expected: u32, in_sync: &[u64]) -> Change {
+        let nodes: Vec<_> = in_sync.iter().map(|id| NodeId(*id)).collect();
+        Change {
+            namespace: "test".into(),
+            partition: 7,
+            expected: Regime(expected),
+            row: nodes.clone(),
+            in_sync: nodes,
+        }
+    }
+
+    #[test]
+    fn a_change_that_was_decided_on_an_older_regime_changes_nothing() {
+        let mut state = ClusterState::default();
+        state.apply(Command::Admit(facts(1)));
+        let first = state.apply(Command::Repartition(vec![change(0, &[1])]));
+        assert_eq!(first, Outcome::Applied);
+        let before = state.clone();
+        let second = state.apply(Command::Repartition(vec![change(0, &[2])]));
+        assert!(matches!(second, Outcome::Refused(_)));
+        assert_eq!(state, before);
+        assert_eq!(state.maps["test"].partitions[7].regime, Regime(1));
+    }
+
+    #[test]
+    fn a_node_that_still_holds_partitions_is_not_removed() {
+        let mut state = ClusterState::default();
+        state.apply(Command::Admit(facts(1)));
+        state.apply(Command::Repartition(vec![change(0, &[1])]));
+        assert!(matches!(
+            state.apply(Command::Remove(NodeId(1))),
+            Outcome::Refused(_)
+        ));
+        state.apply(Command::Repartition(vec![change(1, &[2])]));
+        assert_eq!(state.apply(Command::Remove(NodeId(1))), Outcome::Applied);
+        assert!(state.nodes.is_empty());
+    }
+
+    #[test]
+    fn a_cluster_never_takes_another_id() {
+        let mut state = ClusterState::default();
+        let (a, b) = (ClusterId([1; 16]), ClusterId([2; 16]));
+        assert_eq!(state.apply(Command::Found(a)), Outcome::Applied);
+        assert!(matches!(
+            state.apply(Command::Found(b)),
+            Outcome::Refused(_)
+        ));
+        assert_eq!(state.cluster, Some(a));
+    }
+}

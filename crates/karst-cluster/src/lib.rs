@@ -5,9 +5,13 @@
 //! requests or how a record lies on a device.
 //!
 //! - [`node`]: what a node is and what it tells of itself.
+//! - [`fabric`]: messages between nodes.
 //! - [`map`]: for each namespace and partition, who serves it; immutable once published.
 //! - [`state`]: everything that Raft keeps, and the commands that change it.
+//! - [`view`]: the map as one node's data path reads it.
 
+pub mod fabric;
 pub mod map;
 pub mod node;
 pub mod state;
+pub mod view;

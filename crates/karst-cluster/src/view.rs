@@ -1,0 +1,149 @@
+//! The map as one node's data path reads it: by the node's own namespaces, with its own role worked out.
+//!
+//! A view is made once for each change of the map and never changed. Whoever carries out a request takes
+//! one at its beginning; what it decided on may be overtaken, which is what regimes are for: a partition
+//! itself knows the newest regime, and refuses what was decided under another.
+
+use karst_data::key::{PARTITIONS, PartitionId};
+
+use crate::map::{Ownership, Regime, Role};
+use crate::node::NodeId;
+use crate::state::ClusterState;
+
+/// What a node has to know of one partition to carry out a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Of the partition.
+    pub regime: Regime,
+    /// What this node is to it.
+    pub role: Role,
+    /// Who takes its writes.
+    pub primary: Option<NodeId>,
+    /// Whom its primary sends each write.
+    pub followers: Box<[NodeId]>,
+}
+
+/// Where a request is to be carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Here.
+    Here,
+    /// By this node, to which it is handed on.
+    At(NodeId),
+    /// Nobody serves the partition now.
+    Nowhere,
+}
+
+impl Share {
+    /// Of a partition that one node alone serves, for as long as there is no map.
+    fn unserved() -> Share {
+        Share {
+            regime: Regime::default(),
+            role: Role::Stranger,
+            primary: None,
+            followers: Box::default(),
+        }
+    }
+
+    fn of(me: NodeId, ownership: &Ownership) -> Share {
+        Share {
+            regime: ownership.regime,
+            role: ownership.role(me),
+            primary: ownership.primary(),
+            followers: ownership.followers().collect(),
+        }
+    }
+
+    /// Where a request goes. Writes belong to the primary. A read is answered by whoever holds all of
+    /// the partition, so that clients may choose a replica; it may then be a moment behind.
+    pub fn way(&self, writes: bool) -> Way {
+        match (self.role, self.primary) {
+            (Role::Primary, _) => Way::Here,
+            (Role::Replica, _) if !writes => Way::Here,
+            (Role::Replica | Role::Joining | Role::Stranger, Some(primary)) => Way::At(primary),
+            (Role::Replica | Role::Joining | Role::Stranger, None) => Way::Nowhere,
+        }
+    }
+}
+
+/// See [the module](self).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// This node.
+    pub me: NodeId,
+    /// Of the cluster's state that this was made from.
+    pub generation: u64,
+    namespaces: Vec<Vec<Share>>,
+}
+
+impl View {
+    /// What a node sees of a state. `names` are its own namespaces in its own order.
+    pub fn new(me: NodeId, state: &ClusterState, names: &[&str]) -> View {
+        let shares = |name: &&str| match state.maps.get(*name) {
+            None => vec![Share::unserved(); PARTITIONS],
+            Some(map) => map.partitions.iter().map(|it| Share::of(me, it)).collect(),
+        };
+        View {
+            me,
+            generation: state.generation,
+            namespaces: names.iter().map(shares).collect(),
+        }
+    }
+
+    /// One partition of the namespace at a position.
+    pub fn share(&self, namespace: usize, id: PartitionId) -> &Share {
+        &self.namespaces[namespace][id.index()]
+    }
+
+    /// All partitions of a namespace, in order.
+    pub fn shares(&self, namespace: usize) -> &[Share] {
+        &self.namespaces[namespace]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(me: u64, row: &[u64], in_sync: &[u64]) -> Share {
+        let nodes = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect();
+        let ownership = Ownership {
+            regime: Regime(3),
+            row: nodes(row),
+            in_sync: nodes(in_sync),
+        };
+        Share::of(NodeId(me), &ownership)
+    }
+
+    #[test]
+    fn writes_go_to_the_primary_and_reads_to_whoever_holds_everything() {
+        let cases = [
+            (share(1, &[1, 2], &[1, 2]), Way::Here, Way::Here),
+            (share(2, &[1, 2], &[1, 2]), Way::At(NodeId(1)), Way::Here),
+            (
+                share(2, &[1, 2], &[1]),
+                Way::At(NodeId(1)),
+                Way::At(NodeId(1)),
+            ),
+            (
+                share(3, &[1, 2], &[1, 2]),
+                Way::At(NodeId(1)),
+                Way::At(NodeId(1)),
+            ),
+            (share(1, &[1, 2], &[]), Way::Nowhere, Way::Nowhere),
+        ];
+        for (share, write, read) in cases {
+            assert_eq!(
+                (share.way(true), share.way(false)),
+                (write, read),
+                "{share:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_primary_sends_writes_to_who_is_in_sync_and_to_who_is_being_filled() {
+        let followers = share(4, &[1, 2, 3], &[4, 2]).followers;
+        assert_eq!(*followers, [NodeId(2), NodeId(1), NodeId(3)]);
+    }
+}

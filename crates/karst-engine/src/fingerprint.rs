@@ -96,6 +96,20 @@ fn hash_entry(entry: &NewEntry, set_hash: u64) -> u64 {
     facts.into_iter().fold(MIX[0], mix)
 }
 
+/// A hash of which state of which record an entry is.
+pub(crate) fn hash_of_state(entry: &NewEntry) -> u64 {
+    let (words, tail) = entry.digest.0.as_chunks::<8>();
+    let tail = u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]);
+    let facts = [
+        u64::from_le_bytes(words[0]),
+        u64::from_le_bytes(words[1]),
+        u64::from(tail) << 32 | u64::from(entry.version.regime),
+        entry.version.sequence << 16 | u64::from(entry.generation),
+        entry.update_time_ms,
+    ];
+    facts.into_iter().fold(MIX[0], mix)
+}
+
 fn hash_bytes(bytes: &[u8]) -> u64 {
     let one = |hash, byte: &u8| mix(hash, u64::from(*byte));
     bytes.iter().fold(MIX[1], one)

@@ -28,7 +28,7 @@ use crate::life::Life;
 use crate::scrub::Scrub;
 use crate::sets::Sets;
 
-/// The regime of a partition that has never had another primary.
+/// The regime of a partition that no map was heard of yet.
 pub const FIRST_REGIME: u32 = 1;
 
 /// Records whose way is fetched together: more than a CPU can wait for at once.
@@ -57,6 +57,8 @@ pub struct Partition {
     pub(crate) expires: bool,
     /// Records that do not expire.
     pub(crate) never: u32,
+    /// Under which its primary writes. What was decided under another is refused.
+    pub(crate) regime: u32,
 }
 
 /// See [the module](self).
@@ -96,7 +98,8 @@ pub enum Step<R> {
     Done(R),
     /// Read this from the device and ask again with the bytes.
     Read(DeviceRead),
-    /// No block is free yet; ask again when defrag has come further.
+    /// Not now: no block is free until defrag has come further, or the partition changes hands. Look at
+    /// the map and ask again.
     Wait,
 }
 
@@ -193,6 +196,7 @@ impl Namespace {
                 tombstones: 0,
                 expires: false,
                 never: 0,
+                regime: FIRST_REGIME,
             })
         };
         Namespace {
@@ -465,7 +469,7 @@ impl Partition {
     /// The version that the next write has if it succeeds.
     pub(crate) fn upcoming_version(&self) -> Version {
         Version {
-            regime: FIRST_REGIME,
+            regime: self.regime,
             sequence: self.directory.sequence() + 1,
         }
     }

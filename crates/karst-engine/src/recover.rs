@@ -257,7 +257,7 @@ impl Partition {
     }
 
     /// The next write of the partition gets a higher sequence than this.
-    fn not_before(&mut self, sequence: u64) {
+    pub(crate) fn not_before(&mut self, sequence: u64) {
         if sequence > self.directory.sequence() {
             self.directory.set_sequence(sequence);
         }

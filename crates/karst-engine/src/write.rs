@@ -64,6 +64,9 @@ pub struct Written<'a> {
     pub answers: &'a [Answer<'a>],
     /// When the write is on the device; `None` if nothing had to be written.
     pub commit: Option<CommitPoint>,
+    /// The record as it is now, or the tombstone, for other nodes: in stored form, plain, its checksums
+    /// not filled in. `None` unless the writer asked for it, or if nothing changed.
+    pub image: Option<&'a [u8]>,
 }
 
 /// Who writes, when.
@@ -75,10 +78,15 @@ pub struct Hand {
     pub now: Now,
     /// The same moment on the clock by which blocks are flushed, in ms.
     pub flush_clock_ms: u64,
+    /// The regime of the map by which this node was found to be the one to write.
+    pub regime: u32,
+    /// Whether other nodes are to have the record too: then its image is made, and a delete is remembered
+    /// in memory as well as on devices.
+    pub replicated: bool,
 }
 
 /// Why a write cannot be carried out now.
-enum Halt {
+pub(crate) enum Halt {
     Refuse(Refusal),
     Read(karst_storage::log::DeviceRead),
     Wait,
@@ -98,10 +106,10 @@ impl From<Reason> for Halt {
 
 /// A record as the index had it before the write.
 #[derive(Clone, Copy)]
-struct Before {
+pub(crate) struct Before {
     /// The entry, alive or not: its place is released when the write succeeds.
-    entry: NewEntry,
-    alive: bool,
+    pub(crate) entry: NewEntry,
+    pub(crate) alive: bool,
 }
 
 impl Before {
@@ -130,7 +138,9 @@ impl Namespace {
             return Step::Done(answer(Err(reason.into())));
         }
         let mut partition = self.partition_of(&request.digest);
-        let looked = self.look_for_write(&partition, hand.now, request, fetched);
+        let looked = partition
+            .reigns(hand)
+            .and_then(|()| self.look_for_write(&partition, hand.now, request, fetched));
         let (before, bytes) = match looked {
             Ok(looked) => looked,
             Err(halt) => return halt.end(answer),
@@ -138,15 +148,13 @@ impl Namespace {
         let written = self.carry_out(&mut partition, hand, request, before, bytes.as_ref());
         drop(partition);
         match written {
-            Ok((generation, void_time_s, commit, answers)) => {
-                let answers = &answers;
-                Step::Done(answer(Ok(Written {
-                    generation,
-                    void_time_s,
-                    answers,
-                    commit,
-                })))
-            }
+            Ok(outcome) => Step::Done(answer(Ok(Written {
+                generation: outcome.generation,
+                void_time_s: outcome.void_time_s,
+                answers: &outcome.answers,
+                commit: outcome.stored.commit,
+                image: outcome.stored.image.as_deref(),
+            }))),
             Err(halt) => halt.end(answer),
         }
     }
@@ -245,8 +253,13 @@ impl Namespace {
             if alive.is_none() {
                 return Err(Reason::NotFound.into());
             }
-            let commit = self.bury(partition, hand, &request.digest)?;
-            return Ok((0, 0, commit, applied.answers));
+            let stored = self.bury(partition, hand, &request.digest)?;
+            return Ok(Outcome {
+                generation: 0,
+                void_time_s: 0,
+                answers: applied.answers,
+                stored,
+            });
         }
         let set_id = match alive {
             Some(alive) => alive.entry.set_id,
@@ -266,18 +279,18 @@ impl Namespace {
             key,
             bins: applied.bins.iter(),
         };
-        let commit = self
+        let stored = self
             .store(partition, hand, &draft, set_id, before)
             .map_err(|halt| match halt {
                 Halt::Refuse(refusal) => refuse(refusal.reason),
                 other => other,
             })?;
-        Ok((
-            meta.generation,
-            meta.void_time_s,
-            Some(commit),
-            applied.answers,
-        ))
+        Ok(Outcome {
+            generation: meta.generation,
+            void_time_s: meta.void_time_s,
+            answers: applied.answers,
+            stored,
+        })
     }
 
     /// The facts of the record after a write.
@@ -309,14 +322,14 @@ impl Namespace {
     }
 
     /// Appends a record and points the index at it.
-    fn store<'b, B>(
+    pub(crate) fn store<'b, B>(
         &self,
         partition: &mut Partition,
         hand: &Hand,
         draft: &Draft<'_, B>,
         set_id: u16,
         before: Option<Before>,
-    ) -> Result<CommitPoint, Halt>
+    ) -> Result<Stored, Halt>
     where
         B: Iterator<Item = BinRef<'b>> + Clone,
     {
@@ -344,7 +357,7 @@ impl Namespace {
         };
         // First: a number that may be on a device is never given out again, wherever this ends.
         let sequence = Version::unpack(draft.meta.version).sequence;
-        partition.directory.set_sequence(sequence);
+        partition.not_before(sequence);
         let Appended { place, commit } = self
             .log
             .append_record(hand.lane, purpose, draft, hand.flush_clock_ms)
@@ -363,7 +376,15 @@ impl Namespace {
             self.log.release(place);
             return Err(Reason::IndexFull.into());
         }
-        Ok(commit)
+        let image = hand.replicated.then(|| {
+            let mut image = vec![0; size_bytes];
+            draft.lay(&mut image);
+            image
+        });
+        Ok(Stored {
+            commit: Some(commit),
+            image,
+        })
     }
 
     /// Makes the index say what the log now holds. `false` when a new record finds no room.
@@ -414,16 +435,18 @@ impl Namespace {
         answer: impl FnOnce(Result<Written<'_>, Refusal>) -> R,
     ) -> Step<R> {
         let mut partition = self.partition_of(&request.digest);
-        let deleted = self
-            .look_for_delete(&partition, hand.now, request, fetched)
+        let deleted = partition
+            .reigns(hand)
+            .and_then(|()| self.look_for_delete(&partition, hand.now, request, fetched))
             .and_then(|()| self.bury(&mut partition, hand, &request.digest));
         drop(partition);
         match deleted {
-            Ok(commit) => Step::Done(answer(Ok(Written {
+            Ok(stored) => Step::Done(answer(Ok(Written {
                 generation: 0,
                 void_time_s: 0,
                 answers: &[],
-                commit,
+                commit: stored.commit,
+                image: stored.image.as_deref(),
             }))),
             Err(halt) => halt.end(answer),
         }
@@ -458,22 +481,23 @@ impl Namespace {
     }
 
     /// Puts a tombstone in a live record's stead. In memory there is nothing that could bring the
-    /// record back, so there the entry just goes.
+    /// record back, so there the entry just goes, unless another node has it too.
     fn bury(
         &self,
         partition: &mut Partition,
         hand: &Hand,
         digest: &Digest,
-    ) -> Result<Option<CommitPoint>, Halt> {
+    ) -> Result<Stored, Halt> {
         let entry = partition.directory.get(digest).map(Entry::to_new);
         let entry = entry.expect("the partition is locked since the entry was found");
-        if !self.log.config().on_devices || is_planted(Mutation::DeletesWithoutTombstone) {
+        let remembers = self.log.config().on_devices || hand.replicated;
+        if !remembers || is_planted(Mutation::DeletesWithoutTombstone) {
             let sequence = partition.upcoming_version().sequence;
             partition.directory.set_sequence(sequence);
             partition.directory.remove(digest);
             self.uncount(partition, &entry);
             self.log.release(entry.place);
-            return Ok(None);
+            return Ok(Stored::default());
         }
         let meta = Meta {
             digest: *digest,
@@ -492,7 +516,6 @@ impl Namespace {
         };
         let before = Some(Before { entry, alive: true });
         self.store(partition, hand, &draft, entry.set_id, before)
-            .map(Some)
     }
 
     /// What a tombstone made now remembers: older copies of its record lie in fills up to this one.
@@ -501,13 +524,31 @@ impl Namespace {
     }
 }
 
-/// Generation, void time, commit point and answers of a write that succeeded.
-type Outcome<'a> = (
-    u16,
-    u32,
-    Option<CommitPoint>,
-    smallvec::SmallVec<[Answer<'a>; 4]>,
-);
+/// A write that succeeded.
+struct Outcome<'a> {
+    generation: u16,
+    void_time_s: u32,
+    answers: smallvec::SmallVec<[Answer<'a>; 4]>,
+    stored: Stored,
+}
+
+/// What was put into the log, if anything was.
+#[derive(Default)]
+pub(crate) struct Stored {
+    pub(crate) commit: Option<CommitPoint>,
+    /// For other nodes, if they are to have it.
+    pub(crate) image: Option<Vec<u8>>,
+}
+
+impl Partition {
+    /// Checks that the writer goes by the map that is in force. If not it has to look again.
+    fn reigns(&self, hand: &Hand) -> Result<(), Halt> {
+        match hand.regime == self.regime {
+            true => Ok(()),
+            false => Err(Halt::Wait),
+        }
+    }
+}
 
 impl Halt {
     fn end<R>(self, answer: impl FnOnce(Result<Written<'_>, Refusal>) -> R) -> Step<R> {

@@ -9,6 +9,7 @@ use karst_data::operation::{CommandFlags, Operation};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::{Now, Ttl};
 use karst_data::value::{ParticleType, Value};
+use karst_engine::namespace::FIRST_REGIME;
 use karst_engine::recover::Intake;
 use karst_engine::write::{DeleteRequest, Hand, WriteRequest};
 use karst_engine::{Namespace, Step};
@@ -93,6 +94,8 @@ impl Run {
             lane: self.namespace().log().write_lane(0),
             now: self.now(),
             flush_clock_ms: self.now_ms,
+            regime: FIRST_REGIME,
+            replicated: false,
         }
     }
 

@@ -12,6 +12,7 @@ use karst_data::operation::{CommandFlags, Operation};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::{Now, Ttl};
 use karst_data::value::{ParticleType, Value};
+use karst_engine::namespace::FIRST_REGIME;
 use karst_engine::read::{Need, ReadRequest};
 use karst_engine::write::{DeleteRequest, Hand, WriteRequest};
 use karst_engine::{Fetched, Namespace, NamespaceConfig, Reason, Step};
@@ -122,6 +123,8 @@ impl World {
             lane,
             now: Now::from_epoch_ms(self.now_ms),
             flush_clock_ms: self.now_ms,
+            regime: FIRST_REGIME,
+            replicated: false,
         }
     }
 

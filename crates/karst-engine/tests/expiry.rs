@@ -13,6 +13,7 @@ use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::{Now, Ttl};
 use karst_data::value::{ParticleType, Value};
 use karst_engine::evict::with_mark;
+use karst_engine::namespace::FIRST_REGIME;
 use karst_engine::read::{Need, ReadRequest};
 use karst_engine::write::{DeleteRequest, Hand, WriteRequest, Written};
 use karst_engine::{
@@ -166,6 +167,8 @@ impl World {
             lane: self.namespace.log().write_lane(0),
             now: self.now(),
             flush_clock_ms: self.now_ms,
+            regime: FIRST_REGIME,
+            replicated: false,
         }
     }
 

@@ -10,6 +10,7 @@ use karst_data::operation::{CommandFlags, Operation};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::Ttl;
 use karst_data::value::Value;
+use karst_engine::namespace::FIRST_REGIME;
 use karst_engine::read::{Need, ReadRequest};
 use karst_engine::write::{Hand, WriteRequest};
 use karst_engine::{Namespace, NamespaceConfig, Step};
@@ -96,6 +97,8 @@ impl World {
             lane,
             now: now(),
             flush_clock_ms: 0,
+            regime: FIRST_REGIME,
+            replicated: false,
         };
         let written = engine.write(&hand, &request, None, |written| written.is_ok());
         assert!(matches!(written, Step::Done(true)), "{written:?}");

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use karst_data::flat::Record;
 use karst_data::key::PartitionId;
 use karst_data::time::Now;
+use karst_engine::namespace::FIRST_REGIME;
 use karst_engine::read::{Need, ReadRequest};
 use karst_engine::recover::Intake;
 use karst_engine::write::Hand;
@@ -137,6 +138,8 @@ impl Node {
             lane: self.namespace.log().write_lane(core),
             now: Now::from_epoch_ms(now_ms),
             flush_clock_ms: now_ms,
+            regime: FIRST_REGIME,
+            replicated: false,
         }
     }
 

@@ -9,6 +9,7 @@ use karst_data::operation::{CommandFlags, Operation};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::{Now, Ttl};
 use karst_data::value::{ParticleType, Value};
+use karst_engine::namespace::FIRST_REGIME;
 use karst_engine::read::{Need, ReadRequest};
 use karst_engine::write::{DeleteRequest, Hand, WriteRequest};
 use karst_engine::{Fetched, Namespace, NamespaceConfig, Reason, Step};
@@ -114,11 +115,13 @@ impl World {
         assert!(matches!(step, Step::Done(true)));
     }
 
-    fn hand(&self, core: u16) -> Hand {
+    pub(crate) fn hand(&self, core: u16) -> Hand {
         Hand {
             lane: self.namespace.log().write_lane(core),
             now: Now::from_epoch_ms(1_000_000),
             flush_clock_ms: 0,
+            regime: FIRST_REGIME,
+            replicated: false,
         }
     }
 

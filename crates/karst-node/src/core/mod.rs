@@ -22,6 +22,7 @@ use karst_data::flat::Form;
 use karst_data::key::Digest;
 use karst_data::time::Now;
 use karst_engine::Fetched;
+use karst_engine::namespace::FIRST_REGIME;
 use karst_engine::write::Hand;
 use karst_io::buffer::AlignedBuffer;
 use karst_io::clock;
@@ -136,6 +137,8 @@ impl Core {
             lane,
             now: self.now(),
             flush_clock_ms: self.now_us() / 1000,
+            regime: FIRST_REGIME,
+            replicated: false,
         }
     }
 

@@ -1,0 +1,92 @@
+//! What two nodes have to tell each other so that both hold the same of a partition.
+//!
+//! The primary compares. It asks the other node for the hashes of the partition's ranges
+//! ([`Namespace::range_hashes`](crate::Namespace::range_hashes)), and where they differ, for what the range
+//! holds. Per record it then either sends its own state, or takes the other's as a write of its own
+//! ([`Namespace::merge`](crate::Namespace::merge)), which then reaches everybody as writes do. Meanwhile
+//! the stream of writes goes on: whatever arrives twice or late changes nothing.
+//!
+//! Which state wins is a matter of when it was written ([`Weight`]), not of versions: two nodes that
+//! could not talk may have written under versions that say nothing of each other. But a node keeps the
+//! state of the highest version, now and at its next start. So a winner whose version does not say so is
+//! written anew.
+
+use karst_cluster::fabric::Listed;
+use karst_data::key::Digest;
+use karst_storage::index::{Flags, NewEntry};
+use karst_storage::place::Version;
+
+use crate::replica::Weight;
+
+/// What is to be done about one range.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// The other node has to be sent these.
+    pub push: Vec<Digest>,
+    /// These have to be written anew here first, and then reach the other node as writes.
+    pub renew: Vec<Digest>,
+    /// The other node's state of these wins, or is the only one.
+    pub pull: Vec<Digest>,
+}
+
+/// Compares what the primary holds of a range with what another node does, both by digest.
+pub fn difference(mine: &[NewEntry], theirs: &[Listed]) -> Difference {
+    let mut difference = Difference::default();
+    let (mut mine, mut theirs) = (mine.iter().peekable(), theirs.iter().peekable());
+    loop {
+        let order = match (mine.peek(), theirs.peek()) {
+            (None, None) => return difference,
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some(mine), Some(theirs)) => mine.digest.cmp(&theirs.digest),
+        };
+        let mine = if order.is_le() { mine.next() } else { None };
+        let theirs = if order.is_ge() { theirs.next() } else { None };
+        difference.add(mine, theirs);
+    }
+}
+
+impl Difference {
+    fn add(&mut self, mine: Option<&NewEntry>, theirs: Option<&Listed>) {
+        match (mine, theirs) {
+            // To be told that something is gone helps only who still has it.
+            (Some(mine), None) if mine.flags.contains(Flags::TOMBSTONE) => {}
+            (Some(mine), None) => self.push.push(mine.digest),
+            (None, Some(theirs)) => self.pull.push(theirs.digest),
+            (Some(mine), Some(theirs)) => self.weigh(mine, theirs),
+            (None, None) => {}
+        }
+    }
+
+    fn weigh(&mut self, mine: &NewEntry, theirs: &Listed) {
+        let other = Weight {
+            update_time_ms: theirs.update_time_ms,
+            generation: theirs.generation,
+            version: theirs.version,
+        };
+        match Weight::of_entry(mine).cmp(&other) {
+            std::cmp::Ordering::Equal => {}
+            std::cmp::Ordering::Less => self.pull.push(mine.digest),
+            std::cmp::Ordering::Greater if mine.version > Version::unpack(theirs.version) => {
+                self.push.push(mine.digest);
+            }
+            std::cmp::Ordering::Greater => self.renew.push(mine.digest),
+        }
+    }
+
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.push.is_empty() && self.renew.is_empty() && self.pull.is_empty()
+    }
+}
+
+/// What another node is told of an entry.
+pub fn listed(entry: &NewEntry) -> Listed {
+    Listed {
+        digest: entry.digest,
+        version: entry.version.pack(),
+        update_time_ms: entry.update_time_ms,
+        generation: entry.generation,
+        tombstone: entry.flags.contains(Flags::TOMBSTONE),
+    }
+}

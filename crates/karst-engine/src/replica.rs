@@ -1,0 +1,298 @@
+//! A partition's place among nodes: the regime that is in force, and records that its primary sends.
+//!
+//! Of two states of a record the one of the higher version is the later one: versions are given out by a
+//! partition's primaries, one after the other, and a primary that takes over, or merges what another node
+//! has kept, writes under a higher regime than any before it. So a node that receives a record compares
+//! versions alone, whether it comes from the stream of writes, twice, late, or from being filled.
+
+use karst_cluster::fabric::RANGES;
+use karst_data::flat::{Draft, Record};
+use karst_data::key::{Digest, PartitionId};
+use karst_storage::index::{Entry, Flags, NewEntry, WalkCursor};
+use karst_storage::log::CommitPoint;
+use karst_storage::place::Version;
+
+use crate::error::Reason;
+use crate::fingerprint::hash_of_state;
+use crate::namespace::{Fetched, Namespace, Partition, Step};
+use crate::write::{Before, Halt, Hand, Stored};
+
+/// What became of a record that another node sent.
+#[derive(Clone, Copy, Debug)]
+pub enum Copied {
+    /// It is here now, and on the device from this point on, if there is one.
+    Stored(Option<CommitPoint>),
+    /// This node has it already, or a later state of it.
+    Known,
+    /// The sender goes by another map than this node: by this regime.
+    Regime(u32),
+    /// It cannot be kept.
+    Refused(Reason),
+}
+
+/// What two states of a record are told apart by, when both were acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Weight {
+    /// The later update wins.
+    pub update_time_ms: u64,
+    /// Of two at the same time the one that was written more often.
+    pub generation: u16,
+    /// Then the one of the higher version.
+    pub version: [u8; 10],
+}
+
+impl Namespace {
+    /// From now on a partition is written under this regime. It never falls.
+    pub fn reign(&self, id: PartitionId, regime: u32) {
+        let mut partition = self.partition(id);
+        partition.regime = partition.regime.max(regime);
+    }
+
+    /// The regime that is in force.
+    pub fn regime(&self, id: PartitionId) -> u32 {
+        self.partition(id).regime
+    }
+
+    /// Takes a record that the primary sent. Its bytes were parsed, not checked by a seal: it never was
+    /// on a device.
+    pub fn take_copy(&self, hand: &Hand, record: &Record<'_>) -> Step<Copied> {
+        let mut partition = self.partition_of(&record.meta.digest);
+        if hand.regime != partition.regime {
+            return Step::Done(Copied::Regime(partition.regime));
+        }
+        let entry = partition
+            .directory
+            .get(&record.meta.digest)
+            .map(Entry::to_new);
+        let version = Version::unpack(record.meta.version);
+        if entry.is_some_and(|entry| entry.version >= version) {
+            return Step::Done(Copied::Known);
+        }
+        let hand = Hand {
+            replicated: false,
+            ..*hand
+        };
+        match self.put(&mut partition, &hand, record, entry, version) {
+            Ok(stored) => Step::Done(Copied::Stored(stored.commit)),
+            Err(Halt::Refuse(refusal)) => Step::Done(Copied::Refused(refusal.reason)),
+            Err(Halt::Read(read)) => Step::Read(read),
+            Err(Halt::Wait) => Step::Wait,
+        }
+    }
+
+    /// Puts a state of a record that was made elsewhere into log and index, under this version.
+    fn put(
+        &self,
+        partition: &mut Partition,
+        hand: &Hand,
+        record: &Record<'_>,
+        entry: Option<NewEntry>,
+        version: Version,
+    ) -> Result<Stored, Halt> {
+        let found = self.sets().find_or_make(record.set);
+        let set_id = found.map_err(|_| Reason::SetLimit)?;
+        let mut meta = record.meta;
+        meta.version = version.pack();
+        if meta.tombstone {
+            meta.void_time_s = self.tombstone_fill(); // of this node's log, not of the other's
+        }
+        let draft = Draft {
+            meta,
+            set: record.set,
+            key: record.key,
+            bins: record.bins(),
+        };
+        let before = entry.map(|entry| Before { entry, alive: true });
+        self.store(partition, hand, &draft, set_id, before)
+    }
+
+    /// The image of a record or tombstone as this node has it, for another node: in stored form, plain,
+    /// its checksums not filled in. `None` if there is nothing.
+    ///
+    /// # Errors
+    /// When the device gave back something else.
+    pub fn image(
+        &self,
+        digest: &Digest,
+        fetched: Option<&Fetched>,
+    ) -> Step<Result<Option<Vec<u8>>, Reason>> {
+        let partition = self.partition_of(digest);
+        let Some(entry) = partition.directory.get(digest) else {
+            return Step::Done(Ok(None));
+        };
+        if entry.is_tombstone() {
+            let set = self.sets().get(entry.set_id());
+            return Step::Done(Ok(Some(tombstone_image(&entry.to_new(), &set.name))));
+        }
+        let bytes = match self.bytes(entry.place(), fetched) {
+            Ok(bytes) => bytes,
+            Err(read) => return Step::Read(read),
+        };
+        Step::Done(self.checked(&bytes, entry).map(|record| {
+            let draft = Draft {
+                meta: record.meta,
+                set: record.set,
+                key: record.key,
+                bins: record.bins(),
+            };
+            let mut image = vec![0; draft.size_bytes()];
+            draft.lay(&mut image);
+            Some(image)
+        }))
+    }
+
+    /// A number for each range of a partition, over the states of all records there that are not deleted:
+    /// two nodes hold the same where these are equal. Walks the whole partition, a slice at a time.
+    pub fn range_hashes(&self, id: PartitionId) -> Box<[u64; RANGES]> {
+        let mut hashes = Box::new([0u64; RANGES]);
+        self.each_entry(id, |entry| {
+            if !entry.flags.contains(Flags::TOMBSTONE) {
+                let hash = &mut hashes[range_of(&entry.digest)];
+                *hash = hash.wrapping_add(hash_of_state(entry));
+            }
+        });
+        hashes
+    }
+
+    /// Everything that one range of a partition holds, tombstones included, by digest.
+    pub fn range_entries(&self, id: PartitionId, range: u8) -> Vec<NewEntry> {
+        let mut entries = Vec::new();
+        self.each_entry(id, |entry| {
+            if range_of(&entry.digest) == usize::from(range) {
+                entries.push(*entry);
+            }
+        });
+        entries.sort_unstable_by_key(|entry| entry.digest);
+        entries
+    }
+
+    /// Visits what a partition holds. What changes meanwhile may be seen as before or as after.
+    fn each_entry(&self, id: PartitionId, mut see: impl FnMut(&NewEntry)) {
+        let mut after: Option<WalkCursor> = None;
+        let mut slice = Vec::new();
+        loop {
+            after = self.entry_slice(id, after, &mut slice).next;
+            slice.drain(..).for_each(|entry| see(&entry));
+            if after.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Writes a state that another node has kept as this primary's own next write, because it outweighs
+    /// what is here ([`Weight`]). Its update time and generation stay, its version is new.
+    pub fn merge(&self, hand: &Hand, record: &Record<'_>) -> Step<Result<Merged, Reason>> {
+        let mut partition = self.partition_of(&record.meta.digest);
+        if hand.regime != partition.regime {
+            return Step::Wait;
+        }
+        let entry = partition
+            .directory
+            .get(&record.meta.digest)
+            .map(Entry::to_new);
+        let theirs = Weight::of_record(record);
+        if entry.is_some_and(|entry| Weight::of_entry(&entry) >= theirs) {
+            return Step::Done(Ok(Merged::default()));
+        }
+        let version = partition.upcoming_version();
+        merged(self.put(&mut partition, hand, record, entry, version))
+    }
+
+    /// Gives a record or tombstone that outweighs another node's, but not by its version, a new version.
+    ///
+    /// # Errors
+    /// When there is no room, or the device gave back something else.
+    pub fn renew(
+        &self,
+        hand: &Hand,
+        digest: &Digest,
+        fetched: Option<&Fetched>,
+    ) -> Step<Result<Merged, Reason>> {
+        let image = match self.image(digest, fetched) {
+            Step::Done(Ok(Some(image))) => image,
+            Step::Done(Ok(None)) => return Step::Done(Ok(Merged::default())),
+            Step::Done(Err(reason)) => return Step::Done(Err(reason)),
+            Step::Read(read) => return Step::Read(read),
+            Step::Wait => return Step::Wait,
+        };
+        let record = Record::parse_unsealed(&image).expect("it was laid out just now");
+        let mut partition = self.partition_of(digest);
+        let entry = partition.directory.get(digest).map(Entry::to_new);
+        if hand.regime != partition.regime {
+            return Step::Wait;
+        }
+        let Some(entry) = entry.filter(|it| it.version == Version::unpack(record.meta.version))
+        else {
+            return Step::Done(Ok(Merged::default())); // somebody wrote it meanwhile
+        };
+        let version = partition.upcoming_version();
+        merged(self.put(&mut partition, hand, &record, Some(entry), version))
+    }
+}
+
+fn merged(put: Result<Stored, Halt>) -> Step<Result<Merged, Reason>> {
+    match put {
+        Ok(stored) => Step::Done(Ok(Merged {
+            commit: stored.commit,
+            image: stored.image,
+        })),
+        Err(Halt::Refuse(refusal)) => Step::Done(Err(refusal.reason)),
+        Err(Halt::Read(read)) => Step::Read(read),
+        Err(Halt::Wait) => Step::Wait,
+    }
+}
+
+/// What a merge changed here.
+#[derive(Debug, Default)]
+pub struct Merged {
+    /// When it is on the device.
+    pub commit: Option<CommitPoint>,
+    /// The record as it is now; `None` if what was here stays.
+    pub image: Option<Vec<u8>>,
+}
+
+impl Weight {
+    /// Of what an index knows.
+    pub fn of_entry(entry: &NewEntry) -> Weight {
+        Weight {
+            update_time_ms: entry.update_time_ms,
+            generation: entry.generation,
+            version: entry.version.pack(),
+        }
+    }
+
+    /// Of a record that was sent.
+    pub fn of_record(record: &Record<'_>) -> Weight {
+        Weight {
+            update_time_ms: record.meta.update_time_ms,
+            generation: record.meta.generation,
+            version: record.meta.version,
+        }
+    }
+}
+
+/// Which of its partition's ranges a digest is in.
+pub fn range_of(digest: &Digest) -> usize {
+    usize::from(digest.0[2])
+}
+
+/// The tombstone that an index remembers, as a record to be sent.
+fn tombstone_image(entry: &NewEntry, set: &[u8]) -> Vec<u8> {
+    let meta = karst_data::flat::Meta {
+        digest: entry.digest,
+        generation: entry.generation,
+        void_time_s: entry.void_time_s,
+        update_time_ms: entry.update_time_ms,
+        version: entry.version.pack(),
+        tombstone: true,
+    };
+    let draft = Draft {
+        meta,
+        set,
+        key: None,
+        bins: std::iter::empty(),
+    };
+    let mut image = vec![0; draft.size_bytes()];
+    draft.lay(&mut image);
+    image
+}

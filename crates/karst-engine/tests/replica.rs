@@ -1,0 +1,269 @@
+//! Two nodes that hold a partition, and what they tell each other, without nodes.
+
+mod plain;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use karst_cluster::fabric::Listed;
+use karst_data::flat::Record;
+use karst_data::key::{Digest, PartitionId};
+use karst_data::operation::{CommandFlags, Operation};
+use karst_data::policy::{Exists, GenerationRule};
+use karst_data::time::{Now, Ttl};
+use karst_data::value::{ParticleType, Value};
+use karst_engine::reconcile::difference;
+use karst_engine::replica::Copied;
+use karst_engine::write::{DeleteRequest, Hand, WriteRequest};
+use karst_engine::{Namespace, Reason, Step};
+use plain::{World, digest, value};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+
+const BLOCKS: u32 = 64;
+const KEYS: u64 = 40;
+
+/// A node whose clock is set by hand.
+struct Node {
+    world: World,
+    regime: u32,
+    now_ms: u64,
+}
+
+impl Node {
+    fn new() -> Node {
+        Node {
+            world: World::new(BLOCKS, 1),
+            regime: 1,
+            now_ms: 1_000_000,
+        }
+    }
+
+    fn hand(&self) -> Hand {
+        Hand {
+            now: Now::from_epoch_ms(self.now_ms),
+            regime: self.regime,
+            replicated: true,
+            ..self.world.hand(0)
+        }
+    }
+
+    fn reign(&mut self, regime: u32) {
+        self.regime = regime;
+        PartitionId::all().for_each(|id| self.world.namespace.reign(id, regime));
+    }
+
+    fn namespace(&self) -> &Namespace {
+        &self.world.namespace
+    }
+
+    /// Writes or deletes a key, and returns what other nodes are to have.
+    fn change(&self, key: u64, version: Option<u64>) -> Option<Vec<u8>> {
+        let step = match version {
+            Some(version) => self.write(key, &value(key, version, 40)),
+            None => {
+                let request = DeleteRequest {
+                    digest: digest(key),
+                    set: b"demo",
+                    key: None,
+                    generation: GenerationRule::Any,
+                };
+                let image = |written: Result<karst_engine::write::Written<'_>, _>| {
+                    written.ok()?.image.map(<[u8]>::to_vec)
+                };
+                self.namespace().delete(&self.hand(), &request, None, image)
+            }
+        };
+        match step {
+            Step::Done(image) => image,
+            Step::Read(_) | Step::Wait => panic!("there is room and nothing to read"),
+        }
+    }
+
+    fn write(&self, key: u64, value: &[u8]) -> Step<Option<Vec<u8>>> {
+        let blob = Value {
+            particle: ParticleType::Blob,
+            bytes: value.into(),
+        };
+        let request = WriteRequest {
+            digest: digest(key),
+            set: b"demo",
+            key: None,
+            exists: Exists::Replace,
+            generation: GenerationRule::Any,
+            ttl: Ttl::Never,
+            flags: CommandFlags::default(),
+            operations: &[Operation::Write(b"v", Some(blob))],
+        };
+        self.namespace()
+            .write(&self.hand(), &request, None, |written| {
+                written.ok()?.image.map(<[u8]>::to_vec)
+            })
+    }
+
+    fn take(&self, image: &[u8]) -> Copied {
+        let record = Record::parse_unsealed(image).unwrap();
+        record.validate().unwrap();
+        match self.namespace().take_copy(&self.hand(), &record) {
+            Step::Done(copied) => copied,
+            Step::Read(_) | Step::Wait => panic!("there is room"),
+        }
+    }
+
+    /// What readers see.
+    fn content(&self) -> BTreeMap<u64, Vec<u8>> {
+        let read = |key| match self.world.read(key) {
+            Ok(value) => Some((key, value)),
+            Err(Reason::NotFound) => None,
+            Err(reason) => panic!("key {key}: {reason}"),
+        };
+        (0..KEYS).filter_map(read).collect()
+    }
+
+    fn image(&self, digest: &Digest) -> Vec<u8> {
+        let mut fetched = None;
+        loop {
+            match self.namespace().image(digest, fetched.as_ref()) {
+                Step::Done(image) => return image.unwrap().unwrap(),
+                Step::Read(read) => fetched = Some(self.world.fetch(read)),
+                Step::Wait => panic!("reading does not wait"),
+            }
+        }
+    }
+
+    fn listed(&self, id: PartitionId, range: u8) -> Vec<Listed> {
+        let entries = self.namespace().range_entries(id, range);
+        let listed = entries.iter().map(karst_engine::reconcile::listed);
+        listed.collect()
+    }
+}
+
+/// Reconciles every partition that has a key of two nodes, the first being the primary, as a node does.
+fn reconcile(primary: &Node, other: &Node) -> usize {
+    let mut shipped = 0;
+    let partitions: BTreeSet<_> = (0..KEYS).map(|key| digest(key).partition().0).collect();
+    for id in partitions.into_iter().map(PartitionId) {
+        let (mine, theirs) = (
+            primary.namespace().range_hashes(id),
+            other.namespace().range_hashes(id),
+        );
+        for range in (0..=255u8).filter(|it| mine[usize::from(*it)] != theirs[usize::from(*it)]) {
+            shipped += reconcile_range(primary, other, id, range);
+        }
+        let (mine, theirs) = (
+            primary.namespace().range_hashes(id),
+            other.namespace().range_hashes(id),
+        );
+        assert_eq!(mine, theirs, "partition {id}");
+    }
+    shipped
+}
+
+fn reconcile_range(primary: &Node, other: &Node, id: PartitionId, range: u8) -> usize {
+    let mine = primary.namespace().range_entries(id, range);
+    let difference = difference(&mine, &other.listed(id, range));
+    for digest in &difference.pull {
+        let image = other.image(digest);
+        let record = Record::parse_unsealed(&image).unwrap();
+        match primary.namespace().merge(&primary.hand(), &record) {
+            Step::Done(Ok(merged)) => {
+                let image = merged.image.expect("nobody else writes");
+                assert!(matches!(other.take(&image), Copied::Stored(_)));
+            }
+            other => panic!("{:?}", matches!(other, Step::Wait)),
+        }
+    }
+    for digest in &difference.renew {
+        match primary.namespace().renew(&primary.hand(), digest, None) {
+            Step::Done(Ok(renewed)) => {
+                let image = renewed.image.expect("nobody else writes");
+                assert!(matches!(other.take(&image), Copied::Stored(_)));
+            }
+            Step::Done(Err(reason)) => panic!("{reason}"),
+            Step::Read(_) | Step::Wait => panic!("it is in memory"),
+        }
+    }
+    for digest in &difference.push {
+        assert!(matches!(
+            other.take(&primary.image(digest)),
+            Copied::Stored(_)
+        ));
+    }
+    difference.pull.len() + difference.renew.len() + difference.push.len()
+}
+
+#[test]
+fn writes_that_arrive_late_twice_or_out_of_order_leave_what_the_primary_has() {
+    for seed in 0..200 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let (primary, replica) = (Node::new(), Node::new());
+        let mut images = Vec::new();
+        for version in 0..60 {
+            let key = rng.random_range(0..KEYS);
+            let deletes = rng.random_ratio(1, 4);
+            images.extend(primary.change(key, (!deletes).then_some(version)));
+        }
+        let doubled: Vec<_> = images
+            .iter()
+            .filter(|_| rng.random_ratio(1, 3))
+            .cloned()
+            .collect();
+        images.extend(doubled);
+        images.shuffle(&mut rng);
+        images.iter().for_each(|image| {
+            replica.take(image);
+        });
+        assert_eq!(replica.content(), primary.content(), "seed {seed}");
+        let moved = reconcile(&primary, &replica);
+        assert_eq!(moved, 0, "seed {seed}: there was nothing left to tell");
+    }
+}
+
+#[test]
+fn two_nodes_that_wrote_apart_come_to_hold_the_later_state_of_every_record() {
+    for seed in 0..100 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut nodes = [Node::new(), Node::new()];
+        for version in 0..40 {
+            let key = rng.random_range(0..KEYS);
+            if let Some(image) = nodes[0].change(key, Some(version)) {
+                nodes[1].take(&image);
+            }
+        }
+        // Apart: each goes on under the regime that it knows, or under a later one.
+        let ahead = rng.random_range(0..2);
+        nodes[ahead].reign(2);
+        let mut latest = nodes[0].content();
+        for version in 100..160 {
+            let at = rng.random_range(0..2);
+            nodes[at].now_ms = 1_000_000 + version;
+            let key = rng.random_range(0..KEYS);
+            let deletes = rng.random_ratio(1, 4);
+            let changed = nodes[at].change(key, (!deletes).then_some(version));
+            match (changed, deletes) {
+                (Some(_), false) => latest.insert(key, value(key, version, 40)),
+                (Some(_), true) => latest.remove(&key),
+                (None, _) => None,
+            };
+        }
+        nodes.iter_mut().for_each(|node| node.reign(3));
+        let [primary, other] = &nodes;
+        reconcile(primary, other);
+        assert_eq!(primary.content(), latest, "seed {seed}");
+        assert_eq!(other.content(), latest, "seed {seed}");
+        assert_eq!(reconcile(primary, other), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_write_that_was_decided_under_an_older_regime_changes_nothing() {
+    let mut node = Node::new();
+    node.change(1, Some(1)).unwrap();
+    let other = Node::new();
+    let late = other.change(2, Some(2)).unwrap();
+    node.reign(5);
+    node.regime = 1;
+    assert!(matches!(node.write(1, b"late"), Step::Wait));
+    assert!(matches!(node.take(&late), Copied::Regime(5)));
+    assert_eq!(node.content(), BTreeMap::from([(1, value(1, 1, 40))]));
+}

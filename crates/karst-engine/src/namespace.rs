@@ -82,6 +82,8 @@ pub struct Namespace {
     pub(crate) ttl_reductions_applied: AtomicU64,
     pub(crate) ttl_reductions_ignored: AtomicU64,
     pub(crate) life: Life,
+    /// Another node may hold an older copy of any record.
+    pub(crate) keeps_tombstones: AtomicBool,
     /// A limit is crossed: clients' writes are refused.
     pub(crate) stopped: AtomicBool,
     pub(crate) evictions: ArcSwap<Vec<ActiveMark>>,
@@ -214,6 +216,7 @@ impl Namespace {
             ttl_reductions_applied: AtomicU64::new(0),
             ttl_reductions_ignored: AtomicU64::new(0),
             life: Life::default(),
+            keeps_tombstones: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             evictions: ArcSwap::default(),
             evicted_until_s: AtomicU32::new(0),
@@ -435,6 +438,12 @@ impl Namespace {
     pub fn index_pages(&self) -> (u64, u64) {
         let (in_use, max) = (self.arena.pages_in_use(), self.arena.pages_max());
         (in_use.into(), max.into())
+    }
+
+    /// Says whether another node may hold older copies of records: then no tombstone is dropped, since a
+    /// node that comes back with one has to be told that it is gone.
+    pub fn keep_tombstones(&self, keep: bool) {
+        self.keeps_tombstones.store(keep, Ordering::Release);
     }
 
     /// Counts over all partitions, one at a time.

@@ -5,6 +5,8 @@
 //! has kept, writes under a higher regime than any before it. So a node that receives a record compares
 //! versions alone, whether it comes from the stream of writes, twice, late, or from being filled.
 
+use std::cmp::Ordering;
+
 use karst_cluster::fabric::RANGES;
 use karst_data::flat::{Draft, Record};
 use karst_data::key::{Digest, PartitionId};
@@ -24,8 +26,10 @@ pub enum Copied {
     Stored(Option<CommitPoint>),
     /// This node has it already, or a later state of it.
     Known,
-    /// The sender goes by another map than this node: by this regime.
-    Regime(u32),
+    /// The sender goes by an older map than this node.
+    Stale,
+    /// The sender goes by a map that has not come here yet.
+    Early,
     /// It cannot be kept.
     Refused(Reason),
 }
@@ -57,8 +61,10 @@ impl Namespace {
     /// on a device.
     pub fn take_copy(&self, hand: &Hand, record: &Record<'_>) -> Step<Copied> {
         let mut partition = self.partition_of(&record.meta.digest);
-        if hand.regime != partition.regime {
-            return Step::Done(Copied::Regime(partition.regime));
+        match hand.regime.cmp(&partition.regime) {
+            Ordering::Less => return Step::Done(Copied::Stale),
+            Ordering::Greater => return Step::Done(Copied::Early),
+            Ordering::Equal => {}
         }
         let entry = partition
             .directory

@@ -1,6 +1,7 @@
 //! Walking a partition in slices: for scans, for the sweep of what expired, for defrag.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 
 use karst_data::bin::BinRef;
 use karst_data::flat::{Draft, Facts, Meta};
@@ -11,7 +12,7 @@ use karst_storage::index::{Fate, NewEntry, WalkCursor};
 use karst_storage::log::recover::StoredRecord;
 use karst_storage::log::{Appended, LaneId, NoSpace, Purpose};
 use karst_storage::place::{Place, Rblocks};
-use karst_storage::tombstone::{Cover, older_copy_elsewhere};
+use karst_storage::tombstone::Cover;
 
 use crate::namespace::Namespace;
 
@@ -82,14 +83,14 @@ impl Namespace {
         let mut gone: Vec<NewEntry> = Vec::new();
         let mut buried: Vec<(NewEntry, NewEntry)> = Vec::new();
         let (fill, on_devices) = (self.tombstone_fill(), self.log.config().on_devices);
+        let keeps = self.keeps_tombstones.load(Ordering::Acquire);
         let mut visited = 0;
         let mut partition = self.partition(id);
         swept.next = partition.directory.walk_mut(after, &mut |mut entry| {
             visited += 1;
             let was = entry.to_new();
             let fate = if let Some(covers) = entry.tombstone_fill() {
-                let idle =
-                    Cover(covers).is_idle(oldest_fill) && !older_copy_elsewhere(entry.digest());
+                let idle = Cover(covers).is_idle(oldest_fill) && !keeps;
                 let idle = idle || is_planted(Mutation::DropsTombstonesEarly);
                 swept.tombstones += u64::from(idle);
                 if idle { Fate::Remove } else { Fate::Keep }

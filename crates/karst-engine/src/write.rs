@@ -54,7 +54,7 @@ pub struct DeleteRequest<'a> {
 }
 
 /// What a write did.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Written<'a> {
     /// The record's generation now; 0 if it is gone.
     pub generation: u16,
@@ -66,7 +66,7 @@ pub struct Written<'a> {
     pub commit: Option<CommitPoint>,
     /// The record as it is now, or the tombstone, for other nodes: in stored form, plain, its checksums
     /// not filled in. `None` unless the writer asked for it, or if nothing changed.
-    pub image: Option<&'a [u8]>,
+    pub image: Option<Vec<u8>>,
 }
 
 /// Who writes, when.
@@ -153,7 +153,7 @@ impl Namespace {
                 void_time_s: outcome.void_time_s,
                 answers: &outcome.answers,
                 commit: outcome.stored.commit,
-                image: outcome.stored.image.as_deref(),
+                image: outcome.stored.image,
             }))),
             Err(halt) => halt.end(answer),
         }
@@ -446,7 +446,7 @@ impl Namespace {
                 void_time_s: 0,
                 answers: &[],
                 commit: stored.commit,
-                image: stored.image.as_deref(),
+                image: stored.image,
             }))),
             Err(halt) => halt.end(answer),
         }

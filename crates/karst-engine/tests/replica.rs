@@ -68,9 +68,8 @@ impl Node {
                     key: None,
                     generation: GenerationRule::Any,
                 };
-                let image = |written: Result<karst_engine::write::Written<'_>, _>| {
-                    written.ok()?.image.map(<[u8]>::to_vec)
-                };
+                let image =
+                    |written: Result<karst_engine::write::Written<'_>, _>| written.ok()?.image;
                 self.namespace().delete(&self.hand(), &request, None, image)
             }
         };
@@ -96,9 +95,7 @@ impl Node {
             operations: &[Operation::Write(b"v", Some(blob))],
         };
         self.namespace()
-            .write(&self.hand(), &request, None, |written| {
-                written.ok()?.image.map(<[u8]>::to_vec)
-            })
+            .write(&self.hand(), &request, None, |written| written.ok()?.image)
     }
 
     fn take(&self, image: &[u8]) -> Copied {
@@ -264,6 +261,6 @@ fn a_write_that_was_decided_under_an_older_regime_changes_nothing() {
     node.reign(5);
     node.regime = 1;
     assert!(matches!(node.write(1, b"late"), Step::Wait));
-    assert!(matches!(node.take(&late), Copied::Regime(5)));
+    assert!(matches!(node.take(&late), Copied::Stale));
     assert_eq!(node.content(), BTreeMap::from([(1, value(1, 1, 40))]));
 }

@@ -193,6 +193,18 @@ pub struct CoreCounters {
     pub malformed: Counter,
     /// Info commands answered.
     pub info: Counter,
+    /// Requests handed on to the node to which they belong.
+    pub proxied_out: Counter,
+    /// Requests that other nodes have handed on to this one.
+    pub proxied_in: Counter,
+    /// Writes sent to other nodes, again if need be.
+    pub replicated_out: Counter,
+    /// Writes that other nodes sent.
+    pub replicated_in: Counter,
+    /// Records sent to nodes that are being filled.
+    pub filled_records: Counter,
+    /// Their bytes.
+    pub filled_bytes: Counter,
     /// Bytes received.
     pub bytes_in: Counter,
     /// Bytes sent.
@@ -211,6 +223,12 @@ impl CoreCounters {
             connections_rejected: Counter::default(),
             malformed: Counter::default(),
             info: Counter::default(),
+            proxied_out: Counter::default(),
+            proxied_in: Counter::default(),
+            replicated_out: Counter::default(),
+            replicated_in: Counter::default(),
+            filled_records: Counter::default(),
+            filled_bytes: Counter::default(),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
         }

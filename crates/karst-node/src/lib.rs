@@ -16,6 +16,7 @@ pub mod config;
 pub mod core;
 pub mod counters;
 pub mod data_dir;
+pub mod fabric_port;
 pub mod failures;
 pub mod http;
 pub mod info;
@@ -26,6 +27,7 @@ pub mod memory;
 pub mod metrics;
 pub mod node;
 pub mod restart;
+pub mod sight;
 pub mod user_agents;
 pub mod wipe;
 

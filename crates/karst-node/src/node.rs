@@ -12,36 +12,20 @@ use karst_data::time::Now;
 use karst_engine::Namespace;
 use karst_io::device::Device;
 use karst_io::{QueueKind, clock};
+use tokio::sync::mpsc;
 
 use crate::checkpoint;
 use crate::config::{self, Config, HostPort};
 use crate::core::histograms::Histograms;
 use crate::counters::CoreCounters;
+use crate::fabric_port::fill::Repairs;
 use crate::failures::Failures;
 use crate::marks::Marks;
 use crate::restart::Restart;
+use crate::sight::{Filled, Sights};
 use crate::user_agents::UserAgents;
 
-/// Identity of a node: 64 bits, drawn at its first start and kept in `data_dir`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NodeId(pub u64);
-
-impl std::fmt::Display for NodeId {
-    /// Upper-case hexadecimal without leading zeros, as the client protocol spells it.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:X}", self.0)
-    }
-}
-
-/// Identity of a cluster, drawn when it was formed; devices carry it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClusterId(pub [u8; 16]);
-
-impl std::fmt::Display for ClusterId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
+pub use karst_cluster::node::{ClusterId, NodeId};
 
 /// Whether the node serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +48,8 @@ pub struct Doors {
     pub admin: SocketAddr,
     /// Metrics and health.
     pub http: SocketAddr,
+    /// Node to node.
+    pub fabric: SocketAddr,
     /// What clients are told to connect to; never empty.
     pub advertised: Vec<HostPort>,
 }
@@ -130,6 +116,11 @@ pub struct Node {
     pub user_agents: UserAgents,
     /// Time since boot at which the node began to serve, in microseconds.
     pub started_boot_us: u64,
+    /// What it sees of its cluster.
+    pub sights: Sights,
+    /// Nodes that missed a write.
+    pub repairs: Repairs,
+    filled: mpsc::Sender<Filled>,
     state: AtomicU8,
     /// Memory of the machine in use, in percent; [`UNKNOWN_PERCENT`] where it cannot be told.
     memory_percent: AtomicU64,
@@ -157,13 +148,20 @@ pub struct Parts {
     pub marks: Marks,
     /// Devices that failed.
     pub failures: Failures,
+    /// Takes what this node has filled.
+    pub filled: mpsc::Sender<Filled>,
 }
 
 impl Node {
     /// A node that is starting.
     pub fn new(parts: Parts) -> Arc<Node> {
         let namespaces = parts.namespaces.len();
+        let names = parts.namespaces.iter();
+        let names = names.map(|namespace| namespace.config.name.clone());
         Arc::new(Node {
+            sights: Sights::new(parts.id, names.collect()),
+            repairs: Repairs::default(),
+            filled: parts.filled,
             config: parts.config,
             id: parts.id,
             cluster_id: parts.cluster_id,
@@ -206,6 +204,12 @@ impl Node {
     pub fn set_memory_percent(&self, percent: Option<u64>) {
         self.memory_percent
             .store(percent.unwrap_or(UNKNOWN_PERCENT), Ordering::Relaxed);
+    }
+
+    /// Tells the control threads that a replica has everything. If they are too busy to listen, it is
+    /// compared with again later, which costs little.
+    pub fn report_filled(&self, filled: Filled) {
+        let _ = self.filled.try_send(filled);
     }
 
     /// The namespace of this name and its position.

@@ -4,8 +4,11 @@
 
 use std::sync::Arc;
 
+use karst_cluster::map::Regime;
+use karst_cluster::node::{NamespaceFacts, NodeFacts};
+use karst_cluster::state::{Change, ClusterState, Command};
 use karst_data::flat::Seal;
-use karst_data::key::{Digest, KeyBytes};
+use karst_data::key::{Digest, KeyBytes, PartitionId};
 use karst_data::operation::{CommandFlags, Operation};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::Ttl;
@@ -67,11 +70,12 @@ impl World {
             marks: Marks::load(dir.path()).unwrap(),
             failures: Failures::load(dir.path()).unwrap(),
             config,
+            filled: tokio::sync::mpsc::channel(1).0,
         };
-        World {
-            node: Node::new(parts),
-            dir,
-        }
+        let node = Node::new(parts);
+        let engines = node.namespaces.iter().map(|namespace| &namespace.engine);
+        node.sights.put_into_force(Arc::new(alone(&node)), engines);
+        World { node, dir }
     }
 
     /// Counters of the first core.
@@ -157,6 +161,7 @@ fn doors() -> Doors {
         service: local(3100),
         admin: local(3102),
         http: local(3103),
+        fabric: local(3101),
         advertised: vec![advertised("10.0.0.1"), advertised("fe80::1")],
     }
 }
@@ -226,4 +231,36 @@ fn namespace(config: &config::Namespace) -> NamespaceState {
         checkpoint: crate::checkpoint::State::default(),
         upkeep: Default::default(),
     }
+}
+
+/// The state of a cluster of one.
+fn alone(node: &Node) -> ClusterState {
+    let namespaces = node.namespaces.iter().map(|namespace| NamespaceFacts {
+        name: namespace.config.name.clone(),
+        replication_factor: namespace.config.replication_factor,
+    });
+    let mut state = ClusterState::default();
+    state.apply(Command::Admit(NodeFacts {
+        id: node.id,
+        name: node.config.node.name.clone(),
+        fabric: String::new(),
+        control: String::new(),
+        service: Vec::new(),
+        rack: node.config.node.rack,
+        namespaces: namespaces.collect(),
+    }));
+    let change = |name: &str, id: PartitionId| Change {
+        namespace: name.to_owned(),
+        partition: id.0,
+        expected: Regime(0),
+        row: vec![node.id],
+        in_sync: vec![node.id],
+    };
+    let names = node
+        .namespaces
+        .iter()
+        .map(|namespace| &namespace.config.name);
+    let changes = names.flat_map(|name| PartitionId::all().map(move |id| change(name, id)));
+    state.apply(Command::Repartition(changes.collect()));
+    state
 }

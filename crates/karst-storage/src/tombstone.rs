@@ -5,10 +5,8 @@
 //! what the tombstone bears ([`Cover`]), in the 32 bits in which a record bears its void time.
 //!
 //! It may go when no block of any device can give back bytes of a fill up to its cover
-//! ([`Cover::is_idle`]), and no replica holds an older copy ([`older_copy_elsewhere`]). Nothing
+//! ([`Cover::is_idle`]), and no replica can hold an older copy, which is not for the log to know. Nothing
 //! depends on time, and all that is uncertain counts as "an older copy may exist".
-
-use karst_data::key::Digest;
 
 /// The largest fill number that is told exactly; larger ones are rounded up.
 const EXACT_MAX: u64 = (1 << 31) - 1;
@@ -60,12 +58,6 @@ impl Cover {
     pub fn is_idle(self, oldest_fill: u64) -> bool {
         self.fill() < oldest_fill
     }
-}
-
-/// Whether another node may hold an older copy of a record, which a tombstone has to cover. A node
-/// alone has no replicas; who adds them answers here.
-pub fn older_copy_elsewhere(_digest: &Digest) -> bool {
-    false
 }
 
 #[cfg(test)]

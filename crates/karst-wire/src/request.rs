@@ -142,6 +142,27 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Appends a single-record request as a message body of its own: what another node needs to carry it
+    /// out as if it had come there.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        let fields = self.fields.of_one_record();
+        let given = fields.iter().filter(|(_, data)| data.is_some()).count();
+        let header = MessageHeader {
+            field_count: given as u16, // there are six at most
+            op_count: self.ops.len() as u16,
+            ..self.header
+        };
+        out.extend(header.to_bytes());
+        for (id, data) in fields {
+            if let Some(data) = data {
+                out.extend((data.len() as u32 + 1).to_be_bytes());
+                out.push(id);
+                out.extend(data);
+            }
+        }
+        out.extend(self.ops.bytes());
+    }
+
     /// What the request asks for.
     ///
     /// Only the batch flag, the digest and the flags and fields named in the protocol for this

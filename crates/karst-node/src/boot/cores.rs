@@ -15,6 +15,7 @@ use super::{BootError, QUEUE_DEPTH, all_devices};
 use crate::client_port::{self, HAND_OVER_MAX};
 use crate::core::disk::Disk;
 use crate::core::{Core, upkeep};
+use crate::fabric_port::{door, fill, peer};
 use crate::node::Node;
 
 /// How long a core that stops waits for its devices to take what it holds.
@@ -24,6 +25,8 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Cores {
     /// Where each takes new connections.
     pub(super) connections: Vec<mpsc::Sender<std::net::TcpStream>>,
+    /// Where each takes new connections of other nodes.
+    pub(super) links: Vec<mpsc::Sender<std::net::TcpStream>>,
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
 
@@ -33,6 +36,7 @@ struct Start {
     number: u16,
     queue: QueueKind,
     given: mpsc::Receiver<std::net::TcpStream>,
+    linked: mpsc::Receiver<std::net::TcpStream>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -48,16 +52,19 @@ pub(super) fn start(
 ) -> Result<Cores, BootError> {
     let mut cores = Cores {
         connections: Vec::new(),
+        links: Vec::new(),
         threads: Vec::new(),
     };
     let cpus = core_affinity::get_core_ids().unwrap_or_default();
     for number in 0..node.cores.len() as u16 {
         let (give, given) = mpsc::channel(HAND_OVER_MAX);
+        let (link, linked) = mpsc::channel(door::HAND_OVER_MAX);
         let start = Start {
             node: node.clone(),
             number,
             queue,
             given,
+            linked,
             stopped: stopped.clone(),
         };
         // Pinned only when there is a CPU for each, so that nodes sharing a machine do not crowd one.
@@ -76,6 +83,7 @@ pub(super) fn start(
             })
             .map_err(BootError::Cores)?;
         cores.connections.push(give);
+        cores.links.push(link);
         cores.threads.push(thread);
     }
     Ok(cores)
@@ -84,7 +92,7 @@ pub(super) fn start(
 impl Cores {
     /// Waits until every core has stopped.
     pub(super) async fn join(self) -> io::Result<()> {
-        drop(self.connections);
+        drop((self.connections, self.links));
         for thread in self.threads {
             let joined = tokio::task::spawn_blocking(move || thread.join()).await;
             joined
@@ -109,6 +117,7 @@ async fn serve(start: Start) -> io::Result<()> {
         number,
         queue,
         given,
+        linked,
         mut stopped,
     } = start;
     let devices: Vec<Arc<Device>> = all_devices(
@@ -127,6 +136,9 @@ async fn serve(start: Start) -> io::Result<()> {
     tokio::task::spawn_local(disk.submit());
     tokio::task::spawn_local(core.clone().send_writes());
     upkeep::start(&core);
+    tokio::task::spawn_local(peer::follow_members(core.clone()));
+    tokio::task::spawn_local(fill::keep_filled(core.clone()));
+    let fabric = tokio::task::spawn_local(door::serve(core.clone(), linked));
     let serving = tokio::task::spawn_local(client_port::serve(core.clone(), given));
     tokio::select! {
         reaped = reaping => return reaped.map_err(io::Error::other)?,
@@ -134,7 +146,9 @@ async fn serve(start: Start) -> io::Result<()> {
     }
     // What is flushed below has to hold every write that a client has an answer to.
     serving.abort();
+    fabric.abort();
     let _ = serving.await;
+    let _ = fabric.await;
     if tokio::time::timeout(FLUSH_PATIENCE, flush_all(&core))
         .await
         .is_err()

@@ -26,10 +26,11 @@ use karst_storage::log::{DeviceGeometry, Log, LogConfig};
 use karst_storage::place::DeviceId;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::config::{self, Advertise, Config, Engine, HostPort, IoChoice};
 use crate::data_dir::{self, Identity};
+use crate::fabric_port::door;
 use crate::failures::Failures;
 use crate::marks::Marks;
 use crate::node::{Doors, IoReport, NamespaceState, Node, Parts, State};
@@ -38,6 +39,9 @@ use crate::{admin, checkpoint, client_port, http, limits, memory};
 
 /// Operations that one core's device queue holds at once.
 pub const QUEUE_DEPTH: u32 = 256;
+
+/// Partitions that were filled and wait to be reported.
+const FILLED_MAX: usize = 4096;
 
 /// Why a node does not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -507,13 +511,16 @@ async fn serve(start: Start) -> Result<(), BootError> {
     let service = bind("service", config.service.listen).await?;
     let admin_door = bind("admin", config.admin.listen).await?;
     let http_door = bind("http", config.http.listen).await?;
+    let fabric_door = bind("fabric", config.fabric.listen).await?;
     let doors = Doors {
         advertised: advertised(&config.service.advertise, address(&service)),
         service: address(&service),
         admin: address(&admin_door),
         http: address(&http_door),
+        fabric: address(&fabric_door),
     };
     let queue_kind = io.kind;
+    let (filled, _fills) = mpsc::channel(FILLED_MAX);
     let parts = Parts {
         id: identity.node,
         cluster_id: identity.cluster,
@@ -524,6 +531,7 @@ async fn serve(start: Start) -> Result<(), BootError> {
         io,
         marks,
         failures,
+        filled,
     };
     let node = Node::new(parts);
     let (stop, stopped) = watch::channel(false);
@@ -550,12 +558,14 @@ async fn serve(start: Start) -> Result<(), BootError> {
         service,
         cores.connections.clone(),
     ));
+    let linking = tokio::spawn(door::accept(fabric_door, cores.links.clone()));
     node.set_state(State::Serving);
     announce(&node);
     told_to_stop().await;
     tracing::info!("stopping: what was written goes to the devices first");
     node.set_state(State::Draining);
     accepting.abort();
+    linking.abort();
     let _ = stop.send(true);
     let ended = tokio::task::spawn_blocking(|| checkpoints.end());
     cores.join().await.map_err(BootError::Cores)?;

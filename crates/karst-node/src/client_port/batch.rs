@@ -138,7 +138,7 @@ impl<'a> Run<'_, 'a> {
                 self.commits.extend(pending);
                 self.judge(start);
             }
-            tried @ (Try::Read(..) | Try::Wait(_)) => {
+            tried @ (Try::Read(..) | Try::Wait(_) | Try::Away(..) | Try::Nowhere) => {
                 while self.waiting.len() >= ROWS_WAITING_MAX
                     || self.waiting_bytes >= WAITING_BYTES_MAX
                 {
@@ -197,8 +197,8 @@ impl<'a> Run<'_, 'a> {
 
     /// Sends what is ready, once the writes in it are durable.
     async fn send(&mut self) -> Result<(), Closed> {
-        for Pending { namespace, point } in std::mem::take(&mut self.commits) {
-            if self.core.committed(namespace, point).await.is_err() {
+        for pending in std::mem::take(&mut self.commits) {
+            if !pending.comes_true(&self.core).await {
                 // Which rows it hit is not told apart: the client holds all that it has no answer for
                 // to be in doubt.
                 self.out.clear();

@@ -356,14 +356,17 @@ fn take_single(
         return Taken::Answered;
     }
     let core = core.clone();
-    if let (Try::Replied(Some(pending)), Some(mut reply)) = (&tried, held) {
-        let (pending, place) = (*pending, link.hold(reply.len(), None));
-        tokio::task::spawn_local(async move {
-            single::settle(&core, asked, Some(pending), &mut reply).await;
-            place.fill(reply);
-        });
-        return Taken::Answered;
-    }
+    let tried = match (tried, held) {
+        (Try::Replied(Some(pending)), Some(mut reply)) => {
+            let place = link.hold(reply.len(), None);
+            tokio::task::spawn_local(async move {
+                single::settle(&core, asked, Some(pending), &mut reply).await;
+                place.fill(reply);
+            });
+            return Taken::Answered;
+        }
+        (tried, _) => tried,
+    };
     let expected_bytes = body.len() + tried.expected_bytes(message);
     let (body, place) = (Box::from(body), link.hold(expected_bytes, subject));
     tokio::task::spawn_local(async move {

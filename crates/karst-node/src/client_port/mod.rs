@@ -20,6 +20,8 @@ use tokio::task::JoinSet;
 use crate::core::Core;
 use crate::node::Node;
 
+pub(crate) use single::carry_out_for;
+
 /// Accepted connections that may wait for their core.
 pub const HAND_OVER_MAX: usize = 1024;
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
+use karst_cluster::map::Role;
 use karst_data::key::{Digest, PartitionId};
 use karst_engine::read::{Found, Need, ReadRequest};
 use karst_engine::{Fetched, Step};
@@ -47,7 +48,7 @@ const FETCHES_MAX: usize = 16;
 /// What a scan asks for.
 struct Plan<'a> {
     namespace: usize,
-    set_id: Option<u16>,
+    set_id: Among,
     set: &'a [u8],
     partitions: Vec<(PartitionId, Option<WalkCursor>)>,
     message: Message<'a>,
@@ -57,15 +58,21 @@ struct Plan<'a> {
     socket_timeout: Option<Duration>,
 }
 
-/// Why a scan is refused, or that its set is unknown and there is nothing to return.
-enum NoPlan {
-    Refuse(ResultCode),
-    Empty,
+/// Which records of a partition are meant.
+#[derive(Clone, Copy)]
+enum Among {
+    All,
+    Set(u16),
+    /// Their set is not known here, so there are none.
+    Nothing,
 }
 
-impl From<Malformed> for NoPlan {
-    fn from(malformed: Malformed) -> NoPlan {
-        NoPlan::Refuse(malformed.code())
+/// Why a scan is refused.
+struct Refused(ResultCode);
+
+impl From<Malformed> for Refused {
+    fn from(malformed: Malformed) -> Refused {
+        Refused(malformed.code())
     }
 }
 
@@ -111,12 +118,7 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
                 .link
                 .append(|out| karst_wire::reply::last(out, ResultCode::Ok));
         }
-        Err(NoPlan::Empty) => {
-            connection
-                .link
-                .append(|out| karst_wire::reply::last(out, ResultCode::Ok));
-        }
-        Err(NoPlan::Refuse(code)) => {
+        Err(Refused(code)) => {
             connection
                 .link
                 .append(|out| single::refuse(&core, out, code));
@@ -125,23 +127,23 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
     Ok(())
 }
 
-fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, NoPlan> {
+fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, Refused> {
     let (namespace, state) = core
         .node
         .namespace(message.namespace()?)
-        .ok_or(NoPlan::Refuse(ResultCode::Namespace))?;
+        .ok_or(Refused(ResultCode::Namespace))?;
     if !message.header.info3.contains(Info3::PARTITION_DONE) {
-        return Err(NoPlan::Refuse(ResultCode::UnsupportedFeature));
+        return Err(Refused(ResultCode::UnsupportedFeature));
     }
     let fields = &message.fields;
     if fields.index_range.is_some() {
-        return Err(NoPlan::Refuse(ResultCode::SindexNotFound));
+        return Err(Refused(ResultCode::SindexNotFound));
     }
     if fields.filter.is_some() {
-        return Err(NoPlan::Refuse(ResultCode::UnsupportedFeature));
+        return Err(Refused(ResultCode::UnsupportedFeature));
     }
     if let Some(code) = single::no_projection(message.ops) {
-        return Err(NoPlan::Refuse(code));
+        return Err(Refused(code));
     }
     let filter = message.partition_filter()?;
     let from_start = filter.from_start().map(|partition| (partition, None));
@@ -154,8 +156,12 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, NoPlan> {
     let partitions = from_start.chain(resumed).collect();
     let set = message.set()?.unwrap_or_default();
     let set_id = match set {
-        [] => None,
-        name => Some(state.engine.sets().find(name).ok_or(NoPlan::Empty)?),
+        [] => Among::All,
+        name => state
+            .engine
+            .sets()
+            .find(name)
+            .map_or(Among::Nothing, Among::Set),
     };
     let no_bins = message.header.info1.contains(Info1::GET_NO_BINS);
     Ok(Plan {
@@ -199,13 +205,22 @@ impl Run<'_, '_> {
         for (partition, from) in std::mem::take(&mut self.plan.partitions) {
             let mut after = from;
             loop {
+                if !self.holds(partition) {
+                    self.gone(partition);
+                    break;
+                }
                 let left = self.plan.records_max - self.sent;
                 if left == 0 {
                     return Ok(());
                 }
                 let max = usize::try_from(left).unwrap_or(usize::MAX);
                 let engine = &self.core.namespace(self.plan.namespace).engine;
-                let slice = engine.scan_slice(partition, self.plan.set_id, after, max, node::now());
+                let set_id = match self.plan.set_id {
+                    Among::All => None,
+                    Among::Set(id) => Some(id),
+                    Among::Nothing => break,
+                };
+                let slice = engine.scan_slice(partition, set_id, after, max, node::now());
                 self.sent += slice.digests.len() as u64;
                 self.send(&slice.digests).await?;
                 self.keep_pace(started).await;
@@ -216,6 +231,24 @@ impl Run<'_, '_> {
             }
         }
         drain(self.connection, self.plan.socket_timeout).await
+    }
+
+    /// Whether this node holds all of a partition.
+    fn holds(&self, partition: PartitionId) -> bool {
+        let sight = self.core.node.sights.now();
+        match sight.view.share(self.plan.namespace, partition).role {
+            Role::Primary | Role::Replica => true,
+            Role::Joining | Role::Stranger => false,
+        }
+    }
+
+    /// Tells the client that a partition, or what is left of it, is to be had elsewhere.
+    fn gone(&self, partition: PartitionId) {
+        self.connection.link.append(|out| {
+            let mut stream = ReplyStream::begin(out);
+            stream.partition_done(out, partition, ResultCode::Unavailable);
+            stream.finish(out);
+        });
     }
 
     async fn keep_pace(&self, started: Instant) {

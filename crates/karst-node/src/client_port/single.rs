@@ -7,6 +7,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use karst_cluster::fabric::{self, Ack, Proxy};
+use karst_cluster::map::Role;
+use karst_cluster::node::NodeId;
+use karst_cluster::view::{Share, Way};
+use karst_data::key::Digest;
 use karst_data::operation::{CommandFlags, Operand, Operation, OperationError};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::Ttl;
@@ -27,12 +32,20 @@ use smallvec::SmallVec;
 use super::touch::Touch;
 use crate::core::{Core, DeviceError};
 use crate::counters::{Ending, Op};
+use crate::fabric_port::copy::Copies;
+use crate::fabric_port::peer::{Answer, NoAnswer};
 
 /// How long a request may wait for room when the client sets no limit.
 const TIMEOUT_DEFAULT: Duration = Duration::from_millis(1000);
 
 /// How long a write waits before it looks for a free block again.
 const SPACE_PAUSE: Duration = Duration::from_millis(2);
+
+/// How long a request waits before it looks at the map again.
+const MAP_PAUSE: Duration = Duration::from_millis(5);
+
+/// Writes of one core whose copies may be on their way with nobody waiting for them.
+const UNWATCHED_MAX: usize = 4096;
 
 /// How often a read is tried again because the record moved while its old place was read.
 const FETCHES_MAX: usize = 16;
@@ -43,8 +56,12 @@ pub(super) enum Try {
     Replied(Option<Pending>),
     /// Read this and try again.
     Read(usize, DeviceRead),
-    /// No block is free; try again.
+    /// No block is free, or the partition is changing hands; try again.
     Wait(usize),
+    /// This other node carries it out.
+    Away(NodeId),
+    /// Nobody serves its partition now.
+    Nowhere,
 }
 
 impl Try {
@@ -56,16 +73,18 @@ impl Try {
                 let answered = read.bytes.saturating_mul(message.ops.len().max(1));
                 read.bytes + answered.min(reply::REPLY_BYTES_MAX)
             }
-            Try::Replied(_) | Try::Wait(_) => 0,
+            Try::Replied(_) | Try::Wait(_) | Try::Away(..) | Try::Nowhere => 0,
         }
     }
 }
 
-/// A commit that a reply has to wait for.
-#[derive(Clone, Copy)]
+/// What a reply has to wait for.
 pub(super) struct Pending {
-    pub(super) namespace: usize,
-    pub(super) point: CommitPoint,
+    namespace: usize,
+    /// A commit on this node's devices.
+    point: Option<CommitPoint>,
+    /// Copies on their way to other nodes, and for how long they may be.
+    copies: Option<(Copies, Duration)>,
 }
 
 /// What a reply has to know of its request beside the message.
@@ -77,6 +96,8 @@ pub(super) struct Asked {
     at_us: u64,
     /// It is still the turn in which it arrived.
     within_turn: bool,
+    /// Another node has handed it on: it goes no further.
+    proxied: bool,
 }
 
 /// Why a request is refused before the engine sees it.
@@ -114,22 +135,49 @@ pub(super) fn attempt(
     fetched: Option<&Fetched>,
     out: &mut Vec<u8>,
 ) -> Try {
-    let tried = locate(core, message).and_then(|(index, kind)| match kind {
-        Kind::Read => read(core, index, message, asked, fetched, out),
-        Kind::Write => write(core, index, message, asked, fetched, out),
-        Kind::Delete => delete(core, index, message, asked, fetched, out),
-        Kind::Udf
-        | Kind::Batch
-        | Kind::Query
-        | Kind::BackgroundOps
-        | Kind::BackgroundUdf
-        | Kind::Aggregation => Err(ResultCode::UnsupportedFeature.into()),
+    let tried = locate(core, message).and_then(|(index, kind)| {
+        let digest = message.digest()?.ok_or(ResultCode::Parameter)?;
+        let sight = core.node.sights.now();
+        let share = sight.view.share(index, digest.partition());
+        match share.way(kind != Kind::Read) {
+            Way::Here => {}
+            Way::At(node) => return Ok(Try::Away(node)),
+            Way::Nowhere => return Ok(Try::Nowhere),
+        }
+        let at = At {
+            index,
+            digest,
+            share,
+            replicated: sight.has_others(),
+        };
+        match kind {
+            Kind::Read => read(core, &at, message, asked, fetched, out),
+            Kind::Write => write(core, &at, message, asked, fetched, out),
+            Kind::Delete => delete(core, &at, message, asked, fetched, out),
+            Kind::Udf
+            | Kind::Batch
+            | Kind::Query
+            | Kind::BackgroundOps
+            | Kind::BackgroundUdf
+            | Kind::Aggregation => Err(ResultCode::UnsupportedFeature.into()),
+        }
     });
     tried.unwrap_or_else(|Refused(code)| {
         core.counters.malformed.add(1);
         error(out, asked, code);
         Try::Replied(None)
     })
+}
+
+/// Where a request is carried out.
+struct At<'s> {
+    /// Position of the namespace.
+    index: usize,
+    digest: Digest,
+    /// What this node has to do with the partition.
+    share: &'s Share,
+    /// Whether other nodes are to know of writes.
+    replicated: bool,
 }
 
 /// Appends an answer without a record.
@@ -169,6 +217,7 @@ impl Asked {
             row: None,
             at_us: core.now_us(),
             within_turn: true,
+            proxied: false,
         }
     }
 
@@ -178,6 +227,17 @@ impl Asked {
             row: Some(row),
             at_us,
             within_turn: false,
+            proxied: false,
+        }
+    }
+
+    /// A request that another node has handed on.
+    fn proxied(core: &Core, row: Option<u32>) -> Asked {
+        Asked {
+            row,
+            at_us: core.now_us(),
+            within_turn: false,
+            proxied: true,
         }
     }
 
@@ -211,12 +271,13 @@ fn locate(core: &Core, message: &Message<'_>) -> Result<(usize, Kind), Refused> 
 
 fn read(
     core: &Rc<Core>,
-    index: usize,
+    at: &At<'_>,
     message: &Message<'_>,
     asked: Asked,
     fetched: Option<&Fetched>,
     out: &mut Vec<u8>,
 ) -> Result<Try, Refused> {
+    let index = at.index;
     let info1 = message.header.info1;
     let touch_percent = message.header.record_ttl;
     if touch_percent > 100 && touch_percent != u32::MAX {
@@ -229,7 +290,7 @@ fn read(
         Need::Bins
     };
     let request = ReadRequest {
-        digest: message.digest()?.ok_or(ResultCode::Parameter)?,
+        digest: at.digest,
         set: message.set()?.unwrap_or_default(),
         key: message.key().map(|key| key.0),
         need,
@@ -248,7 +309,8 @@ fn read(
             0 => engine.read_touch_percent(found.set_id).into(),
             percent => percent,
         };
-        Touch::due(index, request.digest, &found, percent, now)
+        let touch = Touch::due(index, request.digest, &found, percent, now);
+        touch.filter(|_| at.share.role == Role::Primary) // who else reads cannot write
     });
     Ok(match step {
         Step::Done(touch) => {
@@ -327,12 +389,13 @@ fn finish(fits: bool, out: &mut Vec<u8>, asked: Asked) -> Ending {
 
 fn write(
     core: &Core,
-    index: usize,
+    at: &At<'_>,
     message: &Message<'_>,
     asked: Asked,
     fetched: Option<&Fetched>,
     out: &mut Vec<u8>,
 ) -> Result<Try, Refused> {
+    let index = at.index;
     let header = &message.header;
     let (info1, info2) = (header.info1, header.info2);
     let exists = exists(info2, header.info3);
@@ -341,7 +404,7 @@ fn write(
         core.namespace(index).engine.config().record_bytes_max,
     )?;
     let request = WriteRequest {
-        digest: message.digest()?.ok_or(ResultCode::Parameter)?,
+        digest: at.digest,
         set: message.set()?.unwrap_or_default(),
         key: message.key().map(|key| key.0),
         exists,
@@ -356,15 +419,17 @@ fn write(
         operations: &operations,
     };
     let engine = &core.namespace(index).engine;
-    let step = engine.write(&core.hand(index), &request, fetched, |written| {
+    let hand = core.hand(index, at.share.regime, at.replicated);
+    let step = engine.write(&hand, &request, fetched, |written| {
         let ending = match &written {
             Ok(written) => answers(out, asked, written),
             Err(refusal) => refused(out, asked, refusal),
         };
         asked.count(core, index, Op::Write, ending);
-        written.ok()?.commit
+        let written = written.ok()?;
+        Some((written.commit?, written.image))
     });
-    Ok(after_write(core, index, step))
+    Ok(after_write(core, at, message, step))
 }
 
 /// Answers with what the operations of a write have to tell.
@@ -391,46 +456,68 @@ fn answers(out: &mut Vec<u8>, asked: Asked, written: &Written<'_>) -> Ending {
 
 fn delete(
     core: &Core,
-    index: usize,
+    at: &At<'_>,
     message: &Message<'_>,
     asked: Asked,
     fetched: Option<&Fetched>,
     out: &mut Vec<u8>,
 ) -> Result<Try, Refused> {
     let request = DeleteRequest {
-        digest: message.digest()?.ok_or(ResultCode::Parameter)?,
+        digest: at.digest,
         set: message.set()?.unwrap_or_default(),
         key: message.key().map(|key| key.0),
         generation: generation(message.header.info2, message.header.generation),
     };
+    let index = at.index;
     let engine = &core.namespace(index).engine;
-    let step = engine.delete(&core.hand(index), &request, fetched, |written| {
+    let hand = core.hand(index, at.share.regime, at.replicated);
+    let step = engine.delete(&hand, &request, fetched, |written| {
         let ending = match &written {
             Ok(written) => answers(out, asked, written),
             Err(refusal) => refused(out, asked, refusal),
         };
         asked.count(core, index, Op::Delete, ending);
-        written.ok()?.commit
+        let written = written.ok()?;
+        Some((written.commit?, written.image))
     });
-    Ok(after_write(core, index, step))
+    Ok(after_write(core, at, message, step))
 }
 
-fn after_write(core: &Core, index: usize, step: Step<Option<CommitPoint>>) -> Try {
-    match step {
-        Step::Read(read) => Try::Read(index, read),
-        Step::Wait => Try::Wait(index),
-        Step::Done(None) => Try::Replied(None),
-        Step::Done(Some(point)) => {
-            let engine = &core.namespace(index).engine;
-            if engine.log().config().on_devices {
-                core.appended(index);
-            }
-            let waits = engine.config().commit_to_device;
-            Try::Replied(waits.then_some(Pending {
-                namespace: index,
-                point,
-            }))
-        }
+/// A write that succeeded: when it is durable here, and what other nodes are to have.
+type Stored = (CommitPoint, Option<Vec<u8>>);
+
+fn after_write(core: &Core, at: &At<'_>, message: &Message<'_>, step: Step<Option<Stored>>) -> Try {
+    let namespace = at.index;
+    let (point, image) = match step {
+        Step::Read(read) => return Try::Read(namespace, read),
+        Step::Wait => return Try::Wait(namespace),
+        Step::Done(None) => return Try::Replied(None),
+        Step::Done(Some(stored)) => stored,
+    };
+    let engine = &core.namespace(namespace).engine;
+    if engine.log().config().on_devices {
+        core.appended(namespace);
+    }
+    let point = Some(point).filter(|_| engine.config().commit_to_device);
+    let partition = at.digest.partition();
+    let send = |image| Copies::send(core, namespace, partition, at.share, image);
+    let copies = image
+        .and_then(send)
+        .map(|copies| (copies, timeout(message)));
+    let answers_first = message.header.info3.contains(Info3::COMMIT_LEVEL_MASTER);
+    let pending = Pending {
+        namespace,
+        point,
+        copies,
+    };
+    match pending {
+        Pending {
+            point: None,
+            copies: None,
+            ..
+        } => Try::Replied(None),
+        pending if answers_first => Try::Replied(pending.unwatched(core)),
+        pending => Try::Replied(Some(pending)),
     }
 }
 
@@ -542,6 +629,28 @@ pub(super) async fn carry_on(core: Rc<Core>, body: Box<[u8]>, asked: Asked, firs
     out
 }
 
+/// Carries out a request that another node has handed on, and returns its reply.
+///
+/// # Errors
+/// When it does not belong here, or is none: it was not carried out.
+pub(crate) async fn carry_out_for(
+    core: &Rc<Core>,
+    row: Option<u32>,
+    body: &[u8],
+) -> Result<Vec<u8>, Ack> {
+    core.begin_turn();
+    let asked = Asked::proxied(core, row);
+    let message = Message::parse(body).map_err(|_| Ack::Failed)?;
+    let mut out = Vec::new();
+    let first = attempt(core, &message, asked, None, &mut out);
+    if let Try::Away(..) | Try::Nowhere = first {
+        return Err(Ack::Misled);
+    }
+    core.counters.proxied_in.add(1);
+    carry_on_message(core, &message, asked, first, &mut out).await;
+    Ok(out)
+}
+
 /// As [`carry_on`], for a message that somebody else keeps.
 pub(super) async fn carry_on_message(
     core: &Rc<Core>,
@@ -551,6 +660,7 @@ pub(super) async fn carry_on_message(
     out: &mut Vec<u8>,
 ) {
     let deadline = tokio::time::Instant::now() + timeout(message);
+    let is_late = || tokio::time::Instant::now() >= deadline;
     let asked = Asked {
         within_turn: false,
         ..asked
@@ -575,11 +685,27 @@ pub(super) async fn carry_on_message(
             }
             Try::Wait(index) => {
                 core.counted(index).stalled_writes.add(1);
-                if tokio::time::Instant::now() >= deadline {
+                if is_late() {
                     asked.count(core, index, Op::Write, Ending::Overload);
                     return error(out, asked, ResultCode::DeviceOverload);
                 }
                 tokio::time::sleep(SPACE_PAUSE).await;
+                None
+            }
+            Try::Nowhere if is_late() => {
+                return error(out, asked, ResultCode::Unavailable);
+            }
+            Try::Away(..) if is_late() => return error(out, asked, ResultCode::Timeout),
+            Try::Away(node) if !asked.proxied => {
+                match hand_on(core, message, asked, node, deadline).await {
+                    HandedOn::Answered(reply) => return out.extend(reply),
+                    HandedOn::InDoubt => return error(out, asked, ResultCode::Timeout),
+                    HandedOn::NotCarriedOut => tokio::time::sleep(MAP_PAUSE).await,
+                }
+                None
+            }
+            Try::Away(..) | Try::Nowhere => {
+                tokio::time::sleep(MAP_PAUSE).await;
                 None
             }
         };
@@ -588,6 +714,47 @@ pub(super) async fn carry_on_message(
         fetched
             .into_iter()
             .for_each(|fetched| core.done_with(fetched));
+    }
+}
+
+/// What became of a request that another node was to carry out.
+enum HandedOn {
+    /// This is the reply to the client.
+    Answered(Vec<u8>),
+    /// It was not, for sure: where to is to be looked up again.
+    NotCarriedOut,
+    /// It is a write, and may have been.
+    InDoubt,
+}
+
+/// Lets another node carry a request out.
+async fn hand_on(
+    core: &Rc<Core>,
+    message: &Message<'_>,
+    asked: Asked,
+    node: NodeId,
+    deadline: tokio::time::Instant,
+) -> HandedOn {
+    let mut body = Vec::new();
+    message.put(&mut body);
+    let proxy = Proxy {
+        row: asked.row,
+        message: &body,
+    };
+    let Some(peer) = core.peers.to(node) else {
+        return HandedOn::NotCarriedOut;
+    };
+    core.counters.proxied_out.add(1);
+    let patience = deadline.saturating_duration_since(tokio::time::Instant::now());
+    let answer = peer
+        .request(fabric::Kind::Proxy, patience, |out| proxy.put(out))
+        .await;
+    let writes = !matches!(message.kind(), Ok(Kind::Read));
+    match answer {
+        Ok(Answer::Reply(reply)) => HandedOn::Answered(reply),
+        Ok(Answer::Refused(_)) | Err(NoAnswer::NotSent) => HandedOn::NotCarriedOut,
+        Err(NoAnswer::Gone) if writes => HandedOn::InDoubt,
+        Err(NoAnswer::Gone) => HandedOn::NotCarriedOut,
     }
 }
 
@@ -600,19 +767,57 @@ fn suspect(core: &Core, index: usize, message: &Message<'_>) {
     }
 }
 
-/// Lets a reply wait until its write is durable. When that fails the outcome is in doubt: the record
-/// is served from memory and gone after a restart. Clients read a timeout so.
+/// Lets a reply wait until its write is durable here and has arrived where it is to be. When that fails
+/// the outcome is in doubt: the record is served from memory, and may be gone after a restart or a
+/// failure. Clients read a timeout so.
 pub(super) async fn settle(
     core: &Rc<Core>,
     asked: Asked,
     pending: Option<Pending>,
     out: &mut Vec<u8>,
 ) {
-    if let Some(Pending { namespace, point }) = pending
-        && core.committed(namespace, point).await.is_err()
+    if let Some(pending) = pending
+        && !pending.comes_true(core).await
     {
         out.clear();
         error(out, asked, ResultCode::Timeout);
+    }
+}
+
+impl Pending {
+    /// Whether everything that was waited for came true.
+    pub(super) async fn comes_true(self, core: &Rc<Core>) -> bool {
+        let committed = async {
+            match self.point {
+                None => true,
+                Some(point) => core.committed(self.namespace, point).await.is_ok(),
+            }
+        };
+        let copied = async {
+            match self.copies {
+                None => true,
+                Some((copies, patience)) => copies.arrive(core, patience).await.is_ok(),
+            }
+        };
+        let (committed, copied) = tokio::join!(committed, copied);
+        committed && copied
+    }
+
+    /// Lets copies arrive with nobody waiting for them, unless too many do so already. What is left is
+    /// what the reply has to wait for.
+    fn unwatched(mut self, core: &Core) -> Option<Pending> {
+        let unwatched = &core.unwatched;
+        if unwatched.get() < UNWATCHED_MAX
+            && let Some((copies, patience)) = self.copies.take()
+        {
+            unwatched.set(unwatched.get() + 1);
+            let core = core.itself();
+            tokio::task::spawn_local(async move {
+                let _ = copies.arrive(&core, patience).await; // who missed it is compared with later
+                core.unwatched.set(core.unwatched.get() - 1);
+            });
+        }
+        (self.point.is_some() || self.copies.is_some()).then_some(self)
     }
 }
 

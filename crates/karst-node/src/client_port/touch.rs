@@ -5,6 +5,7 @@
 //! renews: the touch is made only if the record is still the one that was read.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use karst_data::key::Digest;
 use karst_data::operation::{CommandFlags, Operation};
@@ -12,12 +13,16 @@ use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::{Now, Ttl};
 use karst_engine::Step;
 use karst_engine::read::Found;
-use karst_engine::write::WriteRequest;
+use karst_engine::write::{WriteRequest, Written};
 
 use crate::core::Core;
+use crate::fabric_port::copy::Copies;
 
 /// How often a record that moves while it is touched is looked for; a touch that fails is dropped.
 const TRIES_MAX: usize = 4;
+
+/// How long a touch may take to arrive at other nodes.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A touch that a read asked for.
 pub(super) struct Touch {
@@ -60,6 +65,20 @@ impl Touch {
         tokio::task::spawn_local(self.run(core.clone()));
     }
 
+    /// Sends a touch that was made where writes go.
+    async fn made(&self, core: &Rc<Core>, image: Option<Vec<u8>>) {
+        core.appended(self.namespace);
+        let partition = self.digest.partition();
+        let copies = image.and_then(|image| {
+            let sight = core.node.sights.now();
+            let share = sight.view.share(self.namespace, partition);
+            Copies::send(core, self.namespace, partition, share, image)
+        });
+        if let Some(copies) = copies {
+            let _ = copies.arrive(core, PATIENCE).await; // who missed it is compared with later
+        }
+    }
+
     async fn run(self, core: Rc<Core>) {
         let engine = &core.namespace(self.namespace).engine;
         let set = engine.sets().get(self.set_id);
@@ -75,9 +94,16 @@ impl Touch {
         };
         let mut fetched = None;
         for _ in 0..TRIES_MAX {
-            let hand = core.hand(self.namespace);
-            match engine.write(&hand, &request, fetched.as_ref(), |_| ()) {
-                Step::Done(()) => return core.appended(self.namespace),
+            let partition = self.digest.partition();
+            let step = {
+                let sight = core.node.sights.now();
+                let share = sight.view.share(self.namespace, partition);
+                let hand = core.hand(self.namespace, share.regime, sight.has_others());
+                let image = |written: Result<Written<'_>, _>| written.ok()?.image;
+                engine.write(&hand, &request, fetched.as_ref(), image)
+            };
+            match step {
+                Step::Done(image) => return self.made(&core, image).await,
                 Step::Wait => return,
                 Step::Read(read) => match core.fetch(self.namespace, read).await {
                     Ok(bytes) => fetched = Some(bytes),

@@ -15,15 +15,15 @@ mod scrub;
 pub mod upkeep;
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use karst_cluster::map::Regime;
 use karst_data::flat::Form;
 use karst_data::key::Digest;
 use karst_data::time::Now;
-use karst_engine::Fetched;
-use karst_engine::namespace::FIRST_REGIME;
 use karst_engine::write::Hand;
+use karst_engine::{Fetched, Step};
 use karst_io::buffer::AlignedBuffer;
 use karst_io::clock;
 use karst_io::op::{FileId, Op as DeviceOp};
@@ -34,6 +34,7 @@ use tokio::sync::Notify;
 pub(crate) use self::damage::hex;
 use self::disk::Disk;
 use crate::counters::{CoreCounters, NamespaceCounters, Op};
+use crate::fabric_port::peer::Peers;
 use crate::node::{self, NamespaceState, Node};
 
 /// Records that are brought towards the cache together at most.
@@ -43,6 +44,9 @@ const AHEAD_MAX: usize = 128;
 /// alone would leave the device idle between its answer and the next commit; from 2 on it makes no
 /// difference that was measured (34,000 writes a second with 1, 39,000 to 42,000 with 2 to 64).
 const COMMITS_OUT_MAX: usize = 8;
+
+/// How often a record that moves while it is read is looked for.
+const FETCHES_MAX: usize = 16;
 
 /// For how long clients' last waits are taken for their present ones, in us.
 const FOREGROUND_MEMORY_US: u64 = 200_000;
@@ -78,11 +82,16 @@ pub struct Core {
     pub number: u16,
     /// What it counts.
     pub counters: Arc<CoreCounters>,
+    /// Its links to other nodes.
+    pub peers: Peers,
     disk: Rc<Disk>,
     lanes: Vec<Lanes>,
     /// First file of each namespace in the device queue.
     files: Vec<u16>,
     turn_ends: Notify,
+    /// Writes whose copies are on their way with nobody waiting for them.
+    pub(crate) unwatched: Cell<usize>,
+    itself: Weak<Core>,
     /// The present, as of the beginning of this turn.
     now: Cell<Now>,
     now_us: Cell<u64>,
@@ -106,10 +115,13 @@ impl Core {
         }
         let (turn_ends, outbox) = (Notify::new(), RefCell::new(Vec::new()));
         let (now, now_us) = (Cell::new(node::now()), Cell::new(clock::monotonic_us()));
-        Rc::new(Core {
+        Rc::new_cyclic(|itself| Core {
+            itself: itself.clone(),
+            unwatched: Cell::new(0),
             node,
             number,
             counters,
+            peers: Peers::default(),
             disk,
             lanes,
             files,
@@ -118,6 +130,13 @@ impl Core {
             now_us,
             outbox,
         })
+    }
+
+    /// The core, to be kept by a task.
+    pub(crate) fn itself(&self) -> Rc<Core> {
+        self.itself
+            .upgrade()
+            .expect("a core is only ever had by reference count")
     }
 
     /// A namespace by position.
@@ -130,15 +149,16 @@ impl Core {
         &self.counters.namespaces[index]
     }
 
-    /// What a client's write needs to know of who carries it out, and when.
-    pub fn hand(&self, index: usize) -> Hand {
+    /// What a write needs to know of who carries it out, and when. `regime` is that of the partition in
+    /// the view by which it was found to belong here; `replicated` says whether other nodes are to know.
+    pub fn hand(&self, index: usize, regime: Regime, replicated: bool) -> Hand {
         let lane = self.namespace(index).engine.log().write_lane(self.number);
         Hand {
             lane,
             now: self.now(),
             flush_clock_ms: self.now_us() / 1000,
-            regime: FIRST_REGIME,
-            replicated: false,
+            regime: regime.0,
+            replicated,
         }
     }
 
@@ -266,6 +286,29 @@ impl Core {
         }
         self.disk.give_back(buffer);
         None
+    }
+
+    /// A record or tombstone as it is here, for another node; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// When the device fails or gave back something else.
+    pub async fn image(
+        &self,
+        index: usize,
+        digest: &Digest,
+    ) -> Result<Option<Vec<u8>>, DeviceError> {
+        let engine = &self.namespace(index).engine;
+        let mut fetched: Option<Fetched> = None;
+        for _ in 0..FETCHES_MAX {
+            let step = engine.image(digest, fetched.as_ref());
+            fetched.take().into_iter().for_each(|it| self.done_with(it));
+            match step {
+                Step::Done(image) => return image.map_err(|_| DeviceError),
+                Step::Read(read) => fetched = Some(self.fetch(index, read).await?),
+                Step::Wait => return Err(DeviceError),
+            }
+        }
+        Err(DeviceError)
     }
 
     /// Takes a read's buffer back.

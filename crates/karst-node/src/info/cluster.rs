@@ -1,19 +1,22 @@
 //! The cluster as clients must see it to route: peers, generations, the partition map, racks.
 //!
-//! A cluster of one does not change, so its generations stand still once it serves. Until then the
-//! partition map is empty and its generation is -1, which clients take as "come back later".
+//! Everything is told from the newest view of the cluster's state. Until this node serves and has a map, its
+//! own part of the map is empty and its generation is -1, which clients take as "come back later".
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use karst_data::key::PARTITIONS;
+use karst_cluster::map::{NamespaceMap, Ownership, Role};
+use karst_cluster::node::{NodeFacts, NodeId};
+use karst_data::key::{PARTITIONS, PartitionId};
 use karst_wire::code::ResultCode;
 use karst_wire::info::InfoError;
 
 use super::{Answer, Asked, Entry, entry, made, no_namespace, refused, text};
 use crate::node::{Node, State};
-
-/// Rises with each change of the peers, of which there are none.
-const PEERS_GENERATION: u32 = 1;
+use crate::sight::Sight;
 
 /// Bytes of one replica's bitmap: a bit per partition, the first one highest in its byte.
 const BITMAP_BYTES: usize = PARTITIONS / 8;
@@ -23,9 +26,11 @@ pub(super) const COMMANDS: &[Entry] = &[
         made(partition_generation(asked.node))
     }),
     entry("rebalance-generation", |asked| {
-        made(u32::from(is_settled(asked.node)))
+        made(partition_generation(asked.node).max(0))
     }),
-    entry("peers-generation", |_| made(PEERS_GENERATION)),
+    entry("peers-generation", |asked| {
+        made(asked.node.sights.peers_generation())
+    }),
     entry("peers-clear-std", peers),
     entry("peers-clear-alt", peers),
     entry("peers-tls-std", peers),
@@ -34,19 +39,19 @@ pub(super) const COMMANDS: &[Entry] = &[
     entry("alumni-clear-alt", peers),
     entry("alumni-tls-std", peers),
     entry("alumni-tls-alt", peers),
-    entry("services", |_| text("")),
+    entry("services", services),
     entry("services-alternate", |_| text("")),
     entry("services-alumni", |_| text("")),
     entry("services-alumni-reset", |_| text("ok")),
-    entry("replicas", |asked| made(by_namespace(asked, ":0,1,"))),
-    entry("replicas-all", |asked| made(by_namespace(asked, ":1,"))),
-    entry("replicas-master", |asked| made(by_namespace(asked, ":"))),
+    entry("replicas", replicas),
+    entry("replicas-all", replicas_all),
+    entry("replicas-master", replicas_master),
     entry("partition-info", partition_info),
     entry("cluster-name", |asked| {
         made(&asked.node.config.cluster.name)
     }),
     entry("cluster-stable", cluster_stable),
-    entry("get-sl", |asked| made(asked.node.id)),
+    entry("get-sl", succession),
     entry("rack-ids", rack_ids),
     entry("racks", racks),
     entry("roster", roster),
@@ -57,63 +62,218 @@ pub(super) const COMMANDS: &[Entry] = &[
 pub(super) fn is_settled(node: &Node) -> bool {
     match node.state() {
         State::Starting => false,
-        State::Serving | State::Draining => true, // nobody else could take over
+        State::Serving | State::Draining => node.sights.generation() > 0,
     }
 }
 
-fn partition_generation(node: &Node) -> i32 {
-    if is_settled(node) { 1 } else { -1 }
+/// A counter of 32 bits with a sign, of which -1 means "no map yet".
+fn partition_generation(node: &Node) -> i64 {
+    match is_settled(node) {
+        true => (node.sights.generation() & 0x7fff_ffff) as i64,
+        false => -1,
+    }
 }
 
 /// Names one shape of the cluster; never zero, which means "no cluster".
 pub(super) fn cluster_key(node: &Node) -> u64 {
     let mut front = [0; 8];
     front.copy_from_slice(&node.cluster_id.0[..8]);
-    u64::from_be_bytes(front).max(1)
+    let generation = node.sights.now().state.generation;
+    u64::from_be_bytes(front).wrapping_add(generation).max(1)
 }
 
+/// The other nodes with what clients are to connect to:
+/// `generation,default port,[[id,tls name,[host:port,...]],...]`.
 fn peers(asked: &mut Asked<'_>) -> Answer {
+    let sight = asked.node.sights.now();
+    let port = asked.node.doors.service.port();
+    let peer = |facts: &NodeFacts| {
+        let hosts: Vec<_> = facts
+            .service
+            .iter()
+            .map(|at| without_port(at, port))
+            .collect();
+        format!("[{},,[{}]]", facts.id, hosts.join(","))
+    };
+    let peers: Vec<_> = sight.others_alive().map(peer).collect();
     made(format!(
-        "{PEERS_GENERATION},{},[]",
-        asked.node.doors.service.port()
+        "{},{port},[{}]",
+        asked.node.sights.peers_generation(),
+        peers.join(",")
     ))
 }
 
-/// `namespace` + `between` + bitmap for each namespace: all partitions once the node serves, none
-/// before. The regime of an available-mode namespace is always told as 0.
-fn by_namespace(asked: &Asked<'_>, between: &str) -> String {
-    let byte = if is_settled(asked.node) { 0xff } else { 0 };
-    let bitmap = STANDARD.encode([byte; BITMAP_BYTES]);
-    let names = asked
-        .node
-        .namespaces
-        .iter()
-        .map(|namespace| &namespace.config.name);
-    names
-        .map(|name| format!("{name}{between}{bitmap}"))
+/// An address without its port, if that is the one that goes without saying.
+fn without_port(address: &str, port: u16) -> &str {
+    match address.rsplit_once(':') {
+        Some((host, own)) if own.parse() == Ok(port) => host,
+        Some(_) | None => address,
+    }
+}
+
+fn services(asked: &mut Asked<'_>) -> Answer {
+    let sight = asked.node.sights.now();
+    let all = sight.others_alive().flat_map(|facts| &facts.service);
+    made(all.map(String::as_str).collect::<Vec<_>>().join(";"))
+}
+
+/// The nodes, the greatest id first.
+fn succession(asked: &mut Asked<'_>) -> Answer {
+    let sight = asked.node.sights.now();
+    let mut ids: Vec<NodeId> = sight.others_alive().map(|facts| facts.id).collect();
+    ids.push(asked.node.id);
+    ids.sort_unstable_by(|a, b| b.cmp(a));
+    made(joined(ids.iter(), ","))
+}
+
+fn joined(items: impl Iterator<Item = impl ToString>, separator: &str) -> String {
+    items
+        .map(|item| item.to_string())
         .collect::<Vec<_>>()
-        .join(";")
+        .join(separator)
+}
+
+/// Copies that the partitions of a namespace have now, at most.
+fn effective_factor(map: Option<&NamespaceMap>) -> usize {
+    let rows = map.iter().flat_map(|map| &map.partitions);
+    rows.map(|it| it.row.len()).max().unwrap_or(0).max(1)
+}
+
+/// The columns of a partition in which clients should use a node: its place among those in sync. The
+/// primary also stands in for replicas that do not hold everything yet.
+fn columns(node: NodeId, ownership: &Ownership, factor: usize) -> std::ops::Range<usize> {
+    match ownership.in_sync.iter().position(|it| *it == node) {
+        None => 0..0,
+        Some(0) => 0..1, // and see `stands_in`
+        Some(place) => place..place.saturating_add(1).min(factor),
+    }
+}
+
+/// The further columns of a primary.
+fn stands_in(ownership: &Ownership, factor: usize) -> std::ops::Range<usize> {
+    ownership.in_sync.len().min(factor)..factor
+}
+
+/// For each column, the partitions in which clients should use this node.
+fn bitmaps(asked: &Asked<'_>, name: &str, factor: usize) -> Vec<[u8; BITMAP_BYTES]> {
+    let mut bitmaps = vec![[0; BITMAP_BYTES]; factor];
+    let sight = asked.node.sights.now();
+    let Some(map) = sight
+        .state
+        .maps
+        .get(name)
+        .filter(|_| is_settled(asked.node))
+    else {
+        return bitmaps;
+    };
+    for (number, ownership) in map.partitions.iter().enumerate() {
+        let own = columns(asked.node.id, ownership, factor);
+        let more = match ownership.primary() == Some(asked.node.id) {
+            true => stands_in(ownership, factor),
+            false => 0..0,
+        };
+        for column in own.chain(more) {
+            bitmaps[column][number / 8] |= 0x80 >> (number % 8);
+        }
+    }
+    bitmaps
+}
+
+/// `name` and bitmaps of each namespace, put together by `print`.
+fn by_namespace(
+    asked: &Asked<'_>,
+    factor_max: usize,
+    print: impl Fn(usize, &str) -> String,
+) -> Answer {
+    let one = |namespace: &crate::node::NamespaceState| {
+        let name = &namespace.config.name;
+        let factor = {
+            let sight = asked.node.sights.now();
+            effective_factor(sight.state.maps.get(name)).min(factor_max)
+        };
+        let bitmaps = bitmaps(asked, name, factor);
+        let bitmaps = joined(bitmaps.iter().map(|bits| STANDARD.encode(bits)), ",");
+        format!("{name}:{}", print(factor, &bitmaps))
+    };
+    made(joined(asked.node.namespaces.iter().map(one), ";"))
+}
+
+/// The regime of an available-mode namespace is always told as 0: clients would take another for strong
+/// consistency.
+fn replicas(asked: &mut Asked<'_>) -> Answer {
+    let factor_max = asked
+        .params()
+        .text("max", 16)?
+        .map(str::parse::<usize>)
+        .transpose();
+    let factor_max = factor_max.map_err(|_| InfoError::new(ResultCode::Parameter, "bad max"))?;
+    let factor_max = factor_max.unwrap_or(usize::MAX).max(1);
+    by_namespace(asked, factor_max, |factor, bitmaps| {
+        format!("0,{factor},{bitmaps}")
+    })
+}
+
+fn replicas_all(asked: &mut Asked<'_>) -> Answer {
+    by_namespace(asked, usize::MAX, |factor, bitmaps| {
+        format!("{factor},{bitmaps}")
+    })
+}
+
+fn replicas_master(asked: &mut Asked<'_>) -> Answer {
+    by_namespace(asked, 1, |_, bitmaps| bitmaps.to_owned())
 }
 
 fn partition_info(asked: &mut Asked<'_>) -> Answer {
-    use karst_data::key::PartitionId;
-    let node = asked.node;
-    let state = if is_settled(node) { 'S' } else { 'D' };
     let mut list = String::from(
         "namespace:partition:state:n_replicas:replica:succession:n_dupl:working_master:proxy_dst:\
          emigrates:lead_emigrates:immigrates:records:tombstones:regime",
     );
-    for namespace in &node.namespaces {
+    let sight = asked.node.sights.now();
+    for namespace in &asked.node.namespaces {
         let name = &namespace.config.name;
+        let map = sight.state.maps.get(name);
         for id in PartitionId::all() {
-            let (records, tombstones) = namespace.engine.partition_counts(id);
-            list.push_str(&format!(
-                ";{name}:{id}:{state}:1:0:0:0:{node_id}:0:0:0:0:{records}:{tombstones}:0",
-                node_id = node.id
-            ));
+            let unknown = Ownership::default();
+            let ownership = map.map_or(&unknown, |map| map.partition(id));
+            let counts = namespace.engine.partition_counts(id);
+            put_partition(&mut list, asked.node, name, id, ownership, counts);
         }
     }
     made(list)
+}
+
+/// S holds everything, D is being filled, Z holds what it should not any more, A holds nothing.
+fn put_partition(
+    list: &mut String,
+    node: &Node,
+    name: &str,
+    id: PartitionId,
+    ownership: &Ownership,
+    (records, tombstones): (u64, u64),
+) {
+    let role = ownership.role(node.id);
+    let state = match role {
+        _ if !is_settled(node) => 'D',
+        Role::Primary | Role::Replica => 'S',
+        Role::Joining => 'D',
+        Role::Stranger if records > 0 => 'Z',
+        Role::Stranger => 'A',
+    };
+    let place = |nodes: &[NodeId]| nodes.iter().position(|it| *it == node.id);
+    let replica = place(&ownership.in_sync).or(place(&ownership.row));
+    let joining = ownership.joining().count();
+    let leads = role == Role::Primary;
+    // Writing to a string does not fail.
+    let _ = write!(
+        list,
+        ";{name}:{id}:{state}:{copies}:{replica}:{replica}:0:{primary}:0:{emigrates}:{emigrates}:\
+         {immigrates}:{records}:{tombstones}:0",
+        copies = ownership.row.len(),
+        replica = replica.unwrap_or(ownership.row.len()),
+        primary = ownership.primary().unwrap_or_default(),
+        emigrates = if leads { joining } else { 0 },
+        immigrates = u8::from(role == Role::Joining),
+    );
 }
 
 fn cluster_stable(asked: &mut Asked<'_>) -> Answer {
@@ -121,22 +281,38 @@ fn cluster_stable(asked: &mut Asked<'_>) -> Answer {
     let size = asked
         .params()
         .text("size", 16)?
-        .map(str::parse::<u32>)
+        .map(str::parse::<usize>)
         .transpose();
     let size = size.map_err(|_| InfoError::new(ResultCode::Parameter, "bad size"))?;
-    if let Some(name) = asked.params().text("namespace", 31)? {
+    let name = asked.params().text("namespace", 31)?;
+    if let Some(name) = name {
         asked
             .node
             .namespace(name.as_bytes())
             .ok_or_else(no_namespace)?;
     }
-    if size.is_some_and(|size| size != 1) {
+    let ignores = asked.params().text("ignore-migrations", 8)? == Some("true");
+    let sight = asked.node.sights.now();
+    if size.is_some_and(|size| size != cluster_size(&sight)) {
         return unstable("cluster not specified size");
     }
-    if !is_settled(asked.node) {
+    if !is_settled(asked.node) || (!ignores && is_moving(&sight, name)) {
         return unstable("unstable cluster");
     }
     made(format!("{:X}", cluster_key(asked.node)))
+}
+
+/// Nodes that count as alive, this one included.
+pub(super) fn cluster_size(sight: &Sight) -> usize {
+    sight.others_alive().count() + 1
+}
+
+/// Whether partitions are on their way, of one namespace or of any.
+fn is_moving(sight: &Sight, name: Option<&str>) -> bool {
+    let maps = sight.state.maps.iter();
+    let maps = maps.filter(|(own, _)| name.is_none_or(|name| name == *own));
+    maps.flat_map(|(_, map)| &map.partitions)
+        .any(|it| !it.is_settled())
 }
 
 /// Of this node in each namespace.
@@ -157,26 +333,40 @@ fn rack_ids(asked: &mut Asked<'_>) -> Answer {
 
 /// Every rack with its nodes: of one namespace, or of each.
 fn racks(asked: &mut Asked<'_>) -> Answer {
-    let (rack, id) = (asked.node.config.node.rack, asked.node.id);
-    of_one_or_each(asked, &format!("rack_{rack}={id}"))
+    let sight = asked.node.sights.now();
+    let (own_rack, id) = (asked.node.config.node.rack, asked.node.id);
+    of_one_or_each(asked, |name| {
+        let mut racks = BTreeMap::from([(own_rack, vec![id])]);
+        for facts in sight.others_alive() {
+            if facts.namespaces.iter().any(|it| it.name == name) {
+                racks.entry(facts.rack).or_default().push(facts.id);
+            }
+        }
+        let rack =
+            |(rack, ids): (&u32, &Vec<NodeId>)| format!("rack_{rack}={}", joined(ids.iter(), ","));
+        joined(racks.iter().map(rack), ":")
+    })
 }
 
 /// A roster is kept for strong consistency only, which no namespace has yet: it is empty.
 fn roster(asked: &mut Asked<'_>) -> Answer {
-    let id = asked.node.id;
-    of_one_or_each(
-        asked,
-        &format!("roster=null:pending_roster=null:observed_nodes={id}"),
-    )
+    let sight = asked.node.sights.now();
+    let mut ids: Vec<NodeId> = sight.others_alive().map(|facts| facts.id).collect();
+    ids.push(asked.node.id);
+    ids.sort_unstable_by(|a, b| b.cmp(a));
+    let observed = joined(ids.iter(), ",");
+    of_one_or_each(asked, |_| {
+        format!("roster=null:pending_roster=null:observed_nodes={observed}")
+    })
 }
 
-fn of_one_or_each(asked: &Asked<'_>, value: &str) -> Answer {
+fn of_one_or_each(asked: &Asked<'_>, value: impl Fn(&str) -> String) -> Answer {
     if let Some(name) = asked.params().text("namespace", 31)? {
         asked
             .node
             .namespace(name.as_bytes())
             .ok_or_else(no_namespace)?;
-        return made(value);
+        return made(value(name));
     }
     let names = asked
         .node
@@ -185,7 +375,7 @@ fn of_one_or_each(asked: &Asked<'_>, value: &str) -> Answer {
         .map(|namespace| &namespace.config.name);
     made(
         names
-            .map(|name| format!("ns={name}:{value}"))
+            .map(|name| format!("ns={name}:{}", value(name)))
             .collect::<Vec<_>>()
             .join(";"),
     )

@@ -1,6 +1,6 @@
 //! The node as a whole, in figures.
 
-use super::cluster::{cluster_key, is_settled};
+use super::cluster::{cluster_key, cluster_size, is_settled};
 use super::namespaces::totals;
 use super::{Answer, Asked, Entry, Pairs, entry, text};
 use crate::counters::{CoreCounters, Counter, Ending, Op};
@@ -35,9 +35,10 @@ fn statistics(asked: &mut Asked<'_>) -> Answer {
 
 fn put_cluster(pairs: &mut Pairs, node: &Node) {
     pairs.put("failed_best_practices", false);
-    pairs.put("cluster_size", 1);
+    let sight = node.sights.now();
+    pairs.put("cluster_size", cluster_size(&sight));
     pairs.put("cluster_key", format_args!("{:X}", cluster_key(node)));
-    pairs.put("cluster_generation", 1);
+    pairs.put("cluster_generation", sight.state.generation);
     pairs.put("cluster_principal", node.id);
     pairs.put("cluster_min_compatibility_id", 15);
     pairs.put("cluster_max_compatibility_id", 15);

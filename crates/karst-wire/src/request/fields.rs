@@ -69,6 +69,18 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// The fields that matter to a request on one record, with their ids.
+    pub(crate) fn of_one_record(&self) -> [(u8, Option<&'a [u8]>); 6] {
+        [
+            (field::NAMESPACE, self.namespace),
+            (field::SET, self.set),
+            (field::KEY, self.key),
+            (field::DIGEST, self.digest),
+            (field::FILTER, self.filter),
+            (field::TRANSACTION_ID, self.transaction_id),
+        ]
+    }
+
     /// Takes `count` fields off the front of `rest`.
     pub(crate) fn take(rest: &mut &'a [u8], count: u16) -> Result<Fields<'a>, Malformed> {
         let mut fields = Fields::default();

@@ -55,6 +55,11 @@ impl<'a> Ops<'a> {
         self.count == 0
     }
 
+    /// The operations as they came.
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// The operations in the order of the request.
     #[inline]
     pub fn iter(&self) -> OpIter<'a> {

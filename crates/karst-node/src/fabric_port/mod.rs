@@ -1,0 +1,12 @@
+//! Between nodes: a link of every core to every other node, and the door at which theirs arrive.
+//!
+//! - [`peer`]: one core's link to one node. Requests go out on it, and their replies come back on it, so
+//!   to the core that asked.
+//! - [`door`]: requests of other nodes, carried out by the core that was handed their connection.
+//! - [`copy`]: a write on its way to the nodes that are to have it.
+//! - [`fill`]: a primary brings who joins to hold what it holds.
+
+pub mod copy;
+pub mod door;
+pub mod fill;
+pub mod peer;

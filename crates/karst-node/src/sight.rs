@@ -1,0 +1,168 @@
+//! What this node sees of its cluster, as the data path and the info commands read it.
+//!
+//! The control threads hand in each new state. It is put into force in this order: first every partition
+//! whose regime has risen refuses what is decided under an older one, then the new view is published.
+//! Whoever decided on the old view and comes too late is refused and looks again, so that no write slips
+//! past somebody who has just been told that he is being filled.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::{ArcSwap, Guard};
+use karst_cluster::map::{Regime, Role};
+use karst_cluster::node::{NodeFacts, NodeId};
+use karst_cluster::state::ClusterState;
+use karst_cluster::view::View;
+use karst_data::key::PartitionId;
+use karst_engine::Namespace;
+use tokio::sync::watch;
+
+/// One state of the cluster, seen from this node.
+pub struct Sight {
+    /// Who serves what.
+    pub view: View,
+    /// Everything that it was made from.
+    pub state: Arc<ClusterState>,
+}
+
+impl Sight {
+    /// What a node tells of itself, if it is known.
+    pub fn facts(&self, node: NodeId) -> Option<&NodeFacts> {
+        self.state.nodes.get(&node).map(|member| &member.facts)
+    }
+
+    /// The other nodes that count as alive.
+    pub fn others_alive(&self) -> impl Iterator<Item = &NodeFacts> {
+        let me = self.view.me;
+        let members = self.state.nodes.values();
+        members
+            .filter(move |member| member.alive && member.facts.id != me)
+            .map(|member| &member.facts)
+    }
+
+    /// Whether there are other nodes at all, heard of or not: then deletes are remembered for them.
+    pub fn has_others(&self) -> bool {
+        self.state.nodes.len() > 1
+    }
+
+    /// Whether some node may hold an older state of a record than those who serve it: one is away, or
+    /// partitions of the namespace are still on their way.
+    pub fn may_be_outdated_somewhere(&self, name: &str) -> bool {
+        let away = self.state.nodes.values().any(|member| !member.alive);
+        let moving = || {
+            let map = self.state.maps.get(name);
+            map.is_some_and(|map| map.partitions.iter().any(|it| !it.is_settled()))
+        };
+        self.has_others() && (away || moving())
+    }
+}
+
+/// See [the module](self).
+pub struct Sights {
+    me: NodeId,
+    names: Vec<String>,
+    now: ArcSwap<Sight>,
+    changed: watch::Sender<u64>,
+    /// Counts the views in which a partition that this node serves, or served, has changed hands.
+    generation: AtomicU64,
+    /// Counts changes of who the others are and where clients reach them.
+    peers_generation: AtomicU64,
+}
+
+impl Sights {
+    /// A node that has heard of nobody. `names` are its namespaces in its own order.
+    pub fn new(me: NodeId, names: Vec<String>) -> Sights {
+        let state = Arc::<ClusterState>::default();
+        Sights {
+            me,
+            now: ArcSwap::from_pointee(Sight {
+                view: View::new(me, &state, &as_strs(&names)),
+                state,
+            }),
+            names,
+            changed: watch::Sender::new(0),
+            generation: AtomicU64::new(0),
+            peers_generation: AtomicU64::new(1),
+        }
+    }
+
+    /// The newest.
+    pub fn now(&self) -> Guard<Arc<Sight>> {
+        self.now.load()
+    }
+
+    /// Tells of each new one.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Rises whenever clients should read the partition map of this node again; 0 before the first.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Rises whenever clients should ask for the other nodes again.
+    pub fn peers_generation(&self) -> u64 {
+        self.peers_generation.load(Ordering::Acquire)
+    }
+
+    /// Puts a new state into force. Called by one thread at a time, in the order of the states.
+    pub fn put_into_force<'n>(
+        &self,
+        state: Arc<ClusterState>,
+        namespaces: impl Iterator<Item = &'n Namespace>,
+    ) {
+        let view = View::new(self.me, &state, &as_strs(&self.names));
+        let sight = Sight { view, state };
+        let before = self.now.load();
+        let mut changed = false;
+        for (index, namespace) in namespaces.enumerate() {
+            for id in PartitionId::all() {
+                let (was, is) = (before.view.share(index, id), sight.view.share(index, id));
+                if was.regime < is.regime {
+                    namespace.reign(id, is.regime.0);
+                }
+                changed |= was.role != is.role || (was.regime != is.regime && serves(is.role));
+            }
+            namespace.keep_tombstones(sight.may_be_outdated_somewhere(&self.names[index]));
+        }
+        let peers = |sight: &Sight| -> Vec<(NodeId, Vec<String>)> {
+            let others = sight.others_alive();
+            others.map(|it| (it.id, it.service.clone())).collect()
+        };
+        let other_peers = peers(&before) != peers(&sight);
+        drop(before);
+        self.now.store(Arc::new(sight));
+        if changed {
+            self.generation.fetch_add(1, Ordering::AcqRel);
+        }
+        if other_peers {
+            self.peers_generation.fetch_add(1, Ordering::AcqRel);
+        }
+        self.changed.send_modify(|count| *count += 1);
+    }
+}
+
+fn serves(role: Role) -> bool {
+    match role {
+        Role::Primary | Role::Replica => true,
+        Role::Joining | Role::Stranger => false,
+    }
+}
+
+fn as_strs(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
+/// A replica that its primary has filled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filled {
+    /// The namespace.
+    pub namespace: String,
+    /// The partition.
+    pub partition: PartitionId,
+    /// The regime under which it was.
+    pub regime: Regime,
+    /// The replica.
+    pub node: NodeId,
+}

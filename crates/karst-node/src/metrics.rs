@@ -358,7 +358,7 @@ fn load(counter: &AtomicU64) -> u64 {
 }
 
 /// By `core`.
-static CORE: [OfCore; 7] = [
+static CORE: [OfCore; 13] = [
     gauge("connections", None, "Client connections open now", |core| {
         &core.connections
     }),
@@ -389,6 +389,42 @@ static CORE: [OfCore; 7] = [
     counter("sent", BYTES, "Bytes sent to clients", |core| {
         &core.bytes_out
     }),
+    counter(
+        "proxied",
+        None,
+        "Requests handed on to the node to which they belong",
+        |core| &core.proxied_out,
+    ),
+    counter(
+        "proxied_here",
+        None,
+        "Requests that other nodes have handed on",
+        |core| &core.proxied_in,
+    ),
+    counter(
+        "replicas_sent",
+        None,
+        "Writes sent to other nodes, again if need be",
+        |core| &core.replicated_out,
+    ),
+    counter(
+        "replicas_received",
+        None,
+        "Writes that other nodes sent",
+        |core| &core.replicated_in,
+    ),
+    counter(
+        "migration_sent_records",
+        None,
+        "Records sent to nodes that are being filled",
+        |core| &core.filled_records,
+    ),
+    counter(
+        "migration_sent",
+        BYTES,
+        "Bytes of records sent to nodes that are being filled",
+        |core| &core.filled_bytes,
+    ),
 ];
 
 /// Everything as text, read now.

@@ -1,8 +1,8 @@
-//! `karst dev`: a node of one's own, in the foreground, gone when it ends.
+//! `karst dev`: a cluster of one's own, in the foreground, gone when it ends.
 //!
-//! The node is an ordinary `karstd` with a configuration written for it: free ports of the loopback
-//! address, a file for a device. It runs in a process group of its own, so that Ctrl-C reaches this
-//! process alone, which then stops the node in order and waits for it.
+//! Each node is an ordinary `karstd` with a configuration written for it: free ports of the loopback
+//! address, a file for a device. They run in process groups of their own, so that Ctrl-C reaches this
+//! process alone, which then stops the nodes in order and waits for them.
 //!
 //! Without `--dir` everything lies in a temporary folder that is removed at the end, on success and
 //! on failure. With `--dir` the data stays, and the next run finds it.
@@ -11,6 +11,7 @@ mod node;
 
 use std::path::{Path, PathBuf};
 
+use futures_util::future::{join_all, select_all};
 use serde::Serialize;
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -45,23 +46,42 @@ pub(super) async fn run(json: bool, args: &Dev) -> Outcome {
     let folder = Folder::open(args.dir.as_deref())?;
     // Signals are caught from here on: from now on there is something to clean up.
     let mut stop = Stop::new()?;
-    let mut node = Node::start(&karstd, folder.path(), args, Ports::free()?)?;
+    let mut nodes = start_all(&karstd, folder.path(), args)?;
     let outcome = tokio::select! {
-        ready = node.ready() => match ready {
-            Ok(()) => serve(json, args, folder.path(), &mut node, &mut stop).await,
+        ready = all_ready(&mut nodes) => match ready {
+            Ok(()) => serve(json, args, folder.path(), &mut nodes, &mut stop).await,
             Err(failure) => Err(failure),
         },
         () = stop.asked() => Ok(()),
     };
-    let stopped = node.stop().await;
-    outcome.and(stopped)
+    let stopped = join_all(nodes.into_iter().map(Node::stop)).await;
+    stopped.into_iter().fold(outcome, Outcome::and)
 }
 
-/// Announces the node and stays until asked to stop, or until it ends by itself.
-async fn serve(json: bool, args: &Dev, folder: &Path, node: &mut Node, stop: &mut Stop) -> Outcome {
-    announce(json, args, folder, node)?;
+fn start_all(karstd: &Path, folder: &Path, args: &Dev) -> Outcome<Vec<Node>> {
+    let ports = Ports::free(args.nodes.into())?;
+    let seeds: Vec<u16> = ports.iter().map(|ports| ports.admin).collect();
+    let start = |(at, ports)| Node::start(karstd, folder, args, at + 1, ports, &seeds);
+    ports.into_iter().enumerate().map(start).collect()
+}
+
+async fn all_ready(nodes: &mut [Node]) -> Outcome {
+    let ready = join_all(nodes.iter_mut().map(Node::ready)).await;
+    ready.into_iter().collect()
+}
+
+/// Announces the nodes and stays until asked to stop, or until one ends by itself.
+async fn serve(
+    json: bool,
+    args: &Dev,
+    folder: &Path,
+    nodes: &mut [Node],
+    stop: &mut Stop,
+) -> Outcome {
+    announce(json, args, folder, nodes)?;
+    let ended = select_all(nodes.iter_mut().map(|node| Box::pin(node.ended())));
     tokio::select! {
-        failure = node.ended() => Err(failure),
+        (failure, ..) = ended => Err(failure),
         () = stop.asked() => {
             eprintln!("karst: stopping");
             Ok(())
@@ -70,33 +90,27 @@ async fn serve(json: bool, args: &Dev, folder: &Path, node: &mut Node, stop: &mu
 }
 
 fn refuse_what_is_not_here(args: &Dev) -> Outcome {
-    if args.nodes > 1 {
-        return Err(Failure::usage(format!(
-            "--nodes {}: clusters of several nodes are not in this version; run one",
-            args.nodes
-        )));
-    }
     if args.mode == Mode::Cp {
         return Err(Failure::usage(
-            "--mode cp is not in this version: strong consistency arrives with clustering",
+            "--mode cp is not in this version: strong consistency is yet to come",
         ));
     }
     Ok(())
 }
 
-fn announce(json: bool, args: &Dev, folder: &Path, node: &Node) -> Outcome {
-    let ports = &node.ports;
+fn announce(json: bool, args: &Dev, folder: &Path, nodes: &[Node]) -> Outcome {
     let at = |port: u16| format!("127.0.0.1:{port}");
+    let ready_node = |node: &Node| ReadyNode {
+        name: node.name.clone(),
+        service: at(node.ports.service),
+        admin: at(node.ports.admin),
+        http: at(node.ports.http),
+        pid: node.pid,
+    };
     let ready = Ready {
         dir: folder,
         namespace: &args.namespace,
-        nodes: vec![ReadyNode {
-            name: node.name.clone(),
-            service: at(ports.service),
-            admin: at(ports.admin),
-            http: at(ports.http),
-            pid: node.pid,
-        }],
+        nodes: nodes.iter().map(ready_node).collect(),
     };
     if json {
         return output::json_line(&ready);
@@ -112,7 +126,9 @@ fn announce(json: bool, args: &Dev, folder: &Path, node: &Node) -> Outcome {
             node.name, node.service, node.admin, node.http
         ));
     }
-    lines.push(format!("try: karst --host {} status", at(ports.admin)));
+    if let Some(first) = ready.nodes.first() {
+        lines.push(format!("try: karst --host {} status", first.admin));
+    }
     lines.push("stop with Ctrl-C".to_owned());
     output::line(&lines.join("\n"))
 }
@@ -194,9 +210,8 @@ mod tests {
         assert!(refuse_what_is_not_here(&args(1, Mode::Ap)).is_ok());
         let cp = refuse_what_is_not_here(&args(1, Mode::Cp)).unwrap_err();
         assert_eq!(cp.exit_code(), 2);
-        assert!(cp.message().unwrap().contains("arrives with clustering"));
-        let three = refuse_what_is_not_here(&args(3, Mode::Ap)).unwrap_err();
-        assert_eq!(three.exit_code(), 2);
+        assert!(cp.message().unwrap().contains("yet to come"));
+        assert!(refuse_what_is_not_here(&args(3, Mode::Ap)).is_ok());
     }
 
     #[test]

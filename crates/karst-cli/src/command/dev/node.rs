@@ -27,6 +27,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for an orderly stop; then the node is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Copies of each record where there are nodes enough.
+const REPLICATION_FACTOR: usize = 2;
+
 /// How much of a node's log is shown when it ends by itself.
 const LOG_TAIL_BYTES: u64 = 2000;
 
@@ -40,24 +43,28 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// Four ports that were free a moment ago. Someone may take one before the node does; it then
-    /// says so and does not start.
-    pub(super) fn free() -> Outcome<Ports> {
+    /// Four ports for each of so many nodes that were free a moment ago. Someone may take one before the
+    /// node does; it then says so and does not start.
+    pub(super) fn free(nodes: usize) -> Outcome<Vec<Ports>> {
         // All are held until all are known, so that no two are the same.
-        let held = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0"));
-        let mut ports = Vec::new();
-        for listener in held {
-            let address =
-                listener.and_then(|listener| listener.local_addr().map(|a| (a, listener)));
-            ports.push(address.map_err(|error| Failure::failed(format!("free ports: {error}")))?);
-        }
-        let port = |at: usize| ports[at].0.port();
-        Ok(Ports {
-            service: port(0),
-            fabric: port(1),
-            admin: port(2),
-            http: port(3),
-        })
+        let mut held = Vec::new();
+        let mut next = || {
+            let listener = TcpListener::bind("127.0.0.1:0");
+            let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
+            let (address, listener) =
+                bound.map_err(|error| Failure::failed(format!("free ports: {error}")))?;
+            held.push(listener);
+            Ok(address.port())
+        };
+        let mut ports = || {
+            Ok(Ports {
+                service: next()?,
+                fabric: next()?,
+                admin: next()?,
+                http: next()?,
+            })
+        };
+        (0..nodes).map(|_| ports()).collect()
     }
 }
 
@@ -72,16 +79,24 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Writes the configuration and starts the node; it does not serve yet.
-    pub(super) fn start(karstd: &Path, folder: &Path, args: &Dev, ports: Ports) -> Outcome<Node> {
-        let name = "n1".to_owned();
+    /// Writes the configuration of the node of this number, the first being 1, and starts it; it does not
+    /// serve yet. `seeds` are the admin ports of all nodes.
+    pub(super) fn start(
+        karstd: &Path,
+        folder: &Path,
+        args: &Dev,
+        number: usize,
+        ports: Ports,
+        seeds: &[u16],
+    ) -> Outcome<Node> {
+        let name = format!("n{number}");
         let home = folder.join(&name);
         let (file, log) = (home.join("karst.toml"), home.join("karstd.log"));
         let explain = |what: &Path, error: std::io::Error| {
             Failure::failed(format!("{}: {error}", what.display()))
         };
         std::fs::create_dir_all(&home).map_err(|error| explain(&home, error))?;
-        let text = config(&name, &home, args, &ports)?;
+        let text = config(&name, &home, args, &ports, seeds)?;
         std::fs::write(&file, text).map_err(|error| explain(&file, error))?;
         let output = File::create(&log).map_err(|error| explain(&log, error))?;
         let errors = output.try_clone().map_err(|error| explain(&log, error))?;
@@ -175,7 +190,7 @@ impl Node {
 }
 
 /// The configuration of one node.
-fn config(name: &str, home: &Path, args: &Dev, ports: &Ports) -> Outcome<String> {
+fn config(name: &str, home: &Path, args: &Dev, ports: &Ports, seeds: &[u16]) -> Outcome<String> {
     let text = |value: &str| serde_json::to_string(value).map_err(Failure::failed); // TOML's strings agree
     let path = |file: &str| match home.join(file).to_str() {
         Some(path) => text(path),
@@ -188,8 +203,8 @@ fn config(name: &str, home: &Path, args: &Dev, ports: &Ports) -> Outcome<String>
          [fabric]\nlisten = \"127.0.0.1:{}\"\n\
          [admin]\nlisten = \"127.0.0.1:{}\"\n\
          [http]\nlisten = \"127.0.0.1:{}\"\n\
-         [cluster]\nname = \"dev\"\n\
-         [[namespace]]\nname = {namespace}\nreplication_factor = 1\n\
+         [cluster]\nname = \"dev\"\nseeds = [{seeds}]\nbootstrap_expect = {expect}\n\
+         [[namespace]]\nname = {namespace}\nreplication_factor = {factor}\n\
          [namespace.storage]\nengine = \"device\"\n\
          devices = [ {{ path = {device}, size = {size} }} ]\n",
         ports.service,
@@ -197,6 +212,15 @@ fn config(name: &str, home: &Path, args: &Dev, ports: &Ports) -> Outcome<String>
         ports.admin,
         ports.http,
         name = text(name)?,
+        // One alone needs nobody.
+        seeds = seeds
+            .iter()
+            .filter(|_| seeds.len() > 1)
+            .map(|port| format!("\"127.0.0.1:{port}\""))
+            .collect::<Vec<_>>()
+            .join(", "),
+        expect = seeds.len(),
+        factor = seeds.len().min(REPLICATION_FACTOR),
         data = path("data")?,
         shm = path("shm")?, // in the folder that goes at the end, with everything else
         namespace = text(&args.namespace)?,
@@ -258,23 +282,45 @@ mod tests {
         path
     }
 
+    fn one() -> Ports {
+        Ports::free(1).unwrap().remove(0)
+    }
+
     #[test]
-    fn free_ports_are_four_different_ones() {
-        let ports = Ports::free().unwrap();
-        let mut all = [ports.service, ports.fabric, ports.admin, ports.http];
+    fn nodes_of_one_cluster_know_each_other_and_keep_two_copies() {
+        let ports = one();
+        let text = config("n2", Path::new("/tmp/x"), &args("test"), &ports, &[7, 8, 9]).unwrap();
+        for line in [
+            "seeds = [\"127.0.0.1:7\", \"127.0.0.1:8\", \"127.0.0.1:9\"]",
+            "bootstrap_expect = 3",
+            "replication_factor = 2",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        let text = config("n1", Path::new("/tmp/x"), &args("test"), &ports, &[7]).unwrap();
+        assert!(text.contains("seeds = []\nbootstrap_expect = 1"), "{text}");
+    }
+
+    #[test]
+    fn free_ports_are_four_different_ones_for_each_node() {
+        let ports = Ports::free(3).unwrap();
+        let of = |it: &Ports| [it.service, it.fabric, it.admin, it.http];
+        let mut all: Vec<u16> = ports.iter().flat_map(of).collect();
+        assert_eq!(all.len(), 12);
         all.sort_unstable();
         assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "{all:?}");
     }
 
     #[test]
     fn what_was_typed_cannot_break_out_of_its_string() {
-        let ports = Ports::free().unwrap();
+        let ports = one();
         let nasty = "a\"\n[node]\nname = \"x";
         let text = config(
             "n1",
             Path::new("/tmp/with \"quotes\""),
             &args(nasty),
             &ports,
+            &[ports.admin],
         )
         .unwrap();
         assert_eq!(text.matches("\n[node]\n").count(), 1, "{text}");
@@ -288,8 +334,10 @@ mod tests {
     async fn a_node_that_ends_before_it_serves_is_reported_with_its_log() {
         let folder = tempfile::tempdir().unwrap();
         let karstd = script(folder.path(), "echo no such device >&2; exit 1");
-        let ports = Ports::free().unwrap();
-        let mut node = Node::start(&karstd, folder.path(), &args("test"), ports).unwrap();
+        let ports = one();
+        let seeds = [ports.admin];
+        let mut node =
+            Node::start(&karstd, folder.path(), &args("test"), 1, ports, &seeds).unwrap();
         let failure = node.ready().await.unwrap_err();
         let message = failure.message().unwrap();
         assert!(message.contains("no such device"), "{message}");
@@ -306,8 +354,9 @@ mod tests {
             folder.path().join("up").display()
         );
         let karstd = script(folder.path(), &text);
-        let ports = Ports::free().unwrap();
-        let node = Node::start(&karstd, folder.path(), &args("test"), ports).unwrap();
+        let ports = one();
+        let seeds = [ports.admin];
+        let node = Node::start(&karstd, folder.path(), &args("test"), 1, ports, &seeds).unwrap();
         while !folder.path().join("up").exists() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -4,10 +4,12 @@
 //! out. No clock, socket, file or device is touched, and nothing here knows how a client spells its
 //! requests or how a record lies on a device.
 //!
+//! - [`balance`]: who should hold each partition, from nodes and racks alone.
 //! - [`node`]: what a node is and what it tells of itself.
 //! - [`map`]: for each namespace and partition, who serves it; immutable once published.
 //! - [`state`]: everything that Raft keeps, and the commands that change it.
 
+pub mod balance;
 pub mod map;
 pub mod node;
 pub mod state;

@@ -5,11 +5,15 @@
 //! requests or how a record lies on a device.
 //!
 //! - [`balance`]: who should hold each partition, from nodes and racks alone.
+//! - [`plan`]: what the Raft leader should propose now, so that the map becomes what it should be.
+//! - [`island`]: the map of nodes that hear each other and no Raft leader.
 //! - [`node`]: what a node is and what it tells of itself.
 //! - [`map`]: for each namespace and partition, who serves it; immutable once published.
 //! - [`state`]: everything that Raft keeps, and the commands that change it.
 
 pub mod balance;
+pub mod island;
 pub mod map;
 pub mod node;
+pub mod plan;
 pub mod state;

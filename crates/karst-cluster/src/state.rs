@@ -72,7 +72,8 @@ pub enum Command {
     },
     /// Forgets a node. Refused while it is in the in-sync set or the row of a partition that is served.
     Remove(NodeId),
-    /// Partitions change hands. Those whose regime has moved on are left as they are.
+    /// Partitions change hands. Those whose regime has moved on are left as they are, and those that would go
+    /// to a node which was forgotten meanwhile.
     Repartition(Vec<Change>),
     /// A truncation mark is set, never back.
     Truncate(Truncation),
@@ -228,7 +229,8 @@ impl ClusterState {
             return false;
         };
         let partition = &mut map.partitions[PartitionId(change.partition).index()];
-        if partition.regime != change.expected {
+        let mut named = change.row.iter().chain(&change.in_sync);
+        if partition.regime != change.expected || !named.all(|it| self.nodes.contains_key(it)) {
             return false;
         }
         *partition = Ownership {
@@ -283,6 +285,7 @@ mod tests {
     fn a_change_that_was_decided_on_an_older_regime_changes_nothing() {
         let mut state = ClusterState::default();
         state.apply(Command::Admit(facts(1)));
+        state.apply(Command::Admit(facts(2)));
         let first = state.apply(Command::Repartition(vec![change(0, &[1])]));
         assert_eq!(first, Outcome::Applied);
         let before = state.clone();
@@ -296,6 +299,7 @@ mod tests {
     fn a_node_that_still_holds_partitions_is_not_removed() {
         let mut state = ClusterState::default();
         state.apply(Command::Admit(facts(1)));
+        state.apply(Command::Admit(facts(2)));
         state.apply(Command::Repartition(vec![change(0, &[1])]));
         assert!(matches!(
             state.apply(Command::Remove(NodeId(1))),
@@ -303,7 +307,18 @@ mod tests {
         ));
         state.apply(Command::Repartition(vec![change(1, &[2])]));
         assert_eq!(state.apply(Command::Remove(NodeId(1))), Outcome::Applied);
-        assert!(state.nodes.is_empty());
+        assert!(state.nodes.keys().eq([&NodeId(2)]));
+    }
+
+    #[test]
+    fn a_node_that_was_forgotten_is_given_nothing() {
+        let mut state = ClusterState::default();
+        state.apply(Command::Admit(facts(1)));
+        state.apply(Command::Admit(facts(2)));
+        state.apply(Command::Remove(NodeId(2)));
+        let late = state.apply(Command::Repartition(vec![change(0, &[1, 2])]));
+        assert!(matches!(late, Outcome::Refused(_)));
+        assert_eq!(state.maps["test"].partitions[7], Ownership::default());
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! out. No clock, socket, file or device is touched, and nothing here knows how a client spells its
 //! requests or how a record lies on a device.
 //!
+//! - [`balance`]: who should hold each partition, from nodes and racks alone.
+//! - [`plan`]: what the Raft leader should propose now, so that the map becomes what it should be.
+//! - [`island`]: the map of nodes that hear each other and no Raft leader.
 //! - [`node`]: what a node is and what it tells of itself.
 //! - [`fabric`]: messages between nodes.
 //! - [`map`]: for each namespace and partition, who serves it; immutable once published.
@@ -11,7 +14,10 @@
 //! - [`view`]: the map as one node's data path reads it.
 
 pub mod fabric;
+pub mod balance;
+pub mod island;
 pub mod map;
 pub mod node;
+pub mod plan;
 pub mod state;
 pub mod view;

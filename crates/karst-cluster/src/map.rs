@@ -21,22 +21,40 @@ use serde::{Deserialize, Serialize};
 use crate::node::NodeId;
 
 /// Counts the changes of who serves a partition. A message of an older regime is refused.
+///
+/// The regimes of a map that was made [alone](crate::island) bear a mark. They and those that Raft keeps are
+/// never equal, and neither is older than the other, whatever their order says.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Regime(pub u32);
 
+/// The highest bit, which no count of changes comes to.
+const ALONE: u32 = 1 << 31;
+
 impl Regime {
     /// The regime after this one.
     ///
     /// # Panics
-    /// After four thousand million changes of one partition.
+    /// After two thousand million changes of one partition.
     pub fn next(self) -> Regime {
-        Regime(
-            self.0
-                .checked_add(1)
-                .expect("a partition changes hands a few times a day"),
-        )
+        let next = Regime(self.0.wrapping_add(1));
+        assert_eq!(
+            next.is_alone(),
+            self.is_alone(),
+            "a partition changes hands a few times a day"
+        );
+        next
+    }
+
+    /// This regime as it counts on a map that was made alone.
+    pub fn alone(self) -> Regime {
+        Regime(self.0 | ALONE)
+    }
+
+    /// Whether it is of a map that was made alone. Raft never keeps one.
+    pub fn is_alone(self) -> bool {
+        self.0 & ALONE != 0
     }
 }
 

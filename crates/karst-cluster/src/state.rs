@@ -70,9 +70,10 @@ pub enum Command {
         /// Whether it is to leave.
         draining: bool,
     },
-    /// Forgets a node. Refused while it is in the in-sync set or the row of a partition.
+    /// Forgets a node. Refused while it is in the in-sync set or the row of a partition that is served.
     Remove(NodeId),
-    /// Partitions change hands. Those whose regime has moved on are left as they are.
+    /// Partitions change hands. Those whose regime has moved on are left as they are, and those that would go
+    /// to a node which was forgotten meanwhile.
     Repartition(Vec<Change>),
     /// A truncation mark is set, never back.
     Truncate(Truncation),
@@ -146,13 +147,6 @@ impl ClusterState {
     }
 
     fn admit(&mut self, facts: NodeFacts) -> Outcome {
-        for namespace in &facts.namespaces {
-            let map = self
-                .maps
-                .entry(namespace.name.clone())
-                .or_insert_with(|| NamespaceMap::new(namespace.replication_factor));
-            map.replication_factor = namespace.replication_factor;
-        }
         let member = Member {
             draining: self
                 .nodes
@@ -164,9 +158,27 @@ impl ClusterState {
         let id = member.facts.id;
         if self.nodes.get(&id) != Some(&member) {
             self.nodes.insert(id, member);
+            self.take_up_namespaces();
             self.generation += 1;
         }
         Outcome::Applied
+    }
+
+    /// Gives every namespace that a node is configured with a map, and the replication factor that all nodes
+    /// agree to: the smallest of theirs. One that no node is configured with any more keeps its last.
+    fn take_up_namespaces(&mut self) {
+        let mut factors = BTreeMap::<&str, u8>::new();
+        for namespace in self.nodes.values().flat_map(|it| &it.facts.namespaces) {
+            let factor = factors
+                .entry(&namespace.name)
+                .or_insert(namespace.replication_factor);
+            *factor = (*factor).min(namespace.replication_factor);
+        }
+        for (name, factor) in factors {
+            let new = || NamespaceMap::new(factor);
+            let map = self.maps.entry(name.to_owned()).or_insert_with(new);
+            map.replication_factor = factor;
+        }
     }
 
     fn change(&mut self, node: NodeId, change: impl FnOnce(&mut Member)) -> Outcome {
@@ -180,8 +192,11 @@ impl ClusterState {
     }
 
     fn remove(&mut self, node: NodeId) -> Outcome {
+        // Where nobody serves, the row tells who held the partition last. It must not keep a node that is gone
+        // for good from being forgotten.
         let holds = |partition: &Ownership| {
-            partition.row.contains(&node) || partition.in_sync.contains(&node)
+            partition.in_sync.contains(&node)
+                || partition.row.contains(&node) && partition.primary().is_some()
         };
         let held = |map: &NamespaceMap| map.partitions.iter().filter(|it| holds(it)).count();
         let held: usize = self.maps.values().map(held).sum();
@@ -189,6 +204,7 @@ impl ClusterState {
             return Outcome::Refused(format!("node {node} still has {held} partitions"));
         }
         self.generation += u64::from(self.nodes.remove(&node).is_some());
+        self.take_up_namespaces();
         Outcome::Applied
     }
 
@@ -213,7 +229,8 @@ impl ClusterState {
             return false;
         };
         let partition = &mut map.partitions[PartitionId(change.partition).index()];
-        if partition.regime != change.expected {
+        let mut named = change.row.iter().chain(&change.in_sync);
+        if partition.regime != change.expected || !named.all(|it| self.nodes.contains_key(it)) {
             return false;
         }
         *partition = Ownership {
@@ -268,6 +285,7 @@ mod tests {
     fn a_change_that_was_decided_on_an_older_regime_changes_nothing() {
         let mut state = ClusterState::default();
         state.apply(Command::Admit(facts(1)));
+        state.apply(Command::Admit(facts(2)));
         let first = state.apply(Command::Repartition(vec![change(0, &[1])]));
         assert_eq!(first, Outcome::Applied);
         let before = state.clone();
@@ -281,6 +299,7 @@ mod tests {
     fn a_node_that_still_holds_partitions_is_not_removed() {
         let mut state = ClusterState::default();
         state.apply(Command::Admit(facts(1)));
+        state.apply(Command::Admit(facts(2)));
         state.apply(Command::Repartition(vec![change(0, &[1])]));
         assert!(matches!(
             state.apply(Command::Remove(NodeId(1))),
@@ -288,7 +307,38 @@ mod tests {
         ));
         state.apply(Command::Repartition(vec![change(1, &[2])]));
         assert_eq!(state.apply(Command::Remove(NodeId(1))), Outcome::Applied);
-        assert!(state.nodes.is_empty());
+        assert!(state.nodes.keys().eq([&NodeId(2)]));
+    }
+
+    #[test]
+    fn a_node_that_was_forgotten_is_given_nothing() {
+        let mut state = ClusterState::default();
+        state.apply(Command::Admit(facts(1)));
+        state.apply(Command::Admit(facts(2)));
+        state.apply(Command::Remove(NodeId(2)));
+        let late = state.apply(Command::Repartition(vec![change(0, &[1, 2])]));
+        assert!(matches!(late, Outcome::Refused(_)));
+        assert_eq!(state.maps["test"].partitions[7], Ownership::default());
+    }
+
+    #[test]
+    fn a_namespace_has_as_many_copies_as_the_node_that_asks_for_fewest() {
+        let asking = |id: u64, replication_factor: u8| {
+            let mut facts = facts(id);
+            facts.namespaces[0].replication_factor = replication_factor;
+            Command::Admit(facts)
+        };
+        let mut state = ClusterState::default();
+        let mut check = |command, expected| {
+            assert_eq!(state.apply(command), Outcome::Applied);
+            assert_eq!(state.maps["test"].replication_factor, expected);
+        };
+        check(asking(1, 3), 3);
+        check(asking(2, 2), 2);
+        check(asking(3, 4), 2);
+        check(asking(2, 3), 3);
+        check(asking(1, 1), 1);
+        check(Command::Remove(NodeId(1)), 3);
     }
 
     #[test]

@@ -1,0 +1,70 @@
+//! The map of nodes that hear each other and no Raft leader.
+//!
+//! In available mode such a node goes on: from the last map that it knows to be committed, and the nodes it
+//! hears, it makes the map that a leader would make that heard the same. It is made anew from the committed one
+//! whenever other nodes are heard, never from an earlier one of its own, so that nodes with the same committed
+//! map that hear each other make the same. Where they do not, because they hear different nodes for a moment
+//! or know different maps, two nodes may take a partition's writes at once. Copies then differ until they are
+//! merged, as they do between two islands.
+//!
+//! What always holds
+//!   an island's map is in memory only: Raft never sees it, and a restart forgets it
+//!   every regime on it bears the mark of [`Regime::alone`], so that no message of an island passes for one
+//!     of the committed map, nor the other way round; a node takes only those of the kind of its own map, and
+//!     of those of another island that began from the same committed map
+//!   nobody comes to be in sync on an island: whoever joins takes writes, but is only trusted after healing
+//!
+//! **Order.** Between two committed regimes the greater is the newer. An island's and a committed one are not
+//! compared at all: after healing the committed map replaces the island's, whatever the numbers.
+//!
+//! **Healing.** Meanwhile the leader may have given the partitions to others, or there was none and two nodes
+//! in sync went on apart. Either way a node that served alone holds writes that others lack and lacks theirs.
+//! So it tells the leader that it was alone since the committed generation `since`, and serves by its island's
+//! map until it is answered. The leader
+//!   1. counts it as heard, and as strayed in one call of [`plan`](crate::plan::plan): it is taken out of the
+//!      in-sync set of every partition, except where all have strayed, of which the first stays;
+//!   2. proposes what it is told, and when that is applied answers with the generation of the state then;
+//!   3. counts it as strayed no longer.
+//!
+//! The node drops its island's map once it has a committed one of that generation. It is joining everywhere
+//! now, or the only one in sync; primaries merge with who joins in both directions, by last update, so nothing
+//! is lost that should win. If the leader fails on the way the next one is told the same, and a node that is
+//! taken out twice only joins again. To the report of a node that was never missed the same is done: it may
+//! have answered clients alone within the time that passes before a leader misses it.
+
+use std::collections::BTreeSet;
+
+use crate::map::Maps;
+use crate::node::NodeId;
+use crate::plan::plan;
+use crate::state::ClusterState;
+
+/// A map that was made alone. See [the module](self).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Island {
+    /// The generation of the committed state that it was made from, which is what is reported on healing.
+    pub since: u64,
+    /// Who is on it.
+    pub nodes: BTreeSet<NodeId>,
+    /// Who serves what there.
+    pub maps: Maps,
+}
+
+/// The map by which a node serves that hears these nodes and no leader.
+pub fn local_map(committed: &ClusterState, me: NodeId, heard: &BTreeSet<NodeId>) -> Island {
+    let mut nodes = heard.clone();
+    nodes.insert(me);
+    let mut state = committed.clone();
+    for command in plan(&state, &nodes, &[], &BTreeSet::new()) {
+        state.apply(command);
+    }
+    let mut maps = state.maps;
+    for partition in maps.values_mut().flat_map(|map| &mut map.partitions) {
+        partition.regime = partition.regime.alone();
+    }
+    Island {
+        since: committed.generation,
+        nodes,
+        maps,
+    }
+}

@@ -1,0 +1,335 @@
+//! What the leader proposes, case by case: one partition, nodes as letters.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use karst_cluster::island::local_map;
+use karst_cluster::map::{Ownership, Regime};
+use karst_cluster::node::{NamespaceFacts, NodeFacts, NodeId};
+use karst_cluster::plan::{CHANGES_MAX, Planner, Synced, plan, plan_with};
+use karst_cluster::state::{ClusterState, Command};
+use karst_data::key::PARTITIONS;
+
+fn nodes(letters: &str) -> Vec<NodeId> {
+    letters.bytes().map(|it| NodeId(u64::from(it))).collect()
+}
+
+fn letters(nodes: &[NodeId]) -> String {
+    nodes.iter().map(|node| node.0 as u8 as char).collect()
+}
+
+fn set(letters: &str) -> BTreeSet<NodeId> {
+    nodes(letters).into_iter().collect()
+}
+
+fn facts(id: NodeId, namespaces: &[&str], replication_factor: u8) -> NodeFacts {
+    let namespace = |name: &&str| NamespaceFacts {
+        name: name.to_string(),
+        replication_factor,
+    };
+    NodeFacts {
+        id,
+        name: id.to_string(),
+        fabric: String::new(),
+        control: String::new(),
+        service: Vec::new(),
+        rack: 0,
+        namespaces: namespaces.iter().map(namespace).collect(),
+    }
+}
+
+fn state_of(members: &str, namespaces: &[&str], replication_factor: u8) -> ClusterState {
+    let mut state = ClusterState::default();
+    for id in nodes(members) {
+        state.apply(Command::Admit(facts(id, namespaces, replication_factor)));
+    }
+    state
+}
+
+fn apply(state: &mut ClusterState, commands: Vec<Command>) {
+    for command in commands {
+        state.apply(command);
+    }
+}
+
+/// What is to be known beside the partition itself. Nodes A to E are members.
+#[derive(Default)]
+struct Known {
+    heard: &'static str,
+    draining: &'static str,
+    strayed: &'static str,
+    /// Reported under the regime that stands.
+    synced: &'static str,
+}
+
+/// A partition is `row/in sync`; `wanted` is what the balancer would have.
+#[track_caller]
+fn check(before: &str, wanted: &str, known: Known, after: &str) {
+    let mut state = state_of("ABCDE", &["test"], 2);
+    for node in nodes(known.draining) {
+        let draining = true;
+        state.apply(Command::SetDraining { node, draining });
+    }
+    let (row, in_sync) = before.split_once('/').expect("row/in sync");
+    let partitions = &mut state
+        .maps
+        .get_mut("test")
+        .expect("the namespace")
+        .partitions;
+    *partitions = vec![Ownership {
+        regime: Regime(7),
+        row: nodes(row),
+        in_sync: nodes(in_sync),
+    }];
+    let report = |node| Synced {
+        namespace: "test".into(),
+        partition: 0,
+        regime: Regime(7),
+        node,
+    };
+    let synced: Vec<_> = nodes(known.synced).into_iter().map(report).collect();
+    let (heard, strayed) = (set(known.heard), set(known.strayed));
+    let rows = Arc::new(vec![nodes(wanted)]);
+    let commands = plan_with(&state, &heard, &synced, &strayed, |_, _| rows.clone());
+    apply(&mut state, commands);
+    let partition = &state.maps["test"].partitions[0];
+    let found = format!(
+        "{}/{}",
+        letters(&partition.row),
+        letters(&partition.in_sync)
+    );
+    assert_eq!(found, after);
+    let changed = partition.regime != Regime(7);
+    assert_eq!(changed, before != after, "the regime rises with a change");
+}
+
+fn heard(heard: &'static str) -> Known {
+    Known {
+        heard,
+        ..Known::default()
+    }
+}
+
+fn synced(synced: &'static str) -> Known {
+    Known {
+        heard: "ABCDE",
+        synced,
+        ..Known::default()
+    }
+}
+
+#[test]
+fn at_rest_nothing_is_proposed() {
+    check("AB/AB", "AB", heard("ABCDE"), "AB/AB");
+    check("AB/A", "AB", heard("ABCDE"), "AB/A");
+    check("CD/ABC", "CD", heard("ABCDE"), "CD/AC");
+}
+
+#[test]
+fn a_new_partition_begins_with_the_first_of_its_row() {
+    check("/", "AB", heard("ABCDE"), "AB/A");
+    check("/", "", heard(""), "/");
+}
+
+#[test]
+fn the_dead_leave_and_the_next_in_sync_serves() {
+    check("AB/AB", "BC", heard("BCDE"), "BC/B");
+    check("ABC/ABC", "CDE", heard("CDE"), "CDE/C");
+    check("ABC/AB", "BCD", heard("BCDE"), "BCD/B");
+}
+
+#[test]
+fn who_returns_joins() {
+    check("BC/B", "AB", heard("ABCDE"), "AB/B");
+    check("BC/BC", "AB", heard("ABCDE"), "AB/BC");
+    check("AB/BC", "AB", synced("A"), "AB/AB");
+}
+
+#[test]
+fn the_primary_stays_until_all_of_the_row_is_in_sync() {
+    check("CD/AB", "CD", heard("ABCDE"), "CD/AB");
+    check("CD/AB", "CD", synced("C"), "CD/AC");
+    check("CD/AC", "CD", synced("D"), "CD/CD");
+    check("ABC/B", "ABC", synced("A"), "ABC/BA");
+    check("ABC/BA", "ABC", synced("C"), "ABC/ABC");
+    check("CD/AB", "CD", synced("DCC"), "CD/CD");
+}
+
+#[test]
+fn no_copy_goes_before_another_has_come() {
+    check("AB/AB", "CD", heard("ABCDE"), "CD/AB");
+    check("ABC/ABC", "ADE", heard("ABCDE"), "ADE/ABC");
+    check("ADE/ABC", "ADE", synced("E"), "ADE/AEB");
+    check("ABC/ABC", "AD", heard("ABCDE"), "AD/AB");
+}
+
+#[test]
+fn a_report_counts_for_who_joins_and_is_alive() {
+    check("AB/A", "AB", synced("C"), "AB/A");
+    let dead = Known {
+        synced: "B",
+        ..heard("ACDE")
+    };
+    check("AB/A", "AC", dead, "AC/A");
+    // It joined in the row that stands, and is one more copy until the new row has come.
+    check("AB/A", "CD", synced("B"), "CD/AB");
+}
+
+#[test]
+fn when_nobody_who_has_all_is_left_who_has_a_part_serves() {
+    check("AB/A", "CB", heard("BCDE"), "CB/B");
+    check("AB/A", "CD", heard("CDE"), "CD/C");
+    let last_words = Known {
+        synced: "B",
+        ..heard("BCDE")
+    };
+    check("AB/A", "CB", last_words, "CB/B");
+}
+
+#[test]
+fn while_nobody_is_alive_the_row_tells_who_held_it() {
+    check("CD/AB", "", heard(""), "AB/");
+    check("AB/", "", heard(""), "AB/");
+    check("AB/", "CD", heard("BCDE"), "CD/B");
+}
+
+#[test]
+fn who_drains_serves_until_others_have_what_it_holds() {
+    let drains = |draining, synced| Known {
+        heard: "ABCDE",
+        draining,
+        synced,
+        ..Known::default()
+    };
+    check("AB/AB", "CD", drains("AB", ""), "CD/AB");
+    check("CD/AB", "CD", drains("AB", "C"), "CD/AC");
+    check("CD/AC", "CD", drains("AB", "D"), "CD/CD");
+    let all = |heard| Known {
+        heard,
+        ..drains("ABCDE", "")
+    };
+    check("AB/AB", "", all("ABCDE"), "/AB");
+    check("/AB", "", all("BC"), "/B");
+    check("/AB", "", all("C"), "/C");
+}
+
+#[test]
+fn who_strayed_joins_again_unless_all_have() {
+    let strayed = |strayed| Known {
+        heard: "ABCDE",
+        strayed,
+        ..Known::default()
+    };
+    check("AB/AB", "AB", strayed("B"), "AB/A");
+    check("AB/AB", "AB", strayed("A"), "AB/B");
+    check("AB/AB", "AB", strayed("AB"), "AB/A");
+    check("AB/A", "AB", strayed("AB"), "AB/A");
+    check("AB/A", "AB", strayed("B"), "AB/A");
+    check("AB/BA", "AB", strayed("AB"), "AB/B");
+    let told = Known {
+        synced: "B",
+        ..strayed("B")
+    };
+    check("AB/A", "AB", told, "AB/A");
+}
+
+#[test]
+fn a_new_cluster_is_settled_after_one_report_of_each_joining_node() {
+    let namespaces = ["one", "two", "three"];
+    let (mut state, all) = (state_of("ABC", &namespaces, 2), set("ABC"));
+    let commands = plan(&state, &all, &[], &BTreeSet::new());
+    let sizes: Vec<usize> = commands.iter().map(changes).collect();
+    assert_eq!(sizes, [CHANGES_MAX, 3 * PARTITIONS - CHANGES_MAX]);
+    apply(&mut state, commands);
+    let reports = reports(&state);
+    assert_eq!(reports.len(), 3 * PARTITIONS);
+    let commands = Planner::default().plan(&state, &all, &reports, &BTreeSet::new());
+    apply(&mut state, commands);
+    let mut partitions = state.maps.values().flat_map(|map| &map.partitions);
+    assert!(partitions.all(|it| it.is_settled() && it.row.len() == 2));
+    assert_eq!(plan(&state, &all, &reports, &BTreeSet::new()), []);
+}
+
+fn changes(command: &Command) -> usize {
+    match command {
+        Command::Repartition(changes) => changes.len(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// That everybody who joins is complete.
+fn reports(state: &ClusterState) -> Vec<Synced> {
+    let mut reports = Vec::new();
+    for (name, map) in &state.maps {
+        for (partition, it) in map.partitions.iter().enumerate() {
+            reports.extend(it.joining().map(|node| Synced {
+                namespace: name.clone(),
+                partition: partition as u16,
+                regime: it.regime,
+                node,
+            }));
+        }
+    }
+    reports
+}
+
+#[test]
+fn liveness_is_proposed_first_and_planned_with_at_once() {
+    let mut state = state_of("ABC", &["test"], 2);
+    let commands = plan(&state, &set("AB"), &[], &BTreeSet::new());
+    let dead = Command::SetAlive {
+        node: nodes("C")[0],
+        alive: false,
+    };
+    assert_eq!(commands[0], dead);
+    apply(&mut state, commands);
+    let mut partitions = state.maps["test"].partitions.iter();
+    assert!(partitions.all(|it| it.row.len() == 2 && it.role(nodes("C")[0]) == STRANGER));
+}
+
+const STRANGER: karst_cluster::map::Role = karst_cluster::map::Role::Stranger;
+
+fn settled(members: &str) -> ClusterState {
+    let (mut state, all) = (state_of(members, &["test"], 2), set(members));
+    let commands = plan(&state, &all, &[], &BTreeSet::new());
+    apply(&mut state, commands);
+    let commands = plan(&state, &all, &reports(&state), &BTreeSet::new());
+    apply(&mut state, commands);
+    state
+}
+
+#[test]
+fn who_hear_each_other_make_one_map_and_its_regimes_are_marked() {
+    let committed = settled("ABCD");
+    let island = local_map(&committed, nodes("A")[0], &set("B"));
+    assert_eq!(local_map(&committed, nodes("B")[0], &set("AB")), island);
+    assert_eq!(island.since, committed.generation);
+    for partition in &island.maps["test"].partitions {
+        assert!(partition.regime.is_alone());
+        let primary = partition.primary().expect("somebody serves");
+        assert!(set("AB").contains(&primary));
+    }
+    let mut partitions = committed.maps["test"].partitions.iter();
+    assert!(partitions.all(|it| !it.regime.is_alone()));
+}
+
+#[test]
+fn after_two_went_apart_and_met_again_one_serves_and_the_other_joins() {
+    let (mut state, both) = (settled("AB"), set("AB"));
+    let commands = plan(&state, &both, &[], &both);
+    apply(&mut state, commands);
+    for partition in &state.maps["test"].partitions {
+        assert_eq!(partition.in_sync, [partition.row[0]]);
+        assert_eq!(partition.joining().count(), 1);
+    }
+    // The same report again changes nothing, and they come together.
+    assert_eq!(plan(&state, &both, &[], &both), []);
+    let commands = plan(&state, &both, &reports(&state), &BTreeSet::new());
+    apply(&mut state, commands);
+    assert!(
+        state.maps["test"]
+            .partitions
+            .iter()
+            .all(Ownership::is_settled)
+    );
+}

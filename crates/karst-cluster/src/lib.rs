@@ -7,7 +7,12 @@
 //! - [`node`]: what a node is and what it tells of itself.
 //! - [`map`]: for each namespace and partition, who serves it; immutable once published.
 //! - [`state`]: everything that Raft keeps, and the commands that change it.
+//! - [`formation`]: how a node without a cluster comes to one.
+//! - `raft`: what openraft needs to keep the state; only with the feature `raft`.
 
+pub mod formation;
 pub mod map;
 pub mod node;
+#[cfg(feature = "raft")]
+pub mod raft;
 pub mod state;

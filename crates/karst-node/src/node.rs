@@ -5,9 +5,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+pub use karst_cluster::node::{ClusterId, NodeId};
 use karst_data::time::Now;
 use karst_engine::Namespace;
 use karst_io::device::Device;
@@ -15,33 +16,13 @@ use karst_io::{QueueKind, clock};
 
 use crate::checkpoint;
 use crate::config::{self, Config, HostPort};
+use crate::control::Cluster;
 use crate::core::histograms::Histograms;
 use crate::counters::CoreCounters;
 use crate::failures::Failures;
 use crate::marks::Marks;
 use crate::restart::Restart;
 use crate::user_agents::UserAgents;
-
-/// Identity of a node: 64 bits, drawn at its first start and kept in `data_dir`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NodeId(pub u64);
-
-impl std::fmt::Display for NodeId {
-    /// Upper-case hexadecimal without leading zeros, as the client protocol spells it.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:X}", self.0)
-    }
-}
-
-/// Identity of a cluster, drawn when it was formed; devices carry it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClusterId(pub [u8; 16]);
-
-impl std::fmt::Display for ClusterId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
 
 /// Whether the node serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +95,8 @@ pub struct Node {
     pub id: NodeId,
     /// Which cluster it is in.
     pub cluster_id: ClusterId,
+    /// What is known of that cluster.
+    pub cluster: Cluster,
     /// Its namespaces in the order of the configuration.
     pub namespaces: Vec<NamespaceState>,
     /// Counters of each data core.
@@ -145,6 +128,8 @@ pub struct Parts {
     pub id: NodeId,
     /// Which cluster it is in.
     pub cluster_id: ClusterId,
+    /// What is known of that cluster.
+    pub cluster: Cluster,
     /// Its namespaces.
     pub namespaces: Vec<NamespaceState>,
     /// Number of data cores.
@@ -167,6 +152,7 @@ impl Node {
             config: parts.config,
             id: parts.id,
             cluster_id: parts.cluster_id,
+            cluster: parts.cluster,
             namespaces: parts.namespaces,
             cores: (0..parts.cores)
                 .map(|_| Arc::new(CoreCounters::new(namespaces)))
@@ -219,6 +205,30 @@ impl Node {
     /// Seconds since the node began to serve.
     pub fn uptime_s(&self) -> u64 {
         clock::boot_us().saturating_sub(self.started_boot_us) / 1_000_000
+    }
+}
+
+/// Where a node will be: doors that are open before it is made look here.
+#[derive(Clone, Default)]
+pub struct NodeSlot(Arc<OnceLock<Arc<Node>>>);
+
+impl NodeSlot {
+    /// The node, once it is made.
+    pub fn get(&self) -> Option<&Arc<Node>> {
+        self.0.get()
+    }
+
+    /// Puts the node there. Only the first one counts.
+    pub fn fill(&self, node: Arc<Node>) {
+        let _ = self.0.set(node);
+    }
+}
+
+impl From<Arc<Node>> for NodeSlot {
+    fn from(node: Arc<Node>) -> NodeSlot {
+        let slot = NodeSlot::default();
+        slot.fill(node);
+        slot
     }
 }
 

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::Path;
 
 /// The definitions to compile, relative to the `proto` folder.
-const FILES: &[&str] = &["karst/admin/v1/admin.proto"];
+const FILES: &[&str] = &["karst/admin/v1/admin.proto", "karst/raft/v1/raft.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");

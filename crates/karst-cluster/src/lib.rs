@@ -12,12 +12,17 @@
 //! - [`map`]: for each namespace and partition, who serves it; immutable once published.
 //! - [`state`]: everything that Raft keeps, and the commands that change it.
 //! - [`view`]: the map as one node's data path reads it.
+//! - [`formation`]: how a node without a cluster comes to one.
+//! - `raft`: what openraft needs to keep the state; only with the feature `raft`.
 
-pub mod fabric;
 pub mod balance;
+pub mod fabric;
+pub mod formation;
 pub mod island;
 pub mod map;
 pub mod node;
 pub mod plan;
+#[cfg(feature = "raft")]
+pub mod raft;
 pub mod state;
 pub mod view;

@@ -17,19 +17,25 @@ use karst_data::key::PARTITIONS;
 use karst_io::QueueKind;
 use karst_proto::admin as proto;
 use karst_proto::admin::admin_server::{Admin, AdminServer};
+use karst_proto::raft::membership_server::MembershipServer;
+use karst_proto::raft::raft_server::RaftServer;
 use karst_storage::place::DeviceId;
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status};
 
 use crate::config::{Engine, Mode};
+use crate::control::Shared;
+use crate::control::service::{
+    MEMBERSHIP_BYTES_MAX, MembershipService, RAFT_BYTES_MAX, RaftService,
+};
 use crate::counters::{Ending, Op};
 use crate::http::visitors::Visitors;
 use crate::limits;
 use crate::metrics::Figures;
-use crate::node::{NamespaceState, Node, State};
+use crate::node::{NamespaceState, Node, NodeSlot, State};
 
-/// Most connections at a time.
-const CONNECTIONS_MAX: usize = 64;
+/// Most connections at a time: of each other node one or two, and of operators' tools.
+const CONNECTIONS_MAX: usize = 256;
 
 /// A connection on which nothing moves for this long is closed; pings of living peers keep it open.
 const IDLE_MAX: Duration = Duration::from_secs(60);
@@ -49,28 +55,62 @@ const CALLS_MAX: u32 = 16;
 /// Largest request. They hold at most a name.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
 
-/// Serves until `stop` resolves.
+/// Serves until `stop` resolves, without the cluster's own services.
 ///
 /// # Errors
 /// When the listener cannot be used at all.
 pub async fn serve(
-    node: Arc<Node>,
+    node: impl Into<NodeSlot>,
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), tonic::transport::Error> {
-    let service = AdminServer::new(Service(node)).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let service = AdminServer::new(Service(node.into()));
+    server()
+        .add_service(service.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .serve_with_incoming_shutdown(Visitors::new(listener, CONNECTIONS_MAX, IDLE_MAX), stop)
+        .await
+}
+
+/// Serves operators' tools and the other nodes until `stop` resolves.
+///
+/// # Errors
+/// When the listener cannot be used at all.
+pub(crate) async fn serve_cluster(
+    node: NodeSlot,
+    control: Arc<Shared>,
+    listener: std::net::TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let listener = TcpListener::from_std(listener)?;
+    let admin = AdminServer::new(Service(node));
+    let raft = RaftServer::new(RaftService::new(control.clone()));
+    let membership = MembershipServer::new(MembershipService(control));
+    let visitors = Visitors::new(listener, CONNECTIONS_MAX, IDLE_MAX);
+    let served = server()
+        .add_service(admin.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(raft.max_decoding_message_size(RAFT_BYTES_MAX))
+        .add_service(membership.max_decoding_message_size(MEMBERSHIP_BYTES_MAX))
+        .serve_with_incoming_shutdown(visitors, stop);
+    Ok(served.await?)
+}
+
+fn server() -> tonic::transport::Server {
     tonic::transport::Server::builder()
         .timeout(CALL_TIMEOUT)
         .max_concurrent_streams(CALLS_MAX)
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
         .http2_max_header_list_size(16 << 10)
-        .add_service(service)
-        .serve_with_incoming_shutdown(Visitors::new(listener, CONNECTIONS_MAX, IDLE_MAX), stop)
-        .await
 }
 
-struct Service(Arc<Node>);
+struct Service(NodeSlot);
+
+impl Service {
+    fn node(&self) -> Result<&Arc<Node>, Status> {
+        let starting = || Status::unavailable("the node is starting: it is not in a cluster yet");
+        self.0.get().ok_or_else(starting)
+    }
+}
 
 #[tonic::async_trait]
 impl Admin for Service {
@@ -78,7 +118,7 @@ impl Admin for Service {
         &self,
         _: Request<proto::StatusRequest>,
     ) -> Result<Response<proto::StatusResponse>, Status> {
-        let node = &*self.0;
+        let node = &**self.node()?;
         let figures = all_figures(node);
         Ok(Response::new(proto::StatusResponse {
             cluster: Some(cluster(node)),
@@ -92,7 +132,7 @@ impl Admin for Service {
         &self,
         _: Request<proto::NodesRequest>,
     ) -> Result<Response<proto::NodesResponse>, Status> {
-        let node = &*self.0;
+        let node = &**self.node()?;
         let nodes = vec![this_node(node, &all_figures(node))];
         Ok(Response::new(proto::NodesResponse { nodes }))
     }
@@ -101,7 +141,7 @@ impl Admin for Service {
         &self,
         request: Request<proto::NamespacesRequest>,
     ) -> Result<Response<proto::NamespacesResponse>, Status> {
-        let node = &*self.0;
+        let node = &**self.node()?;
         let only = known(node, &request.get_ref().namespace)?;
         let mut namespaces = namespaces(node, &all_figures(node));
         namespaces.retain(|namespace| only.is_none_or(|only| only == namespace.name));
@@ -112,7 +152,7 @@ impl Admin for Service {
         &self,
         request: Request<proto::DamageRequest>,
     ) -> Result<Response<proto::DamageResponse>, Status> {
-        let node = &*self.0;
+        let node = &**self.node()?;
         let only = known(node, &request.get_ref().namespace)?;
         let wanted =
             |namespace: &&NamespaceState| only.is_none_or(|only| only == namespace.config.name);
@@ -125,7 +165,7 @@ impl Admin for Service {
         &self,
         request: Request<proto::SetsRequest>,
     ) -> Result<Response<proto::SetsResponse>, Status> {
-        let node = &*self.0;
+        let node = &**self.node()?;
         let only = known(node, &request.get_ref().namespace)?;
         let wanted =
             |namespace: &&NamespaceState| only.is_none_or(|only| only == namespace.config.name);
@@ -143,7 +183,7 @@ impl Admin for Service {
         &self,
         request: Request<proto::PartitionsRequest>,
     ) -> Result<Response<proto::PartitionsResponse>, Status> {
-        let node = self.0.clone();
+        let node = self.node()?.clone();
         index::blocking(move || index::partitions(&node, request.get_ref())).await
     }
 
@@ -151,7 +191,7 @@ impl Admin for Service {
         &self,
         request: Request<proto::EntriesRequest>,
     ) -> Result<Response<proto::EntriesResponse>, Status> {
-        let node = self.0.clone();
+        let node = self.node()?.clone();
         index::blocking(move || index::entries(&node, request.get_ref())).await
     }
 }

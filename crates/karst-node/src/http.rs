@@ -14,7 +14,6 @@ pub(crate) mod visitors;
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -27,7 +26,7 @@ use tokio::net::TcpListener;
 
 use self::visitors::Visitors;
 use crate::metrics;
-use crate::node::{Node, State};
+use crate::node::{NodeSlot, State};
 
 /// Most connections at a time: a few scrapers, a load balancer, someone with a browser.
 const CONNECTIONS_MAX: usize = 64;
@@ -40,17 +39,17 @@ const IDLE_MAX: Duration = Duration::from_secs(120);
 /// # Errors
 /// When the listener cannot be used at all.
 pub async fn serve(
-    node: Arc<Node>,
+    node: impl Into<NodeSlot>,
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let visitors = Visitors::new(listener, CONNECTIONS_MAX, IDLE_MAX);
-    axum::serve(visitors, router(node))
+    axum::serve(visitors, router(node.into()))
         .with_graceful_shutdown(stop)
         .await
 }
 
-fn router(node: Arc<Node>) -> Router {
+fn router(node: NodeSlot) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/metrics", get(scrape))
@@ -59,24 +58,42 @@ fn router(node: Arc<Node>) -> Router {
         .with_state(node)
 }
 
-async fn index(Shared(node): Shared<Arc<Node>>) -> String {
-    format!(
+/// What is answered before there is a node.
+const SEEKING: (StatusCode, &str) = (
+    StatusCode::SERVICE_UNAVAILABLE,
+    "starting: not in a cluster yet\n",
+);
+
+async fn index(Shared(slot): Shared<NodeSlot>) -> impl IntoResponse {
+    let Some(node) = slot.get() else {
+        return SEEKING.into_response();
+    };
+    let text = format!(
         "karstd {} node {} of cluster {}\n/metrics /healthz /readyz\n",
         env!("CARGO_PKG_VERSION"),
         node.config.node.name,
         node.config.cluster.name,
-    )
+    );
+    text.into_response()
 }
 
-async fn scrape(Shared(node): Shared<Arc<Node>>) -> impl IntoResponse {
-    (
-        [(CONTENT_TYPE, metrics::CONTENT_TYPE)],
-        metrics::render(&node),
-    )
+async fn scrape(Shared(slot): Shared<NodeSlot>) -> impl IntoResponse {
+    let Some(node) = slot.get() else {
+        return SEEKING.into_response();
+    };
+    let content_type = [(CONTENT_TYPE, metrics::CONTENT_TYPE)];
+    (content_type, metrics::render(node)).into_response()
 }
 
-async fn ready(Shared(node): Shared<Arc<Node>>) -> (StatusCode, &'static str) {
+async fn ready(Shared(slot): Shared<NodeSlot>) -> (StatusCode, &'static str) {
+    let Some(node) = slot.get() else {
+        return SEEKING;
+    };
     match node.state() {
+        State::Serving if !node.sights.is_placed() => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "starting: the cluster has not given it its part yet\n",
+        ),
         State::Serving => (StatusCode::OK, "serving\n"),
         State::Starting => (
             StatusCode::SERVICE_UNAVAILABLE,

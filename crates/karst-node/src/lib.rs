@@ -13,6 +13,7 @@ pub mod boot;
 pub mod checkpoint;
 pub mod client_port;
 pub mod config;
+pub mod control;
 pub mod core;
 pub mod counters;
 pub mod data_dir;

@@ -82,8 +82,19 @@ fn main() -> ExitCode {
     }
 }
 
+/// The filters of the log. openraft says each step of an election at the level of our own few lines: it is
+/// heard from `warn` on, unless the configuration names it.
+fn log_filters(level: &str) -> String {
+    match level {
+        "off" | "error" => level.to_owned(),
+        named if named.contains("openraft") => named.to_owned(),
+        others => format!("openraft=warn,{others}"),
+    }
+}
+
 fn start_logs(config: &Config) {
-    let filter = EnvFilter::try_new(&config.log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filters = log_filters(&config.log.level);
+    let filter = EnvFilter::try_new(filters).unwrap_or_else(|_| EnvFilter::new("info"));
     let colour = std::env::var_os("NO_COLOR").is_none() && std::io::stderr().is_terminal();
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -5,24 +5,24 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use karst_data::time::Now;
 use karst_engine::Namespace;
 use karst_io::device::Device;
 use karst_io::{QueueKind, clock};
-use tokio::sync::mpsc;
 
 use crate::checkpoint;
 use crate::config::{self, Config, HostPort};
+use crate::control::Cluster;
 use crate::core::histograms::Histograms;
 use crate::counters::CoreCounters;
 use crate::fabric_port::fill::Repairs;
 use crate::failures::Failures;
 use crate::marks::Marks;
 use crate::restart::Restart;
-use crate::sight::{Filled, Sights};
+use crate::sight::Sights;
 use crate::user_agents::UserAgents;
 
 pub use karst_cluster::node::{ClusterId, NodeId};
@@ -100,6 +100,8 @@ pub struct Node {
     pub id: NodeId,
     /// Which cluster it is in.
     pub cluster_id: ClusterId,
+    /// What is known of that cluster.
+    pub cluster: Cluster,
     /// Its namespaces in the order of the configuration.
     pub namespaces: Vec<NamespaceState>,
     /// Counters of each data core.
@@ -120,7 +122,6 @@ pub struct Node {
     pub sights: Sights,
     /// Nodes that missed a write.
     pub repairs: Repairs,
-    filled: mpsc::Sender<Filled>,
     state: AtomicU8,
     /// Memory of the machine in use, in percent; [`UNKNOWN_PERCENT`] where it cannot be told.
     memory_percent: AtomicU64,
@@ -136,6 +137,8 @@ pub struct Parts {
     pub id: NodeId,
     /// Which cluster it is in.
     pub cluster_id: ClusterId,
+    /// What is known of that cluster.
+    pub cluster: Cluster,
     /// Its namespaces.
     pub namespaces: Vec<NamespaceState>,
     /// Number of data cores.
@@ -148,8 +151,6 @@ pub struct Parts {
     pub marks: Marks,
     /// Devices that failed.
     pub failures: Failures,
-    /// Takes what this node has filled.
-    pub filled: mpsc::Sender<Filled>,
 }
 
 impl Node {
@@ -161,10 +162,10 @@ impl Node {
         Arc::new(Node {
             sights: Sights::new(parts.id, names.collect()),
             repairs: Repairs::default(),
-            filled: parts.filled,
             config: parts.config,
             id: parts.id,
             cluster_id: parts.cluster_id,
+            cluster: parts.cluster,
             namespaces: parts.namespaces,
             cores: (0..parts.cores)
                 .map(|_| Arc::new(CoreCounters::new(namespaces)))
@@ -206,12 +207,6 @@ impl Node {
             .store(percent.unwrap_or(UNKNOWN_PERCENT), Ordering::Relaxed);
     }
 
-    /// Tells the control threads that a replica has everything. If they are too busy to listen, it is
-    /// compared with again later, which costs little.
-    pub fn report_filled(&self, filled: Filled) {
-        let _ = self.filled.try_send(filled);
-    }
-
     /// The namespace of this name and its position.
     pub fn namespace(&self, name: &[u8]) -> Option<(usize, &NamespaceState)> {
         self.namespaces
@@ -223,6 +218,30 @@ impl Node {
     /// Seconds since the node began to serve.
     pub fn uptime_s(&self) -> u64 {
         clock::boot_us().saturating_sub(self.started_boot_us) / 1_000_000
+    }
+}
+
+/// Where a node will be: doors that are open before it is made look here.
+#[derive(Clone, Default)]
+pub struct NodeSlot(Arc<OnceLock<Arc<Node>>>);
+
+impl NodeSlot {
+    /// The node, once it is made.
+    pub fn get(&self) -> Option<&Arc<Node>> {
+        self.0.get()
+    }
+
+    /// Puts the node there. Only the first one counts.
+    pub fn fill(&self, node: Arc<Node>) {
+        let _ = self.0.set(node);
+    }
+}
+
+impl From<Arc<Node>> for NodeSlot {
+    fn from(node: Arc<Node>) -> NodeSlot {
+        let slot = NodeSlot::default();
+        slot.fill(node);
+        slot
     }
 }
 

@@ -6,16 +6,18 @@
 //! past somebody who has just been told that he is being filled.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
-use karst_cluster::map::{Regime, Role};
+use karst_cluster::map::Role;
 use karst_cluster::node::{NodeFacts, NodeId};
 use karst_cluster::state::ClusterState;
 use karst_cluster::view::View;
 use karst_data::key::PartitionId;
 use karst_engine::Namespace;
 use tokio::sync::watch;
+
+use crate::node::Node;
 
 /// One state of the cluster, seen from this node.
 pub struct Sight {
@@ -67,6 +69,7 @@ pub struct Sights {
     generation: AtomicU64,
     /// Counts changes of who the others are and where clients reach them.
     peers_generation: AtomicU64,
+    placed: AtomicBool,
 }
 
 impl Sights {
@@ -83,6 +86,7 @@ impl Sights {
             changed: watch::Sender::new(0),
             generation: AtomicU64::new(0),
             peers_generation: AtomicU64::new(1),
+            placed: AtomicBool::new(false),
         }
     }
 
@@ -101,6 +105,21 @@ impl Sights {
         self.generation.load(Ordering::Acquire)
     }
 
+    /// Whether this node has had a part in a whole map: before that clients are to come back later.
+    pub fn is_placed(&self) -> bool {
+        self.placed.load(Ordering::Acquire)
+    }
+
+    /// Whether this node counts as alive, and every partition of its namespaces is served by somebody.
+    fn places(&self, sight: &Sight) -> bool {
+        let alive = sight.state.nodes.get(&self.me).is_some_and(|me| me.alive);
+        let served = |name: &String| {
+            let map = sight.state.maps.get(name);
+            map.is_some_and(|map| map.partitions.iter().all(|it| it.primary().is_some()))
+        };
+        alive && self.names.iter().all(served)
+    }
+
     /// Rises whenever clients should ask for the other nodes again.
     pub fn peers_generation(&self) -> u64 {
         self.peers_generation.load(Ordering::Acquire)
@@ -115,7 +134,8 @@ impl Sights {
         let view = View::new(self.me, &state, &as_strs(&self.names));
         let sight = Sight { view, state };
         let before = self.now.load();
-        let mut changed = false;
+        let placed = self.places(&sight);
+        let mut changed = placed && !self.is_placed();
         for (index, namespace) in namespaces.enumerate() {
             for id in PartitionId::all() {
                 let (was, is) = (before.view.share(index, id), sight.view.share(index, id));
@@ -133,6 +153,7 @@ impl Sights {
         let other_peers = peers(&before) != peers(&sight);
         drop(before);
         self.now.store(Arc::new(sight));
+        self.placed.fetch_or(placed, Ordering::AcqRel);
         if changed {
             self.generation.fetch_add(1, Ordering::AcqRel);
         }
@@ -154,15 +175,19 @@ fn as_strs(names: &[String]) -> Vec<&str> {
     names.iter().map(String::as_str).collect()
 }
 
-/// A replica that its primary has filled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filled {
-    /// The namespace.
-    pub namespace: String,
-    /// The partition.
-    pub partition: PartitionId,
-    /// The regime under which it was.
-    pub regime: Regime,
-    /// The replica.
-    pub node: NodeId,
+/// Puts every new state into force, for as long as the node runs.
+pub async fn follow(node: Arc<Node>) {
+    let mut changes = node.cluster.changes();
+    loop {
+        let state = changes.borrow_and_update().clone();
+        let node = node.clone();
+        let put = move || {
+            let engines = node.namespaces.iter().map(|namespace| &namespace.engine);
+            node.sights.put_into_force(state, engines);
+        };
+        // It takes the mutex of every partition that changes hands.
+        if tokio::task::spawn_blocking(put).await.is_err() || changes.changed().await.is_err() {
+            return;
+        }
+    }
 }

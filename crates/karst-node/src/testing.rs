@@ -24,6 +24,7 @@ use karst_storage::log::{DeviceGeometry, Log, LogConfig, Purpose};
 use tempfile::TempDir;
 
 use crate::config::{self, Config, Engine, HostPort, Inputs};
+use crate::control::Cluster;
 use crate::counters::CoreCounters;
 use crate::failures::Failures;
 use crate::marks::Marks;
@@ -60,6 +61,7 @@ impl World {
         let parts = Parts {
             id: NodeId(0xbb9_0200_11ac_4202),
             cluster_id: ClusterId(*b"0123456789abcdef"),
+            cluster: cluster(&config),
             namespaces,
             cores: 2,
             doors: doors(),
@@ -70,7 +72,6 @@ impl World {
             marks: Marks::load(dir.path()).unwrap(),
             failures: Failures::load(dir.path()).unwrap(),
             config,
-            filled: tokio::sync::mpsc::channel(1).0,
         };
         let node = Node::new(parts);
         let engines = node.namespaces.iter().map(|namespace| &namespace.engine);
@@ -149,6 +150,28 @@ fn config(dir: &TempDir) -> Config {
         ..Inputs::default()
     };
     config::from_inputs(&inputs).unwrap()
+}
+
+/// A cluster of this node alone.
+fn cluster(config: &Config) -> Cluster {
+    let namespaces = config.namespaces.iter();
+    let namespaces = namespaces.map(|namespace| NamespaceFacts {
+        name: namespace.name.clone(),
+        replication_factor: namespace.replication_factor,
+    });
+    let me = NodeFacts {
+        id: NodeId(0xbb9_0200_11ac_4202),
+        name: "n1".into(),
+        fabric: String::new(),
+        control: "127.0.0.1:3102".into(),
+        service: vec!["10.0.0.1:3100".into()],
+        rack: 7,
+        namespaces: namespaces.collect(),
+    };
+    let mut state = ClusterState::default();
+    state.apply(Command::Found(ClusterId(*b"0123456789abcdef")));
+    state.apply(Command::Admit(me.clone()));
+    Cluster::standing(me, state)
 }
 
 fn doors() -> Doors {

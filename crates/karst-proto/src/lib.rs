@@ -1,4 +1,4 @@
-//! Generated types of the admin service.
+//! Generated types of the admin service and of what nodes of a cluster ask of each other.
 //!
 //! Everything here is compiled from `proto/` by the build script; nothing is written by hand, and
 //! the definitions there carry the documentation. Both sides are generated: the client that `karst`
@@ -14,6 +14,13 @@ pub mod admin {
     // The service plumbing that tonic generates has no comments of its own.
     #![allow(missing_docs, unreachable_pub, clippy::all)]
     tonic::include_proto!("karst.admin.v1");
+}
+
+/// What nodes of a cluster ask of each other, version 1: `karst.raft.v1`.
+pub mod raft {
+    // The service plumbing that tonic generates has no comments of its own.
+    #![allow(missing_docs, unreachable_pub, clippy::all)]
+    tonic::include_proto!("karst.raft.v1");
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! Start and stop of a node, in order.
 //!
 //! ```text
-//! identity, marks -> devices opened and claimed -> doors bound -> control runtime
-//!   -> what an earlier process left in shared memory is taken over, or recovery: devices to index
+//! identity, marks -> doors bound, http answers -> control plane: gRPC door, the cluster's id
+//!   -> devices opened and claimed -> what an earlier process left in shared memory is taken over, or recovery: devices to index
 //!      (/readyz answers 503) -> sessions begin -> data cores -> clients accepted, serving
-//! signal -> draining: no new clients -> cores flush what they hold -> last checkpoints -> exit
+//! signal -> draining: no new clients -> cores flush what they hold -> last checkpoints -> control plane
+//!   ends -> exit
 //! ```
+//!
+//! A node that is in no cluster yet touches no device: which cluster may claim it is not known.
 
 pub mod claim;
 mod cores;
@@ -17,6 +20,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use karst_cluster::node::{NamespaceFacts, NodeFacts};
 use karst_engine::{Namespace, NamespaceConfig};
 use karst_io::device::{Device, OpenOptions};
 use karst_io::{Queue, QueueChoice};
@@ -26,22 +30,20 @@ use karst_storage::log::{DeviceGeometry, Log, LogConfig};
 use karst_storage::place::DeviceId;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::config::{self, Advertise, Config, Engine, HostPort, IoChoice};
+use crate::control::{self, Cluster, Control, ControlError};
 use crate::data_dir::{self, Identity};
 use crate::fabric_port::door;
 use crate::failures::Failures;
 use crate::marks::Marks;
-use crate::node::{Doors, IoReport, NamespaceState, Node, Parts, State};
+use crate::node::{ClusterId, Doors, IoReport, NamespaceState, Node, NodeSlot, Parts, State};
 use crate::restart::{Outcome, Way};
-use crate::{admin, checkpoint, client_port, http, limits, memory};
+use crate::{checkpoint, client_port, http, limits, memory, sight};
 
 /// Operations that one core's device queue holds at once.
 pub const QUEUE_DEPTH: u32 = 256;
-
-/// Partitions that were filled and wait to be reported.
-const FILLED_MAX: usize = 4096;
 
 /// Why a node does not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +101,9 @@ pub enum BootError {
     /// A data core or its device queue cannot be set up.
     #[error("data cores cannot start: {0}")]
     Cores(io::Error),
+    /// The control plane.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// Memory that looked sound was not. It is marked as such, and what of it was put into the index is of
     /// no use: the node has to begin anew.
     #[error("namespace {namespace}: {what}")]
@@ -134,32 +139,166 @@ pub fn run(config: Config) -> Result<(), BootError> {
 }
 
 fn run_once(config: Config) -> Result<(), BootError> {
-    let data_dir = config.node.data_dir.clone();
-    let identity = data_dir::identity(&data_dir)
-        .map_err(file(format!("data folder {}", data_dir.display())))?;
-    let marks = Marks::load(&data_dir).map_err(file("truncation marks"))?;
-    let cores = core_count(&config);
-    let failures = Failures::load(&data_dir).map_err(file("failed devices"))?;
-    let opened = open_all(&config, &identity, &failures)?;
-    let io = probe(&config, &opened)?;
-    let (namespaces, pending) = namespaces(&config, &identity, opened, cores, &marks)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(BootError::Cores)?
-        .block_on(async {
-            let parts = Start {
-                config,
-                identity,
-                namespaces,
-                pending,
-                cores,
-                io,
-                marks,
-                failures,
-            };
-            serve(parts).await
+        .block_on(start(config))
+}
+
+/// Starts the control plane, and the rest of the node once its cluster is known.
+async fn start(config: Config) -> Result<(), BootError> {
+    let data_dir = config.node.data_dir.clone();
+    let identity = data_dir::identity(&data_dir, config.cluster.is_alone())
+        .map_err(file(format!("data folder {}", data_dir.display())))?;
+    let bound = Bound::open(&config).await?;
+    let (slot, stop) = (NodeSlot::default(), watch::channel(false).0);
+    tokio::spawn(report(
+        "http",
+        http::serve(slot.clone(), bound.http, until(stop.subscribe())),
+    ));
+    let control = control_start(&config, &identity, &bound.doors);
+    let admin = bound.admin.into_std().map_err(BootError::Cores)?;
+    let mut control = Control::start(control, admin, slot.clone())?;
+    let mut told = std::pin::pin!(told_to_stop());
+    // Signals end the process by themselves until they are first waited for: a recovery ends at once. A node
+    // that looks for others may do so for long, and ends as it should.
+    let formed = tokio::select! {
+        formed = control.formed() => Some(formed),
+        () = &mut told, if identity.cluster.is_none() => None,
+    };
+    let ran = match formed {
+        None => Ok(()),
+        Some(Err(error)) => Err(error.into()),
+        Some(Ok(cluster)) => {
+            let cluster = (cluster, control.cluster().clone());
+            match prepare(config, identity, cluster, bound.doors).await {
+                Ok(ready) => {
+                    let data = (bound.service, bound.fabric);
+                    serve(ready, data, slot, &stop, told).await
+                }
+                Err(error) => Err(error),
+            }
+        }
+    };
+    let _ = tokio::task::spawn_blocking(|| control.end()).await;
+    ran
+}
+
+/// Resolves when told so.
+async fn until(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+/// The doors, bound before anything else: what others are told of this node names them.
+struct Bound {
+    service: TcpListener,
+    admin: TcpListener,
+    http: TcpListener,
+    fabric: TcpListener,
+    doors: Doors,
+}
+
+impl Bound {
+    async fn open(config: &Config) -> Result<Bound, BootError> {
+        let service = bind("service", config.service.listen).await?;
+        let admin = bind("admin", config.admin.listen).await?;
+        let http = bind("http", config.http.listen).await?;
+        let fabric = bind("fabric", config.fabric.listen).await?;
+        let doors = Doors {
+            advertised: advertised(&config.service.advertise, address(&service)),
+            service: address(&service),
+            admin: address(&admin),
+            http: address(&http),
+            fabric: address(&fabric),
+        };
+        Ok(Bound {
+            service,
+            admin,
+            http,
+            fabric,
+            doors,
         })
+    }
+}
+
+fn control_start(config: &Config, identity: &Identity, doors: &Doors) -> control::Start {
+    let cluster = &config.cluster;
+    control::Start {
+        data_dir: config.node.data_dir.clone(),
+        known_cluster: identity.cluster,
+        cluster_name: cluster.name.clone(),
+        seeds: cluster.seeds.iter().map(HostPort::to_string).collect(),
+        expect: cluster.bootstrap_expect as usize,
+        suspect_after: cluster.suspect_after,
+        me: facts(config, identity, doors),
+        planner: control::available_planner,
+    }
+}
+
+/// What this node tells the others of itself.
+fn facts(config: &Config, identity: &Identity, doors: &Doors) -> NodeFacts {
+    let namespaces = config.namespaces.iter();
+    let namespaces = namespaces.map(|namespace| NamespaceFacts {
+        name: namespace.name.clone(),
+        replication_factor: namespace.replication_factor,
+    });
+    NodeFacts {
+        id: identity.node,
+        name: config.node.name.clone(),
+        fabric: reachable(doors.fabric),
+        control: reachable(doors.admin),
+        service: doors.advertised.iter().map(HostPort::to_string).collect(),
+        rack: config.node.rack,
+        namespaces: namespaces.collect(),
+    }
+}
+
+/// Where others reach a door of this node.
+fn reachable(bound: SocketAddr) -> String {
+    let all = advertised(&Advertise::Auto, bound);
+    all.first().map(HostPort::to_string).unwrap_or_default()
+}
+
+/// Claims the devices and lays out the namespaces, beside the runtime: it may take long.
+async fn prepare(
+    config: Config,
+    identity: Identity,
+    (cluster_id, cluster): (ClusterId, Cluster),
+    doors: Doors,
+) -> Result<Start, BootError> {
+    let prepared = tokio::task::spawn_blocking(move || {
+        let data_dir = &config.node.data_dir;
+        if identity.cluster != Some(cluster_id) {
+            let joined = Identity {
+                cluster: Some(cluster_id),
+                ..identity
+            };
+            data_dir::keep(data_dir, &joined).map_err(file("identity"))?;
+        }
+        let marks = Marks::load(data_dir).map_err(file("truncation marks"))?;
+        let failures = Failures::load(data_dir).map_err(file("failed devices"))?;
+        let cores = core_count(&config);
+        let opened = open_all(&config, cluster_id, &failures)?;
+        let io = probe(&config, &opened)?;
+        let (namespaces, pending) =
+            namespaces(&config, &identity, cluster_id, opened, cores, &marks)?;
+        let parts = Parts {
+            id: identity.node,
+            cluster_id,
+            cluster,
+            cores: usize::from(cores),
+            config,
+            namespaces,
+            doors,
+            io,
+            marks,
+            failures,
+        };
+        Ok::<_, BootError>(Start { parts, pending })
+    });
+    let prepared = prepared.await;
+    prepared.map_err(|error| BootError::Cores(io::Error::other(error)))?
 }
 
 fn core_count(config: &Config) -> u16 {
@@ -181,7 +320,7 @@ struct Opened {
 
 fn open_all(
     config: &Config,
-    identity: &Identity,
+    cluster: ClusterId,
     failures: &Failures,
 ) -> Result<Vec<Opened>, BootError> {
     let open = |namespace: &config::Namespace| {
@@ -191,7 +330,7 @@ fn open_all(
             namespace: namespace.name.clone(),
             error,
         })?;
-        let claimed = claim::claim_all(namespace, identity.cluster, failures, key.as_ref());
+        let claimed = claim::claim_all(namespace, cluster, failures, key.as_ref());
         let devices = claimed.map_err(|error| BootError::Device {
             namespace: namespace.name.clone(),
             error,
@@ -269,6 +408,7 @@ struct Pending {
 fn namespaces(
     config: &Config,
     identity: &Identity,
+    cluster: ClusterId,
     opened: Vec<Opened>,
     cores: u16,
     marks: &Marks,
@@ -287,7 +427,7 @@ fn namespaces(
         let log_config = log_config(&opened, cores);
         let wanted = warm::Wanted {
             name: &name,
-            cluster: identity.cluster,
+            cluster,
             key: HashKey(identity.index_key),
             entries_max,
             log: &log_config,
@@ -349,7 +489,7 @@ fn namespaces(
         };
         Ok((state, Pending { claims, found }))
     };
-    let made: Result<Vec<_>, _> = opened.into_iter().map(make).collect();
+    let made: Result<Vec<_>, BootError> = opened.into_iter().map(make).collect();
     Ok(made?.into_iter().unzip())
 }
 
@@ -445,14 +585,8 @@ fn engine_config(config: &config::Namespace) -> NamespaceConfig {
 
 /// What a node is started with.
 struct Start {
-    config: Config,
-    identity: Identity,
-    namespaces: Vec<NamespaceState>,
+    parts: Parts,
     pending: Vec<Pending>,
-    cores: u16,
-    io: IoReport,
-    marks: Marks,
-    failures: Failures,
 }
 
 /// Fills every index, from memory or from devices, and begins a session of each namespace.
@@ -497,73 +631,40 @@ fn begin_one(node: &Node, namespace: &NamespaceState, pending: Pending) -> Resul
     })
 }
 
-async fn serve(start: Start) -> Result<(), BootError> {
-    let Start {
-        config,
-        identity,
-        namespaces,
-        pending,
-        cores,
-        io,
-        marks,
-        failures,
-    } = start;
-    let service = bind("service", config.service.listen).await?;
-    let admin_door = bind("admin", config.admin.listen).await?;
-    let http_door = bind("http", config.http.listen).await?;
-    let fabric_door = bind("fabric", config.fabric.listen).await?;
-    let doors = Doors {
-        advertised: advertised(&config.service.advertise, address(&service)),
-        service: address(&service),
-        admin: address(&admin_door),
-        http: address(&http_door),
-        fabric: address(&fabric_door),
-    };
-    let queue_kind = io.kind;
-    let (filled, _fills) = mpsc::channel(FILLED_MAX);
-    let parts = Parts {
-        id: identity.node,
-        cluster_id: identity.cluster,
-        cores: usize::from(cores),
-        config,
-        namespaces,
-        doors,
-        io,
-        marks,
-        failures,
-        filled,
-    };
+/// Brings the node up and serves until told to stop.
+async fn serve(
+    start: Start,
+    (service, fabric): (TcpListener, TcpListener),
+    slot: NodeSlot,
+    stop: &watch::Sender<bool>,
+    told: impl Future<Output = ()>,
+) -> Result<(), BootError> {
+    let Start { parts, pending } = start;
+    let queue_kind = parts.io.kind;
     let node = Node::new(parts);
-    let (stop, stopped) = watch::channel(false);
-    let until = |mut stopped: watch::Receiver<bool>| async move {
-        let _ = stopped.wait_for(|stop| *stop).await;
-    };
-    tokio::spawn(report(
-        "http",
-        http::serve(node.clone(), http_door, until(stopped.clone())),
-    ));
-    tokio::spawn(report(
-        "admin",
-        admin::serve(node.clone(), admin_door, until(stopped.clone())),
-    ));
+    slot.fill(node.clone());
     tokio::spawn(memory::watch(node.clone()));
     let arenas = node.namespaces.iter();
     let arenas = arenas.map(|namespace| namespace.engine.arena().clone());
     let ahead = warm::Ahead::start(arenas.collect()).map_err(BootError::Cores)?;
     begin(&node, pending).await?;
-    let cores = cores::start(&node, queue_kind, stopped.clone())?;
+    let cores = cores::start(&node, queue_kind, stop.subscribe())?;
     let checkpoints = checkpoint::Keeper::start(node.clone()).map_err(BootError::Cores)?;
     let accepting = tokio::spawn(client_port::accept(
         node.clone(),
         service,
         cores.connections.clone(),
     ));
-    let linking = tokio::spawn(door::accept(fabric_door, cores.links.clone()));
+    let linking = tokio::spawn(door::accept(fabric, cores.links.clone()));
+    let watching = tokio::spawn(sight::follow(node.clone()));
     node.set_state(State::Serving);
+    node.cluster.set_serves(true);
     announce(&node);
-    told_to_stop().await;
+    told.await;
     tracing::info!("stopping: what was written goes to the devices first");
     node.set_state(State::Draining);
+    node.cluster.set_serves(false);
+    watching.abort();
     accepting.abort();
     linking.abort();
     let _ = stop.send(true);

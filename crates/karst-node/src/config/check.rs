@@ -49,6 +49,18 @@ const REPLICATION_FACTOR_MAX: i64 = 8;
 /// Ten years, the longest that clients of the protocol may ask for; the void time is 32 bits.
 const TTL_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 
+/// Addresses of other nodes: a few are enough to find all.
+const SEEDS_MAX: usize = 64;
+
+/// All that form a cluster vote in it; more join later.
+const BOOTSTRAP_EXPECT_MAX: i64 = 7;
+
+/// Eight heartbeats: longer than a pause that is nobody's death, and short for whoever waits.
+const SUSPECT_AFTER: Duration = Duration::from_millis(800);
+
+/// Three heartbeats; fewer would mistake one lost message for a death.
+const SUSPECT_AFTER_MIN: Duration = Duration::from_millis(300);
+
 /// Levels of the log, from silence to everything.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -187,27 +199,44 @@ impl Check<'_> {
     }
 
     fn cluster(&mut self, raw: &RawCluster) -> Cluster {
-        if raw.seeds.as_ref().is_some_and(|seeds| !seeds.is_empty()) {
-            self.refuse(
-                "cluster.seeds",
-                "clustering is not in this version; leave seeds empty and run one node",
-            );
-        }
-        let expect = self.number(
-            "cluster.bootstrap_expect",
-            raw.bootstrap_expect,
-            1,
-            1..=1000,
-        );
-        if expect > 1 {
-            self.refuse(
-                "cluster.bootstrap_expect",
-                "clustering is not in this version; only 1 node can be expected",
-            );
+        let seeds = raw.seeds.as_deref().unwrap_or_default();
+        if seeds.len() > SEEDS_MAX {
+            let what = format!("{} seeds are given, {SEEDS_MAX} are enough", seeds.len());
+            self.refuse("cluster.seeds", &what);
         }
         Cluster {
             name: self.name("cluster.name", raw.name.as_deref(), "karst"),
+            seeds: self.seeds(seeds),
+            bootstrap_expect: self.number(
+                "cluster.bootstrap_expect",
+                raw.bootstrap_expect,
+                1,
+                1..=BOOTSTRAP_EXPECT_MAX,
+            ) as u32,
+            suspect_after: self.time(
+                "cluster.suspect_after",
+                raw.suspect_after.as_deref(),
+                SUSPECT_AFTER,
+                SUSPECT_AFTER_MIN..=Duration::from_secs(60),
+            ),
         }
+    }
+
+    fn seeds(&mut self, written: &[String]) -> Vec<HostPort> {
+        let mut seeds = Vec::new();
+        for (at, text) in written.iter().enumerate() {
+            match host_port(text) {
+                Some(seed) => seeds.push(seed),
+                None => {
+                    let what = format!(
+                        "\"{text}\" is not HOST:PORT; write it like \"db1.example.com:3002\", the \
+                         admin address of another node"
+                    );
+                    self.refuse(&format!("cluster.seeds.{at}"), &what);
+                }
+            }
+        }
+        seeds
     }
 
     fn namespaces(&mut self, raw: &[RawNamespace]) -> Vec<Namespace> {

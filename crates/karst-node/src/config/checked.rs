@@ -128,13 +128,23 @@ pub struct Door {
 }
 
 /// `[cluster]`
-///
-/// `seeds` and `bootstrap_expect` are accepted only with the values that mean one node, so they
-/// are not here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
     /// Equal on every node. 1 to 63 printable ASCII characters.
     pub name: String,
+    /// Where others may be: addresses of gRPC doors. This node's own may be among them.
+    pub seeds: Vec<HostPort>,
+    /// Fresh nodes that form a cluster together, this one included. At least 1.
+    pub bootstrap_expect: u32,
+    /// Silence after which a node counts as dead.
+    pub suspect_after: Duration,
+}
+
+impl Cluster {
+    /// Whether a fresh node is a cluster of its own from the start.
+    pub fn is_alone(&self) -> bool {
+        self.seeds.is_empty() && self.bootstrap_expect == 1
+    }
 }
 
 /// `[[namespace]]`

@@ -33,8 +33,9 @@ impl Config {
             http: door(&self.http),
             cluster: RawCluster {
                 name: Some(self.cluster.name.clone()),
-                seeds: Some(Vec::new()),
-                bootstrap_expect: Some(1),
+                seeds: Some(self.cluster.seeds.iter().map(HostPort::to_string).collect()),
+                bootstrap_expect: Some(self.cluster.bootstrap_expect.into()),
+                suspect_after: Some(print_time(self.cluster.suspect_after)),
             },
             namespace: self.namespaces.iter().map(Namespace::to_raw).collect(),
         }

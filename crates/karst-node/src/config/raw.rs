@@ -76,6 +76,7 @@ pub(super) struct RawCluster {
     pub(super) name: Option<String>,
     pub(super) seeds: Option<Vec<String>>,
     pub(super) bootstrap_expect: Option<i64>,
+    pub(super) suspect_after: Option<String>,
 }
 
 /// `[[namespace]]`
@@ -180,6 +181,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("cluster.name", Kind::Text),
     ("cluster.seeds", Kind::List),
     ("cluster.bootstrap_expect", Kind::Number),
+    ("cluster.suspect_after", Kind::Text),
     ("namespace.*.name", Kind::Text),
     ("namespace.*.mode", Kind::Text),
     ("namespace.*.replication_factor", Kind::Number),
@@ -322,6 +324,7 @@ mod tests {
                 name: text(),
                 seeds: Some(vec!["x".into()]),
                 bootstrap_expect: Some(1),
+                suspect_after: text(),
             },
             namespace: vec![RawNamespace {
                 name: text(),

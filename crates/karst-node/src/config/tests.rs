@@ -629,20 +629,28 @@ fn what_this_version_does_not_have_is_refused_and_never_ignored() {
         memory,
         "strong consistency arrives with clustering",
     );
+}
+
+#[test]
+fn a_cluster_is_found_by_the_addresses_of_some_of_its_nodes() {
+    let seeds = [("KARST_CLUSTER__SEEDS", "a:3002,[::1]:3002")];
+    let config = with_environment(SMALLEST, &seeds).unwrap();
+    let seeds: Vec<_> = config
+        .cluster
+        .seeds
+        .iter()
+        .map(HostPort::to_string)
+        .collect();
+    assert_eq!(seeds, ["a:3002", "[::1]:3002"]);
+    assert!(!config.cluster.is_alone());
+    refuses("[cluster]\nseeds = [\"a\"]", "\"a\" is not HOST:PORT");
     refuses(
-        "[cluster]\nseeds = [\"a:3002\"]",
-        "cluster.seeds: clustering is not in this version",
+        "[cluster]\nbootstrap_expect = 0",
+        "cluster.bootstrap_expect: 0 is outside 1 to 7",
     );
     refuses(
-        "[cluster]\nbootstrap_expect = 3",
-        "cluster.bootstrap_expect: clustering is not in this version",
-    );
-    let seeds = [("KARST_CLUSTER__SEEDS", "a:3002,b:3002")];
-    let errors = with_environment(SMALLEST, &seeds).unwrap_err();
-    assert!(
-        errors
-            .to_string()
-            .contains("environment KARST_CLUSTER__SEEDS")
+        "[cluster]\nsuspect_after = \"10ms\"",
+        "cluster.suspect_after: 10ms is outside 300ms to 1m",
     );
 }
 

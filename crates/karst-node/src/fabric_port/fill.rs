@@ -29,7 +29,6 @@ use parking_lot::Mutex;
 use super::copy::Copies;
 use super::peer::{Answer, NoAnswer, Peer};
 use crate::core::Core;
-use crate::sight::Filled;
 
 /// Partitions that one core fills at once.
 const PARTITIONS_AT_ONCE: usize = 4;
@@ -215,12 +214,9 @@ fn is_in_sync(core: &Core, task: &Task) -> bool {
 }
 
 fn report(core: &Core, task: Task) {
-    core.node.report_filled(Filled {
-        namespace: core.namespace(task.namespace).config.name.clone(),
-        partition: task.partition,
-        regime: task.regime,
-        node: task.node,
-    });
+    let name = &core.namespace(task.namespace).config.name;
+    let cluster = &core.node.cluster;
+    cluster.report_synced(name, task.partition, task.regime, task.node);
 }
 
 /// One comparison of one partition with one node.

@@ -62,7 +62,7 @@ pub(super) const COMMANDS: &[Entry] = &[
 pub(super) fn is_settled(node: &Node) -> bool {
     match node.state() {
         State::Starting => false,
-        State::Serving | State::Draining => node.sights.generation() > 0,
+        State::Serving | State::Draining => node.sights.is_placed(),
     }
 }
 

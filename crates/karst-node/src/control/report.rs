@@ -1,0 +1,332 @@
+//! I am here: every node to the leader, many times a second, and what the leader remembers of it.
+//!
+//! The answer of a leader that a majority follows shows this node in touch with it, counted from when it asked.
+//! A node that has lost sight of the leader asks everybody it knows, and its seeds, where the others are now.
+//! A node whose state shows something else of it than it says now, joins again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use karst_cluster::node::NodeId;
+use karst_cluster::state::ClusterState;
+use karst_io::clock;
+use karst_proto::raft as proto;
+use parking_lot::Mutex;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tonic::{Code, Status};
+
+use super::service::SYNCED_MAX;
+use super::{Shared, Synced, lead};
+
+/// Time between two reports.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
+
+/// Longest wait for an answer to a report.
+const REPORT_MAX: Duration = Duration::from_millis(300);
+
+/// Longest wait for an answer to another question.
+const ASK_MAX: Duration = Duration::from_secs(2);
+
+/// Reports without an answer after which others are asked where everybody is.
+const LOST_AFTER: u32 = 10;
+
+/// Complete copies that wait to be told; more are found out again by their primaries.
+const OUTBOX_MAX: usize = 8192;
+
+/// What a node last told the leader.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reported {
+    /// Drawn when its process started.
+    pub(crate) incarnation: u64,
+    /// It had gone on alone.
+    pub(crate) strayed: bool,
+    /// Copies that it knows to be complete.
+    pub(crate) synced: Vec<Synced>,
+}
+
+/// What the leader remembers of reports; only of members, so of few.
+#[derive(Default)]
+pub(crate) struct Reports(Mutex<BTreeMap<NodeId, (u64, Reported)>>);
+
+/// What reports of late come to.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    /// Who reported.
+    pub(crate) heard: BTreeSet<NodeId>,
+    /// Who of them had gone on alone.
+    pub(crate) strayed: BTreeSet<NodeId>,
+    /// Complete copies.
+    pub(crate) synced: Vec<Synced>,
+}
+
+impl Reports {
+    /// A member reported.
+    pub(crate) fn note(&self, node: NodeId, reported: Reported) {
+        let incarnation = reported.incarnation;
+        let before = self.0.lock().insert(node, (clock::boot_us(), reported));
+        if before.is_some_and(|(_, before)| before.incarnation != incarnation) {
+            tracing::info!(%node, "a node has restarted within the suspicion time");
+        }
+    }
+
+    /// Forgets all: another node leads.
+    pub(crate) fn clear(&self) {
+        self.0.lock().clear();
+    }
+
+    /// What was reported within this time. Older reports are forgotten.
+    pub(crate) fn gather(&self, within: Duration) -> Gathered {
+        let since_us = clock::boot_us().saturating_sub(within.as_micros() as u64);
+        let mut reports = self.0.lock();
+        reports.retain(|_, (at_us, _)| *at_us >= since_us);
+        let mut gathered = Gathered::default();
+        for (node, (_, reported)) in reports.iter() {
+            gathered.heard.insert(*node);
+            if reported.strayed {
+                gathered.strayed.insert(*node);
+            }
+            gathered.synced.extend(reported.synced.iter().cloned());
+        }
+        gathered
+    }
+}
+
+/// What this node has to tell.
+#[derive(Default)]
+pub(crate) struct Outbox(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    synced: BTreeSet<Synced>,
+    strayed: bool,
+}
+
+impl Outbox {
+    /// One complete copy more.
+    pub(crate) fn add(&self, synced: Synced) {
+        let mut waiting = self.0.lock();
+        if waiting.synced.len() < OUTBOX_MAX {
+            waiting.synced.insert(synced);
+        }
+    }
+
+    /// Whether this node had gone on alone.
+    pub(crate) fn set_strayed(&self, strayed: bool) {
+        self.0.lock().strayed = strayed;
+    }
+
+    /// What the next report says, without what the state shows already or has moved past.
+    fn next(&self, state: &ClusterState) -> (Vec<Synced>, bool) {
+        let mut waiting = self.0.lock();
+        waiting.synced.retain(|synced| is_news(state, synced));
+        let next = waiting.synced.iter().take(SYNCED_MAX).cloned();
+        (next.collect(), waiting.strayed)
+    }
+}
+
+fn is_news(state: &ClusterState, synced: &Synced) -> bool {
+    let map = state.maps.get(&synced.namespace);
+    let partition = map.map(|map| map.partition(synced.partition));
+    partition.is_some_and(|partition| {
+        partition.regime == synced.regime && !partition.in_sync.contains(&synced.node)
+    })
+}
+
+/// Reports until the runtime ends.
+pub(crate) async fn report(shared: Arc<Shared>, seeds: Vec<String>) {
+    let mut ticks = interval(REPORT_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut silent = 0;
+    loop {
+        ticks.tick().await;
+        if shared.settled().is_none() || !shared.serves.load(Ordering::Acquire) {
+            continue; // it looks for a cluster yet, or recovers what it holds
+        }
+        match report_once(&shared).await {
+            Some(known) => {
+                silent = 0;
+                if !known || !is_as_told(&shared) {
+                    let _ = join(&shared).await; // the next report finds out
+                }
+            }
+            None => silent += 1,
+        }
+        if silent >= LOST_AFTER {
+            silent = 0;
+            look_around(&shared, &seeds).await;
+        }
+    }
+}
+
+fn is_as_told(shared: &Shared) -> bool {
+    let state = shared.published.newest();
+    let member = state.nodes.get(&shared.me.id);
+    member.is_some_and(|member| member.facts == shared.me)
+}
+
+/// Whether the leader knows this node; `None` if no leader answered.
+async fn report_once(shared: &Shared) -> Option<bool> {
+    let state = shared.published.newest();
+    let (synced, strayed) = shared.outbox.next(&state);
+    let asked_us = clock::boot_us();
+    let leader = shared.leader()?;
+    if leader == shared.me.id {
+        let age_ms = shared.quorum_age_ms()?;
+        shared.touch(asked_us.saturating_sub(age_ms * 1000));
+        let reported = Reported {
+            incarnation: shared.incarnation,
+            strayed,
+            synced,
+        };
+        shared.reports.note(leader, reported);
+        return Some(state.nodes.contains_key(&leader));
+    }
+    let request = proto::ReportRequest {
+        cluster_id: shared.cluster_bytes(),
+        from: Some(shared.peer()),
+        incarnation: shared.incarnation,
+        synced: synced.iter().map(Synced::to_message).collect(),
+        strayed,
+    };
+    let mut client = shared.membership(&shared.address_of(leader)?).ok()?;
+    let answer = timeout(REPORT_MAX, client.report(request)).await.ok()?;
+    let answer = answer.ok()?.into_inner();
+    if !answer.leads {
+        return None;
+    }
+    shared.touch(asked_us.saturating_sub(answer.quorum_age_ms.saturating_mul(1000)));
+    Some(answer.known)
+}
+
+/// Becomes a member, or tells the leader what is new of this node. Whether that is done.
+///
+/// # Errors
+/// When the node that should know refuses for good.
+pub(crate) async fn join(shared: &Shared) -> Result<bool, Status> {
+    if shared.leads() {
+        return Ok(lead::admit(shared, shared.me.clone()).await.is_ok());
+    }
+    let leader = shared.leader().and_then(|leader| shared.address_of(leader));
+    let mut all: Vec<_> = leader.into_iter().collect();
+    all.extend(shared.addresses().into_values());
+    for address in all {
+        if join_through(shared, &address).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Asks one node, and the leader that it names.
+pub(crate) async fn join_through(shared: &Shared, address: &str) -> Result<bool, Status> {
+    let facts = serde_json::to_vec(&shared.me);
+    let request = proto::JoinRequest {
+        cluster_name: shared.cluster_name.clone(),
+        cluster_id: shared.cluster_bytes(),
+        facts: facts.map_err(|error| Status::internal(error.to_string()))?,
+    };
+    let Some(answer) = ask_to_join(shared, address, request.clone()).await? else {
+        return Ok(false);
+    };
+    let leader = answer.leader.unwrap_or_default();
+    if answer.done || leader.id == 0 || leader.address == address {
+        return Ok(answer.done);
+    }
+    shared.peers.hear_of(NodeId(leader.id), &leader.address);
+    let answer = ask_to_join(shared, &leader.address, request).await?;
+    Ok(answer.is_some_and(|answer| answer.done))
+}
+
+async fn ask_to_join(
+    shared: &Shared,
+    address: &str,
+    request: proto::JoinRequest,
+) -> Result<Option<proto::JoinResponse>, Status> {
+    let Ok(mut client) = shared.membership(address) else {
+        return Ok(None);
+    };
+    match timeout(ASK_MAX, client.join(request)).await {
+        Ok(Ok(answer)) => Ok(Some(answer.into_inner())),
+        Ok(Err(status)) if is_final(&status) => Err(status),
+        Ok(Err(_)) | Err(_) => Ok(None),
+    }
+}
+
+/// Whether asking again would bring the same answer.
+pub(crate) fn is_final(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::FailedPrecondition | Code::InvalidArgument
+    )
+}
+
+/// Asks everybody known, and the seeds, where the others are.
+async fn look_around(shared: &Arc<Shared>, seeds: &[String]) {
+    let mut all: BTreeSet<String> = shared.addresses().into_values().collect();
+    all.extend(seeds.iter().cloned());
+    for heard in hello(shared, all).await {
+        if let Hello::Refused { address, why } = heard {
+            tracing::warn!(
+                address,
+                why,
+                "a node that was asked for the cluster refuses"
+            );
+        }
+    }
+}
+
+/// What came of a hello.
+pub(crate) enum Hello {
+    /// It answered.
+    Answered {
+        /// Where.
+        address: String,
+        /// What.
+        answer: proto::HelloResponse,
+    },
+    /// It will not talk to this node.
+    Refused {
+        /// Who.
+        address: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Says hello to each, all at once; those that do not answer are left out. What they know is remembered.
+pub(crate) async fn hello(shared: &Arc<Shared>, addresses: BTreeSet<String>) -> Vec<Hello> {
+    let calls = addresses
+        .into_iter()
+        .map(|address| hello_one(shared, address));
+    let heard = futures_util::future::join_all(calls).await;
+    heard.into_iter().flatten().collect()
+}
+
+async fn hello_one(shared: &Shared, address: String) -> Option<Hello> {
+    let mut client = shared.membership(&address).ok()?;
+    let request = proto::HelloRequest {
+        cluster_name: shared.cluster_name.clone(),
+        cluster_id: shared.settled().map(|id| id.0.to_vec()).unwrap_or_default(),
+        from: Some(shared.peer()),
+    };
+    match timeout(ASK_MAX, client.hello(request)).await.ok()? {
+        Ok(answer) => {
+            let answer = answer.into_inner();
+            let from = answer.from.clone().unwrap_or_default();
+            if from.id != shared.me.id.0 {
+                shared.peers.hear(NodeId(from.id), &from.address);
+            }
+            for peer in answer.known.iter().filter(|peer| peer.id != shared.me.id.0) {
+                shared.peers.hear_of(NodeId(peer.id), &peer.address);
+            }
+            Some(Hello::Answered { address, answer })
+        }
+        Err(status) if is_final(&status) => Some(Hello::Refused {
+            address,
+            why: status.message().to_owned(),
+        }),
+        Err(_) => None,
+    }
+}

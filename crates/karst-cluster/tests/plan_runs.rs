@@ -23,9 +23,12 @@ const PARTITIONS_SEEN: usize = 6;
 
 const EVENTS: usize = 60;
 
+/// Nodes with their racks, and copies aimed at.
+type Asked = (BTreeMap<NodeId, u32>, u8);
+
 thread_local! {
     /// Rows that the balancer gave before. Few sets of nodes come up, again and again.
-    static ROWS: RefCell<BTreeMap<(BTreeMap<NodeId, u32>, u8), Rows>> = RefCell::default();
+    static ROWS: RefCell<BTreeMap<Asked, Rows>> = RefCell::default();
 }
 
 fn rows(racks: &BTreeMap<NodeId, u32>, factor: u8) -> Rows {

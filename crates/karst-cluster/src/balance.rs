@@ -3,7 +3,7 @@
 //! Every partition ranks the nodes by a hash of both (rendezvous hashing), so that each would hold about its
 //! share. About is not enough: with 3 nodes chance is off by some percent, with 100 by a quarter. So the rows
 //! are not each partition's best nodes but, of all maps that give every node its share to within one copy,
-//! the one in which partitions are best pleased altogether ([`assignment`]). First the holders of each
+//! the one in which partitions are best pleased altogether (`assignment`). First the holders of each
 //! partition are chosen so, then of those the primary, then the second of the row, and so on.
 //!
 //! What holds of the rows

@@ -9,9 +9,9 @@
 //!
 //! What always holds
 //!   an island's map is in memory only: Raft never sees it, and a restart forgets it
-//!   every regime on it bears the mark of [`Regime::alone`], so that no message of an island passes for one
-//!     of the committed map, nor the other way round; a node takes only those of the kind of its own map, and
-//!     of those of another island that began from the same committed map
+//!   every regime on it bears the mark of [`Regime::alone`](crate::map::Regime::alone), so that no message of
+//!     an island passes for one of the committed map, nor the other way round; a node takes only those of the
+//!     kind of its own map, and of another island only those that began from the same committed map
 //!   nobody comes to be in sync on an island: whoever joins takes writes, but is only trusted after healing
 //!
 //! **Order.** Between two committed regimes the greater is the newer. An island's and a committed one are not
@@ -21,10 +21,11 @@
 //! in sync went on apart. Either way a node that served alone holds writes that others lack and lacks theirs.
 //! So it tells the leader that it was alone since the committed generation `since`, and serves by its island's
 //! map until it is answered. The leader
-//!   1. counts it as heard, and as strayed in one call of [`plan`](crate::plan::plan): it is taken out of the
+//!   1. counts it as heard, and as strayed in one call of [`plan`]: it is taken out of the
 //!      in-sync set of every partition, except where all have strayed, of which the first stays;
 //!   2. proposes what it is told, and when that is applied answers with the generation of the state then;
-//!   3. counts it as strayed no longer.
+//!   3. counts it as strayed no longer, and forgets what primaries reported of it before: where it was joining
+//!      the regime has not risen, and such a report would still count though the node has strayed since.
 //!
 //! The node drops its island's map once it has a committed one of that generation. It is joining everywhere
 //! now, or the only one in sync; primaries merge with who joins in both directions, by last update, so nothing

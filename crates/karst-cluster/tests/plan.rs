@@ -250,6 +250,26 @@ fn a_new_cluster_is_settled_after_one_report_of_each_joining_node() {
     assert_eq!(plan(&state, &all, &reports, &BTreeSet::new()), []);
 }
 
+#[test]
+fn a_planner_that_is_asked_often_says_what_one_says_that_is_asked_once() {
+    let mut planner = Planner::default();
+    let mut state = state_of("ABCD", &["test"], 2);
+    for heard in ["ABCD", "ABC", "ABCD", "AB", "ABC", "D", "ABCD"] {
+        let heard = set(heard);
+        let commands = plan(&state, &heard, &[], &BTreeSet::new());
+        let often = planner.plan(&state, &heard, &[], &BTreeSet::new());
+        assert_eq!(often, commands, "{heard:?}");
+        apply(&mut state, commands);
+    }
+    let node = nodes("B")[0];
+    state.apply(Command::Admit(facts(node, &["test"], 1)));
+    let all = set("ABCD");
+    let commands = plan(&state, &all, &[], &BTreeSet::new());
+    assert_ne!(commands, []);
+    let often = planner.plan(&state, &all, &[], &BTreeSet::new());
+    assert_eq!(often, commands, "fewer copies are aimed at");
+}
+
 fn changes(command: &Command) -> usize {
     match command {
         Command::Repartition(changes) => changes.len(),

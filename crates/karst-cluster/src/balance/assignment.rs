@@ -253,3 +253,62 @@ impl<'a, R: Rule> Assignment<'a, R> {
         usize::from(from) * self.costs.nodes + usize::from(to)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Anybody;
+
+    impl Rule for Anybody {
+        fn may_swap(&self, _partition: usize, chosen: &[u16], _from: u16, to: u16) -> bool {
+            !chosen.contains(&to)
+        }
+    }
+
+    /// What the cheapest chain between any two nodes costs, after Floyd and Warshall.
+    fn cheapest_chains(assignment: &Assignment<'_, Anybody>) -> Vec<i64> {
+        let (nodes, mut costs) = (assignment.costs.nodes, assignment.swap_costs.clone());
+        for by in 0..nodes {
+            for from in 0..nodes {
+                for to in 0..nodes {
+                    let way = costs[from * nodes + by] + costs[by * nodes + to];
+                    costs[from * nodes + to] = costs[from * nodes + to].min(way);
+                }
+            }
+        }
+        costs
+    }
+
+    /// If there were a cheaper one, a chain would lead to it: in a circle, or from a node that has more than
+    /// it must to one that has less than it may.
+    #[test]
+    fn no_other_assignment_within_the_bounds_costs_less() {
+        for (nodes, width) in [(2, 1), (3, 2), (7, 2), (12, 3), (23, 1)] {
+            let ids: Vec<NodeId> = (1..=nodes).map(NodeId).collect();
+            let costs = Costs::new(&ids);
+            let best = |partition| {
+                let mut all: Vec<u16> = (0..costs.nodes()).collect();
+                all.sort_by_key(|node| costs.cost(partition, *node));
+                all[..width].to_vec()
+            };
+            let start = (0..PARTITIONS).map(best).collect();
+            let mut assignment = Assignment::new(&costs, &Anybody, start);
+            let bounds = vec![Bounds::part(PARTITIONS * width, ids.len()); ids.len()];
+            assignment.settle(&bounds);
+            let chains = cheapest_chains(&assignment);
+            for from in 0..ids.len() {
+                for to in 0..ids.len() {
+                    let (gives, takes) = (assignment.held[from].len(), assignment.held[to].len());
+                    assert!((bounds[from].least..=bounds[from].most).contains(&gives));
+                    let may = gives > bounds[from].least && takes < bounds[to].most;
+                    let gains = chains[from * ids.len() + to] < 0;
+                    assert!(
+                        !gains || from != to && !may,
+                        "{nodes} nodes: {from} to {to}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -11,7 +11,9 @@ mod node;
 
 use std::path::{Path, PathBuf};
 
-use futures_util::future::{join_all, select_all};
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -70,7 +72,8 @@ async fn all_ready(nodes: &mut [Node]) -> Outcome {
     ready.into_iter().collect()
 }
 
-/// Announces the nodes and stays until asked to stop, or until one ends by itself.
+/// Announces the nodes and stays until asked to stop, or until the last of them has ended by itself. The
+/// others go on without one that does: that is what a cluster is for, and may be what is tried out.
 async fn serve(
     json: bool,
     args: &Dev,
@@ -79,12 +82,17 @@ async fn serve(
     stop: &mut Stop,
 ) -> Outcome {
     announce(json, args, folder, nodes)?;
-    let ended = select_all(nodes.iter_mut().map(|node| Box::pin(node.ended())));
-    tokio::select! {
-        (failure, ..) = ended => Err(failure),
-        () = stop.asked() => {
-            eprintln!("karst: stopping");
-            Ok(())
+    let mut running: FuturesUnordered<_> = nodes.iter_mut().map(Node::ended).collect();
+    loop {
+        tokio::select! {
+            Some(failure) = running.next() => match running.is_empty() {
+                true => return Err(failure),
+                false => eprintln!("karst: {}", failure.message().unwrap_or_default()),
+            },
+            () = stop.asked() => {
+                eprintln!("karst: stopping");
+                return Ok(());
+            }
         }
     }
 }

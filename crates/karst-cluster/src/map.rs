@@ -10,6 +10,10 @@
 //!   the regime rises whenever the in-sync set, its order or the row changes, and never falls
 //!   an in-sync set becomes empty only if nobody is left to serve, and says so: no primary
 //!
+//! A node that falls out of the in-sync set because it is not heard of, or because it went on alone, is
+//! *apart* until a primary has merged what it holds. Who joins without being apart has nothing of its own:
+//! what it still holds is replaced.
+//!
 //! Once every node of the row is in sync, in the row's order, the partition is *settled*: others drop what
 //! they hold of it.
 
@@ -67,6 +71,10 @@ pub struct Ownership {
     pub row: Vec<NodeId>,
     /// Who holds all of it, the primary first.
     pub in_sync: Vec<NodeId>,
+    /// Who fell out of those in sync and may hold writes that nobody else has: it died, or went on alone.
+    /// When it is there again its writes are merged, and what it holds is not just replaced.
+    #[serde(default)]
+    pub apart: Vec<NodeId>,
 }
 
 /// What a node is to a partition.
@@ -105,6 +113,14 @@ impl Ownership {
     pub fn joining(&self) -> impl Iterator<Item = NodeId> + '_ {
         let in_sync = |node: &&NodeId| self.in_sync.contains(node);
         self.row.iter().filter(move |node| !in_sync(node)).copied()
+    }
+
+    /// Whom the primary compares with, to fill it or to merge what it holds: who is joining, and who is
+    /// apart.
+    pub fn to_reconcile(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let elsewhere = |node: &&NodeId| !self.in_sync.contains(node) && !self.row.contains(node);
+        self.joining()
+            .chain(self.apart.iter().filter(elsewhere).copied())
     }
 
     /// Whom the primary sends each write: everybody else in sync, and who is joining.

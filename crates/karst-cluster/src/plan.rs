@@ -13,6 +13,8 @@
 //!   in sync stays who was and is alive; whom the primary reported under this very regime comes to it
 //!   if that leaves nobody, one node serves alone and the others join: one that had a part of the data if
 //!     there is any, else the first of the row
+//!   apart is who was in sync and died or went on alone, until a primary has reported to have merged with it,
+//!     whether it comes to be in sync or not
 //!   at most as many nodes are in sync as the row is long: for each that joins, one goes that is not of the row
 //!   once all of the row is in sync it serves in its own order, and nobody else holds anything
 //!
@@ -133,13 +135,15 @@ pub fn plan_with(
             let partition = partition as u16;
             let complete = complete.get(&partition).map_or(&[][..], Vec::as_slice);
             let (row, in_sync) = present.decide(old, wanted, complete);
-            if row != old.row || in_sync != old.in_sync {
+            let apart = present.apart(old, &in_sync, complete);
+            if row != old.row || in_sync != old.in_sync || apart != old.apart {
                 changes.push(Change {
                     namespace: name.clone(),
                     partition,
                     expected: old.regime,
                     row,
                     in_sync,
+                    apart,
                 });
             }
         }
@@ -234,6 +238,21 @@ impl<'a> Present<'a> {
         };
         assert!(!in_sync.is_empty());
         (wanted.to_vec(), in_sync)
+    }
+
+    /// Who may hold writes that nobody else has: those apart until now and those in sync that died or went
+    /// on alone, but for whom a primary has merged with.
+    fn apart(&self, old: &Ownership, in_sync: &[NodeId], complete: &[NodeId]) -> Vec<NodeId> {
+        let sound = |node: &NodeId| self.alive.contains(node) && !self.strayed.contains(node);
+        let fell_out = old.in_sync.iter().filter(|node| !sound(node));
+        let mut apart: Vec<NodeId> = Vec::new();
+        for node in old.apart.iter().chain(fell_out) {
+            let merged = in_sync.contains(node) || (complete.contains(node) && sound(node));
+            if !merged && self.configured.contains(node) && !apart.contains(node) {
+                apart.push(*node);
+            }
+        }
+        apart
     }
 
     /// Those alive that hold all of the partition.

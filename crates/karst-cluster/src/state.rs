@@ -47,6 +47,9 @@ pub struct Change {
     pub row: Vec<NodeId>,
     /// Who holds all of it, the primary first.
     pub in_sync: Vec<NodeId>,
+    /// Who may hold writes that nobody else has.
+    #[serde(default)]
+    pub apart: Vec<NodeId>,
 }
 
 /// What changes the state.
@@ -237,6 +240,7 @@ impl ClusterState {
             regime: change.expected.next(),
             row: change.row,
             in_sync: change.in_sync,
+            apart: change.apart,
         };
         true
     }
@@ -278,6 +282,7 @@ mod tests {
             expected: Regime(expected),
             row: nodes.clone(),
             in_sync: nodes,
+            apart: Vec::new(),
         }
     }
 

@@ -111,6 +111,7 @@ mod tests {
             regime: Regime(3),
             row: nodes(row),
             in_sync: nodes(in_sync),
+            apart: Vec::new(),
         };
         Share::of(NodeId(me), &ownership)
     }

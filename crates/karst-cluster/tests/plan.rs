@@ -80,6 +80,7 @@ fn check(before: &str, wanted: &str, known: Known, after: &str) {
         regime: Regime(7),
         row: nodes(row),
         in_sync: nodes(in_sync),
+        apart: Vec::new(),
     }];
     let report = |node| Synced {
         namespace: "test".into(),
@@ -352,4 +353,46 @@ fn after_two_went_apart_and_met_again_one_serves_and_the_other_joins() {
             .iter()
             .all(Ownership::is_settled)
     );
+}
+
+fn apart_after(in_sync: &str, apart: &str, known: Known) -> String {
+    let mut state = state_of("ABCDE", &["test"], 2);
+    let map = state.maps.get_mut("test").expect("the namespace");
+    map.partitions = vec![Ownership {
+        regime: Regime(7),
+        row: nodes("AB"),
+        in_sync: nodes(in_sync),
+        apart: nodes(apart),
+    }];
+    let report = |node| Synced {
+        namespace: "test".into(),
+        partition: 0,
+        regime: Regime(7),
+        node,
+    };
+    let synced: Vec<_> = nodes(known.synced).into_iter().map(report).collect();
+    let (heard, strayed) = (set(known.heard), set(known.strayed));
+    let rows = Arc::new(vec![nodes("AB")]);
+    let commands = plan_with(&state, &heard, &synced, &strayed, |_, _| rows.clone());
+    apply(&mut state, commands);
+    letters(&state.maps["test"].partitions[0].apart)
+}
+
+#[test]
+fn who_falls_out_of_those_in_sync_is_apart_until_it_was_merged_with() {
+    assert_eq!(apart_after("AB", "", heard("ACDE")), "B");
+    assert_eq!(apart_after("A", "B", heard("ABCDE")), "B");
+    assert_eq!(apart_after("A", "B", synced("B")), "");
+    assert_eq!(apart_after("A", "D", heard("ABCDE")), "D");
+    assert_eq!(apart_after("A", "D", synced("D")), "");
+    // All have died: whoever serves now has nothing, and all of them are to be merged with.
+    assert_eq!(apart_after("AB", "", heard("CDE")), "AB");
+    // Who merely joined holds nothing of its own.
+    assert_eq!(apart_after("A", "", heard("ACDE")), "");
+    let strayed = Known {
+        heard: "ABCDE",
+        strayed: "B",
+        ..Known::default()
+    };
+    assert_eq!(apart_after("AB", "", strayed), "B");
 }

@@ -63,6 +63,8 @@ struct World {
 struct Proposal {
     /// Those who could serve then: by namespace, members who were heard and have not strayed.
     sound: Arc<BTreeSet<(String, NodeId)>>,
+    /// Members then, by namespace.
+    members: Arc<BTreeSet<(String, NodeId)>>,
     command: Command,
 }
 
@@ -163,14 +165,24 @@ impl World {
         let commands = plan_with(&self.state, &heard, &synced, &self.strayed, rows);
         self.check_what_is_planned(&heard, &commands);
         let sound = Arc::new(self.sound(&heard));
+        let members = Arc::new(self.members());
         for command in commands {
             let proposal = Proposal {
                 sound: sound.clone(),
+                members: members.clone(),
                 command,
             };
             let times = [1, 1, 1, 1, 2, 0][self.rng.below(6)];
             (0..times).for_each(|_| self.proposals.push(proposal.clone()));
         }
+    }
+
+    fn members(&self) -> BTreeSet<(String, NodeId)> {
+        let of = |name: &String| {
+            let ids = configured(&self.state, name).map(|(id, _)| (name.clone(), id));
+            ids.collect::<Vec<_>>()
+        };
+        self.state.maps.keys().flat_map(of).collect()
     }
 
     fn sound(&self, heard: &BTreeSet<NodeId>) -> BTreeSet<(String, NodeId)> {
@@ -245,6 +257,7 @@ impl World {
                 "{node} unearned: {what}"
             );
         }
+        self.check_apart(old, change, proposal, &term);
         let taken_over = change.in_sync == change.row;
         let primary = old.primary().filter(|primary| stay.contains(primary));
         if let Some(primary) = primary.filter(|_| !taken_over) {
@@ -257,6 +270,27 @@ impl World {
         assert!(change.in_sync.len() >= copies_least, "a copy lost: {what}");
     }
 
+    /// Who may hold something that nobody else has is not forgotten before it was merged.
+    fn check_apart(&self, old: &Ownership, change: &Change, proposal: &Proposal, term: &Term) {
+        let key = |node: &NodeId| (change.namespace.clone(), *node);
+        let fell_out = |node: &&NodeId| !proposal.sound.contains(&key(node));
+        let fallen = old.in_sync.iter().filter(fell_out);
+        let member = |node: &&NodeId| {
+            let mut all = configured(&self.state, &change.namespace);
+            proposal.members.contains(&key(node)) && all.any(|(id, _)| id == **node)
+        };
+        for node in old.apart.iter().chain(fallen).filter(member) {
+            let earned = self.earned.contains(&(term.clone(), *node));
+            let kept = change.apart.contains(node) || change.in_sync.contains(node);
+            assert!(kept || earned, "{node} forgotten: {old:?}, then {change:?}");
+        }
+        let both = change
+            .apart
+            .iter()
+            .find(|node| change.in_sync.contains(node));
+        assert_eq!(both, None, "{change:?}");
+    }
+
     /// Nothing happens any more but what the leader wants, and every report arrives.
     fn quiet(&mut self) {
         self.strayed.clear();
@@ -267,9 +301,13 @@ impl World {
             let commands = plan_with(&self.state, &self.up, &synced, &self.strayed, rows);
             self.check_what_is_planned(&self.up, &commands);
             let sound = Arc::new(self.sound(&self.up));
+            let members = Arc::new(self.members());
             for command in commands {
-                let sound = sound.clone();
-                self.apply(Proposal { sound, command });
+                self.apply(Proposal {
+                    sound: sound.clone(),
+                    members: members.clone(),
+                    command,
+                });
             }
         }
         let more = plan_with(
@@ -299,6 +337,8 @@ impl World {
         for (partition, wanted) in partitions.iter().zip(wanted.iter()) {
             assert_eq!(partition.row, *wanted, "{name}");
             assert!(partition.is_settled(), "{name}: {partition:?}");
+            let unmerged = partition.apart.iter().find(|node| self.up.contains(node));
+            assert_eq!(unmerged, None, "{name}: {partition:?}");
         }
     }
 }
@@ -337,7 +377,7 @@ fn joining(state: &ClusterState) -> Vec<Synced> {
                 node,
             };
             if it.primary().is_some() {
-                reports.extend(it.joining().map(report));
+                reports.extend(it.to_reconcile().map(report));
             }
         }
     }

@@ -278,6 +278,7 @@ fn alone(node: &Node) -> ClusterState {
         expected: Regime(0),
         row: vec![node.id],
         in_sync: vec![node.id],
+        apart: Vec::new(),
     };
     let names = node
         .namespaces

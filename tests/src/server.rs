@@ -73,6 +73,24 @@ impl ServerSpec {
         server.fail("no free ports were found")
     }
 
+    /// Starts a server and waits for nothing: for one that looks for others which are not there yet.
+    ///
+    /// # Panics
+    /// When no process can be had.
+    pub fn launch(self) -> Server {
+        let mut server = Server::prepare(self);
+        server.spawn();
+        server
+    }
+
+    /// A server that is yet to be started, with its ports, so that others can be told of them.
+    ///
+    /// # Panics
+    /// When no folder can be had.
+    pub fn prepare(self) -> Server {
+        Server::prepare(self)
+    }
+
     /// Starts a server that should refuse to, and waits for its end. The server that is returned is
     /// down, with its log to look at.
     ///
@@ -206,6 +224,34 @@ impl Server {
         if status.code() != Some(0) {
             self.fail(&format!("karstd ended with {status} after SIGTERM"));
         }
+    }
+
+    /// Starts a server that is down and waits for nothing.
+    ///
+    /// # Panics
+    /// When it is running.
+    pub fn start(&mut self) {
+        self.spawn();
+    }
+
+    /// Waits until it serves.
+    ///
+    /// # Panics
+    /// When it does not, with the end of its log.
+    pub fn wait_until_serving(&mut self) {
+        if let Err(not_ready) = self.wait_until_ready() {
+            self.fail(&not_ready.to_string());
+        }
+    }
+
+    /// Gives a server that is down other ports, as a node on another machine has.
+    ///
+    /// # Panics
+    /// When it is running.
+    pub fn move_ports(&mut self) {
+        assert!(self.child.is_none(), "the server is running");
+        self.ports = free_ports();
+        self.write_config();
     }
 
     /// Starts a stopped or killed server again, at the same ports with the same files, and waits until

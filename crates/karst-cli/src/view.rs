@@ -284,6 +284,7 @@ impl From<proto::Node> for Node {
             proto::NodeState::Serving => "serving",
             proto::NodeState::Draining => "draining",
             proto::NodeState::Unreachable => "unreachable",
+            proto::NodeState::Joining => "joining",
         };
         let io = node.io.unwrap_or_default();
         Node {

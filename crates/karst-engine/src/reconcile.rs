@@ -18,6 +18,16 @@ use karst_storage::place::Version;
 
 use crate::replica::Weight;
 
+/// What may become of the other node's own states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum How {
+    /// It may hold writes that nobody else has: the later state wins.
+    Merge,
+    /// It holds nothing of its own, only what is left of earlier days: the primary's state wins, and what the
+    /// primary does not have is gone.
+    Impose,
+}
+
 /// What is to be done about one range.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
@@ -27,10 +37,12 @@ pub struct Difference {
     pub renew: Vec<Digest>,
     /// The other node's state of these wins, or is the only one.
     pub pull: Vec<Digest>,
+    /// The other node still has these, and they are long gone.
+    pub bury: Vec<Digest>,
 }
 
 /// Compares what the primary holds of a range with what another node does, both by digest.
-pub fn difference(mine: &[NewEntry], theirs: &[Listed]) -> Difference {
+pub fn difference(mine: &[NewEntry], theirs: &[Listed], how: How) -> Difference {
     let mut difference = Difference::default();
     let (mut mine, mut theirs) = (mine.iter().peekable(), theirs.iter().peekable());
     loop {
@@ -42,41 +54,49 @@ pub fn difference(mine: &[NewEntry], theirs: &[Listed]) -> Difference {
         };
         let mine = if order.is_le() { mine.next() } else { None };
         let theirs = if order.is_ge() { theirs.next() } else { None };
-        difference.add(mine, theirs);
+        difference.add(mine, theirs, how);
     }
 }
 
 impl Difference {
-    fn add(&mut self, mine: Option<&NewEntry>, theirs: Option<&Listed>) {
+    fn add(&mut self, mine: Option<&NewEntry>, theirs: Option<&Listed>, how: How) {
         match (mine, theirs) {
             // To be told that something is gone helps only who still has it.
             (Some(mine), None) if mine.flags.contains(Flags::TOMBSTONE) => {}
             (Some(mine), None) => self.push.push(mine.digest),
-            (None, Some(theirs)) => self.pull.push(theirs.digest),
-            (Some(mine), Some(theirs)) => self.weigh(mine, theirs),
+            (None, Some(theirs)) => match how {
+                How::Merge => self.pull.push(theirs.digest),
+                How::Impose if theirs.tombstone => {}
+                How::Impose => self.bury.push(theirs.digest),
+            },
+            (Some(mine), Some(theirs)) => self.weigh(mine, theirs, how),
             (None, None) => {}
         }
     }
 
-    fn weigh(&mut self, mine: &NewEntry, theirs: &Listed) {
+    fn weigh(&mut self, mine: &NewEntry, theirs: &Listed, how: How) {
         let other = Weight {
             update_time_ms: theirs.update_time_ms,
             generation: theirs.generation,
             version: theirs.version,
         };
-        match Weight::of_entry(mine).cmp(&other) {
-            std::cmp::Ordering::Equal => {}
-            std::cmp::Ordering::Less => self.pull.push(mine.digest),
-            std::cmp::Ordering::Greater if mine.version > Version::unpack(theirs.version) => {
-                self.push.push(mine.digest);
-            }
-            std::cmp::Ordering::Greater => self.renew.push(mine.digest),
+        let order = Weight::of_entry(mine).cmp(&other);
+        if order.is_eq() {
+            return;
+        }
+        if order.is_lt() && how == How::Merge {
+            self.pull.push(mine.digest);
+        } else if mine.version > Version::unpack(theirs.version) {
+            self.push.push(mine.digest);
+        } else {
+            self.renew.push(mine.digest);
         }
     }
 
     /// Whether nothing is to be done.
     pub fn is_empty(&self) -> bool {
-        self.push.is_empty() && self.renew.is_empty() && self.pull.is_empty()
+        let lists = [&self.push, &self.renew, &self.pull, &self.bury];
+        lists.iter().all(|digests| digests.is_empty())
     }
 }
 

@@ -6,17 +6,19 @@
 //! versions alone, whether it comes from the stream of writes, twice, late, or from being filled.
 
 use std::cmp::Ordering;
+use std::ops::ControlFlow;
 
 use karst_cluster::fabric::RANGES;
-use karst_data::flat::{Draft, Record};
+use karst_data::flat::{Draft, Meta, Record};
 use karst_data::key::{Digest, PartitionId};
-use karst_storage::index::{Entry, Flags, NewEntry, WalkCursor};
+use karst_storage::index::{Entry, Fate, Flags, NewEntry, WalkCursor};
 use karst_storage::log::CommitPoint;
 use karst_storage::place::Version;
 
 use crate::error::Reason;
 use crate::fingerprint::hash_of_state;
 use crate::namespace::{Fetched, Namespace, Partition, Step};
+use crate::walk::SLICE_ENTRIES_MAX;
 use crate::write::{Before, Halt, Hand, Stored};
 
 /// What became of a record that another node sent.
@@ -204,6 +206,55 @@ impl Namespace {
         merged(self.put(&mut partition, hand, record, entry, version))
     }
 
+    /// Remembers that a record which another node still has is long gone, so that it can be told. Does nothing
+    /// if there is a record, or the memory of one, after all.
+    pub fn deny(&self, hand: &Hand, digest: &Digest) -> Step<Result<Merged, Reason>> {
+        let mut partition = self.partition_of(digest);
+        if hand.regime != partition.regime {
+            return Step::Wait;
+        }
+        if partition.directory.get(digest).is_some() {
+            return Step::Done(Ok(Merged::default()));
+        }
+        let meta = Meta {
+            digest: *digest,
+            generation: 1,
+            void_time_s: self.tombstone_fill(),
+            update_time_ms: hand.now.epoch_ms(),
+            version: partition.upcoming_version().pack(),
+            tombstone: true,
+        };
+        let draft = Draft {
+            meta,
+            set: b"",
+            key: None,
+            bins: std::iter::empty(),
+        };
+        merged(self.store(&mut partition, hand, &draft, 0, None))
+    }
+
+    /// Lets go of part of a partition that this node has nothing to do with any more, if it is still under
+    /// this regime. `None` when nothing is left, or the map has moved on.
+    pub fn drop_slice(&self, id: PartitionId, regime: u32) -> Option<usize> {
+        let mut gone: Vec<NewEntry> = Vec::new();
+        let mut partition = self.partition(id);
+        if partition.regime != regime {
+            return None;
+        }
+        partition.directory.walk_mut(None, &mut |entry| {
+            gone.push(entry.to_new());
+            match gone.len() >= SLICE_ENTRIES_MAX {
+                true => ControlFlow::Break(Fate::Remove),
+                false => ControlFlow::Continue(Fate::Remove),
+            }
+        });
+        for entry in &gone {
+            self.uncount(&mut partition, entry);
+            self.log.release(entry.place);
+        }
+        (!gone.is_empty()).then_some(gone.len())
+    }
+
     /// Gives a record or tombstone that outweighs another node's, but not by its version, a new version.
     ///
     /// # Errors
@@ -284,7 +335,7 @@ pub fn range_of(digest: &Digest) -> usize {
 
 /// The tombstone that an index remembers, as a record to be sent.
 fn tombstone_image(entry: &NewEntry, set: &[u8]) -> Vec<u8> {
-    let meta = karst_data::flat::Meta {
+    let meta = Meta {
         digest: entry.digest,
         generation: entry.generation,
         void_time_s: entry.void_time_s,

@@ -11,10 +11,11 @@ use karst_data::operation::{CommandFlags, Operation};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::{Now, Ttl};
 use karst_data::value::{ParticleType, Value};
-use karst_engine::reconcile::difference;
+use karst_engine::reconcile::{How, difference};
 use karst_engine::replica::Copied;
 use karst_engine::write::{DeleteRequest, Hand, WriteRequest};
 use karst_engine::{Namespace, Reason, Step};
+use karst_storage::place::DeviceId;
 use plain::{World, digest, value};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -136,7 +137,7 @@ impl Node {
 }
 
 /// Reconciles every partition that has a key of two nodes, the first being the primary, as a node does.
-fn reconcile(primary: &Node, other: &Node) -> usize {
+fn reconcile(primary: &Node, other: &Node, how: How) -> usize {
     let mut shipped = 0;
     let partitions: BTreeSet<_> = (0..KEYS).map(|key| digest(key).partition().0).collect();
     for id in partitions.into_iter().map(PartitionId) {
@@ -145,7 +146,7 @@ fn reconcile(primary: &Node, other: &Node) -> usize {
             other.namespace().range_hashes(id),
         );
         for range in (0..=255u8).filter(|it| mine[usize::from(*it)] != theirs[usize::from(*it)]) {
-            shipped += reconcile_range(primary, other, id, range);
+            shipped += reconcile_range(primary, other, id, range, how);
         }
         let (mine, theirs) = (
             primary.namespace().range_hashes(id),
@@ -156,9 +157,9 @@ fn reconcile(primary: &Node, other: &Node) -> usize {
     shipped
 }
 
-fn reconcile_range(primary: &Node, other: &Node, id: PartitionId, range: u8) -> usize {
+fn reconcile_range(primary: &Node, other: &Node, id: PartitionId, range: u8, how: How) -> usize {
     let mine = primary.namespace().range_entries(id, range);
-    let difference = difference(&mine, &other.listed(id, range));
+    let difference = difference(&mine, &other.listed(id, range), how);
     for digest in &difference.pull {
         let image = other.image(digest);
         let record = Record::parse_unsealed(&image).unwrap();
@@ -180,13 +181,23 @@ fn reconcile_range(primary: &Node, other: &Node, id: PartitionId, range: u8) -> 
             Step::Read(_) | Step::Wait => panic!("it is in memory"),
         }
     }
+    for digest in &difference.bury {
+        match primary.namespace().deny(&primary.hand(), digest) {
+            Step::Done(Ok(denied)) => {
+                let image = denied.image.expect("the primary does not know it");
+                assert!(matches!(other.take(&image), Copied::Stored(_)));
+            }
+            Step::Done(Err(reason)) => panic!("{reason}"),
+            Step::Read(_) | Step::Wait => panic!("there is room"),
+        }
+    }
     for digest in &difference.push {
         assert!(matches!(
             other.take(&primary.image(digest)),
             Copied::Stored(_)
         ));
     }
-    difference.pull.len() + difference.renew.len() + difference.push.len()
+    difference.pull.len() + difference.renew.len() + difference.push.len() + difference.bury.len()
 }
 
 #[test]
@@ -211,7 +222,7 @@ fn writes_that_arrive_late_twice_or_out_of_order_leave_what_the_primary_has() {
             replica.take(image);
         });
         assert_eq!(replica.content(), primary.content(), "seed {seed}");
-        let moved = reconcile(&primary, &replica);
+        let moved = reconcile(&primary, &replica, How::Impose);
         assert_eq!(moved, 0, "seed {seed}: there was nothing left to tell");
     }
 }
@@ -245,10 +256,10 @@ fn two_nodes_that_wrote_apart_come_to_hold_the_later_state_of_every_record() {
         }
         nodes.iter_mut().for_each(|node| node.reign(3));
         let [primary, other] = &nodes;
-        reconcile(primary, other);
+        reconcile(primary, other, How::Merge);
         assert_eq!(primary.content(), latest, "seed {seed}");
         assert_eq!(other.content(), latest, "seed {seed}");
-        assert_eq!(reconcile(primary, other), 0, "seed {seed}");
+        assert_eq!(reconcile(primary, other, How::Merge), 0, "seed {seed}");
     }
 }
 
@@ -263,4 +274,49 @@ fn a_write_that_was_decided_under_an_older_regime_changes_nothing() {
     assert!(matches!(node.write(1, b"late"), Step::Wait));
     assert!(matches!(node.take(&late), Copied::Stale));
     assert_eq!(node.content(), BTreeMap::from([(1, value(1, 1, 40))]));
+}
+
+#[test]
+fn who_joins_with_what_is_left_of_earlier_days_comes_to_hold_what_the_primary_holds() {
+    for seed in 0..100 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut nodes = [Node::new(), Node::new()];
+        for node in &nodes {
+            for version in 0..40 {
+                let key = rng.random_range(0..KEYS);
+                let deletes = rng.random_ratio(1, 4);
+                node.change(key, (!deletes).then_some(version));
+            }
+        }
+        let ahead = rng.random_range(0..2);
+        nodes[ahead].reign(2);
+        nodes[ahead].now_ms += 500;
+        nodes[ahead].change(1, Some(77));
+        nodes.iter_mut().for_each(|node| node.reign(3));
+        let [primary, other] = &nodes;
+        let before = primary.content();
+        reconcile(primary, other, How::Impose);
+        assert_eq!(primary.content(), before, "seed {seed}");
+        assert_eq!(other.content(), before, "seed {seed}");
+        assert_eq!(reconcile(primary, other, How::Impose), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_partition_is_let_go_only_under_the_regime_that_said_so() {
+    let mut node = Node::new();
+    for key in 0..KEYS {
+        node.change(key, Some(1));
+    }
+    let id = digest(1).partition();
+    node.reign(4);
+    assert_eq!(node.namespace().drop_slice(id, 3), None);
+    assert_eq!(node.content().len() as u64, KEYS);
+    for id in PartitionId::all() {
+        while node.namespace().drop_slice(id, 4).is_some() {}
+    }
+    assert!(node.content().is_empty());
+    assert_eq!(node.namespace().report().records, 0);
+    let log = node.namespace().log();
+    assert_eq!(log.device_live_bytes(DeviceId(0)), 0);
 }

@@ -1,12 +1,13 @@
 //! The admin service: what operators' tools ask of this node.
 //!
-//! Answers are snapshots read from counters at the time of the call; nothing is kept between calls. A
-//! cluster of one: the node leads it, its map never changes, nothing migrates. Every call is read-only.
+//! Answers are snapshots read from counters at the time of the call; nothing is kept between calls. Every call
+//! is read-only. The same door is the one at which the other nodes of the cluster ask (`control`).
 //!
 //! Bounds: `CONNECTIONS_MAX` connections, each closed when nothing moves on it for `IDLE_MAX`;
 //! requests of `REQUEST_BYTES_MAX`; `CALLS_MAX` calls at a time on a connection.
 
 mod index;
+mod members;
 mod recovery;
 
 use std::future::Future;
@@ -121,8 +122,8 @@ impl Admin for Service {
         let node = &**self.node()?;
         let figures = all_figures(node);
         Ok(Response::new(proto::StatusResponse {
-            cluster: Some(cluster(node)),
-            nodes: vec![this_node(node, &figures)],
+            cluster: Some(members::cluster(node)),
+            nodes: members::nodes(node, &figures),
             namespaces: namespaces(node, &figures),
             alarms: alarms(node, &figures),
         }))
@@ -133,7 +134,7 @@ impl Admin for Service {
         _: Request<proto::NodesRequest>,
     ) -> Result<Response<proto::NodesResponse>, Status> {
         let node = &**self.node()?;
-        let nodes = vec![this_node(node, &all_figures(node))];
+        let nodes = members::nodes(node, &all_figures(node));
         Ok(Response::new(proto::NodesResponse { nodes }))
     }
 
@@ -213,15 +214,6 @@ fn all_figures(node: &Node) -> Vec<Figures> {
         .collect()
 }
 
-fn cluster(node: &Node) -> proto::Cluster {
-    proto::Cluster {
-        name: node.config.cluster.name.clone(),
-        id: node.cluster_id.to_string(),
-        leader: node.config.node.name.clone(),
-        map_generation: 1,
-    }
-}
-
 fn this_node(node: &Node, figures: &[Figures]) -> proto::Node {
     let requests = figures.iter().map(requests_total).sum();
     proto::Node {
@@ -256,7 +248,7 @@ fn this_node(node: &Node, figures: &[Figures]) -> proto::Node {
         pid: std::process::id(),
         connections: node.cores.iter().map(|core| core.connections.get()).sum(),
         requests_total: requests,
-        fabric: String::new(),
+        fabric: node.cluster.me().fabric.clone(),
     }
 }
 

@@ -99,7 +99,7 @@ static NODE_INFO: Metric<()> = Metric {
 };
 
 /// Without labels.
-static NODE: [OfNode; 3] = [
+static NODE: [OfNode; 7] = [
     gauge("serving", None, "1 while clients are served", |node| {
         u64::from(node.state() == State::Serving)
     }),
@@ -108,6 +108,24 @@ static NODE: [OfNode; 3] = [
         SECONDS,
         "Time since the node was started",
         |node| node.uptime_s(),
+    ),
+    gauge("raft_term", None, "Elections counted so far", |node| {
+        node.cluster.figures().term
+    }),
+    gauge("raft_leader", None, "1 while this node leads", |node| {
+        u64::from(node.cluster.leader() == Some(node.id))
+    }),
+    gauge(
+        "raft_commit_index",
+        None,
+        "Newest entry of the log that a majority is known to have",
+        |node| node.cluster.figures().commit_index,
+    ),
+    gauge(
+        "cluster_nodes_alive",
+        None,
+        "Nodes that count as alive",
+        |node| node.cluster.heard().alive.len() as u64,
     ),
     gauge(
         "migration_partitions_remaining",

@@ -53,7 +53,11 @@ impl Sight {
         let away = self.state.nodes.values().any(|member| !member.alive);
         let moving = || {
             let map = self.state.maps.get(name);
-            map.is_some_and(|map| map.partitions.iter().any(|it| !it.is_settled()))
+            map.is_some_and(|map| {
+                map.partitions
+                    .iter()
+                    .any(|it| !it.is_settled() || !it.apart.is_empty())
+            })
         };
         self.has_others() && (away || moving())
     }

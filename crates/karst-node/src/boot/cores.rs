@@ -138,6 +138,7 @@ async fn serve(start: Start) -> io::Result<()> {
     upkeep::start(&core);
     tokio::task::spawn_local(peer::follow_members(core.clone()));
     tokio::task::spawn_local(fill::keep_filled(core.clone()));
+    tokio::task::spawn_local(fill::let_go(core.clone()));
     let fabric = tokio::task::spawn_local(door::serve(core.clone(), linked));
     let serving = tokio::task::spawn_local(client_port::serve(core.clone(), given));
     tokio::select! {

@@ -1,5 +1,5 @@
-//! A primary brings the nodes that join a partition to hold what it holds, and repairs those that missed
-//! a write.
+//! A primary brings the nodes that join a partition to hold what it holds, merges what those have that were
+//! apart, and repairs those that missed a write. A node lets go of what it has nothing to do with any more.
 //!
 //! Each core does that for its part of the partitions, a few at a time. A partition is compared by ranges,
 //! and only what differs is sent; meanwhile the nodes that join take every write as replicas do. Once a
@@ -21,7 +21,7 @@ use karst_cluster::map::{Regime, Role};
 use karst_cluster::node::NodeId;
 use karst_data::flat::Record;
 use karst_data::key::{Digest, PartitionId};
-use karst_engine::reconcile::difference;
+use karst_engine::reconcile::{How, difference};
 use karst_engine::replica::Merged;
 use karst_engine::{Reason, Step};
 use parking_lot::Mutex;
@@ -94,6 +94,9 @@ struct Task {
     partition: PartitionId,
     regime: Regime,
     node: NodeId,
+    how: How,
+    /// Whether the node is to hold what this one holds. If not it is only asked for what it has of its own.
+    follows: bool,
 }
 
 /// Why a partition could not be filled.
@@ -128,6 +131,46 @@ pub async fn keep_filled(core: Rc<Core>) {
     }
 }
 
+/// Lets go of partitions that others hold, for as long as the core runs.
+pub async fn let_go(core: Rc<Core>) {
+    let mut changes = core.node.sights.changes();
+    loop {
+        for (namespace, partition, regime) in surplus(&core) {
+            let engine = &core.namespace(namespace).engine;
+            while engine.drop_slice(partition, regime.0).is_some() {
+                tokio::task::yield_now().await;
+            }
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Partitions that this node holds something of, and that others hold all of.
+fn surplus(core: &Core) -> Vec<(usize, PartitionId, Regime)> {
+    let (me, cores) = (core.node.id, core.node.cores.len());
+    let sight = core.node.sights.now();
+    let mut surplus = Vec::new();
+    for (namespace, state) in core.node.namespaces.iter().enumerate() {
+        let Some(map) = sight.state.maps.get(&state.config.name) else {
+            continue;
+        };
+        for partition in PartitionId::all() {
+            let ownership = map.partition(partition);
+            let needless = ownership.is_settled()
+                && ownership.primary().is_some()
+                && ownership.role(me) == Role::Stranger
+                && !ownership.apart.contains(&me);
+            let mine = partition.index() % cores == usize::from(core.number);
+            if mine && needless && state.engine.partition_counts(partition) != (0, 0) {
+                surplus.push((namespace, partition, ownership.regime));
+            }
+        }
+    }
+    surplus
+}
+
 /// What this core has to do now.
 fn tasks(core: &Core, filled: &mut HashSet<Task>) -> VecDeque<Task> {
     let sight = core.node.sights.now();
@@ -144,13 +187,20 @@ fn tasks(core: &Core, filled: &mut HashSet<Task>) -> VecDeque<Task> {
             if ownership.primary() != Some(core.node.id) {
                 continue;
             }
-            for node in ownership.joining() {
-                let regime = ownership.regime;
+            for node in ownership.to_reconcile() {
+                if !sight.state.nodes.get(&node).is_some_and(|it| it.alive) {
+                    continue;
+                }
                 let task = Task {
                     namespace,
                     partition,
-                    regime,
+                    regime: ownership.regime,
                     node,
+                    how: match ownership.apart.contains(&node) {
+                        true => How::Merge,
+                        false => How::Impose,
+                    },
+                    follows: ownership.row.contains(&node),
                 };
                 match filled.contains(&task) {
                     true => _ = still.insert(task),
@@ -162,12 +212,13 @@ fn tasks(core: &Core, filled: &mut HashSet<Task>) -> VecDeque<Task> {
     for (namespace, partition, node) in core.node.repairs.take(core.number.into(), cores) {
         let share = sight.view.share(namespace, partition);
         if share.role == Role::Primary && share.followers.contains(&node) {
-            let regime = share.regime;
             tasks.push_back(Task {
                 namespace,
                 partition,
-                regime,
+                regime: share.regime,
                 node,
+                how: How::Impose, // it has taken nothing but what this one sent
+                follows: true,
             });
         }
     }
@@ -280,12 +331,18 @@ impl Filling<'_> {
         let theirs = Listed::read_all(&reply(asked.await?)?).map_err(|_| Cut::Later)?;
         let engine = &self.core.namespace(self.task.namespace).engine;
         let mine = engine.range_entries(self.task.partition, range);
-        let difference = difference(&mine, &theirs);
+        let difference = difference(&mine, &theirs, self.task.how);
         for digests in difference.pull.chunks(FETCH_AT_ONCE.min(DIGESTS_MAX)) {
             self.pull(digests).await?;
         }
+        if !self.task.follows {
+            return Ok(());
+        }
         for digest in &difference.renew {
             self.renew(digest).await?;
+        }
+        for digest in &difference.bury {
+            self.bury(digest).await?;
         }
         self.push(&difference.push).await
     }
@@ -331,6 +388,11 @@ impl Filling<'_> {
         let engine = &self.core.namespace(self.task.namespace).engine;
         self.write(|hand, fetched| engine.renew(hand, digest, fetched))
             .await
+    }
+
+    async fn bury(&self, digest: &Digest) -> Result<(), Cut> {
+        let engine = &self.core.namespace(self.task.namespace).engine;
+        self.write(|hand, _| engine.deny(hand, digest)).await
     }
 
     /// Carries out a write that comparing asked for, and brings it to everybody.

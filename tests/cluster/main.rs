@@ -1,0 +1,11 @@
+//! What several nodes promise together, seen from outside: real `karstd` processes that find each other, lose
+//! their leader, come back, move, and are refused.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests wait for real processes on the real clock"
+)]
+
+mod formation;
+mod group;
+mod leader;

@@ -281,6 +281,7 @@ fn who_joins_with_what_is_left_of_earlier_days_comes_to_hold_what_the_primary_ho
     for seed in 0..100 {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut nodes = [Node::new(), Node::new()];
+        nodes[1].now_ms += rng.random_range(1..100);
         for node in &nodes {
             for version in 0..40 {
                 let key = rng.random_range(0..KEYS);

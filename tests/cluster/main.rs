@@ -6,6 +6,8 @@
     reason = "tests wait for real processes on the real clock"
 )]
 
+mod data;
 mod formation;
 mod group;
 mod leader;
+mod load;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::{ArcSwap, Guard};
 use karst_cluster::map::Role;
 use karst_cluster::node::{NodeFacts, NodeId};
-use karst_cluster::state::ClusterState;
+use karst_cluster::state::{ClusterState, Truncation};
 use karst_cluster::view::View;
 use karst_data::key::PartitionId;
 use karst_engine::Namespace;
@@ -186,12 +186,52 @@ pub async fn follow(node: Arc<Node>) {
         let state = changes.borrow_and_update().clone();
         let node = node.clone();
         let put = move || {
+            truncate(
+                &node,
+                &node.sights.now().state.truncations,
+                &state.truncations,
+            );
             let engines = node.namespaces.iter().map(|namespace| &namespace.engine);
             node.sights.put_into_force(state, engines);
         };
         // It takes the mutex of every partition that changes hands.
         if tokio::task::spawn_blocking(put).await.is_err() || changes.changed().await.is_err() {
             return;
+        }
+    }
+}
+
+/// Carries out what the cluster has agreed to truncate, and what it has taken back.
+fn truncate(node: &Node, before: &[Truncation], now: &[Truncation]) {
+    let same = |a: &Truncation, b: &Truncation| a.namespace == b.namespace && a.set == b.set;
+    for mark in now.iter().filter(|mark| !before.contains(mark)) {
+        change_mark(node, mark, true);
+    }
+    for mark in before {
+        if !now.iter().any(|it| same(it, mark)) {
+            change_mark(node, mark, false);
+        }
+    }
+}
+
+fn change_mark(node: &Node, mark: &Truncation, set: bool) {
+    let Some((_, namespace)) = node.namespace(mark.namespace.as_bytes()) else {
+        return;
+    };
+    let of_set = (!mark.set.is_empty()).then_some(mark.set.as_bytes());
+    let kept = match set {
+        true => node.marks.set(&mark.namespace, &mark.set, mark.before_ms),
+        false => node.marks.clear(&mark.namespace, &mark.set),
+    };
+    if let Err(error) = kept {
+        tracing::error!(%error, "a truncation mark cannot be kept on disk: it is in memory alone");
+    }
+    match set {
+        false => namespace.engine.undo_truncate(of_set),
+        true => {
+            if let Err(reason) = namespace.engine.truncate(of_set, mark.before_ms) {
+                tracing::error!(namespace = mark.namespace, set = mark.set, %reason, "a truncation fails");
+            }
         }
     }
 }

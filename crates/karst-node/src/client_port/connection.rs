@@ -205,6 +205,17 @@ impl Connection {
                     Taken::Answered
                 }
             },
+            FrameKind::Info if info::needs_agreement(body) => {
+                self.core.counters.info.add(1);
+                let (core, body) = (self.core.clone(), Box::<[u8]>::from(body));
+                let place = self.link.hold(body.len(), None);
+                tokio::task::spawn_local(async move {
+                    let mut reply = Vec::new();
+                    info::answer_agreed(&core.node, &body, &mut reply).await;
+                    place.fill(reply);
+                });
+                Taken::Answered
+            }
             FrameKind::Info => {
                 self.core.counters.info.add(1);
                 let (node, session) = (&self.core.node, &mut self.session);

@@ -475,3 +475,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

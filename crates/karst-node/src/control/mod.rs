@@ -483,3 +483,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

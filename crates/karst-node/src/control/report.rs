@@ -117,6 +117,12 @@ impl Outbox {
         self.0.lock().strayed = strayed;
     }
 
+    /// Whether nothing waits.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().synced.is_empty()
+    }
+
     /// What the next report says, without what the state shows already or has moved past.
     fn next(&self, state: &ClusterState) -> (Vec<Synced>, bool) {
         let mut waiting = self.0.lock();

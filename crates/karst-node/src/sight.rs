@@ -66,6 +66,7 @@ impl Sight {
 /// See [the module](self).
 pub struct Sights {
     me: NodeId,
+    incarnation: u64,
     names: Vec<String>,
     now: ArcSwap<Sight>,
     changed: watch::Sender<u64>,
@@ -78,10 +79,11 @@ pub struct Sights {
 
 impl Sights {
     /// A node that has heard of nobody. `names` are its namespaces in its own order.
-    pub fn new(me: NodeId, names: Vec<String>) -> Sights {
+    pub fn new(me: NodeId, incarnation: u64, names: Vec<String>) -> Sights {
         let state = Arc::<ClusterState>::default();
         Sights {
             me,
+            incarnation,
             now: ArcSwap::from_pointee(Sight {
                 view: View::new(me, &state, &as_strs(&names)),
                 state,
@@ -129,12 +131,16 @@ impl Sights {
         self.peers_generation.load(Ordering::Acquire)
     }
 
-    /// Puts a new state into force. Called by one thread at a time, in the order of the states.
+    /// Puts a new state into force, once it knows of this process. Called by one thread at a time, in the order of the states.
     pub fn put_into_force<'n>(
         &self,
         state: Arc<ClusterState>,
         namespaces: impl Iterator<Item = &'n Namespace>,
     ) {
+        let known = state.nodes.get(&self.me);
+        if known.is_none_or(|member| member.facts.incarnation != self.incarnation) {
+            return; // what it says of this node was true of an earlier process, which may have held more
+        }
         let view = View::new(self.me, &state, &as_strs(&self.names));
         let sight = Sight { view, state };
         let before = self.now.load();

@@ -176,8 +176,6 @@ pub(crate) struct Shared {
     pub(crate) me: NodeFacts,
     pub(crate) cluster_name: String,
     pub(crate) suspect_after: Duration,
-    /// Drawn at start.
-    pub(crate) incarnation: u64,
     /// The cluster that `data_dir` says this node is in.
     pub(crate) known_cluster: Option<ClusterId>,
     pub(crate) published: Arc<Published>,
@@ -468,7 +466,6 @@ impl Shared {
             me,
             cluster_name,
             suspect_after,
-            incarnation: clock::wall_ms(),
             known_cluster,
             published,
             bond,

@@ -182,7 +182,7 @@ async fn report_once(shared: &Shared) -> Option<bool> {
         let age_ms = shared.quorum_age_ms()?;
         shared.touch(asked_us.saturating_sub(age_ms * 1000));
         let reported = Reported {
-            incarnation: shared.incarnation,
+            incarnation: shared.me.incarnation,
             strayed,
             synced,
         };
@@ -192,7 +192,7 @@ async fn report_once(shared: &Shared) -> Option<bool> {
     let request = proto::ReportRequest {
         cluster_id: shared.cluster_bytes(),
         from: Some(shared.peer()),
-        incarnation: shared.incarnation,
+        incarnation: shared.me.incarnation,
         synced: synced.iter().map(Synced::to_message).collect(),
         strayed,
     };

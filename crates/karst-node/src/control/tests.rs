@@ -25,6 +25,7 @@ struct World {
 fn facts(id: u64, control: String) -> NodeFacts {
     NodeFacts {
         id: NodeId(id),
+        incarnation: 0,
         name: format!("n{id}"),
         fabric: String::new(),
         control,
@@ -54,6 +55,7 @@ fn planner(
             expected: synced.regime,
             row: in_sync.clone(),
             in_sync,
+            apart: Vec::new(),
         }
     };
     let changes: Vec<_> = synced.iter().map(change).collect();
@@ -161,6 +163,7 @@ async fn a_complete_copy_is_told_until_the_state_shows_it() {
         expected: Regime(0),
         row: vec![NodeId(3), NodeId(1)],
         in_sync: vec![NodeId(3)],
+        apart: Vec::new(),
     };
     let proposed = cluster.propose(Command::Repartition(vec![change])).await;
     assert_eq!(proposed.unwrap(), Outcome::Applied);

@@ -19,6 +19,9 @@ pub struct Member {
     pub facts: NodeFacts,
     /// Whether it is counted on: it was heard of lately when this was last decided.
     pub alive: bool,
+    /// How often it went on alone and came back.
+    #[serde(default)]
+    pub strays: u64,
     /// Whether it is on its way out: it keeps what it holds until others have it, and is given nothing.
     pub draining: bool,
 }
@@ -66,6 +69,9 @@ pub enum Command {
         /// Whether it counts as alive.
         alive: bool,
     },
+    /// A node has heard nothing of the cluster for so long that it went on alone, and is back: what it holds
+    /// is to be merged.
+    Stray(NodeId),
     /// A node is to leave, or is to stay after all.
     SetDraining {
         /// Which.
@@ -124,6 +130,10 @@ impl ClusterState {
             Command::SetDraining { node, draining } => {
                 self.change(node, |member| member.draining = draining)
             }
+            Command::Stray(node) => {
+                self.out_of_sync(node);
+                self.change(node, |member| member.strays += 1)
+            }
             Command::Remove(node) => self.remove(node),
             Command::Repartition(changes) => self.repartition(changes),
             Command::Truncate(truncation) => self.truncate(truncation),
@@ -150,18 +160,17 @@ impl ClusterState {
     }
 
     fn admit(&mut self, facts: NodeFacts) -> Outcome {
+        let known = self.nodes.get(&facts.id);
         let member = Member {
-            draining: self
-                .nodes
-                .get(&facts.id)
-                .is_some_and(|member| member.draining),
+            draining: known.is_some_and(|member| member.draining),
+            strays: known.map_or(0, |member| member.strays),
             facts,
             alive: true,
         };
         let id = member.facts.id;
         let before = self.nodes.get(&id).map(|known| known.facts.incarnation);
         if before.is_some_and(|before| before != member.facts.incarnation) {
-            self.restarted(id);
+            self.out_of_sync(id);
         }
         if self.nodes.get(&id) != Some(&member) {
             self.nodes.insert(id, member);
@@ -188,9 +197,9 @@ impl ClusterState {
         }
     }
 
-    /// A node has come back as another process before anybody missed it. It may hold less than it did, and
-    /// has missed what was written meanwhile: where others hold everything it is one of those no more.
-    fn restarted(&mut self, node: NodeId) {
+    /// A node has come back as another process before anybody missed it, or went on alone. It may hold less
+    /// than it should, or more: where others hold everything it is one of those no more.
+    fn out_of_sync(&mut self, node: NodeId) {
         for partition in self.maps.values_mut().flat_map(|map| &mut map.partitions) {
             if partition.in_sync.len() > 1 && partition.in_sync.contains(&node) {
                 partition.in_sync.retain(|it| *it != node);

@@ -48,10 +48,9 @@ pub struct Weight {
 }
 
 impl Namespace {
-    /// From now on a partition is written under this regime. It never falls.
+    /// From now on a partition is written under this regime.
     pub fn reign(&self, id: PartitionId, regime: u32) {
-        let mut partition = self.partition(id);
-        partition.regime = partition.regime.max(regime);
+        self.partition(id).regime = regime;
     }
 
     /// The regime that is in force.
@@ -202,6 +201,8 @@ impl Namespace {
         if entry.is_some_and(|entry| Weight::of_entry(&entry) >= theirs) {
             return Step::Done(Ok(Merged::default()));
         }
+        // The other node keeps the highest version that it knows: this has to be higher.
+        partition.not_before(Version::unpack(record.meta.version).sequence);
         let version = partition.upcoming_version();
         merged(self.put(&mut partition, hand, record, entry, version))
     }
@@ -256,6 +257,7 @@ impl Namespace {
     }
 
     /// Gives a record or tombstone that outweighs another node's, but not by its version, a new version.
+    /// `theirs` is the sequence of the other one.
     ///
     /// # Errors
     /// When there is no room, or the device gave back something else.
@@ -263,6 +265,7 @@ impl Namespace {
         &self,
         hand: &Hand,
         digest: &Digest,
+        theirs: u64,
         fetched: Option<&Fetched>,
     ) -> Step<Result<Merged, Reason>> {
         let image = match self.image(digest, fetched) {
@@ -282,6 +285,7 @@ impl Namespace {
         else {
             return Step::Done(Ok(Merged::default())); // somebody wrote it meanwhile
         };
+        partition.not_before(theirs);
         let version = partition.upcoming_version();
         merged(self.put(&mut partition, hand, &record, Some(entry), version))
     }

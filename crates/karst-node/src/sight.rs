@@ -149,7 +149,7 @@ impl Sights {
         for (index, namespace) in namespaces.enumerate() {
             for id in PartitionId::all() {
                 let (was, is) = (before.view.share(index, id), sight.view.share(index, id));
-                if was.regime < is.regime {
+                if was.regime != is.regime {
                     namespace.reign(id, is.regime.0);
                 }
                 changed |= was.role != is.role || (was.regime != is.regime && serves(is.role));
@@ -185,26 +185,12 @@ fn as_strs(names: &[String]) -> Vec<&str> {
     names.iter().map(String::as_str).collect()
 }
 
-/// Puts every new state into force, for as long as the node runs.
-pub async fn follow(node: Arc<Node>) {
-    let mut changes = node.cluster.changes();
-    loop {
-        let state = changes.borrow_and_update().clone();
-        let node = node.clone();
-        let put = move || {
-            truncate(
-                &node,
-                &node.sights.now().state.truncations,
-                &state.truncations,
-            );
-            let engines = node.namespaces.iter().map(|namespace| &namespace.engine);
-            node.sights.put_into_force(state, engines);
-        };
-        // It takes the mutex of every partition that changes hands.
-        if tokio::task::spawn_blocking(put).await.is_err() || changes.changed().await.is_err() {
-            return;
-        }
-    }
+/// Puts a state into force, truncations first.
+pub fn put(node: &Node, state: Arc<ClusterState>) {
+    let before = node.sights.now().state.clone();
+    truncate(node, &before.truncations, &state.truncations);
+    let engines = node.namespaces.iter().map(|namespace| &namespace.engine);
+    node.sights.put_into_force(state, engines);
 }
 
 /// Carries out what the cluster has agreed to truncate, and what it has taken back.

@@ -338,8 +338,8 @@ impl Filling<'_> {
         if !self.task.follows {
             return Ok(());
         }
-        for digest in &difference.renew {
-            self.renew(digest).await?;
+        for (digest, theirs) in &difference.renew {
+            self.renew(digest, *theirs).await?;
         }
         for digest in &difference.bury {
             self.bury(digest).await?;
@@ -384,9 +384,9 @@ impl Filling<'_> {
         self.write(|hand, _| engine.merge(hand, record)).await
     }
 
-    async fn renew(&self, digest: &Digest) -> Result<(), Cut> {
+    async fn renew(&self, digest: &Digest, theirs: u64) -> Result<(), Cut> {
         let engine = &self.core.namespace(self.task.namespace).engine;
-        self.write(|hand, fetched| engine.renew(hand, digest, fetched))
+        self.write(|hand, fetched| engine.renew(hand, digest, theirs, fetched))
             .await
     }
 

@@ -9,5 +9,6 @@
 mod data;
 mod formation;
 mod group;
+mod island;
 mod leader;
 mod load;

@@ -130,10 +130,7 @@ impl ClusterState {
             Command::SetDraining { node, draining } => {
                 self.change(node, |member| member.draining = draining)
             }
-            Command::Stray(node) => {
-                self.out_of_sync(node);
-                self.change(node, |member| member.strays += 1)
-            }
+            Command::Stray(node) => self.stray(node),
             Command::Remove(node) => self.remove(node),
             Command::Repartition(changes) => self.repartition(changes),
             Command::Truncate(truncation) => self.truncate(truncation),
@@ -195,6 +192,26 @@ impl ClusterState {
             let map = self.maps.entry(name.to_owned()).or_insert_with(new);
             map.replication_factor = factor;
         }
+    }
+
+    /// A node went on alone and may have taken writes of any partition of its namespaces. Where others hold
+    /// everything it is one of those no more.
+    fn stray(&mut self, node: NodeId) -> Outcome {
+        self.out_of_sync(node);
+        let Some(member) = self.nodes.get(&node) else {
+            return Outcome::Refused(format!("no node {node}"));
+        };
+        for namespace in &member.facts.namespaces {
+            let map = self.maps.get_mut(&namespace.name);
+            for partition in map.into_iter().flat_map(|map| &mut map.partitions) {
+                let known = partition.in_sync.contains(&node) || partition.apart.contains(&node);
+                if !known {
+                    partition.apart.push(node);
+                    partition.regime = partition.regime.next();
+                }
+            }
+        }
+        self.change(node, |member| member.strays += 1)
     }
 
     /// A node has come back as another process before anybody missed it, or went on alone. It may hold less
@@ -394,6 +411,20 @@ mod tests {
         let partition = &state.maps["test"].partitions[7];
         assert_eq!(partition.in_sync, [NodeId(2)]);
         assert_eq!(partition.regime, Regime(2));
+    }
+
+    #[test]
+    fn a_node_that_went_on_alone_may_hold_writes_of_every_partition() {
+        let mut state = ClusterState::default();
+        (1..=3).for_each(|id| drop(state.apply(Command::Admit(facts(id)))));
+        state.apply(Command::Repartition(vec![change(0, &[1, 2])]));
+        assert_eq!(state.apply(Command::Stray(NodeId(3))), Outcome::Applied);
+        let partitions = &state.maps["test"].partitions;
+        assert!(partitions.iter().all(|it| it.apart == [NodeId(3)]));
+        assert_eq!(partitions[7].in_sync, [NodeId(1), NodeId(2)]);
+        assert_eq!(state.nodes[&NodeId(3)].strays, 1);
+        let no_such = state.apply(Command::Stray(NodeId(9)));
+        assert!(matches!(no_such, Outcome::Refused(_)));
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! Going on without the cluster: a node that hears nothing of a majority for long serves with those whom it
 //! still hears, by a map of its own; and when the cluster is there again, has what it wrote merged.
 //!
+//! That it went on alone is noted in `data_dir` before it does: a node that restarts on its island, or before the
+//! cluster knows, has its writes merged all the same.
+//!
 //! The map comes from `karst_cluster::island`, which says what holds for it. Here is when: a leader gives a
 //! silent node up after `suspect_after`, and elects a successor of its own within about as long. A node
 //! waits for a multiple of that, so that a change of leaders does not make islands of all. Until then it
 //! serves by the last map; what it writes is acknowledged only by those who go by the same one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +20,14 @@ use karst_cluster::state::{ClusterState, Command, Outcome};
 use karst_io::clock;
 use parking_lot::Mutex;
 
+use crate::data_dir;
 use crate::node::Node;
 
 /// Silence of the cluster, in suspicion times, after which a node goes on alone.
 const SUSPICIONS: u32 = 4;
+
+/// Marks the generation of an island's state.
+const ISLAND: u64 = 1 << 63;
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -50,6 +58,9 @@ impl Hearing {
 /// never returns.
 pub async fn follow(node: Arc<Node>) {
     let mut changes = node.cluster.changes();
+    if note(&node).exists() {
+        come_back(&node).await;
+    }
     loop {
         let state = changes.borrow_and_update().clone();
         put(&node, state).await;
@@ -77,9 +88,18 @@ async fn silence(node: &Node) {
     }
 }
 
+/// Where it is noted that the node went on alone.
+fn note(node: &Node) -> PathBuf {
+    node.config.node.data_dir.join("island")
+}
+
 /// Serves with those whom it hears, until it is in touch with the cluster again.
 async fn alone(node: &Arc<Node>) {
     let mut last = None;
+    if let Err(error) = data_dir::replace(&note(node), b"") {
+        tracing::error!(%error, "it cannot be noted that this node serves alone: it does not");
+        return;
+    }
     while !node.cluster.heard().in_touch {
         let heard = node.hearing.within(node.config.cluster.suspect_after);
         if last.as_ref() != Some(&heard) {
@@ -101,6 +121,7 @@ fn island(node: &Node, heard: &BTreeSet<NodeId>) -> ClusterState {
     let island = local_map(&committed, node.id, heard);
     let mut state = ClusterState {
         maps: island.maps,
+        generation: committed.generation | ISLAND, // it is told apart from the cluster's by clients
         ..(*committed).clone()
     };
     for (id, member) in &mut state.nodes {
@@ -126,6 +147,9 @@ async fn come_back(node: &Arc<Node>) {
     }
     while strays(&node.cluster.snapshot()) <= before {
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+    if let Err(error) = std::fs::remove_file(note(node)) {
+        tracing::warn!(%error, "what this node holds will be merged once more at its next start");
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
-use karst_cluster::map::Role;
+use karst_cluster::map::{NamespaceMap, Ownership, Role};
 use karst_cluster::node::{NodeFacts, NodeId};
 use karst_cluster::state::{ClusterState, Truncation};
 use karst_cluster::view::View;
@@ -45,6 +45,17 @@ impl Sight {
     /// Whether there are other nodes at all, heard of or not: then deletes are remembered for them.
     pub fn has_others(&self) -> bool {
         self.state.nodes.len() > 1
+    }
+
+    /// Copies of a namespace that are on their way: nodes that are being filled, and those alive that hold
+    /// what is still to be merged. A partition whose row does not serve in its order counts once.
+    pub fn remaining(&self, map: &NamespaceMap) -> usize {
+        let alive = |node: &NodeId| self.state.nodes.get(node).is_some_and(|it| it.alive);
+        let of = |it: &Ownership| {
+            let copies = it.to_reconcile().filter(alive).count();
+            copies.max(usize::from(!it.is_settled()))
+        };
+        map.partitions.iter().map(of).sum()
     }
 
     /// Whether some node may hold an older state of a record than those who serve it: one is away, or

@@ -158,7 +158,9 @@ fn surplus(core: &Core) -> Vec<(usize, PartitionId, Regime)> {
         };
         for partition in PartitionId::all() {
             let ownership = map.partition(partition);
+            // On an island nothing is let go: others may not have it, whatever the map says.
             let needless = ownership.is_settled()
+                && !ownership.regime.is_alone()
                 && ownership.primary().is_some()
                 && ownership.role(me) == Role::Stranger
                 && !ownership.apart.contains(&me);

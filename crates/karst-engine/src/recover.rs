@@ -9,7 +9,7 @@
 
 use std::cmp::Ordering;
 
-use karst_data::flat::{Facts, Header};
+use karst_data::flat::Facts;
 use karst_data::key::PartitionId;
 use karst_data::mutation::{Mutation, is_planted};
 use karst_storage::index::{Directory, Entry, Flags, InsertError, NewEntry, Probe};
@@ -84,8 +84,9 @@ impl<'n> Intake<'n> {
     ///
     /// # Errors
     /// When it finds no room.
-    pub fn take_damaged(&mut self, place: Place, header: &Header) -> Result<(), Reason> {
-        let entry = new_entry(&header.meta, header.stores_key, 0, place);
+    pub fn take_damaged(&mut self, place: Place, facts: &Facts) -> Result<(), Reason> {
+        let set_id = self.set_of(&facts.set)?;
+        let entry = new_entry(&facts.meta, facts.stores_key, set_id, place);
         let flags = entry.flags.with(Flags::DAMAGED);
         self.take_entry(NewEntry { flags, ..entry })
     }

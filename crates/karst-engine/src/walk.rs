@@ -147,6 +147,7 @@ impl Namespace {
             update_time_ms: was.update_time_ms,
             version: was.version.pack(),
             tombstone: true,
+            over_tombstone: false,
         };
         let size = self.sets.with(was.set_id, |set| {
             let bins = std::iter::empty::<BinRef<'_>>();
@@ -235,6 +236,7 @@ impl Namespace {
         let meta = Meta {
             void_time_s: entry.void_time_s,
             tombstone: true,
+            over_tombstone: false,
             ..facts.meta
         };
         let bins = std::iter::empty::<BinRef<'_>>();

@@ -305,6 +305,7 @@ impl Namespace {
             update_time_ms,
             version: partition.upcoming_version().pack(),
             tombstone: false,
+            over_tombstone: false,
         }
     }
 
@@ -482,6 +483,7 @@ impl Namespace {
             update_time_ms: hand.now.epoch_ms().max(entry.update_time_ms),
             version: partition.upcoming_version().pack(),
             tombstone: true,
+            over_tombstone: false,
         };
         let set = self.sets.get(entry.set_id);
         let draft = Draft {

@@ -369,8 +369,8 @@ fn scan(
                 Scanned::Damaged(damage) => {
                     rotten |= settled;
                     found.torn += u64::from(!settled);
-                    if let Some(header) = damage.header.filter(|_| settled) {
-                        intake.take_damaged(damage.place, &header)?;
+                    if let Some(facts) = damage.facts.filter(|_| settled) {
+                        intake.take_damaged(damage.place, &facts)?;
                     }
                 }
             }

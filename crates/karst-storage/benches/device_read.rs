@@ -166,6 +166,7 @@ impl Store {
                 }
                 .pack(),
                 tombstone: false,
+                over_tombstone: false,
             };
             let bin = BinRef {
                 name: b"b",

@@ -253,7 +253,7 @@ pub struct NewEntry {
     pub generation: u16,
     /// The set, as numbered by the namespace; 0 for none.
     pub set_id: u16,
-    /// Tombstone, key stored, unreplicated.
+    /// Tombstone, key stored, and so on.
     pub flags: Flags,
 }
 
@@ -277,8 +277,11 @@ impl Flags {
     pub const KEY_STORED: Flags = Flags(1 << 1);
     /// The newest version is not yet known to be on enough replicas.
     pub const UNREPLICATED: Flags = Flags(1 << 2);
-    /// A start found the record damaged: header known, the rest not, its set neither.
+    /// A start found the record damaged: header and set known, the rest not.
     pub const DAMAGED: Flags = Flags(1 << 3);
+    /// An earlier version was deleted, or had expired or been evicted: when a truncation takes the record,
+    /// a tombstone has to stay in its stead, or what lies below would come back.
+    pub const OVER_TOMBSTONE: Flags = Flags(1 << 4);
 
     /// Any 16 bits are flags.
     pub const fn from_bits(bits: u16) -> Flags {

@@ -51,6 +51,7 @@ impl Sample {
             update_time_ms: 0x01_2345_6789,
             version: [0, 0, 0, 1, 0, 0, 0, 0, 0, 42],
             tombstone: self.tombstone,
+            over_tombstone: !self.tombstone,
         }
     }
 
@@ -181,6 +182,7 @@ proptest! {
             packing: Some(if lz4 { Packing::Lz4 } else { Packing::Zstd }),
             encrypted: false,
             payload_bytes: payload.len() as u32,
+            set_bytes: 0,
         }
         .write(&mut record);
         reseal(&mut record, &SEAL).unwrap();
@@ -200,7 +202,8 @@ fn any_flipped_byte_is_noticed_in_every_form_and_costs_the_header_only_where_it_
         let form = Form::check(&stored, &SEAL).unwrap();
         assert_eq!(form.encrypted, codec.encrypts());
         assert_eq!(form.packing.is_some(), codec.packs());
-        let header_end = if form.encrypted { 64 } else { HEADER_BYTES };
+        let front_bytes = HEADER_BYTES + b"cities".len();
+        let header_end = if form.encrypted { 80 } else { front_bytes };
         for at in 0..form.end() {
             let mut damaged = stored.clone();
             damaged[at] ^= 0x40;
@@ -210,12 +213,17 @@ fn any_flipped_byte_is_noticed_in_every_form_and_costs_the_header_only_where_it_
                 "{codec:?}, byte {at}"
             );
             if at >= header_end || (4..8).contains(&at) {
-                let header = codec.header(&damaged, &SEAL);
+                let form = Form::check_header(&damaged, &SEAL).unwrap();
+                let facts = codec.facts(&form, &damaged, &SEAL).unwrap();
+                let (meta, set) = (sample().meta(), &b"cities"[..]);
                 assert_eq!(
-                    header.unwrap().meta,
-                    sample().meta(),
+                    (facts.meta, &*facts.set),
+                    (meta, set),
                     "{codec:?}, byte {at}"
                 );
+            } else {
+                let header = Form::check_header(&damaged, &SEAL);
+                assert!(header.is_err(), "{codec:?}, byte {at}");
             }
         }
     }

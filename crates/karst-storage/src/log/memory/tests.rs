@@ -74,6 +74,7 @@ fn append(log: &Log, key: u64, bytes: usize) -> Appended {
         update_time_ms: 1,
         version: [1; 10],
         tombstone: false,
+        over_tombstone: false,
     };
     let draft = Draft {
         meta,

@@ -256,6 +256,7 @@ fn record(key: i64, version: u64) -> (Digest, Vec<u8>) {
         }
         .pack(),
         tombstone: true,
+        over_tombstone: false,
     };
     let draft = Draft {
         meta,

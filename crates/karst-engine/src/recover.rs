@@ -96,7 +96,7 @@ impl<'n> Intake<'n> {
     /// # Errors
     /// When it finds no room.
     pub fn take_entry(&mut self, entry: NewEntry) -> Result<(), Reason> {
-        self.batch.push(entry);
+        self.batch.push(self.namespace.as_kept(&entry));
         if self.batch.len() == BATCH {
             self.apply()?;
         }
@@ -115,7 +115,8 @@ impl<'n> Intake<'n> {
         if self.ahead {
             partition.directory.grow_ahead(entries.len() as u32);
         }
-        for new in entries {
+        for found in entries {
+            let new = &namespace.as_kept(found);
             if namespace.leaves_out(new) {
                 continue;
             }
@@ -293,11 +294,29 @@ impl Namespace {
         partition.not_before(sequence.min(Version::SEQUENCE_MAX));
     }
 
-    /// Whether a found record is not taken in: a truncation covers it, and so every older version of it.
-    /// Tombstones are taken in all the same: if the truncation is undone, what was deleted before must
-    /// not come back. What an eviction covers is taken in, and is dead: an older version need not be.
+    /// What the index is to know of a found record: what a sweep would have made of one that a truncation
+    /// covers and that was written over a tombstone. Left out, it would let that tombstone count again,
+    /// in a block that may have been given up for free, or let return what the tombstone kept gone.
+    fn as_kept(&self, found: &NewEntry) -> NewEntry {
+        let is_truncated = || self.is_truncated(found.set_id, found.update_time_ms);
+        if found.is_tombstone() || !self.leaves_tombstone(found.flags) || !is_truncated() {
+            return *found;
+        }
+        NewEntry {
+            flags: found.flags.with(Flags::TOMBSTONE),
+            void_time_s: self.tombstone_fill(),
+            place: self.shrunk(found),
+            ..*found
+        }
+    }
+
+    /// Whether a found record is not taken in: a truncation covers it, and so every older version of it, or
+    /// another truncation does, or an idle tombstone that the next sweep forgets (see
+    /// [`Flags::OVER_TOMBSTONE`]). Tombstones are taken in all the same: if the truncation is undone, what
+    /// was deleted before must not come back. What an eviction covers is taken in, and is dead: an older
+    /// version need not be.
     fn leaves_out(&self, new: &NewEntry) -> bool {
-        !new.flags.contains(Flags::TOMBSTONE) && self.is_truncated(new.set_id, new.update_time_ms)
+        !new.is_tombstone() && self.is_truncated(new.set_id, new.update_time_ms)
     }
 
     /// Whether a found record takes the place of one that was found before.

@@ -12,7 +12,7 @@ use karst_data::policy::GenerationRule;
 use karst_data::time::Now;
 use karst_engine::write::{DeleteRequest, WriteRequest, Written};
 use karst_engine::{Fetched, Reason, Refusal, Step};
-use karst_storage::index::{Flags, State};
+use karst_storage::index::State;
 use karst_storage::log::format::{Front, SUPERBLOCK_BYTES, Superblock, read_front};
 use karst_storage::log::{BlockId, Commit, CommitPoint, DeviceRead, DeviceWrite, LaneId};
 
@@ -111,10 +111,6 @@ pub struct Tally {
     pub tombstones: u64,
     /// Truncations.
     pub truncations: u64,
-    /// Writes that found no room in a namespace that truncated tombstones keep from being emptied.
-    pub stuck: u64,
-    /// Truncated records that a start took for damaged ones.
-    pub ghosts: u64,
     /// Device writes, and bytes of them.
     pub writes: u64,
     /// Writes that failed.
@@ -134,8 +130,6 @@ impl Tally {
         self.emptied += other.emptied;
         self.tombstones += other.tombstones;
         self.truncations += other.truncations;
-        self.ghosts += other.ghosts;
-        self.stuck += other.stuck;
         self.writes += other.writes;
         self.failed_writes += other.failed_writes;
         self.torn_writes += other.torn_writes;
@@ -168,8 +162,6 @@ pub struct World {
     requests: Vec<Request>,
     /// The plan was met: nothing happens any more.
     is_off: bool,
-    /// The world cannot go on: see [`World::is_stuck`].
-    is_stuck: bool,
     /// Tells what happens, for who replays a seed.
     pub told: bool,
 }
@@ -235,7 +227,6 @@ impl World {
             tally: Tally::default(),
             requests: Vec::new(),
             is_off: false,
-            is_stuck: false,
             told: false,
         };
         world.begin_session(false);
@@ -275,12 +266,6 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    /// Whether a damaged record cannot even be deleted, since tombstones of truncated records hold every
-    /// block.
-    pub fn is_stuck(&self) -> bool {
-        self.is_stuck
     }
 
     /// Whether the planned cut came.
@@ -552,27 +537,12 @@ impl World {
         let report = self.node.namespace.log().report();
         let half_full = report.live_bytes < report.total_bytes / 2;
         let bulky = self.setup.sizes.are_bulky(self.setup.block_bytes);
-        if self.holds_truncated_tombstones() {
-            self.tally.stuck += 1; // known, and not good: see docs/testing.md
-        } else if half_full && !bulky && report.failed_devices == 0 {
+        if half_full && !bulky && report.failed_devices == 0 {
             let counts = self.node.namespace.report();
             let what = format!("a write found no room: {report:?}, {counts:?}");
             return Err(Violation::new("space", what));
         }
         Ok(())
-    }
-
-    /// Whether some tombstone is covered by a truncation mark. A start by scan may have taken it from a
-    /// block that was free, since the record that had superseded it is truncated.
-    fn holds_truncated_tombstones(&self) -> bool {
-        let covered = |key: &Key| {
-            let entry = self.node.namespace.entry(&key.digest);
-            entry.is_some_and(|entry| {
-                let mark = self.marks.of_set(key.set);
-                entry.flags.contains(Flags::TOMBSTONE) && entry.update_time_ms < mark
-            })
-        };
-        self.keys.iter().any(covered)
     }
 
     /// Takes the writes that lanes hand out to the devices.
@@ -678,8 +648,7 @@ impl World {
         let defragged = self.node.defrag(&self.disk, core, self.now_ms);
         if let Defragged::Emptied(left) = defragged {
             self.tally.emptied += 1;
-            let ghosts = || (0..self.keys.len()).any(|key| self.is_ghost(key));
-            if left != 0 && !ghosts() {
+            if left != 0 {
                 let what = format!("{left} live bytes of an emptied block were not found in it");
                 return Err(Violation::new("defrag", what));
             }
@@ -871,8 +840,7 @@ impl World {
         } else {
             check::index_matches_log::after_recovery(self)?;
         }
-        check::space::accounts(self)?;
-        self.bury_ghosts()
+        check::space::accounts(self)
     }
 
     fn lose_memory(&mut self, gone: bool) -> Result<(), Violation> {
@@ -967,7 +935,6 @@ impl World {
             let entry = self.node.namespace.entry(&key.digest);
             let found = match self.node.read(&self.disk, key, self.now_ms) {
                 Ok(found) => found,
-                Err(Reason::Unreadable) if self.is_ghost(number) => None,
                 Err(reason) => {
                     let (last, marks) = (self.oracle.last(number), self.marks);
                     let what = format!("key {number}: {reason}; {last:?}, {entry:?}, {marks:?}");
@@ -977,63 +944,6 @@ impl World {
             let version = entry.map(|entry| entry.version);
             self.oracle
                 .survived(number, found.as_ref(), version, &moment)?;
-        }
-        Ok(())
-    }
-
-    /// Whether a record is one that a truncation of its set covers, and that recovery takes for a damaged
-    /// one: power went while its block, free since, was being filled anew, and the set is not in the
-    /// header. It cannot be read, instead of being absent, until it is written or deleted.
-    pub fn is_ghost(&self, key: usize) -> bool {
-        let entry = self.node.namespace.entry(&self.keys[key].digest);
-        entry.is_some_and(|entry| {
-            let mark = self.marks.of_set(self.keys[key].set);
-            entry.flags.contains(Flags::DAMAGED) && entry.update_time_ms < mark
-        })
-    }
-
-    /// Deletes ghosts, as their clients would.
-    fn bury_ghosts(&mut self) -> Result<(), Violation> {
-        for number in 0..self.keys.len() {
-            if !self.is_ghost(number) {
-                continue;
-            }
-            self.tally.ghosts += 1;
-            let request = DeleteRequest {
-                digest: self.keys[number].digest,
-                set: b"",
-                key: None,
-                generation: GenerationRule::Any,
-            };
-            let hand = self.node.hand(0, self.now_ms);
-            self.make_room()?;
-            let step = self
-                .node
-                .namespace
-                .delete(&hand, &request, None, |deleted| {
-                    deleted.map(|deleted| deleted.commit)
-                });
-            let commit = match step {
-                Step::Done(Ok(commit)) => commit,
-                // Stuck by tombstones: nobody could do anything here any more.
-                Step::Wait | Step::Done(Err(_)) if self.holds_truncated_tombstones() => {
-                    self.is_stuck = true;
-                    return Ok(());
-                }
-                Step::Wait | Step::Done(Err(_)) | Step::Read(_) => {
-                    let what = format!("key {number} cannot be deleted: {step:?}");
-                    return Err(Violation::new("ghost", what));
-                }
-            };
-            let entry = self.node.namespace.entry(&request.digest);
-            let entry = entry.expect("a delete leaves a tombstone");
-            let change = Change {
-                state: None,
-                version: entry.version,
-                commit,
-                standing: Standing::Pending,
-            };
-            self.oracle.changed(number, change);
         }
         Ok(())
     }

@@ -20,6 +20,23 @@ struct Copy {
     generation: u16,
     update_time_ms: u64,
     tombstone: bool,
+    /// A truncation covers it: it stands for the tombstone that it was written over.
+    is_covered: bool,
+}
+
+impl Copy {
+    /// Whether the index points at it. Of a record that stands for a tombstone less counts as live.
+    fn lies_at(&self, place: Place) -> bool {
+        let length = match self.is_covered {
+            true => self.place.length.min(place.length),
+            false => self.place.length,
+        };
+        place
+            == Place {
+                length,
+                ..self.place
+            }
+    }
 }
 
 /// What the devices say of a record: its newest version, and every copy of that. Two copies of one
@@ -35,15 +52,7 @@ struct Newest {
 /// When it does not.
 pub fn after_recovery(world: &World) -> Result<(), Violation> {
     let (mut newest, youngest) = newest(world);
-    let ghosts: HashSet<Digest> = (0..world.keys.len())
-        .filter(|key| world.is_ghost(*key))
-        .map(|key| world.keys[key].digest)
-        .collect();
-    newest.retain(|digest, _| !ghosts.contains(digest));
-    for entry in entries(world)
-        .into_iter()
-        .filter(|entry| !ghosts.contains(&entry.digest))
-    {
+    for entry in entries(world) {
         let Some(best) = newest.remove(&entry.digest) else {
             return wrong(&entry, "is on no device");
         };
@@ -57,7 +66,7 @@ pub fn after_recovery(world: &World) -> Result<(), Violation> {
         let rank = |copy: &&Copy| (copy.fill != youngest, copy.fill);
         let stands = best.copies.iter().max_by_key(rank);
         let points_at = |copy: &Copy| {
-            copy.place == entry.place
+            copy.lies_at(entry.place)
                 && copy.generation == entry.generation
                 && copy.update_time_ms == entry.update_time_ms
                 && copy.tombstone == entry.flags.contains(Flags::TOMBSTONE)
@@ -161,7 +170,8 @@ fn newest(world: &World) -> (HashMap<Digest, Newest>, u64) {
         for record in scanned.filter_map(Scanned::record) {
             let (place, meta) = (record.place, &record.facts.meta);
             let set = sets.get(&meta.digest).copied().unwrap_or(0);
-            if !meta.tombstone && meta.update_time_ms < world.marks.of_set(set) {
+            let is_covered = !meta.tombstone && meta.update_time_ms < world.marks.of_set(set);
+            if is_covered && !meta.over_tombstone {
                 continue;
             }
             let version = Version::unpack(meta.version);
@@ -170,7 +180,8 @@ fn newest(world: &World) -> (HashMap<Digest, Newest>, u64) {
                 place,
                 generation: meta.generation,
                 update_time_ms: meta.update_time_ms,
-                tombstone: meta.tombstone,
+                tombstone: meta.tombstone || is_covered,
+                is_covered,
             };
             let known = newest.entry(meta.digest).or_insert_with(|| Newest {
                 version,

@@ -85,6 +85,8 @@ enum Stage {
 
 struct Request {
     key: usize,
+    /// The set that its client believes the record to be in, or wants it in.
+    set: usize,
     ask: Ask,
     core: u16,
     window: Window,
@@ -216,7 +218,7 @@ impl World {
         let mut world = World {
             node,
             memory,
-            oracle: Oracle::new(&keys),
+            oracle: Oracle::new(keys.len()),
             setup,
             rng,
             disk,
@@ -286,21 +288,26 @@ impl World {
         }
         let key = self.rng.index(self.keys.len());
         let moment = self.moment();
-        let generation = self
-            .oracle
-            .current(key, &moment)
-            .map_or(0, |state| state.generation);
+        let current = self.oracle.current(key, &moment);
+        let generation = current.map_or(0, |state| state.generation);
+        // A client that makes up its own digests may use one in several sets.
+        let set = match current {
+            Some(state) => state.set,
+            None if self.rng.one_in(6) => self.rng.index(self.setup.sets),
+            None => self.keys[key].set,
+        };
         let ask = Ask::draw(&mut self.rng, &self.setup.sizes, generation);
-        self.ask(key, ask);
+        self.ask(key, set, ask);
         Ok(())
     }
 
     /// Lets a client begin a request.
-    pub fn ask(&mut self, key: usize, ask: Ask) {
+    pub fn ask(&mut self, key: usize, set: usize, ask: Ask) {
         let core = self.rng.below(u64::from(self.setup.cores)) as u16;
         let window = self.oracle.window(key, self.moment());
         self.requests.push(Request {
             key,
+            set,
             ask,
             core,
             window,
@@ -369,9 +376,13 @@ impl World {
     ) -> Result<(), Violation> {
         let moment = self.moment();
         let default_ttl_s = self.setup.default_ttl_s;
-        let expected = self
-            .oracle
-            .expect(request.key, &request.ask, default_ttl_s, &moment);
+        let expected = self.oracle.expect(
+            request.key,
+            request.set,
+            &request.ask,
+            default_ttl_s,
+            &moment,
+        );
         match self.attempt(&request, fetched.as_ref()) {
             Step::Read(read) => request.stage = Stage::Reading(read),
             Step::Wait => {
@@ -407,7 +418,7 @@ impl World {
 
     /// Asks the engine once to carry a write or delete out.
     fn attempt(&self, request: &Request, fetched: Option<&Fetched>) -> Step<Result<Done, Refusal>> {
-        let key = &self.keys[request.key];
+        let (key, request_set) = (&self.keys[request.key], request.set);
         let hand = self.node.hand(request.core, self.now_ms);
         let done = |written: Result<Written<'_>, Refusal>| {
             written.map(|written| Done {
@@ -421,7 +432,7 @@ impl World {
             Ask::Delete => {
                 let request = DeleteRequest {
                     digest: key.digest,
-                    set: key.set_name(),
+                    set: SETS[request_set],
                     key: key.sent.as_deref(),
                     generation: GenerationRule::Any,
                 };
@@ -436,7 +447,7 @@ impl World {
                 let operations: Vec<Operation<'_>> = deeds.iter().map(Deed::operation).collect();
                 let request = WriteRequest {
                     digest: key.digest,
-                    set: key.set_name(),
+                    set: SETS[request_set],
                     key: key.sent.as_deref(),
                     exists: *exists,
                     generation: generation.map_or(GenerationRule::Any, GenerationRule::Equal),
@@ -476,7 +487,9 @@ impl World {
                 "{done:?}, but generation and void time had to be {had:?}"
             ));
         }
-        let mark = self.marks.of_set(self.keys[key].set);
+        let mark = state
+            .as_ref()
+            .map_or(0, |state| self.marks.of_set(state.set));
         if entry.update_time_ms < mark.max(self.now_ms) && state.is_some() {
             return wrong(format!(
                 "written {} ms, before now or the mark {mark}",

@@ -9,7 +9,7 @@ use karst_storage::place::{Place, Version};
 
 use super::Violation;
 use crate::node::blocks;
-use crate::workload::PARTITIONS;
+use crate::workload::{PARTITIONS, SETS};
 use crate::world::World;
 
 /// A record as it lies on a device.
@@ -156,7 +156,6 @@ pub fn after_take_over(world: &World, before: &[NewEntry]) -> Result<(), Violati
 /// Returns with it the youngest fill.
 fn newest(world: &World) -> (HashMap<Digest, Newest>, u64) {
     let (mut newest, mut youngest): (HashMap<Digest, Newest>, u64) = (HashMap::new(), 0);
-    let sets: HashMap<Digest, usize> = world.keys.iter().map(|key| (key.digest, key.set)).collect();
     for id in blocks(&world.disk) {
         let range = world.disk.block_range(id.block as usize);
         let bytes = world.disk.read(usize::from(id.device.0), range.clone());
@@ -169,7 +168,8 @@ fn newest(world: &World) -> (HashMap<Digest, Newest>, u64) {
         let scanned = world.node.namespace.log().scan_block(id, bytes);
         for record in scanned.filter_map(Scanned::record) {
             let (place, meta) = (record.place, &record.facts.meta);
-            let set = sets.get(&meta.digest).copied().unwrap_or(0);
+            let set = SETS.iter().position(|set| *set == &*record.facts.set);
+            let set = set.expect("only these sets are used");
             let is_covered = !meta.tombstone && meta.update_time_ms < world.marks.of_set(set);
             if is_covered && !meta.over_tombstone {
                 continue;

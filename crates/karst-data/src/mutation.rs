@@ -27,7 +27,7 @@ pub enum Mutation {
     DropsTombstonesEarly,
     /// A delete leaves no tombstone.
     DeletesWithoutTombstone,
-    /// A truncated record just goes, though it was written over a tombstone.
+    /// A write over a tombstone does not say so: a truncation that takes the record leaves none in its stead.
     TruncatesOverTombstones,
     /// Defrag moves records that the index no longer points at.
     MovesStaleRecords,

@@ -143,9 +143,7 @@ impl Namespace {
     /// Whether a tombstone has to stay where a truncation takes a record with these flags. Where nothing
     /// outlives the index none is needed.
     pub(crate) fn leaves_tombstone(&self, flags: Flags) -> bool {
-        flags.contains(Flags::OVER_TOMBSTONE)
-            && self.log.config().on_devices
-            && !is_planted(Mutation::TruncatesOverTombstones)
+        flags.contains(Flags::OVER_TOMBSTONE) && self.log.config().on_devices
     }
 
     /// The place of a record that has become a tombstone in the index: of its bytes only as many are

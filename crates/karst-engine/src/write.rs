@@ -319,10 +319,11 @@ impl Namespace {
             is_expired(entry.void_time_s, now)
                 || self.is_evicted(entry.void_time_s, entry.update_time_ms, entry.set_id)
         };
-        entry.is_tombstone()
+        let is_over = entry.is_tombstone()
             || entry.flags.contains(Flags::OVER_TOMBSTONE)
             || entry.set_id != set_id
-            || (!before.alive && dead())
+            || (!before.alive && dead());
+        is_over && !is_planted(Mutation::TruncatesOverTombstones)
     }
 
     /// Appends a record and points the index at it.

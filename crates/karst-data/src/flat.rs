@@ -15,7 +15,8 @@
 //!  46..48  bins
 //!  48..52  void time, seconds since 2010, 0 never; in a tombstone the log's fill number at the delete
 //!  52..58  last update, ms since 2010
-//!  58..60  zero
+//!  58..59  how often defrag has moved this version, 255 for that and more
+//!  59..60  zero
 //!  60..    set name | key: length 4, bytes (if stored) | bins
 //!  bin     name length 1 | particle type 1 | value length, LEB128 | name | value
 //! ```
@@ -61,6 +62,9 @@ pub const ENCRYPTED_FROM: usize = 16;
 
 /// The unit of encryption, and of the space that records own.
 pub const CIPHER_BLOCK_BYTES: usize = 16;
+
+/// Where a record says how often it was moved.
+const MOVES_AT: usize = 58;
 
 /// Where the header's checksum begins to cover; the checksums themselves lie before.
 const COVERED_FROM: usize = 8;
@@ -137,6 +141,9 @@ pub struct Meta {
     /// An earlier version of the record was a tombstone, or had expired or been evicted, when the next one
     /// was written over it: versions from before that must not come back when this one goes.
     pub over_tombstone: bool,
+    /// How often defrag has moved this version, [`u8::MAX`] for that and more: of two copies of a version
+    /// the one that was moved more often is the later, whichever of their blocks was opened first.
+    pub moves: u8,
 }
 
 /// How key and bins of a record are packed.
@@ -384,6 +391,7 @@ impl Header {
                 version: field(bytes, 36),
                 tombstone: flags & FLAG_TOMBSTONE != 0,
                 over_tombstone: flags & FLAG_OVER_TOMBSTONE != 0,
+                moves: bytes[MOVES_AT],
             },
             stores_key: flags & FLAG_KEY != 0,
             form,
@@ -699,8 +707,19 @@ where
         record[46..48].copy_from_slice(&bin_count.to_le_bytes());
         record[48..52].copy_from_slice(&meta.void_time_s.to_le_bytes());
         record[52..58].copy_from_slice(&meta.update_time_ms.to_le_bytes()[..6]);
-        record[58..60].fill(0);
+        record[MOVES_AT] = meta.moves;
+        record[59] = 0;
     }
+}
+
+/// Counts a move of a written record, which is not encrypted; leaves the checksums to [`reseal`].
+///
+/// # Errors
+/// When the bytes hold no header.
+pub fn count_move(bytes: &mut [u8]) -> Result<(), FlatError> {
+    Form::read(bytes)?;
+    bytes[MOVES_AT] = bytes[MOVES_AT].saturating_add(1);
+    Ok(())
 }
 
 /// Gives an already written record, in whatever form, the seal of a new place.
@@ -760,6 +779,7 @@ mod tests {
             version: [0, 0, 0, 1, 0, 0, 0, 0, 0, 42],
             tombstone: false,
             over_tombstone: true,
+            moves: 3,
         }
     }
 

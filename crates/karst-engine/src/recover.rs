@@ -321,15 +321,16 @@ impl Namespace {
 
     /// Whether a found record takes the place of one that was found before.
     ///
-    /// Two copies of one version are the work of defrag. The younger one stands, since the block of the
-    /// older may have been given up already; a damaged one gives way to a sound one. Also a copy in the
+    /// Two copies of one version are the work of defrag. The one that was moved more often stands, since the
+    /// block of the other may have been given up already, and was opened later all the same if the block
+    /// that defrag fills was open for long; a damaged one gives way to a sound one. Also a copy in the
     /// youngest block of all gives way: if that was the last free block, then what was moved into it
     /// still lies where it came from, and it has to be free again, or no record could ever be moved again.
     fn supersedes(&self, youngest: u64, new: &NewEntry, old: &NewEntry) -> bool {
         let rank = |entry: &NewEntry| {
             let fill = self.log.fill_of(self.log.block_of(entry.place));
             let sound = !entry.flags.contains(Flags::DAMAGED);
-            (sound, fill != youngest, fill)
+            (sound, fill != youngest, entry.flags.moves(), fill)
         };
         if is_planted(Mutation::RecoversLastFound) {
             return true;

@@ -158,6 +158,7 @@ impl Namespace {
             version: was.version.pack(),
             tombstone: true,
             over_tombstone: false,
+            moves: 0,
         };
         let size = self.sets.with(was.set_id, |set| {
             let bins = std::iter::empty::<BinRef<'_>>();
@@ -223,12 +224,13 @@ impl Namespace {
         } else {
             append()?
         };
+        let flags = entry.flags.with_moves(facts.meta.moves.saturating_add(1));
         let at = partition.directory.get_mut(&digest);
-        at.expect("it was just seen").set_place(moved.place);
-        let after = NewEntry {
-            place: moved.place,
-            ..entry
-        };
+        let mut at = at.expect("it was just seen");
+        at.set_place(moved.place);
+        at.set_flags(flags);
+        let after = at.to_new();
+        drop(at); // makes the change one
         self.uncount(&mut partition, &entry);
         self.count(&mut partition, &after);
         self.log.release(entry.place);
@@ -247,6 +249,7 @@ impl Namespace {
             void_time_s: entry.void_time_s,
             tombstone: true,
             over_tombstone: false,
+            moves: facts.meta.moves.saturating_add(1),
             ..facts.meta
         };
         let bins = std::iter::empty::<BinRef<'_>>();

@@ -307,6 +307,7 @@ impl Namespace {
             tombstone: false,
             over_tombstone: before
                 .is_some_and(|before| self.is_over_tombstone(&before, set_id, hand.now)),
+            moves: 0,
         }
     }
 
@@ -501,6 +502,7 @@ impl Namespace {
             version: partition.upcoming_version().pack(),
             tombstone: true,
             over_tombstone: false,
+            moves: 0,
         };
         let set = self.sets.get(entry.set_id);
         let draft = Draft {
@@ -561,6 +563,7 @@ pub(crate) fn new_entry(meta: &Meta, stores_key: bool, set_id: u16, place: Place
         flags: Flags::NONE
             .when(Flags::TOMBSTONE, meta.tombstone)
             .when(Flags::KEY_STORED, stores_key)
-            .when(Flags::OVER_TOMBSTONE, meta.over_tombstone),
+            .when(Flags::OVER_TOMBSTONE, meta.over_tombstone)
+            .with_moves(meta.moves),
     }
 }

@@ -106,6 +106,7 @@ fn measure(codec: impl Fn() -> Codec, value_bytes: usize) -> (f64, f64, u64) {
             version: [1; 10],
             tombstone: false,
             over_tombstone: false,
+            moves: 0,
         },
         set: b"bench",
         key: None,

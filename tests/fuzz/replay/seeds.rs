@@ -296,6 +296,7 @@ fn meta(tombstone: bool) -> Meta {
         version: [0, 0, 0, 1, 0, 0, 0, 0, 0, 42],
         tombstone,
         over_tombstone: false,
+        moves: 0,
     }
 }
 

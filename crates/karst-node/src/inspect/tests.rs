@@ -123,6 +123,7 @@ fn record(set: &str, key: i64, deleted: bool, seal: &Seal) -> Vec<u8> {
             .pack(),
             tombstone: deleted,
             over_tombstone: false,
+            moves: 0,
         },
         set: set.as_bytes(),
         key: None,

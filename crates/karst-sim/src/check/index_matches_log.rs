@@ -22,6 +22,7 @@ struct Copy {
     tombstone: bool,
     /// A truncation covers it: it stands for the tombstone that it was written over.
     is_covered: bool,
+    moves: u8,
 }
 
 impl Copy {
@@ -62,8 +63,8 @@ pub fn after_recovery(world: &World) -> Result<(), Violation> {
                 &format!("is at version {} on devices", best.version),
             );
         }
-        // The youngest copy stands, unless it lies in the youngest block of all.
-        let rank = |copy: &&Copy| (copy.fill != youngest, copy.fill);
+        // The copy that was moved last stands, unless it lies in the youngest block of all.
+        let rank = |copy: &&Copy| (copy.fill != youngest, copy.moves, copy.fill);
         let stands = best.copies.iter().max_by_key(rank);
         let points_at = |copy: &Copy| {
             copy.lies_at(entry.place)
@@ -182,6 +183,7 @@ fn newest(world: &World) -> (HashMap<Digest, Newest>, u64) {
                 update_time_ms: meta.update_time_ms,
                 tombstone: meta.tombstone || is_covered,
                 is_covered,
+                moves: meta.moves,
             };
             let known = newest.entry(meta.digest).or_insert_with(|| Newest {
                 version,

@@ -264,7 +264,7 @@ impl NewEntry {
     }
 }
 
-/// Yes-or-no facts about a record. Bits without a name are free and are kept as given.
+/// Yes-or-no facts about a record, and a small number. Bits without a name are free and are kept as given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Flags(u16);
 
@@ -282,6 +282,21 @@ impl Flags {
     /// An earlier version was deleted, or had expired or been evicted: when a truncation takes the record,
     /// a tombstone has to stay in its stead, or what lies below would come back.
     pub const OVER_TOMBSTONE: Flags = Flags(1 << 4);
+
+    /// Beside flags, in the upper eight bits: see [`Flags::moves`].
+    const MOVES_SHIFT: u32 = 8;
+
+    /// How often defrag has moved the version that the index points at, 255 for that and more.
+    pub const fn moves(self) -> u8 {
+        (self.0 >> Flags::MOVES_SHIFT) as u8
+    }
+
+    /// These, with that many moves.
+    #[must_use]
+    pub const fn with_moves(self, moves: u8) -> Flags {
+        let flags = self.0 & ((1 << Flags::MOVES_SHIFT) - 1);
+        Flags(flags | (moves as u16) << Flags::MOVES_SHIFT)
+    }
 
     /// Any 16 bits are flags.
     pub const fn from_bits(bits: u16) -> Flags {

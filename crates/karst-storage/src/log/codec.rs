@@ -24,7 +24,7 @@ use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use karst_data::bin::BinRef;
 use karst_data::flat::{
     CIPHER_BLOCK_BYTES, Draft, ENCRYPTED_FROM, Facts, FlatError, Form, HEADER_BYTES, Header,
-    PAYLOAD_BYTES_MAX, Packing, Record, Seal, reseal,
+    PAYLOAD_BYTES_MAX, Packing, Record, Seal, count_move, reseal,
 };
 use karst_data::key::SET_BYTES_MAX;
 use parking_lot::Mutex;
@@ -318,8 +318,8 @@ impl Codec {
         }
     }
 
-    /// Gives a record that was copied from another place the form and the seal of this one. It stays as it
-    /// is packed.
+    /// Gives a record that was copied from another place the form and the seal of this one, and counts the
+    /// move. It stays as it is packed.
     pub(crate) fn rehouse(
         &self,
         space: &mut [u8],
@@ -337,6 +337,10 @@ impl Codec {
         if form.encrypted {
             let bytes = &mut space[ENCRYPTED_FROM..end];
             self.cipher(from)?.apply(bytes, from, Direction::Decrypt);
+        }
+        count_move(space)?;
+        if form.encrypted {
+            let bytes = &mut space[ENCRYPTED_FROM..end];
             self.cipher(to)?.apply(bytes, to, Direction::Encrypt);
         }
         reseal(space, to)

@@ -322,6 +322,7 @@ pub(super) fn put(log: &Log, mark: u8, bytes: usize) -> Appended {
             version: [mark; 10],
             tombstone: false,
             over_tombstone: false,
+            moves: 0,
         },
         set: b"demo",
         key: None,

@@ -40,6 +40,7 @@ struct Sample {
     key: Option<Vec<u8>>,
     bins: Vec<(Vec<u8>, Vec<u8>)>,
     tombstone: bool,
+    moves: u8,
 }
 
 impl Sample {
@@ -52,6 +53,7 @@ impl Sample {
             version: [0, 0, 0, 1, 0, 0, 0, 0, 0, 42],
             tombstone: self.tombstone,
             over_tombstone: !self.tombstone,
+            moves: self.moves,
         }
     }
 
@@ -122,12 +124,14 @@ fn samples() -> impl Strategy<Value = Sample> {
         proptest::option::of(proptest::collection::vec(any::<u8>(), 0..100)),
         proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..15), value), 0..4),
         proptest::bool::weighted(0.1),
+        prop_oneof![Just(0), Just(255), any::<u8>()],
     )
-        .prop_map(|(set, key, bins, tombstone)| Sample {
+        .prop_map(|(set, key, bins, tombstone, moves)| Sample {
             set,
             key: key.filter(|_| !tombstone),
             bins: if tombstone { vec![] } else { bins },
             tombstone,
+            moves,
         })
 }
 
@@ -138,6 +142,7 @@ fn sample() -> Sample {
         key: Some(b"\x03a secret key".to_vec()),
         bins: vec![(b"secret bin".to_vec(), b"a secret value ".repeat(20))],
         tombstone: false,
+        moves: 0,
     }
 }
 
@@ -158,7 +163,8 @@ proptest! {
         for codec in codecs() {
             let mut moved = sample.stored(&codec, &SEAL);
             codec.rehouse(&mut moved, &SEAL, &to).unwrap();
-            sample.check(&codec, &moved, &to);
+            let moves = sample.moves.saturating_add(1);
+            Sample { moves, ..sample.clone() }.check(&codec, &moved, &to);
             prop_assert!(codec.open(&moved, &SEAL, &Opened::default()).is_err());
             let form = Form::read(&moved).unwrap();
             prop_assert_eq!(form, Form::read(&sample.stored(&codec, &SEAL)).unwrap());
@@ -171,7 +177,7 @@ proptest! {
         lz4 in any::<bool>(),
         unpacked in prop_oneof![0u32..400, any::<u32>()],
     ) {
-        let mut record = Sample { bins: vec![], key: None, set: vec![], tombstone: false }
+        let mut record = Sample { bins: vec![], key: None, set: vec![], tombstone: false, moves: 0 }
             .stored(&Codec::plain(BYTES_MAX), &SEAL);
         record.truncate(HEADER_BYTES);
         if payload.len() >= UNPACKED_BYTES {

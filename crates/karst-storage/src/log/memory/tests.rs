@@ -75,6 +75,7 @@ fn append(log: &Log, key: u64, bytes: usize) -> Appended {
         version: [1; 10],
         tombstone: false,
         over_tombstone: false,
+        moves: 0,
     };
     let draft = Draft {
         meta,

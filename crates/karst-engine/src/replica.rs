@@ -100,16 +100,22 @@ impl Namespace {
         let set_id = found.map_err(|_| Reason::SetLimit)?;
         let mut meta = record.meta;
         meta.version = version.pack();
+        meta.moves = 0;
         if meta.tombstone {
             meta.void_time_s = self.tombstone_fill(); // of this node's log, not of the other's
         }
-        let draft = Draft {
+        let mut draft = Draft {
             meta,
             set: record.set,
             key: record.key,
             bins: record.bins(),
         };
-        let before = entry.map(|entry| Before { entry, alive: true });
+        let alive = partition.directory.get(&meta.digest);
+        let alive = alive.is_some_and(|entry| self.is_alive(entry, hand.now));
+        let before = entry.map(|entry| Before { entry, alive });
+        // What lies below it is a matter of this node's log too.
+        draft.meta.over_tombstone = !meta.tombstone
+            && before.is_some_and(|before| self.is_over_tombstone(&before, set_id, hand.now));
         self.store(partition, hand, &draft, set_id, before)
     }
 
@@ -224,6 +230,8 @@ impl Namespace {
             update_time_ms: hand.now.epoch_ms(),
             version: partition.upcoming_version().pack(),
             tombstone: true,
+            over_tombstone: false,
+            moves: 0,
         };
         let draft = Draft {
             meta,
@@ -346,6 +354,8 @@ fn tombstone_image(entry: &NewEntry, set: &[u8]) -> Vec<u8> {
         update_time_ms: entry.update_time_ms,
         version: entry.version.pack(),
         tombstone: true,
+        over_tombstone: false,
+        moves: 0,
     };
     let draft = Draft {
         meta,

@@ -327,7 +327,7 @@ impl Namespace {
     /// Whether what is written over this keeps older versions from coming back that a truncation of it
     /// need not cover: see [`Flags::OVER_TOMBSTONE`]. What was dead without a tombstone counts as one. What a
     /// truncation covers does not, unless it is in another set: the next one covers what lies below as well.
-    fn is_over_tombstone(&self, before: &Before, set_id: u16, now: Now) -> bool {
+    pub(crate) fn is_over_tombstone(&self, before: &Before, set_id: u16, now: Now) -> bool {
         let entry = &before.entry;
         let dead = || {
             is_expired(entry.void_time_s, now)

@@ -134,7 +134,7 @@ fn joined(items: impl Iterator<Item = impl ToString>, separator: &str) -> String
 }
 
 /// Copies that the partitions of a namespace have now, at most.
-fn effective_factor(map: Option<&NamespaceMap>) -> usize {
+pub(super) fn effective_factor(map: Option<&NamespaceMap>) -> usize {
     let rows = map.iter().flat_map(|map| &map.partitions);
     rows.map(|it| it.row.len()).max().unwrap_or(0).max(1)
 }

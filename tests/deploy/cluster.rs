@@ -98,6 +98,12 @@ impl Project {
         ran(&mut command).trim().to_owned()
     }
 
+    /// Addresses of the three on their own network.
+    fn addresses(&self) -> [String; 3] {
+        let what = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        NAMES.map(|name| self.inspect(name, what))
+    }
+
     /// `karst status` of one node, asked from outside; `None` while it does not answer.
     fn status(&self, node: usize) -> Option<Json> {
         let admin = format!("127.0.0.1:{}", self.ports[3 + node]);
@@ -108,23 +114,38 @@ impl Project {
         answered.then(|| serde_json::from_slice(&output.stdout).expect("karst prints JSON"))
     }
 
-    /// Waits until a node counts just these as serving; returns what it said.
-    fn until_serving(&self, node: usize, names: &[&str]) -> Json {
+    /// Waits until what a node says of the cluster pleases; returns it.
+    fn until(&self, node: usize, what: &str, pleases: impl Fn(&Json) -> bool) -> Json {
         let deadline = Instant::now() + AGREE_MAX;
         loop {
             let status = self.status(node);
-            if let Some(status) = &status
-                && serving(status) == names
-                && status["cluster"]["leader"].as_str() != Some("")
-            {
+            if let Some(status) = status.as_ref().filter(|status| pleases(status)) {
                 return status.clone();
             }
-            assert!(
-                Instant::now() < deadline,
-                "waiting for {names:?}: {status:#?}"
-            );
+            assert!(Instant::now() < deadline, "{what}: {status:#?}");
             std::thread::sleep(PAUSE);
         }
+    }
+
+    /// Waits until a node counts just these as serving, under a leader.
+    fn until_serving(&self, node: usize, names: &[&str]) -> Json {
+        self.until(node, "all serve", |status| {
+            serving(status) == names && status["cluster"]["leader"] != ""
+        })
+    }
+
+    /// Waits until a node knows the others at the addresses that they have.
+    fn until_found(&self, node: usize) -> Json {
+        let now = self.addresses();
+        let others = (0..3).filter(|other| *other != node);
+        let others: Vec<_> = others
+            .map(|other| (NAMES[other], format!("{}:3002", now[other])))
+            .collect();
+        self.until(node, "all are found", |status| {
+            let found = others.iter();
+            let mut found = found.map(|(name, at)| of_node(status, name, "admin") == at);
+            serving(status) == NAMES && found.all(|found| found)
+        })
     }
 
     fn until_healthy(&self) {
@@ -332,9 +353,40 @@ async fn three_nodes_in_containers_serve_a_client_outside_and_outlive_one_of_the
     }
     project.say("a new client reads everything");
 
+    let addresses = project.addresses();
     printed(&project.compose(&["stop"], &[]));
     for name in NAMES {
         assert_eq!(project.inspect(name, "{{.State.ExitCode}}"), "0", "{name}");
     }
     project.say("told to stop, all end with exit code 0");
+
+    exchange_addresses(&project, addresses);
+    for (node, name) in NAMES.iter().enumerate() {
+        let moved = project.until_found(node);
+        assert_eq!(of_node(&moved, name, "id"), of_node(&formed, name, "id"));
+    }
+    project.say("all are the same nodes at addresses that were another's before");
+    project.show_nodes(0);
+    let last = Outside::connect(&project, 1).await;
+    last.until_it_knows(3).await;
+    for half in ["before", "after"] {
+        last.read(half).await;
+    }
+    project.say("a client reads everything once more");
+}
+
+/// Makes the containers anew, each with the address that another one had: what pods live through at the worst.
+fn exchange_addresses(project: &Project, before: [String; 3]) {
+    printed(&project.compose(&["rm", "--force"], &[])); // network and volumes stay
+    let mut order = [0, 1, 2];
+    order.sort_by_key(|node| before[*node].parse::<Ipv4Addr>().expect("an address"));
+    order.rotate_left(1); // a network hands out its lowest free address
+    for node in order {
+        project.up(&[NAMES[node]], &[]);
+    }
+    let after = project.addresses();
+    for (before, after) in before.iter().zip(&after) {
+        assert_ne!(before, after);
+    }
+    println!("          {before:?} became {after:?}");
 }

@@ -150,8 +150,8 @@ impl Project {
 
     fn until_healthy(&self) {
         let deadline = Instant::now() + AGREE_MAX;
-        let healthy = |name: &&str| self.inspect(name, "{{.State.Health.Status}}") == "healthy";
-        while !NAMES.iter().all(|name| healthy(name)) {
+        let healthy = |name: &str| self.inspect(name, "{{.State.Health.Status}}") == "healthy";
+        while !NAMES.into_iter().all(healthy) {
             assert!(
                 Instant::now() < deadline,
                 "the engine calls them not healthy"

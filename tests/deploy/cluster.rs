@@ -85,7 +85,7 @@ impl Project {
     }
 
     fn container(&self, service: &str) -> String {
-        let listed = printed(&self.compose(&["ps", "--quiet", service], &[]));
+        let listed = printed(&self.compose(&["ps", "--all", "--quiet", service], &[]));
         let id = listed.trim().to_owned();
         assert!(!id.is_empty(), "{service} has a container");
         id

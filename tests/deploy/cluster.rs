@@ -160,11 +160,16 @@ impl Project {
         }
     }
 
-    /// Prints what an operator would see.
-    fn show_nodes(&self, node: usize) {
+    /// What `karst` prints, outside.
+    fn karst(&self, node: usize, arguments: &[&str]) -> String {
         let admin = format!("127.0.0.1:{}", self.ports[3 + node]);
         let mut command = Command::new(karst());
-        println!("{}", ran(command.args(["--host", &admin, "nodes"])));
+        ran(command.args(["--host", &admin]).args(arguments))
+    }
+
+    /// Prints what an operator would see.
+    fn show_nodes(&self, node: usize) {
+        println!("{}", self.karst(node, &["nodes"]));
     }
 }
 
@@ -324,6 +329,8 @@ async fn three_nodes_in_containers_serve_a_client_outside_and_outlive_one_of_the
     client.until_it_knows(3).await;
     client.write("before").await;
     client.read("before").await;
+    project.karst(0, &["put", "typed", "n=1"]);
+    assert!(project.karst(1, &["get", "typed"]).contains("n  1"));
     project.say("a client outside has written and read through published ports");
 
     let before = of_node(&formed, "karst3", "id").clone();
@@ -344,7 +351,6 @@ async fn three_nodes_in_containers_serve_a_client_outside_and_outlive_one_of_the
     assert_eq!(of_node(&replaced, "karst3", "io")["queue"], "threads");
     project.until_serving(0, &NAMES);
     project.say("a new container with its volume is the same node, this time without io_uring");
-    project.show_nodes(0);
 
     let fresh = Outside::connect(&project, 2).await;
     fresh.until_it_knows(3).await;
@@ -352,6 +358,8 @@ async fn three_nodes_in_containers_serve_a_client_outside_and_outlive_one_of_the
         fresh.read(half).await;
     }
     project.say("a new client reads everything");
+    project.until_found(0); // it counted as serving before it was given its part to be filled with
+    project.show_nodes(0);
 
     let addresses = project.addresses();
     printed(&project.compose(&["stop"], &[]));

@@ -218,9 +218,13 @@ impl ClusterState {
     /// than it should, or more: where others hold everything it is one of those no more.
     fn out_of_sync(&mut self, node: NodeId) {
         for partition in self.maps.values_mut().flat_map(|map| &mut map.partitions) {
-            if partition.in_sync.len() > 1 && partition.in_sync.contains(&node) {
+            let in_sync = partition.in_sync.contains(&node);
+            if in_sync && partition.in_sync.len() > 1 {
                 partition.in_sync.retain(|it| *it != node);
                 partition.apart.push(node);
+            }
+            // A report that it was filled is of what it held then.
+            if in_sync || partition.row.contains(&node) || partition.apart.contains(&node) {
                 partition.regime = partition.regime.next();
             }
         }
@@ -406,11 +410,13 @@ mod tests {
             (&[NodeId(2)][..], &[NodeId(1)][..])
         );
         assert_eq!(partition.regime, Regime(2));
-        // The last one stays: nobody holds more.
+        // The last one stays: nobody holds more. What was reported of who joins counts no more.
         state.apply(Command::Admit(restarted(2, 6)));
         let partition = &state.maps["test"].partitions[7];
         assert_eq!(partition.in_sync, [NodeId(2)]);
-        assert_eq!(partition.regime, Regime(2));
+        assert_eq!(partition.regime, Regime(3));
+        state.apply(Command::Admit(restarted(1, 7)));
+        assert_eq!(state.maps["test"].partitions[7].regime, Regime(4));
     }
 
     #[test]

@@ -97,7 +97,7 @@ async fn every_record_is_on_two_nodes_that_hold_the_same() {
     let running = load.start();
     tokio::time::sleep(Duration::from_secs(2)).await;
     load.end(running).await;
-    let records = load.check().await;
+    let records = load.check(&refs(&servers)).await;
     assert!(records > 0);
     assert_eq!(load.tally.failed, 0, "nothing happened");
     wait_until_held_twice(&refs(&servers), records);
@@ -115,6 +115,7 @@ async fn no_acknowledged_write_is_lost_when_nodes_are_killed_one_after_the_other
     let mut rng = StdRng::seed_from_u64(seed);
     let mut servers = formed(&NAMES);
     all_serve(&refs(&servers), &NAMES);
+    wait_until_stable(&refs(&servers));
     let mut load = Load::new(&refs(&servers), 4, seed).await;
     let mut pauses = Vec::new();
     for _ in 0..kills {
@@ -131,7 +132,7 @@ async fn no_acknowledged_write_is_lost_when_nodes_are_killed_one_after_the_other
             all_serve(&refs(&servers), &NAMES);
             wait_until_stable(&refs(&servers));
         });
-        let records = load.check().await;
+        let records = load.check(&refs(&servers)).await;
         wait_until_held_twice(&refs(&servers), records);
     }
     pauses.sort_unstable();
@@ -172,7 +173,7 @@ async fn a_node_with_an_empty_disk_is_filled_while_the_others_serve() {
         all_serve(&refs(&servers), &names);
         wait_until_stable(&refs(&servers));
     });
-    let records = load.check().await;
+    let records = load.check(&refs(&servers)).await;
     wait_until_held_twice(&refs(&servers), records);
     load.close().await;
 }

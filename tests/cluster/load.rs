@@ -116,7 +116,7 @@ impl Load {
     }
 
     /// Reads every key and checks it. Returns how many there are.
-    pub(crate) async fn check(&mut self) -> u64 {
+    pub(crate) async fn check(&mut self, servers: &[&Server]) -> u64 {
         let policy = ReadPolicy {
             base_policy: base(),
             ..ReadPolicy::default()
@@ -134,8 +134,9 @@ impl Load {
             };
             assert!(
                 kept.possible.contains(&found),
-                "key {number} holds {found:?} of {:?}",
-                kept.possible
+                "key {number} holds {found:?} of {:?}; {}",
+                kept.possible,
+                whereabouts(servers, &key(*number))
             );
             kept.possible = vec![found];
             records += u64::from(found.is_some());
@@ -146,6 +147,26 @@ impl Load {
     pub(crate) async fn close(self) {
         self.client.close().await.expect("the client closes");
     }
+}
+
+/// What each node says of a key's partition, and of the key.
+pub(crate) fn whereabouts(servers: &[&Server], key: &Key) -> String {
+    let digest: Vec<u8> = key.digest().to_vec();
+    let partition = u16::from(digest[0]) | u16::from(digest[1] & 0x0f) << 8;
+    let name = digest
+        .iter()
+        .map(|it| format!("{it:02x}"))
+        .collect::<String>();
+    let mut said = format!("partition {partition}, digest {name}");
+    for server in servers {
+        let info = server.info("partition-info");
+        let start = format!("test:{partition}:");
+        let line = info.split(';').find(|line| line.starts_with(&start));
+        let number = partition.to_string();
+        let entries = server.karst(&["partitions", "--partition", &number, "--json"]);
+        said += &format!("\n{}: {line:?} {entries}", server.service());
+    }
+    said
 }
 
 fn is_absent(error: &Error) -> bool {

@@ -56,4 +56,7 @@ pub struct NamespaceFacts {
     pub name: String,
     /// Copies of each record aimed at. At least 1.
     pub replication_factor: u8,
+    /// Whether all of it is gone with the process: it is in memory and on no device.
+    #[serde(default)]
+    pub volatile: bool,
 }

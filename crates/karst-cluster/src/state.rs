@@ -216,12 +216,29 @@ impl ClusterState {
 
     /// A node has come back as another process before anybody missed it, or went on alone. It may hold less
     /// than it should, or more: where others hold everything it is one of those no more.
+    ///
+    /// The last one in sync stays. But where all that it held is gone with the process, who was joining may have
+    /// more, and is to be merged with.
     fn out_of_sync(&mut self, node: NodeId) {
-        for partition in self.maps.values_mut().flat_map(|map| &mut map.partitions) {
+        let facts = self.nodes.get(&node).map(|member| &member.facts);
+        let volatile = |name: &str| {
+            let mut namespaces = facts.iter().flat_map(|facts| &facts.namespaces);
+            namespaces.any(|it| it.name == name && it.volatile)
+        };
+        let partitions = self.maps.iter_mut().flat_map(|(name, map)| {
+            let volatile = volatile(name);
+            map.partitions.iter_mut().map(move |it| (it, volatile))
+        });
+        for (partition, volatile) in partitions {
             let in_sync = partition.in_sync.contains(&node);
             if in_sync && partition.in_sync.len() > 1 {
                 partition.in_sync.retain(|it| *it != node);
                 partition.apart.push(node);
+            } else if in_sync && volatile {
+                let joining: Vec<NodeId> = partition.joining().collect();
+                partition.apart.extend(joining);
+                partition.apart.sort_unstable();
+                partition.apart.dedup();
             }
             // A report that it was filled is of what it held then.
             if in_sync || partition.row.contains(&node) || partition.apart.contains(&node) {
@@ -317,6 +334,7 @@ mod tests {
             namespaces: vec![crate::node::NamespaceFacts {
                 name: "test".into(),
                 replication_factor: 2,
+                volatile: false,
             }],
         }
     }
@@ -417,6 +435,32 @@ mod tests {
         assert_eq!(partition.regime, Regime(3));
         state.apply(Command::Admit(restarted(1, 7)));
         assert_eq!(state.maps["test"].partitions[7].regime, Regime(4));
+    }
+
+    #[test]
+    fn who_joined_a_node_that_lost_its_memory_is_merged_with() {
+        let mut state = ClusterState::default();
+        let in_memory = |id, incarnation| {
+            let mut facts = facts(id);
+            facts.namespaces[0].volatile = true;
+            NodeFacts {
+                incarnation,
+                ..facts
+            }
+        };
+        state.apply(Command::Admit(in_memory(1, 0)));
+        state.apply(Command::Admit(in_memory(2, 0)));
+        let filling = Change {
+            row: vec![NodeId(1), NodeId(2)],
+            ..change(0, &[1])
+        };
+        state.apply(Command::Repartition(vec![filling]));
+        state.apply(Command::Admit(in_memory(1, 5)));
+        let partition = &state.maps["test"].partitions[7];
+        assert_eq!(
+            (&*partition.in_sync, &*partition.apart),
+            (&[NodeId(1)][..], &[NodeId(2)][..])
+        );
     }
 
     #[test]

@@ -26,6 +26,7 @@ fn facts(id: NodeId, namespaces: &[&str], replication_factor: u8) -> NodeFacts {
     let namespace = |name: &&str| NamespaceFacts {
         name: name.to_string(),
         replication_factor,
+        volatile: false,
     };
     NodeFacts {
         id,

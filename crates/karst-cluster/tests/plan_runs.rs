@@ -97,11 +97,13 @@ impl World {
         let mut namespaces = vec![NamespaceFacts {
             name: "everywhere".into(),
             replication_factor: 2 + self.rng.below(2) as u8,
+            volatile: false,
         }];
         if id.0 <= 2 && self.chance(7, 8) {
             namespaces.push(NamespaceFacts {
                 name: "on_two".into(),
                 replication_factor: 2,
+                volatile: false,
             });
         }
         let facts = NodeFacts {

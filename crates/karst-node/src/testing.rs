@@ -158,6 +158,7 @@ fn cluster(config: &Config) -> Cluster {
     let namespaces = namespaces.map(|namespace| NamespaceFacts {
         name: namespace.name.clone(),
         replication_factor: namespace.replication_factor,
+        volatile: false,
     });
     let me = NodeFacts {
         id: NodeId(0xbb9_0200_11ac_4202),
@@ -262,6 +263,7 @@ fn alone(node: &Node) -> ClusterState {
     let namespaces = node.namespaces.iter().map(|namespace| NamespaceFacts {
         name: namespace.config.name.clone(),
         replication_factor: namespace.config.replication_factor,
+        volatile: false,
     });
     let mut state = ClusterState::default();
     state.apply(Command::Admit(NodeFacts {

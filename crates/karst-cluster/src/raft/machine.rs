@@ -120,6 +120,7 @@ mod tests {
             namespaces: vec![NamespaceFacts {
                 name: "test".into(),
                 replication_factor: 2,
+                volatile: false,
             }],
         }));
         state

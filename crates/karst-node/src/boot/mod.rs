@@ -242,6 +242,7 @@ fn facts(config: &Config, identity: &Identity, doors: &Doors) -> NodeFacts {
     let namespaces = namespaces.map(|namespace| NamespaceFacts {
         name: namespace.name.clone(),
         replication_factor: namespace.replication_factor,
+        volatile: matches!(namespace.storage.engine, Engine::Memory { .. }),
     });
     NodeFacts {
         id: identity.node,

@@ -67,6 +67,7 @@ mod tests {
             namespaces: vec![NamespaceFacts {
                 name: "test".into(),
                 replication_factor: 2,
+                volatile: false,
             }],
         }
     }

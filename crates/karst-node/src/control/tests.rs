@@ -34,6 +34,7 @@ fn facts(id: u64, control: String) -> NodeFacts {
         namespaces: vec![NamespaceFacts {
             name: "test".into(),
             replication_factor: 2,
+            volatile: false,
         }],
     }
 }
@@ -95,6 +96,7 @@ impl World {
         }
         for control in &mut world.controls {
             control.formed().await.unwrap();
+            control.cluster().set_serves(true); // there is nothing else to a node here
         }
         world
     }

@@ -8,7 +8,7 @@ use rustix::process::{Signal, kill_process};
 
 use crate::data::{wait_until_held_twice, wait_until_stable};
 use crate::group::{all_serve, formed};
-use crate::load::{client, key};
+use crate::load::{client, key, whereabouts};
 
 /// Keys that are written before, on the island, or both.
 const KEYS: i64 = 60;
@@ -84,7 +84,13 @@ async fn a_node_that_hears_nobody_goes_on_and_what_it_took_is_merged() {
             it if it % 2 == 0 => Some(2),
             _ => Some(1),
         };
-        assert_eq!(get(&after, number).await, expected, "key {number}");
+        let found = get(&after, number).await;
+        let at = || whereabouts(&all, &key(number));
+        assert!(
+            found == expected,
+            "key {number}: {found:?}, not {expected:?}; {}",
+            at()
+        );
         records += u64::from(expected.is_some());
     }
     wait_until_held_twice(&all, records);

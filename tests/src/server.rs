@@ -11,7 +11,9 @@
 //!   only the process that was started here is ever signalled
 //!   every wait ends: by what was waited for, or by a panic that shows the end of the log
 
+use std::collections::hash_map::RandomState;
 use std::fs::{self, OpenOptions};
+use std::hash::BuildHasher as _;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
@@ -501,12 +503,13 @@ impl Drop for Server {
     }
 }
 
+/// Ports that the kernel gives to nobody by itself, so that no outgoing connection takes one before its server does.
+const OWN_PORTS: std::ops::Range<u16> = 10_000..32_000;
+
 /// Four ports that were free a moment ago.
 fn free_ports() -> Ports {
     // All four are held until all are known, so that they differ.
-    let held: [TcpListener; 4] = std::array::from_fn(|_| {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the loopback has free ports")
-    });
+    let held: [TcpListener; 4] = std::array::from_fn(|_| free_port());
     let [service, fabric, admin, http] = held.map(|listener| {
         listener
             .local_addr()
@@ -517,6 +520,16 @@ fn free_ports() -> Ports {
         fabric,
         admin,
         http,
+    }
+}
+
+fn free_port() -> TcpListener {
+    loop {
+        let random = RandomState::new().hash_one(std::process::id());
+        let port = OWN_PORTS.start + (random % OWN_PORTS.len() as u64) as u16;
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return listener;
+        }
     }
 }
 

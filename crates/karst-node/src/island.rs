@@ -22,12 +22,10 @@ use parking_lot::Mutex;
 
 use crate::data_dir;
 use crate::node::Node;
+use crate::sight::ISLAND;
 
 /// Silence of the cluster, in suspicion times, after which a node goes on alone.
 const SUSPICIONS: u32 = 4;
-
-/// Marks the generation of an island's state.
-const ISLAND: u64 = 1 << 63;
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -19,6 +19,9 @@ use tokio::sync::watch;
 
 use crate::node::Node;
 
+/// Marks the generation of a state that a node made for itself.
+pub const ISLAND: u64 = 1 << 63;
+
 /// One state of the cluster, seen from this node.
 pub struct Sight {
     /// Who serves what.
@@ -58,8 +61,13 @@ impl Sight {
         map.partitions.iter().map(of).sum()
     }
 
-    /// Whether some node may hold an older state of a record than those who serve it: one is away, or
-    /// partitions of the namespace are still on their way.
+    /// Whether this is a map of this node's own, made while nothing is heard of the cluster.
+    pub fn is_island(&self) -> bool {
+        self.state.generation & ISLAND != 0
+    }
+
+    /// Whether some node may hold an older state of a record than those who serve it: one is away, partitions
+    /// of the namespace are still on their way, or what others hold is not known.
     pub fn may_be_outdated_somewhere(&self, name: &str) -> bool {
         let away = self.state.nodes.values().any(|member| !member.alive);
         let moving = || {
@@ -70,7 +78,7 @@ impl Sight {
                     .any(|it| !it.is_settled() || !it.apart.is_empty())
             })
         };
-        self.has_others() && (away || moving())
+        self.has_others() && (self.is_island() || away || moving())
     }
 }
 

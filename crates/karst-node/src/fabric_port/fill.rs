@@ -180,6 +180,10 @@ fn tasks(core: &Core, filled: &mut HashSet<Task>) -> VecDeque<Task> {
     let mine = |id: &PartitionId| id.index() % cores == usize::from(core.number);
     let mut tasks = VecDeque::new();
     let mut still: HashSet<Task> = HashSet::new();
+    if sight.is_island() {
+        // Who has gone on alone as well is not known: to bring it to this node's state would undo its writes.
+        return tasks;
+    }
     for (namespace, state) in core.node.namespaces.iter().enumerate() {
         let Some(map) = sight.state.maps.get(&state.config.name) else {
             continue;

@@ -19,19 +19,11 @@
 //!
 //! **Healing.** Meanwhile the leader may have given the partitions to others, or there was none and two nodes
 //! in sync went on apart. Either way a node that served alone holds writes that others lack and lacks theirs.
-//! So it tells the leader that it was alone since the committed generation `since`, and serves by its island's
-//! map until it is answered. The leader
-//!   1. counts it as heard, and as strayed in one call of [`plan`]: it is taken out of the
-//!      in-sync set of every partition, except where all have strayed, of which the first stays;
-//!   2. proposes what it is told, and when that is applied answers with the generation of the state then;
-//!   3. counts it as strayed no longer, and forgets what primaries reported of it before: where it was joining
-//!      the regime has not risen, and such a report would still count though the node has strayed since.
-//!
-//! The node drops its island's map once it has a committed one of that generation. It is joining everywhere
-//! now, or the only one in sync; primaries merge with who joins in both directions, by last update, so nothing
-//! is lost that should win. If the leader fails on the way the next one is told the same, and a node that is
-//! taken out twice only joins again. To the report of a node that was never missed the same is done: it may
-//! have answered clients alone within the time that passes before a leader misses it.
+//! So it has the cluster agree ([`Stray`](crate::state::Command::Stray)) that it may hold writes of every partition of
+//! its namespaces: it is taken out of the in-sync sets in which others are, and is apart everywhere else. Until its own copy
+//! of the state says so it serves by its island's map. Then it is joining, or apart, or the only one in sync; primaries merge with
+//! it in both directions, by last update, so nothing is lost that should win. If the leader fails on the way it is asked for once more,
+//! which does no harm.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +35,7 @@ use crate::state::ClusterState;
 /// A map that was made alone. See [the module](self).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Island {
-    /// The generation of the committed state that it was made from, which is what is reported on healing.
+    /// The generation of the committed state that it was made from.
     pub since: u64,
     /// Who is on it.
     pub nodes: BTreeSet<NodeId>,
@@ -56,7 +48,7 @@ pub fn local_map(committed: &ClusterState, me: NodeId, heard: &BTreeSet<NodeId>)
     let mut nodes = heard.clone();
     nodes.insert(me);
     let mut state = committed.clone();
-    for command in plan(&state, &nodes, &[], &BTreeSet::new()) {
+    for command in plan(&state, &nodes, &[]) {
         state.apply(command);
     }
     let mut maps = state.maps;

@@ -61,16 +61,8 @@ pub struct Synced {
 pub type Rows = Arc<Vec<Vec<NodeId>>>;
 
 /// What to propose now, in this order. See [the module](self).
-///
-/// `strayed` are nodes that went on [alone](crate::island) and have not been brought back: they count as not
-/// in sync, except that one of them stays where all in sync have strayed.
-pub fn plan(
-    state: &ClusterState,
-    heard: &BTreeSet<NodeId>,
-    synced: &[Synced],
-    strayed: &BTreeSet<NodeId>,
-) -> Vec<Command> {
-    Planner::default().plan(state, heard, synced, strayed)
+pub fn plan(state: &ClusterState, heard: &BTreeSet<NodeId>, synced: &[Synced]) -> Vec<Command> {
+    Planner::default().plan(state, heard, synced)
 }
 
 /// [`plan`] for whoever asks often: remembers the rows that it found last, which are most of the work.
@@ -92,9 +84,8 @@ impl Planner {
         state: &ClusterState,
         heard: &BTreeSet<NodeId>,
         synced: &[Synced],
-        strayed: &BTreeSet<NodeId>,
     ) -> Vec<Command> {
-        plan_with(state, heard, synced, strayed, |racks, factor| {
+        plan_with(state, heard, synced, |racks, factor| {
             self.rows(racks, factor)
         })
     }
@@ -122,13 +113,12 @@ pub fn plan_with(
     state: &ClusterState,
     heard: &BTreeSet<NodeId>,
     synced: &[Synced],
-    strayed: &BTreeSet<NodeId>,
     mut rows: impl FnMut(&BTreeMap<NodeId, u32>, u8) -> Rows,
 ) -> Vec<Command> {
     let mut commands = liveness(state, heard);
     let mut changes = Vec::new();
     for (name, map) in &state.maps {
-        let present = Present::new(state, heard, strayed, name);
+        let present = Present::new(state, heard, name);
         let rows = rows(&present.takers, map.replication_factor);
         let complete = complete(map, name, synced);
         for (partition, (old, wanted)) in map.partitions.iter().zip(rows.iter()).enumerate() {
@@ -179,27 +169,20 @@ fn complete(map: &NamespaceMap, name: &str, synced: &[Synced]) -> BTreeMap<u16, 
 }
 
 /// The nodes configured with one namespace, as they are to be seen now.
-struct Present<'a> {
+struct Present {
     /// Dead ones too.
     configured: BTreeSet<NodeId>,
     alive: BTreeSet<NodeId>,
     /// Those alive that are not draining, with their racks.
     takers: BTreeMap<NodeId, u32>,
-    strayed: &'a BTreeSet<NodeId>,
 }
 
-impl<'a> Present<'a> {
-    fn new(
-        state: &ClusterState,
-        heard: &BTreeSet<NodeId>,
-        strayed: &'a BTreeSet<NodeId>,
-        namespace: &str,
-    ) -> Present<'a> {
+impl Present {
+    fn new(state: &ClusterState, heard: &BTreeSet<NodeId>, namespace: &str) -> Present {
         let mut present = Present {
             configured: BTreeSet::new(),
             alive: BTreeSet::new(),
             takers: BTreeMap::new(),
-            strayed,
         };
         for (id, member) in &state.nodes {
             let namespaces = &member.facts.namespaces;
@@ -243,7 +226,7 @@ impl<'a> Present<'a> {
     /// Who may hold writes that nobody else has: those apart until now and those in sync that died or went
     /// on alone, but for whom a primary has merged with.
     fn apart(&self, old: &Ownership, in_sync: &[NodeId], complete: &[NodeId]) -> Vec<NodeId> {
-        let sound = |node: &NodeId| self.alive.contains(node) && !self.strayed.contains(node);
+        let sound = |node: &NodeId| self.alive.contains(node);
         let fell_out = old.in_sync.iter().filter(|node| !sound(node));
         let mut apart: Vec<NodeId> = Vec::new();
         for node in old.apart.iter().chain(fell_out) {
@@ -258,7 +241,7 @@ impl<'a> Present<'a> {
     /// Those alive that hold all of the partition.
     fn holding(&self, old: &Ownership, complete: &[NodeId]) -> Vec<NodeId> {
         let in_row = |node: &&NodeId| old.row.contains(node);
-        let sound = |node: &&NodeId| self.alive.contains(node) && !self.strayed.contains(node);
+        let sound = |node: &&NodeId| self.alive.contains(node);
         let mut holding: Vec<NodeId> = Vec::new();
         let joined = complete.iter().filter(in_row);
         for node in old.in_sync.iter().chain(joined).filter(sound) {

@@ -59,7 +59,6 @@ fn apply(state: &mut ClusterState, commands: Vec<Command>) {
 struct Known {
     heard: &'static str,
     draining: &'static str,
-    strayed: &'static str,
     /// Reported under the regime that stands.
     synced: &'static str,
 }
@@ -91,9 +90,9 @@ fn check(before: &str, wanted: &str, known: Known, after: &str) {
         node,
     };
     let synced: Vec<_> = nodes(known.synced).into_iter().map(report).collect();
-    let (heard, strayed) = (set(known.heard), set(known.strayed));
+    let heard = set(known.heard);
     let rows = Arc::new(vec![nodes(wanted)]);
-    let commands = plan_with(&state, &heard, &synced, &strayed, |_, _| rows.clone());
+    let commands = plan_with(&state, &heard, &synced, |_, _| rows.clone());
     apply(&mut state, commands);
     let partition = &state.maps["test"].partitions[0];
     let found = format!(
@@ -217,40 +216,20 @@ fn who_drains_serves_until_others_have_what_it_holds() {
 }
 
 #[test]
-fn who_strayed_joins_again_unless_all_have() {
-    let strayed = |strayed| Known {
-        heard: "ABCDE",
-        strayed,
-        ..Known::default()
-    };
-    check("AB/AB", "AB", strayed("B"), "AB/A");
-    check("AB/AB", "AB", strayed("A"), "AB/B");
-    check("AB/AB", "AB", strayed("AB"), "AB/A");
-    check("AB/A", "AB", strayed("AB"), "AB/A");
-    check("AB/A", "AB", strayed("B"), "AB/A");
-    check("AB/BA", "AB", strayed("AB"), "AB/B");
-    let told = Known {
-        synced: "B",
-        ..strayed("B")
-    };
-    check("AB/A", "AB", told, "AB/A");
-}
-
-#[test]
 fn a_new_cluster_is_settled_after_one_report_of_each_joining_node() {
     let namespaces = ["one", "two", "three"];
     let (mut state, all) = (state_of("ABC", &namespaces, 2), set("ABC"));
-    let commands = plan(&state, &all, &[], &BTreeSet::new());
+    let commands = plan(&state, &all, &[]);
     let sizes: Vec<usize> = commands.iter().map(changes).collect();
     assert_eq!(sizes, [CHANGES_MAX, 3 * PARTITIONS - CHANGES_MAX]);
     apply(&mut state, commands);
     let reports = reports(&state);
     assert_eq!(reports.len(), 3 * PARTITIONS);
-    let commands = Planner::default().plan(&state, &all, &reports, &BTreeSet::new());
+    let commands = Planner::default().plan(&state, &all, &reports);
     apply(&mut state, commands);
     let mut partitions = state.maps.values().flat_map(|map| &map.partitions);
     assert!(partitions.all(|it| it.is_settled() && it.row.len() == 2));
-    assert_eq!(plan(&state, &all, &reports, &BTreeSet::new()), []);
+    assert_eq!(plan(&state, &all, &reports), []);
 }
 
 #[test]
@@ -259,17 +238,17 @@ fn a_planner_that_is_asked_often_says_what_one_says_that_is_asked_once() {
     let mut state = state_of("ABCD", &["test"], 2);
     for heard in ["ABCD", "ABC", "ABCD", "AB", "ABC", "D", "ABCD"] {
         let heard = set(heard);
-        let commands = plan(&state, &heard, &[], &BTreeSet::new());
-        let often = planner.plan(&state, &heard, &[], &BTreeSet::new());
+        let commands = plan(&state, &heard, &[]);
+        let often = planner.plan(&state, &heard, &[]);
         assert_eq!(often, commands, "{heard:?}");
         apply(&mut state, commands);
     }
     let node = nodes("B")[0];
     state.apply(Command::Admit(facts(node, &["test"], 1)));
     let all = set("ABCD");
-    let commands = plan(&state, &all, &[], &BTreeSet::new());
+    let commands = plan(&state, &all, &[]);
     assert_ne!(commands, []);
-    let often = planner.plan(&state, &all, &[], &BTreeSet::new());
+    let often = planner.plan(&state, &all, &[]);
     assert_eq!(often, commands, "fewer copies are aimed at");
 }
 
@@ -299,7 +278,7 @@ fn reports(state: &ClusterState) -> Vec<Synced> {
 #[test]
 fn liveness_is_proposed_first_and_planned_with_at_once() {
     let mut state = state_of("ABC", &["test"], 2);
-    let commands = plan(&state, &set("AB"), &[], &BTreeSet::new());
+    let commands = plan(&state, &set("AB"), &[]);
     let dead = Command::SetAlive {
         node: nodes("C")[0],
         alive: false,
@@ -314,9 +293,9 @@ const STRANGER: karst_cluster::map::Role = karst_cluster::map::Role::Stranger;
 
 fn settled(members: &str) -> ClusterState {
     let (mut state, all) = (state_of(members, &["test"], 2), set(members));
-    let commands = plan(&state, &all, &[], &BTreeSet::new());
+    let commands = plan(&state, &all, &[]);
     apply(&mut state, commands);
-    let commands = plan(&state, &all, &reports(&state), &BTreeSet::new());
+    let commands = plan(&state, &all, &reports(&state));
     apply(&mut state, commands);
     state
 }
@@ -339,15 +318,16 @@ fn who_hear_each_other_make_one_map_and_its_regimes_are_marked() {
 #[test]
 fn after_two_went_apart_and_met_again_one_serves_and_the_other_joins() {
     let (mut state, both) = (settled("AB"), set("AB"));
-    let commands = plan(&state, &both, &[], &both);
-    apply(&mut state, commands);
-    for partition in &state.maps["test"].partitions {
-        assert_eq!(partition.in_sync, [partition.row[0]]);
-        assert_eq!(partition.joining().count(), 1);
+    for node in nodes("AB") {
+        state.apply(Command::Stray(node));
     }
-    // The same report again changes nothing, and they come together.
-    assert_eq!(plan(&state, &both, &[], &both), []);
-    let commands = plan(&state, &both, &reports(&state), &BTreeSet::new());
+    for partition in &state.maps["test"].partitions {
+        assert_eq!(partition.in_sync.len(), 1);
+        assert_eq!(partition.joining().collect::<Vec<_>>(), partition.apart);
+    }
+    // By itself nothing follows from that; they are compared, and come together.
+    assert_eq!(plan(&state, &both, &[]), []);
+    let commands = plan(&state, &both, &reports(&state));
     apply(&mut state, commands);
     assert!(
         state.maps["test"]
@@ -373,9 +353,9 @@ fn apart_after(in_sync: &str, apart: &str, known: Known) -> String {
         node,
     };
     let synced: Vec<_> = nodes(known.synced).into_iter().map(report).collect();
-    let (heard, strayed) = (set(known.heard), set(known.strayed));
+    let heard = set(known.heard);
     let rows = Arc::new(vec![nodes("AB")]);
-    let commands = plan_with(&state, &heard, &synced, &strayed, |_, _| rows.clone());
+    let commands = plan_with(&state, &heard, &synced, |_, _| rows.clone());
     apply(&mut state, commands);
     letters(&state.maps["test"].partitions[0].apart)
 }
@@ -391,10 +371,4 @@ fn who_falls_out_of_those_in_sync_is_apart_until_it_was_merged_with() {
     assert_eq!(apart_after("AB", "", heard("CDE")), "AB");
     // Who merely joined holds nothing of its own.
     assert_eq!(apart_after("A", "", heard("ACDE")), "");
-    let strayed = Known {
-        heard: "ABCDE",
-        strayed: "B",
-        ..Known::default()
-    };
-    assert_eq!(apart_after("AB", "", strayed), "B");
 }

@@ -50,7 +50,6 @@ struct World {
     rng: Rng,
     state: ClusterState,
     up: BTreeSet<NodeId>,
-    strayed: BTreeSet<NodeId>,
     /// Proposals on their way, each with who could serve when it was made.
     proposals: Vec<Proposal>,
     /// Reports on their way.
@@ -61,7 +60,7 @@ struct World {
 
 #[derive(Clone)]
 struct Proposal {
-    /// Those who could serve then: by namespace, members who were heard and have not strayed.
+    /// Those who could serve then: by namespace, members who were heard.
     sound: Arc<BTreeSet<(String, NodeId)>>,
     /// Members then, by namespace.
     members: Arc<BTreeSet<(String, NodeId)>>,
@@ -74,7 +73,6 @@ impl World {
             rng: Rng::from_seed(seed),
             state: ClusterState::default(),
             up: BTreeSet::new(),
-            strayed: BTreeSet::new(),
             proposals: Vec::new(),
             reports: Vec::new(),
             earned: BTreeSet::new(),
@@ -133,9 +131,8 @@ impl World {
                 let draining = self.chance(1, 2);
                 self.state.apply(Command::SetDraining { node, draining });
             }
-            5 if self.chance(1, 3) => drop(self.strayed.insert(node)),
+            5 if self.chance(1, 3) => drop(self.state.apply(Command::Stray(node))),
             5 => drop(self.state.apply(Command::Remove(node))),
-            6 => self.strayed.clear(),
             _ => self.report(),
         }
     }
@@ -165,7 +162,7 @@ impl World {
         }
         let late = self.rng.below(self.reports.len() + 1);
         let synced = self.reports.split_off(late);
-        let commands = plan_with(&self.state, &heard, &synced, &self.strayed, rows);
+        let commands = plan_with(&self.state, &heard, &synced, rows);
         self.check_what_is_planned(&heard, &commands);
         let sound = Arc::new(self.sound(&heard));
         let members = Arc::new(self.members());
@@ -192,7 +189,7 @@ impl World {
         let mut sound = BTreeSet::new();
         for name in self.state.maps.keys() {
             let ids = configured(&self.state, name).map(|(id, _)| id);
-            let ids = ids.filter(|id| heard.contains(id) && !self.strayed.contains(id));
+            let ids = ids.filter(|id| heard.contains(id));
             sound.extend(ids.map(|id| (name.clone(), id)));
         }
         sound
@@ -213,7 +210,7 @@ impl World {
                 check_shape(partition);
             }
         }
-        let again = plan_with(&state, heard, &[], &self.strayed, rows);
+        let again = plan_with(&state, heard, &[], rows);
         assert_eq!(again, [], "a second look finds more to do");
     }
 
@@ -296,12 +293,11 @@ impl World {
 
     /// Nothing happens any more but what the leader wants, and every report arrives.
     fn quiet(&mut self) {
-        self.strayed.clear();
         self.proposals.clear();
         for _ in 0..4 {
             let synced = joining(&self.state);
             synced.iter().for_each(|report| self.earn(report));
-            let commands = plan_with(&self.state, &self.up, &synced, &self.strayed, rows);
+            let commands = plan_with(&self.state, &self.up, &synced, rows);
             self.check_what_is_planned(&self.up, &commands);
             let sound = Arc::new(self.sound(&self.up));
             let members = Arc::new(self.members());
@@ -313,13 +309,7 @@ impl World {
                 });
             }
         }
-        let more = plan_with(
-            &self.state,
-            &self.up,
-            &joining(&self.state),
-            &self.strayed,
-            rows,
-        );
+        let more = plan_with(&self.state, &self.up, &joining(&self.state), rows);
         assert_eq!(more, [], "no rest");
         for (name, map) in &self.state.maps {
             self.check_rest(name, &map.partitions);

@@ -89,9 +89,8 @@ async fn look(shared: &Shared, planner: Planner, led: Duration) {
         gathered.heard.extend(alive.map(|(id, _)| *id));
     }
     // A plan for many partitions takes long, and heartbeats are sent from this thread.
-    let planned = tokio::task::spawn_blocking(move || {
-        planner(&state, &gathered.heard, &gathered.strayed, &gathered.synced)
-    });
+    let planned =
+        tokio::task::spawn_blocking(move || planner(&state, &gathered.heard, &gathered.synced));
     let Ok(commands) = planned.await else {
         tracing::error!("the planner failed: nothing is changed");
         return;

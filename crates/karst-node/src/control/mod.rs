@@ -73,13 +73,10 @@ const PROPOSE_MAX: Duration = Duration::from_secs(5);
 /// Pause before a proposal is tried again where no leader is known.
 const PROPOSE_PAUSE: Duration = Duration::from_millis(50);
 
-/// Decides what the cluster should change, from its state, who was heard of lately, who of those had gone on
-/// alone, and which copies are complete. Pure; the leader runs it many times a second.
-pub type Planner = Arc<
-    dyn Fn(&ClusterState, &BTreeSet<NodeId>, &BTreeSet<NodeId>, &[Synced]) -> Vec<Command>
-        + Send
-        + Sync,
->;
+/// Decides what the cluster should change, from its state, who was heard of lately, and which copies are
+/// complete. Pure; the leader runs it many times a second.
+pub type Planner =
+    Arc<dyn Fn(&ClusterState, &BTreeSet<NodeId>, &[Synced]) -> Vec<Command> + Send + Sync>;
 
 type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
@@ -414,11 +411,6 @@ impl Cluster {
             regime,
             node,
         });
-    }
-
-    /// Says, or unsays, that this node served on its own while it heard nothing of the cluster.
-    pub fn set_strayed(&self, strayed: bool) {
-        self.0.outbox.set_strayed(strayed);
     }
 
     /// Who is alive, and whether this node itself is in touch with a majority.

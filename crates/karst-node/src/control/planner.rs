@@ -10,9 +10,9 @@ use super::{Planner, Synced};
 /// What the leader should propose now. It remembers what the balancer said last.
 pub fn available() -> Planner {
     let planner = Mutex::new(plan::Planner::default());
-    Arc::new(move |state, heard, strayed, synced| {
+    Arc::new(move |state, heard, synced| {
         let synced: Vec<plan::Synced> = synced.iter().map(in_its_words).collect();
-        planner.lock().plan(state, heard, &synced, strayed)
+        planner.lock().plan(state, heard, &synced)
     })
 }
 

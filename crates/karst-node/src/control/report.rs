@@ -40,8 +40,6 @@ const OUTBOX_MAX: usize = 8192;
 pub(crate) struct Reported {
     /// Drawn when its process started.
     pub(crate) incarnation: u64,
-    /// It had gone on alone.
-    pub(crate) strayed: bool,
     /// Copies that it knows to be complete.
     pub(crate) synced: Vec<Synced>,
 }
@@ -55,8 +53,6 @@ pub(crate) struct Reports(Mutex<BTreeMap<NodeId, (u64, Reported)>>);
 pub(crate) struct Gathered {
     /// Who reported.
     pub(crate) heard: BTreeSet<NodeId>,
-    /// Who of them had gone on alone.
-    pub(crate) strayed: BTreeSet<NodeId>,
     /// Complete copies.
     pub(crate) synced: Vec<Synced>,
 }
@@ -84,9 +80,6 @@ impl Reports {
         let mut gathered = Gathered::default();
         for (node, (_, reported)) in reports.iter() {
             gathered.heard.insert(*node);
-            if reported.strayed {
-                gathered.strayed.insert(*node);
-            }
             gathered.synced.extend(reported.synced.iter().cloned());
         }
         gathered
@@ -100,7 +93,6 @@ pub(crate) struct Outbox(Mutex<Waiting>);
 #[derive(Default)]
 struct Waiting {
     synced: BTreeSet<Synced>,
-    strayed: bool,
 }
 
 impl Outbox {
@@ -112,11 +104,6 @@ impl Outbox {
         }
     }
 
-    /// Whether this node had gone on alone.
-    pub(crate) fn set_strayed(&self, strayed: bool) {
-        self.0.lock().strayed = strayed;
-    }
-
     /// Whether nothing waits.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
@@ -124,11 +111,11 @@ impl Outbox {
     }
 
     /// What the next report says, without what the state shows already or has moved past.
-    fn next(&self, state: &ClusterState) -> (Vec<Synced>, bool) {
+    fn next(&self, state: &ClusterState) -> Vec<Synced> {
         let mut waiting = self.0.lock();
         waiting.synced.retain(|synced| is_news(state, synced));
         let next = waiting.synced.iter().take(SYNCED_MAX).cloned();
-        (next.collect(), waiting.strayed)
+        next.collect()
     }
 }
 
@@ -175,7 +162,7 @@ fn is_as_told(shared: &Shared) -> bool {
 /// Whether the leader knows this node; `None` if no leader answered.
 async fn report_once(shared: &Shared) -> Option<bool> {
     let state = shared.published.newest();
-    let (synced, strayed) = shared.outbox.next(&state);
+    let synced = shared.outbox.next(&state);
     let asked_us = clock::boot_us();
     let leader = shared.leader()?;
     if leader == shared.me.id {
@@ -183,7 +170,6 @@ async fn report_once(shared: &Shared) -> Option<bool> {
         shared.touch(asked_us.saturating_sub(age_ms * 1000));
         let reported = Reported {
             incarnation: shared.me.incarnation,
-            strayed,
             synced,
         };
         shared.reports.note(leader, reported);
@@ -194,7 +180,6 @@ async fn report_once(shared: &Shared) -> Option<bool> {
         from: Some(shared.peer()),
         incarnation: shared.me.incarnation,
         synced: synced.iter().map(Synced::to_message).collect(),
-        strayed,
     };
     let mut client = shared.membership(&shared.address_of(leader)?).ok()?;
     let answer = timeout(REPORT_MAX, client.report(request)).await.ok()?;

@@ -320,7 +320,6 @@ impl Membership for MembershipService {
             let synced = request.synced.iter().take(SYNCED_MAX);
             let reported = Reported {
                 incarnation: request.incarnation,
-                strayed: request.strayed,
                 synced: synced.filter_map(Synced::from_message).collect(),
             };
             shared.reports.note(node, reported);

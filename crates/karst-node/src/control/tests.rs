@@ -40,12 +40,7 @@ fn facts(id: u64, control: String) -> NodeFacts {
 }
 
 /// Takes every copy that is told to be complete into the in-sync set, as the real planner does.
-fn planner(
-    state: &ClusterState,
-    _: &BTreeSet<NodeId>,
-    _: &BTreeSet<NodeId>,
-    synced: &[Synced],
-) -> Vec<Command> {
+fn planner(state: &ClusterState, _: &BTreeSet<NodeId>, synced: &[Synced]) -> Vec<Command> {
     let change = |synced: &Synced| {
         let partition = state.maps[&synced.namespace].partition(synced.partition);
         let mut in_sync = partition.in_sync.clone();

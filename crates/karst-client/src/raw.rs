@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 use crate::client::Client;
 use crate::error::{CloseReason, Result};
 use crate::pool::frames::FrameBuffer;
-use crate::route::Choice;
+use crate::route::Failed;
 
 /// Who owns each partition of one namespace, as it was when this was made.
 #[derive(Clone, Debug)]
@@ -55,8 +55,9 @@ impl Client {
     pub fn raw(&self, namespace: &str) -> Result<RawMap> {
         let mut addresses: Vec<SocketAddr> = vec![];
         let mut owners = vec![];
+        let failed = Failed::default();
         for partition in PartitionId::all() {
-            let node = self.owner(namespace, partition, Choice::master(0))?;
+            let node = self.owner(namespace, partition, self.master(&failed))?;
             let known = addresses
                 .iter()
                 .position(|address| *address == node.address());

@@ -1,0 +1,223 @@
+//! Karst's own client while the cluster under it changes.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use karst_client::{Bin, Client, ClientBuilder, Digest, ScanPolicy, WritePolicy};
+use karst_tests::server::Server;
+
+use crate::group::{formed, seeds, settled, spec};
+use crate::traffic::{Traffic, WRITERS, client, key, runtime};
+
+/// Three nodes that have settled.
+fn three() -> Vec<Server> {
+    let servers = formed(&["a", "b", "c"]);
+    let all: Vec<&Server> = servers.iter().collect();
+    settled(&all);
+    servers
+}
+
+fn refs(servers: &[Server]) -> Vec<&Server> {
+    servers.iter().collect()
+}
+
+/// Requests that nodes have handed on to others, in all.
+fn proxied(servers: &[&Server]) -> f64 {
+    let of = |server: &&Server| -> f64 {
+        let (_, text) = server.http("/metrics").expect("metrics are served");
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("karst_proxied_total"));
+        let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        values.sum()
+    };
+    servers.iter().map(of).sum()
+}
+
+#[test]
+fn a_client_asks_the_owner_of_every_record_itself() {
+    let servers = three();
+    let all = refs(&servers);
+    let traffic = Traffic::start(&all);
+    traffic.go_on_for(500);
+    let seen = traffic.stop();
+    seen.print("three nodes at rest");
+    assert!(seen.wrong.is_empty() && seen.failed.is_empty() && seen.in_doubt.is_empty());
+    assert_eq!(proxied(&all), 0.0);
+}
+
+#[test]
+fn a_load_outlasts_a_killed_node_its_return_and_a_fourth() {
+    let mut servers = three();
+    let traffic = Traffic::start(&refs(&servers));
+    traffic.go_on_for(300);
+    servers[1].kill9();
+    traffic.go_on_for(600);
+    servers[1].restart();
+    traffic.go_on_for(600);
+    let fourth = spec("d", 3)
+        .set("cluster", "seeds", &seeds(&servers[..1]))
+        .start();
+    servers.push(fourth);
+    settled(&refs(&servers));
+    traffic.go_on_for(600);
+    let nodes = traffic.client.nodes().len();
+    let seen = traffic.stop();
+    seen.print("kill -9 of one, its return, a fourth");
+    assert!(seen.wrong.is_empty(), "{:#?}", seen.wrong);
+    assert!(seen.failed.is_empty(), "{:#?}", seen.failed);
+    // Only what was in flight when the node died.
+    assert!(seen.in_doubt.len() <= WRITERS, "{:#?}", seen.in_doubt);
+    assert_eq!(nodes, 4);
+}
+
+#[test]
+fn a_load_outlasts_a_rolling_restart() {
+    let mut servers = three();
+    let traffic = Traffic::start(&refs(&servers));
+    traffic.go_on_for(300);
+    for at in 0..servers.len() {
+        servers[at].stop();
+        servers[at].restart();
+        settled(&refs(&servers));
+        traffic.go_on_for(300);
+    }
+    let seen = traffic.stop();
+    seen.print("rolling restart");
+    assert!(seen.wrong.is_empty(), "{:#?}", seen.wrong);
+    assert!(seen.failed.is_empty(), "{:#?}", seen.failed);
+    assert!(seen.in_doubt.len() <= 3 * WRITERS, "{:#?}", seen.in_doubt);
+}
+
+/// Records of the scans.
+const RECORDS: i64 = 2000;
+
+async fn fill(client: &Client) {
+    let policy = WritePolicy::default().with_timeout(Duration::from_secs(8));
+    for number in 0..RECORDS {
+        let written = client
+            .put_with(&policy, &key(number), [Bin::new("a", number)])
+            .await;
+        written.unwrap_or_else(|error| panic!("record {number}: {error}"));
+    }
+}
+
+/// Scans all of it, slowly enough for something to happen meanwhile.
+async fn scan(client: &Client, pause: Duration) -> BTreeSet<Digest> {
+    let policy = ScanPolicy {
+        buffer_records: 16,
+        ..ScanPolicy::default()
+    };
+    let mut scan = client
+        .scan("test", "traffic", policy)
+        .unwrap_or_else(|error| panic!("no scan: {error}"));
+    let mut seen = BTreeSet::new();
+    while let Some(record) = scan.next().await {
+        let record = record.unwrap_or_else(|error| panic!("after {}: {error}", seen.len()));
+        let digest = *record.key.digest();
+        assert!(seen.insert(digest), "{digest} came twice");
+        if seen.len() % 100 == 0 {
+            tokio::time::sleep(pause).await;
+        }
+    }
+    seen
+}
+
+#[test]
+fn scans_return_everything_once_while_partitions_move() {
+    let mut servers = three();
+    let runtime = runtime();
+    let client = runtime.block_on(client(&refs(&servers)));
+    runtime.block_on(fill(&client));
+    let scans = {
+        let client = client.clone();
+        runtime.spawn(async move {
+            let mut sizes = Vec::new();
+            for _ in 0..6 {
+                sizes.push(scan(&client, Duration::from_millis(50)).await.len());
+            }
+            sizes
+        })
+    };
+    let fourth = spec("d", 3)
+        .set("cluster", "seeds", &seeds(&servers[..1]))
+        .start();
+    servers.push(fourth);
+    settled(&refs(&servers));
+    servers[1].kill9();
+    let sizes = runtime
+        .block_on(scans)
+        .expect("every scan comes to its end");
+    println!("scans: {sizes:?}");
+    assert!(
+        sizes.iter().all(|size| *size == RECORDS as usize),
+        "{sizes:?}"
+    );
+}
+
+/// Clients whose view is compared with the nodes'.
+const CLIENTS: usize = 20;
+
+#[test]
+fn a_change_of_the_map_reaches_every_client_without_being_asked_for() {
+    let mut servers = three();
+    let runtime = runtime();
+    let clients: Vec<Client> = runtime.block_on(async {
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
+            let seeds = servers.iter().map(|server| server.service().to_string());
+            let patient = ClientBuilder::new(seeds).tend_interval(Duration::from_secs(600));
+            clients.push(patient.connect().await.expect("a client"));
+        }
+        clients
+    });
+    std::thread::sleep(Duration::from_millis(500)); // until every watch is in place
+    let versions: Vec<u64> = clients.iter().map(Client::map_version).collect();
+    let told: Vec<_> = clients
+        .iter()
+        .zip(versions)
+        .map(|(client, version)| {
+            let client = client.clone();
+            runtime.spawn(async move {
+                client.map_changed(version).await;
+                Instant::now()
+            })
+        })
+        .collect();
+    // A node tells of a change as soon as it has put it into force; the first to do so is hardly later than
+    // the commit.
+    let watches: Vec<_> = servers[..2].iter().map(tells_of_a_change).collect();
+    std::thread::sleep(Duration::from_millis(200));
+    servers[2].kill9();
+    let by_node = watches
+        .into_iter()
+        .map(|watch| watch.join().expect("it ends"));
+    let by_node = by_node.min().expect("there are nodes");
+    let mut delays: Vec<Duration> = told
+        .into_iter()
+        .map(|told| {
+            let told = async { tokio::time::timeout(Duration::from_secs(10), told).await };
+            let told = runtime.block_on(told).expect("every client is told");
+            told.expect("it does not panic")
+                .saturating_duration_since(by_node)
+        })
+        .collect();
+    delays.sort_unstable();
+    println!(
+        "from the first node's word to the maps of {CLIENTS} clients: median {:?}, last {:?}",
+        delays[CLIENTS / 2],
+        delays[CLIENTS - 1]
+    );
+    assert!(delays[CLIENTS - 1] < Duration::from_secs(5));
+}
+
+/// When a node tells of the next change.
+fn tells_of_a_change(server: &Server) -> std::thread::JoinHandle<Instant> {
+    let mut watch = server.connect();
+    std::thread::spawn(move || {
+        let mut ask = |command: &str| watch.info(&[command]).expect("an answer").remove(0);
+        let now = ask("karst-map-watch");
+        ask(&format!("karst-map-watch:{now};timeout=30000"));
+        Instant::now()
+    })
+}

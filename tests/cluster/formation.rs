@@ -78,3 +78,16 @@ fn a_node_that_comes_back_elsewhere_is_the_same_node() {
         moved && view.nodes_in("serving") == ["a", "b", "c"]
     });
 }
+
+#[test]
+fn more_nodes_than_are_expected_form_one_cluster_all_the_same() {
+    let names = ["a", "b", "c", "d", "e"];
+    let mut servers = prepare(&names);
+    for server in &mut servers {
+        server.reconfigure(|spec| spec.set("cluster", "bootstrap_expect", "3"));
+        server.start();
+    }
+    servers.iter_mut().for_each(Server::wait_until_serving);
+    let all: Vec<&Server> = servers.iter().collect();
+    all_serve(&all, &names);
+}

@@ -7,7 +7,9 @@
 )]
 
 mod client;
+mod data;
 mod formation;
 mod group;
 mod leader;
+mod load;
 mod traffic;

@@ -20,7 +20,7 @@ pub struct Wish {
     pub id: NodeId,
     /// Fresh nodes that found a cluster together, itself included.
     pub expect: usize,
-    /// Whether it was told where others are.
+    /// Whether it was told where others are. Its own address does not count.
     pub has_seeds: bool,
 }
 

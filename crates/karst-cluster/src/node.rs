@@ -32,6 +32,9 @@ impl fmt::Display for ClusterId {
 pub struct NodeFacts {
     /// Who it is.
     pub id: NodeId,
+    /// Its process: another one may have lost what this one held.
+    #[serde(default)]
+    pub incarnation: u64,
     /// Its name in the configuration, for people.
     pub name: String,
     /// Where other nodes reach its fabric port: `host:port`.

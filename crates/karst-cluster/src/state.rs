@@ -159,6 +159,10 @@ impl ClusterState {
             alive: true,
         };
         let id = member.facts.id;
+        let before = self.nodes.get(&id).map(|known| known.facts.incarnation);
+        if before.is_some_and(|before| before != member.facts.incarnation) {
+            self.restarted(id);
+        }
         if self.nodes.get(&id) != Some(&member) {
             self.nodes.insert(id, member);
             self.take_up_namespaces();
@@ -181,6 +185,18 @@ impl ClusterState {
             let new = || NamespaceMap::new(factor);
             let map = self.maps.entry(name.to_owned()).or_insert_with(new);
             map.replication_factor = factor;
+        }
+    }
+
+    /// A node has come back as another process before anybody missed it. It may hold less than it did, and
+    /// has missed what was written meanwhile: where others hold everything it is one of those no more.
+    fn restarted(&mut self, node: NodeId) {
+        for partition in self.maps.values_mut().flat_map(|map| &mut map.partitions) {
+            if partition.in_sync.len() > 1 && partition.in_sync.contains(&node) {
+                partition.in_sync.retain(|it| *it != node);
+                partition.apart.push(node);
+                partition.regime = partition.regime.next();
+            }
         }
     }
 
@@ -262,6 +278,7 @@ mod tests {
     fn facts(id: u64) -> NodeFacts {
         NodeFacts {
             id: NodeId(id),
+            incarnation: 0,
             name: format!("n{id}"),
             fabric: String::new(),
             control: String::new(),
@@ -344,6 +361,30 @@ mod tests {
         check(asking(2, 3), 3);
         check(asking(1, 1), 1);
         check(Command::Remove(NodeId(1)), 3);
+    }
+
+    #[test]
+    fn a_node_that_restarts_unmissed_is_out_of_sync_wherever_others_are_in() {
+        let mut state = ClusterState::default();
+        state.apply(Command::Admit(facts(1)));
+        state.apply(Command::Admit(facts(2)));
+        state.apply(Command::Repartition(vec![change(0, &[1, 2])]));
+        let restarted = |id, incarnation| NodeFacts {
+            incarnation,
+            ..facts(id)
+        };
+        state.apply(Command::Admit(restarted(1, 5)));
+        let partition = &state.maps["test"].partitions[7];
+        assert_eq!(
+            (&*partition.in_sync, &*partition.apart),
+            (&[NodeId(2)][..], &[NodeId(1)][..])
+        );
+        assert_eq!(partition.regime, Regime(2));
+        // The last one stays: nobody holds more.
+        state.apply(Command::Admit(restarted(2, 6)));
+        let partition = &state.maps["test"].partitions[7];
+        assert_eq!(partition.in_sync, [NodeId(2)]);
+        assert_eq!(partition.regime, Regime(2));
     }
 
     #[test]

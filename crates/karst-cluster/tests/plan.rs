@@ -29,6 +29,7 @@ fn facts(id: NodeId, namespaces: &[&str], replication_factor: u8) -> NodeFacts {
     };
     NodeFacts {
         id,
+        incarnation: 0,
         name: id.to_string(),
         fabric: String::new(),
         control: String::new(),

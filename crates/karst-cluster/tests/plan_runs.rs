@@ -106,6 +106,7 @@ impl World {
         }
         let facts = NodeFacts {
             id,
+            incarnation: 0,
             name: id.to_string(),
             fabric: String::new(),
             control: String::new(),

@@ -103,6 +103,9 @@ impl Marks {
         let mut table = self.table.lock();
         let mut changed = table.clone();
         change(&mut changed);
+        if changed == *table {
+            return Ok(());
+        }
         let file = File {
             version: 1,
             truncated_before_ms: changed,

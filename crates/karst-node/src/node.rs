@@ -160,7 +160,7 @@ impl Node {
         let names = parts.namespaces.iter();
         let names = names.map(|namespace| namespace.config.name.clone());
         Arc::new(Node {
-            sights: Sights::new(parts.id, names.collect()),
+            sights: Sights::new(parts.id, parts.cluster.me().incarnation, names.collect()),
             repairs: Repairs::default(),
             config: parts.config,
             id: parts.id,

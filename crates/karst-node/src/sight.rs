@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::{ArcSwap, Guard};
 use karst_cluster::map::Role;
 use karst_cluster::node::{NodeFacts, NodeId};
-use karst_cluster::state::ClusterState;
+use karst_cluster::state::{ClusterState, Truncation};
 use karst_cluster::view::View;
 use karst_data::key::PartitionId;
 use karst_engine::Namespace;
@@ -66,6 +66,7 @@ impl Sight {
 /// See [the module](self).
 pub struct Sights {
     me: NodeId,
+    incarnation: u64,
     names: Vec<String>,
     now: ArcSwap<Sight>,
     changed: watch::Sender<u64>,
@@ -78,10 +79,11 @@ pub struct Sights {
 
 impl Sights {
     /// A node that has heard of nobody. `names` are its namespaces in its own order.
-    pub fn new(me: NodeId, names: Vec<String>) -> Sights {
+    pub fn new(me: NodeId, incarnation: u64, names: Vec<String>) -> Sights {
         let state = Arc::<ClusterState>::default();
         Sights {
             me,
+            incarnation,
             now: ArcSwap::from_pointee(Sight {
                 view: View::new(me, &state, &as_strs(&names)),
                 state,
@@ -129,12 +131,16 @@ impl Sights {
         self.peers_generation.load(Ordering::Acquire)
     }
 
-    /// Puts a new state into force. Called by one thread at a time, in the order of the states.
+    /// Puts a new state into force, once it knows of this process. Called by one thread at a time, in the order of the states.
     pub fn put_into_force<'n>(
         &self,
         state: Arc<ClusterState>,
         namespaces: impl Iterator<Item = &'n Namespace>,
     ) {
+        let known = state.nodes.get(&self.me);
+        if known.is_none_or(|member| member.facts.incarnation != self.incarnation) {
+            return; // what it says of this node was true of an earlier process, which may have held more
+        }
         let view = View::new(self.me, &state, &as_strs(&self.names));
         let sight = Sight { view, state };
         let before = self.now.load();
@@ -186,12 +192,52 @@ pub async fn follow(node: Arc<Node>) {
         let state = changes.borrow_and_update().clone();
         let node = node.clone();
         let put = move || {
+            truncate(
+                &node,
+                &node.sights.now().state.truncations,
+                &state.truncations,
+            );
             let engines = node.namespaces.iter().map(|namespace| &namespace.engine);
             node.sights.put_into_force(state, engines);
         };
         // It takes the mutex of every partition that changes hands.
         if tokio::task::spawn_blocking(put).await.is_err() || changes.changed().await.is_err() {
             return;
+        }
+    }
+}
+
+/// Carries out what the cluster has agreed to truncate, and what it has taken back.
+fn truncate(node: &Node, before: &[Truncation], now: &[Truncation]) {
+    let same = |a: &Truncation, b: &Truncation| a.namespace == b.namespace && a.set == b.set;
+    for mark in now.iter().filter(|mark| !before.contains(mark)) {
+        change_mark(node, mark, true);
+    }
+    for mark in before {
+        if !now.iter().any(|it| same(it, mark)) {
+            change_mark(node, mark, false);
+        }
+    }
+}
+
+fn change_mark(node: &Node, mark: &Truncation, set: bool) {
+    let Some((_, namespace)) = node.namespace(mark.namespace.as_bytes()) else {
+        return;
+    };
+    let of_set = (!mark.set.is_empty()).then_some(mark.set.as_bytes());
+    let kept = match set {
+        true => node.marks.set(&mark.namespace, &mark.set, mark.before_ms),
+        false => node.marks.clear(&mark.namespace, &mark.set),
+    };
+    if let Err(error) = kept {
+        tracing::error!(%error, "a truncation mark cannot be kept on disk: it is in memory alone");
+    }
+    match set {
+        false => namespace.engine.undo_truncate(of_set),
+        true => {
+            if let Err(reason) = namespace.engine.truncate(of_set, mark.before_ms) {
+                tracing::error!(namespace = mark.namespace, set = mark.set, %reason, "a truncation fails");
+            }
         }
     }
 }

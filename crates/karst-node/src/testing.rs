@@ -161,6 +161,7 @@ fn cluster(config: &Config) -> Cluster {
     });
     let me = NodeFacts {
         id: NodeId(0xbb9_0200_11ac_4202),
+        incarnation: 0,
         name: "n1".into(),
         fabric: String::new(),
         control: "127.0.0.1:3102".into(),
@@ -265,6 +266,7 @@ fn alone(node: &Node) -> ClusterState {
     let mut state = ClusterState::default();
     state.apply(Command::Admit(NodeFacts {
         id: node.id,
+        incarnation: 0,
         name: node.config.node.name.clone(),
         fabric: String::new(),
         control: String::new(),

@@ -111,6 +111,7 @@ mod tests {
         let mut state = ClusterState::default();
         state.apply(Command::Admit(NodeFacts {
             id: NodeId(u64::MAX),
+            incarnation: 0,
             name: "n1".into(),
             fabric: "a:1".into(),
             control: "a:2".into(),

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use karst_cluster::node::{NamespaceFacts, NodeFacts};
 use karst_engine::{Namespace, NamespaceConfig};
 use karst_io::device::{Device, OpenOptions};
-use karst_io::{Queue, QueueChoice};
+use karst_io::{Queue, QueueChoice, clock};
 use karst_storage::index::HashKey;
 use karst_storage::log::codec::{Codec, Compression, MasterKey};
 use karst_storage::log::{DeviceGeometry, Log, LogConfig};
@@ -245,6 +245,7 @@ fn facts(config: &Config, identity: &Identity, doors: &Doors) -> NodeFacts {
     });
     NodeFacts {
         id: identity.node,
+        incarnation: clock::wall_ms(),
         name: config.node.name.clone(),
         fabric: reachable(doors.fabric),
         control: reachable(doors.admin),

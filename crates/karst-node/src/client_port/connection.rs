@@ -216,6 +216,17 @@ impl Connection {
             FrameKind::Info if info::Watch::of(body).is_some() => {
                 Taken::Alone(Alone::Watch(body.to_vec()))
             }
+            FrameKind::Info if info::needs_agreement(body) => {
+                self.core.counters.info.add(1);
+                let (core, body) = (self.core.clone(), Box::<[u8]>::from(body));
+                let place = self.link.hold(body.len(), None);
+                tokio::task::spawn_local(async move {
+                    let mut reply = Vec::new();
+                    info::answer_agreed(&core.node, &body, &mut reply).await;
+                    place.fill(reply);
+                });
+                Taken::Answered
+            }
             FrameKind::Info => {
                 let (core, session) = (&self.core, &mut self.session);
                 answer_info(core, &self.link, session, body);

@@ -58,6 +58,7 @@ mod tests {
     fn facts() -> NodeFacts {
         NodeFacts {
             id: NodeId(7),
+            incarnation: 0,
             name: "n7".into(),
             fabric: "a:1".into(),
             control: "a:2".into(),

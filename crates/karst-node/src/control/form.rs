@@ -59,7 +59,7 @@ async fn wait_for_state(shared: &Shared) -> Result<ClusterId, ControlError> {
 }
 
 async fn seek(shared: Arc<Shared>, search: &Search) -> Result<ClusterId, ControlError> {
-    let wish = Wish {
+    let mut wish = Wish {
         id: shared.me.id,
         expect: search.expect,
         has_seeds: !search.seeds.is_empty(),
@@ -69,7 +69,8 @@ async fn seek(shared: Arc<Shared>, search: &Search) -> Result<ClusterId, Control
         if shared.has_begun().await? {
             return wait_for_state(&shared).await; // a founder counted on this node
         }
-        let answers = ask_around(&shared, search).await?;
+        let (answers, own) = ask_around(&shared, search).await?;
+        wish.has_seeds = search.seeds.iter().any(|seed| !own.contains(seed));
         let known: Vec<Answer> = answers.values().copied().collect();
         let done = match formation::decide(&wish, &known) {
             Step::Join(cluster) => join(&shared, cluster, &answers).await?,
@@ -101,14 +102,14 @@ fn say(wish: &Wish, answered: usize) {
     }
 }
 
-/// Answers by address, of everybody but this node.
+/// Answers by address, of everybody but this node, and where it met itself.
 async fn ask_around(
     shared: &Arc<Shared>,
     search: &Search,
-) -> Result<BTreeMap<String, Answer>, ControlError> {
+) -> Result<(BTreeMap<String, Answer>, BTreeSet<String>), ControlError> {
     let mut addresses: BTreeSet<String> = shared.addresses().into_values().collect();
     addresses.extend(search.seeds.iter().cloned());
-    let mut answers = BTreeMap::new();
+    let (mut answers, mut own) = (BTreeMap::new(), BTreeSet::new());
     for heard in hello(shared, addresses).await {
         match heard {
             Hello::Refused { address, why } if search.seeds.contains(&address) => {
@@ -120,13 +121,15 @@ async fn ask_around(
             Hello::Answered { address, answer } => {
                 let id = NodeId(answer.from.unwrap_or_default().id);
                 let cluster = <[u8; 16]>::try_from(answer.cluster_id).ok().map(ClusterId);
-                if id != shared.me.id {
+                if id == shared.me.id {
+                    own.insert(address);
+                } else {
                     answers.insert(address, Answer { id, cluster });
                 }
             }
         }
     }
-    Ok(answers)
+    Ok((answers, own))
 }
 
 /// Whether this node was taken into a cluster.

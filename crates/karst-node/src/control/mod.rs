@@ -54,7 +54,7 @@ use tonic::transport::Channel;
 
 use self::bond::Bond;
 use self::machine::StateMachine;
-use self::peers::Peers;
+use self::peers::{Lane, Peers};
 use self::published::Published;
 use self::report::{Outbox, Reports};
 
@@ -176,8 +176,6 @@ pub(crate) struct Shared {
     pub(crate) me: NodeFacts,
     pub(crate) cluster_name: String,
     pub(crate) suspect_after: Duration,
-    /// Drawn at start.
-    pub(crate) incarnation: u64,
     /// The cluster that `data_dir` says this node is in.
     pub(crate) known_cluster: Option<ClusterId>,
     pub(crate) published: Arc<Published>,
@@ -266,7 +264,11 @@ impl Shared {
     }
 
     fn membership(&self, address: &str) -> Result<MembershipClient<Channel>, Status> {
-        let channel = self.peers.channel(address);
+        self.client(Lane::Membership, address)
+    }
+
+    fn client(&self, lane: Lane, address: &str) -> Result<MembershipClient<Channel>, Status> {
+        let channel = self.peers.channel(lane, address);
         let channel = channel.ok_or_else(|| Status::unavailable("this is no address"))?;
         Ok(MembershipClient::new(channel).max_decoding_message_size(service::MEMBERSHIP_BYTES_MAX))
     }
@@ -322,7 +324,7 @@ impl Shared {
             return self.write(command.clone()).await;
         }
         let address = self.address_of(leader).ok_or(WriteError::NotLeader)?;
-        let client = self.membership(&address);
+        let client = self.client(Lane::Proposals, &address);
         let mut client = client.map_err(|_| WriteError::NotLeader)?;
         let request = proto::ProposeRequest {
             cluster_id: self.cluster_bytes(),
@@ -468,7 +470,6 @@ impl Shared {
             me,
             cluster_name,
             suspect_after,
-            incarnation: clock::wall_ms(),
             known_cluster,
             published,
             bond,
@@ -483,3 +484,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use super::Shared;
+use super::peers::Lane;
 use super::service::{RAFT_BYTES_MAX, SNAPSHOT_PART_BYTES};
 
 /// Longest append. openraft's own limit, a heartbeat, would never let a large one through a slow disk.
@@ -58,7 +59,7 @@ impl Link {
     fn client(&self) -> Result<RaftClient<Channel>, Status> {
         let address = self.shared.address_of(self.target);
         let address = address.unwrap_or_else(|| self.written.clone());
-        let channel = self.shared.peers.channel(&address);
+        let channel = self.shared.peers.channel(Lane::Group, &address);
         let channel = channel.ok_or_else(|| Status::unavailable("its address is not known"))?;
         Ok(RaftClient::new(channel).max_decoding_message_size(RAFT_BYTES_MAX))
     }

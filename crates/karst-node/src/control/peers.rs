@@ -17,7 +17,7 @@ use tonic::transport::{Channel, Endpoint};
 const BOOK_MAX: usize = 1024;
 
 /// Connections kept open.
-const CHANNELS_MAX: usize = 256;
+const CHANNELS_MAX: usize = 512;
 
 /// Longest address: a DNS name has at most 253 bytes.
 const ADDRESS_BYTES_MAX: usize = 270;
@@ -33,7 +33,19 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct Peers {
     book: Mutex<BTreeMap<NodeId, String>>,
-    channels: Mutex<HashMap<String, Channel>>,
+    channels: Mutex<HashMap<(Lane, String), Channel>>,
+}
+
+/// What a connection is for. A peer answers only some calls of one connection at a time: what waits long
+/// must not stand in front of what must not wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Lane {
+    /// Heartbeats, entries, votes.
+    Group,
+    /// Reports, and who is where.
+    Membership,
+    /// Proposals, which wait for a majority.
+    Proposals,
 }
 
 impl Peers {
@@ -69,19 +81,20 @@ impl Peers {
     }
 
     /// A connection to an address, which is made when it is first used; `None` for what is no address.
-    pub(crate) fn channel(&self, address: &str) -> Option<Channel> {
+    pub(crate) fn channel(&self, lane: Lane, address: &str) -> Option<Channel> {
         if !is_address(address) {
             return None;
         }
         let mut channels = self.channels.lock();
-        if let Some(channel) = channels.get(address) {
+        let key = (lane, address.to_owned());
+        if let Some(channel) = channels.get(&key) {
             return Some(channel.clone());
         }
         if channels.len() >= CHANNELS_MAX {
             channels.clear();
         }
         let channel = endpoint(address)?.connect_lazy();
-        channels.insert(address.to_owned(), channel.clone());
+        channels.insert(key, channel.clone());
         Some(channel)
     }
 }

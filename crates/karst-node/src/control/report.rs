@@ -117,6 +117,12 @@ impl Outbox {
         self.0.lock().strayed = strayed;
     }
 
+    /// Whether nothing waits.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().synced.is_empty()
+    }
+
     /// What the next report says, without what the state shows already or has moved past.
     fn next(&self, state: &ClusterState) -> (Vec<Synced>, bool) {
         let mut waiting = self.0.lock();
@@ -176,7 +182,7 @@ async fn report_once(shared: &Shared) -> Option<bool> {
         let age_ms = shared.quorum_age_ms()?;
         shared.touch(asked_us.saturating_sub(age_ms * 1000));
         let reported = Reported {
-            incarnation: shared.incarnation,
+            incarnation: shared.me.incarnation,
             strayed,
             synced,
         };
@@ -186,7 +192,7 @@ async fn report_once(shared: &Shared) -> Option<bool> {
     let request = proto::ReportRequest {
         cluster_id: shared.cluster_bytes(),
         from: Some(shared.peer()),
-        incarnation: shared.incarnation,
+        incarnation: shared.me.incarnation,
         synced: synced.iter().map(Synced::to_message).collect(),
         strayed,
     };

@@ -201,17 +201,17 @@ fn run(
         Err(error) => return drop(tell_started.send(Err(error))),
     };
     runtime.block_on(async {
-        match begin(&start, store).await {
+        match begin(&start, store.clone()).await {
             Ok(shared) => {
                 let _ = tell_started.send(Ok(Cluster(shared.clone())));
                 serve(shared, start, door, node, stopped, tell_formed).await;
             }
             Err(error) => drop(tell_started.send(Err(error))),
         }
+        store.close().await;
     });
-    // Tasks that hold the log end with the runtime.
     runtime.shutdown_timeout(STOP_MAX);
-    drop(store_thread);
+    let _ = store_thread.join(); // a next start in this process finds the file closed
 }
 
 /// Starts the group's member.

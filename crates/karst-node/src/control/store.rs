@@ -46,7 +46,13 @@ const JOBS_MAX: usize = 64;
 /// Memory that the file's pages may take.
 const CACHE_BYTES: usize = 16 << 20;
 
-type Job = Box<dyn FnOnce(&Database) + Send>;
+type Work = Box<dyn FnOnce(&Database) + Send>;
+
+enum Job {
+    Do(Work),
+    /// Close the file, whoever may still hold a clone.
+    Close,
+}
 
 /// The file. Clones share it. See [the module](self).
 #[derive(Clone)]
@@ -55,8 +61,8 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the file, which is made if there is none, and starts its thread, which ends when the last clone
-    /// is gone.
+    /// Opens the file, which is made if there is none, and starts its thread, which ends when it is told to
+    /// close or the last clone is gone.
     ///
     /// # Errors
     /// When the file cannot be had, or the thread.
@@ -68,7 +74,7 @@ impl Store {
         make_tables(&database).map_err(io::Error::other)?;
         let (jobs, mut asked) = mpsc::channel::<Job>(JOBS_MAX);
         let work = move || {
-            while let Some(job) = asked.blocking_recv() {
+            while let Some(Job::Do(job)) = asked.blocking_recv() {
                 job(&database);
             }
         };
@@ -76,8 +82,13 @@ impl Store {
         Ok((Store { jobs }, thread.spawn(work)?))
     }
 
-    async fn give(&self, job: Job) -> io::Result<()> {
-        let given = self.jobs.send(job).await;
+    /// Closes the file after everything that was asked before. What is asked later fails.
+    pub(crate) async fn close(&self) {
+        let _ = self.jobs.send(Job::Close).await; // it has ended already otherwise
+    }
+
+    async fn give(&self, work: Work) -> io::Result<()> {
+        let given = self.jobs.send(Job::Do(work)).await;
         given.map_err(|_| io::Error::other("the store's thread has ended"))
     }
 

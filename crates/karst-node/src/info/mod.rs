@@ -1,8 +1,7 @@
 //! Info: the text commands by which clients and tools learn who serves what, and how it does.
 //!
 //! One file per family of commands; each file ends in a list of its commands, and the lists together
-//! are all there is (`FAMILIES`). A node is a cluster of one: it has no peers, owns every partition,
-//! and says so in the forms that clients of a larger cluster expect.
+//! are all there is (`FAMILIES`).
 //!
 //! Invariants
 //!   every command that ends in a newline is answered once, in order, under its own text
@@ -89,9 +88,36 @@ impl Session {
     }
 }
 
+/// Whether a request asks for something that all nodes have to agree on: it is for [`answer_agreed`].
+pub fn needs_agreement(body: &[u8]) -> bool {
+    commands(body).take(COMMANDS_MAX).any(|command| {
+        command
+            .name()
+            .is_some_and(|name| name.starts_with("truncate"))
+    })
+}
+
+/// Answers an info request once the cluster has agreed to what it asks for.
+pub async fn answer_agreed(node: &Node, body: &[u8], out: &mut Vec<u8>) {
+    let agreed = truncate::agree(node, body).await;
+    let mut session = Session::default(); // what it introduces of its client ends with it
+    answer_after(node, &mut session, body, Some(agreed), out);
+    session.end(node);
+}
+
 /// Answers one info request: appends one frame to `out`.
 pub fn answer(node: &Node, session: &mut Session, body: &[u8], out: &mut Vec<u8>) {
-    let memo = Memo::new(node);
+    answer_after(node, session, body, None, out);
+}
+
+fn answer_after(
+    node: &Node,
+    session: &mut Session,
+    body: &[u8],
+    agreed: Option<truncate::Agreed>,
+    out: &mut Vec<u8>,
+) {
+    let memo = Memo::new(node, agreed);
     let mut reply = InfoReply::begin(out);
     if body.is_empty() {
         for name in SUMMARY {
@@ -191,15 +217,17 @@ struct Memo<'n> {
     node: &'n Node,
     figures: Box<[OnceCell<Figures>]>,
     truncations: Cell<u32>,
+    agreed: Option<truncate::Agreed>,
 }
 
 impl<'n> Memo<'n> {
-    fn new(node: &'n Node) -> Memo<'n> {
+    fn new(node: &'n Node, agreed: Option<truncate::Agreed>) -> Memo<'n> {
         let figures = node.namespaces.iter().map(|_| OnceCell::new()).collect();
         Memo {
             node,
             figures,
             truncations: Cell::new(0),
+            agreed,
         }
     }
 

@@ -1,15 +1,23 @@
 //! Truncation: makes the records of a set or a namespace that were last updated before a time vanish.
 //!
-//! The mark is on disk before it takes effect, so what a client saw vanish stays gone. A truncation
-//! with a time in the past leaves what was updated since; one without a time means now.
+//! The cluster agrees on a mark first, so that every node has it, then it is on this node's disk, and then it
+//! takes effect: what a client saw vanish stays gone. A truncation with a time in the past leaves what was
+//! updated since; one without a time means now.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
+use karst_cluster::state::{Command, Outcome, Truncation};
 use karst_data::key::{NAMESPACE_BYTES_MAX, SET_BYTES_MAX};
 use karst_data::time::EPOCH_UNIX_S;
 use karst_wire::code::ResultCode;
-use karst_wire::info::InfoError;
+use karst_wire::info::{InfoError, commands};
 
-use super::{Answer, Asked, Entry, TRUNCATIONS_MAX, entry, no_namespace, refused, text};
-use crate::node::{NamespaceState, now};
+use super::{
+    Answer, Asked, COMMANDS_MAX, Entry, Memo, Session, TRUNCATIONS_MAX, entry, find, no_namespace,
+    refused, text,
+};
+use crate::node::{NamespaceState, Node, now};
 
 pub(super) const COMMANDS: &[Entry] = &[
     entry("truncate", |asked| truncate(asked, Scope::Set)),
@@ -21,6 +29,90 @@ pub(super) const COMMANDS: &[Entry] = &[
         undo(asked, Scope::Namespace)
     }),
 ];
+
+/// What the cluster said to the truncations of one request.
+pub(super) struct Agreed {
+    /// The moment that the request means by "now".
+    at_ms: u64,
+    /// One for each, in order.
+    outcomes: RefCell<VecDeque<Result<(), InfoError>>>,
+}
+
+impl Agreed {
+    /// What it said to the next one.
+    fn next(&self) -> Result<(), InfoError> {
+        let next = self.outcomes.borrow_mut().pop_front();
+        next.unwrap_or_else(|| Err(InfoError::new(ResultCode::Unknown, "not agreed on")))
+    }
+}
+
+/// Has the cluster agree to the truncations of a request, those that make sense.
+pub(super) async fn agree(node: &Node, body: &[u8]) -> Agreed {
+    let agreed = Agreed {
+        at_ms: now().epoch_ms(),
+        outcomes: RefCell::default(),
+    };
+    for change in changes(node, body, agreed.at_ms) {
+        let outcome = match node.cluster.propose(change).await {
+            Ok(Outcome::Applied) => Ok(()),
+            Ok(Outcome::Refused(why)) => Err(InfoError::new(ResultCode::Unknown, why)),
+            Err(error) => Err(InfoError::new(ResultCode::Timeout, error.to_string())),
+        };
+        agreed.outcomes.borrow_mut().push_back(outcome);
+    }
+    agreed
+}
+
+/// What a request asks the cluster to change, as far as it is well formed.
+fn changes(node: &Node, body: &[u8], at_ms: u64) -> Vec<Command> {
+    let (memo, mut session) = (Memo::new(node, None), Session::default());
+    let mut changes = Vec::new();
+    for command in commands(body).take(COMMANDS_MAX) {
+        let mut asked = Asked {
+            node,
+            session: &mut session,
+            memo: &memo,
+            command: &command,
+        };
+        let name = command.name().and_then(find).map(|entry| entry.name);
+        let change = match name {
+            Some("truncate") => marked(&mut asked, Scope::Set, at_ms),
+            Some("truncate-namespace") => marked(&mut asked, Scope::Namespace, at_ms),
+            Some("truncate-undo") => unmarked(&mut asked, Scope::Set),
+            Some("truncate-namespace-undo") => unmarked(&mut asked, Scope::Namespace),
+            Some(_) | None => continue,
+        };
+        changes.extend(change);
+    }
+    changes.truncate(TRUNCATIONS_MAX as usize);
+    changes
+}
+
+fn marked(asked: &mut Asked<'_>, scope: Scope, at_ms: u64) -> Result<Command, InfoError> {
+    let target = target(asked, scope)?;
+    Ok(Command::Truncate(Truncation {
+        namespace: target.namespace.config.name.clone(),
+        set: target.set.unwrap_or_default().to_owned(),
+        before_ms: before_ms(asked, at_ms)?,
+    }))
+}
+
+fn unmarked(asked: &mut Asked<'_>, scope: Scope) -> Result<Command, InfoError> {
+    let target = target(asked, scope)?;
+    Ok(Command::UndoTruncate {
+        namespace: target.namespace.config.name.clone(),
+        set: target.set.unwrap_or_default().to_owned(),
+    })
+}
+
+/// Records last updated before this are meant.
+fn before_ms(asked: &Asked<'_>, now_ms: u64) -> Result<u64, InfoError> {
+    match asked.params().text("lut", 31)? {
+        Some(lut) => cutoff_ms(lut, now_ms),
+        // What was acknowledged in this very millisecond goes too; later writes are dated behind it.
+        None => Ok(now_ms + 1),
+    }
+}
 
 /// What a command covers.
 #[derive(Clone, Copy)]
@@ -67,15 +159,14 @@ fn target<'a>(asked: &Asked<'a>, scope: Scope) -> Result<Target<'a>, InfoError> 
 
 fn truncate(asked: &mut Asked<'_>, scope: Scope) -> Answer {
     let target = target(asked, scope)?;
-    let before_ms = match asked.params().text("lut", 31)? {
-        Some(lut) => cutoff_ms(lut, now().epoch_ms())?,
-        // What was acknowledged in this very millisecond goes too; later writes are dated behind it.
-        None => now().epoch_ms() + 1,
-    };
+    let agreed = asked.memo.agreed.as_ref();
+    let now_ms = agreed.map_or_else(|| now().epoch_ms(), |agreed| agreed.at_ms);
+    let before_ms = before_ms(asked, now_ms)?;
+    count(asked)?;
+    agreed.map_or(Ok(()), Agreed::next)?;
     if target.is_empty() {
         return text("ok");
     }
-    count(asked)?;
     let (name, set) = (
         &target.namespace.config.name,
         target.set.unwrap_or_default(),
@@ -97,10 +188,11 @@ fn truncate(asked: &mut Asked<'_>, scope: Scope) -> Answer {
 
 fn undo(asked: &mut Asked<'_>, scope: Scope) -> Answer {
     let target = target(asked, scope)?;
+    count(asked)?;
+    asked.memo.agreed.as_ref().map_or(Ok(()), Agreed::next)?;
     if target.is_empty() {
         return text("ok");
     }
-    count(asked)?;
     let (name, set) = (
         &target.namespace.config.name,
         target.set.unwrap_or_default(),

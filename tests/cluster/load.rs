@@ -1,0 +1,199 @@
+//! Writers that use an official client, each with keys of its own, and remember what they were told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use aerospike::{
+    BasePolicy, Bin, Bins, Client, ClientPolicy, CommitLevel, Error, Key, ReadPolicy, ResultCode,
+    Value, WritePolicy,
+};
+use karst_tests::server::Server;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::task::JoinSet;
+
+/// Keys of one writer.
+const KEYS: i64 = 200;
+
+/// Longest wait for an answer: a node that is lost is given up within it.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// What a key may hold: the last state that was acknowledged, and those in doubt behind it.
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    version: i64,
+    /// `None` for absent.
+    possible: Vec<Option<i64>>,
+}
+
+/// The keys of one writer.
+type Keys = BTreeMap<i64, Kept>;
+
+/// What became of requests.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) acknowledged: u64,
+    pub(crate) failed: u64,
+    /// The longest that any request took to be acknowledged.
+    pub(crate) slowest: Duration,
+}
+
+/// Writers at rest.
+pub(crate) struct Load {
+    writers: Vec<Keys>,
+    client: Arc<Client>,
+    seed: u64,
+    pub(crate) tally: Tally,
+}
+
+/// Writers at work.
+pub(crate) struct Running {
+    stop: Arc<AtomicBool>,
+    tasks: JoinSet<(Keys, Tally)>,
+}
+
+fn base() -> BasePolicy {
+    BasePolicy {
+        total_timeout: PATIENCE.as_millis() as u32,
+        socket_timeout: PATIENCE.as_millis() as u32,
+        ..BasePolicy::default()
+    }
+}
+
+/// A client that knows of all these nodes.
+pub(crate) async fn client(servers: &[&Server]) -> Client {
+    let hosts: Vec<_> = servers.iter().map(|it| it.service().to_string()).collect();
+    let client = Client::new(&ClientPolicy::default(), &hosts.join(",")).await;
+    client.expect("the client connects")
+}
+
+pub(crate) fn key(number: i64) -> Key {
+    Key::new("test", "cluster", Value::Int(number)).expect("an integer may be a key")
+}
+
+impl Load {
+    /// So many writers, none of which has written yet.
+    pub(crate) async fn new(servers: &[&Server], writers: i64, seed: u64) -> Load {
+        let keys = |writer: i64| {
+            let numbers = writer * KEYS..(writer + 1) * KEYS;
+            let absent = Kept {
+                version: 0,
+                possible: vec![None],
+            };
+            numbers.map(|number| (number, absent.clone())).collect()
+        };
+        Load {
+            writers: (0..writers).map(keys).collect(),
+            client: Arc::new(client(servers).await),
+            seed,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Lets the writers go on until they are stopped.
+    pub(crate) fn start(&mut self) -> Running {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        for keys in self.writers.drain(..) {
+            self.seed += 1;
+            let rng = StdRng::seed_from_u64(self.seed);
+            tasks.spawn(write(self.client.clone(), keys, rng, stop.clone()));
+        }
+        Running { stop, tasks }
+    }
+
+    /// Takes the writers back.
+    pub(crate) async fn end(&mut self, running: Running) {
+        running.stop.store(true, Ordering::Relaxed);
+        for (keys, tally) in running.tasks.join_all().await {
+            self.writers.push(keys);
+            self.tally.acknowledged += tally.acknowledged;
+            self.tally.failed += tally.failed;
+            self.tally.slowest = self.tally.slowest.max(tally.slowest);
+        }
+    }
+
+    /// Reads every key and checks it. Returns how many there are.
+    pub(crate) async fn check(&mut self) -> u64 {
+        let policy = ReadPolicy {
+            base_policy: base(),
+            ..ReadPolicy::default()
+        };
+        let mut records = 0;
+        for (number, kept) in self.writers.iter_mut().flatten() {
+            let found = self.client.get(&policy, &key(*number), Bins::All).await;
+            let found = match found {
+                Ok(record) => match record.bins.get("v") {
+                    Some(Value::Int(version)) => Some(*version),
+                    other => panic!("key {number}: {other:?}"),
+                },
+                Err(error) if is_absent(&error) => None,
+                Err(error) => panic!("key {number}: {error}"),
+            };
+            assert!(
+                kept.possible.contains(&found),
+                "key {number} holds {found:?} of {:?}",
+                kept.possible
+            );
+            kept.possible = vec![found];
+            records += u64::from(found.is_some());
+        }
+        records
+    }
+
+    pub(crate) async fn close(self) {
+        self.client.close().await.expect("the client closes");
+    }
+}
+
+fn is_absent(error: &Error) -> bool {
+    error.server_result_code() == Some(ResultCode::KeyNotFoundError)
+}
+
+async fn write(
+    client: Arc<Client>,
+    mut keys: Keys,
+    mut rng: StdRng,
+    stop: Arc<AtomicBool>,
+) -> (Keys, Tally) {
+    let policy = WritePolicy {
+        base_policy: base(),
+        commit_level: CommitLevel::CommitAll,
+        ..WritePolicy::default()
+    };
+    let mut tally = Tally::default();
+    let first = *keys.keys().next().expect("a writer has keys");
+    while !stop.load(Ordering::Relaxed) {
+        let number = first + rng.random_range(0..KEYS);
+        let kept = keys.get_mut(&number).expect("a key of this writer");
+        kept.version += 1;
+        let deletes = rng.random_ratio(1, 5);
+        let state = (!deletes).then_some(kept.version);
+        let started = Instant::now();
+        let done = match state {
+            Some(version) => {
+                let bins = [Bin::new("v", Value::Int(version)), filler(version)];
+                client.put(&policy, &key(number), &bins).await
+            }
+            None => client.delete(&policy, &key(number)).await.map(drop),
+        };
+        match done {
+            Ok(()) => {
+                kept.possible = vec![state];
+                tally.acknowledged += 1;
+                tally.slowest = tally.slowest.max(started.elapsed());
+            }
+            Err(_) => {
+                kept.possible.push(state);
+                tally.failed += 1;
+            }
+        }
+    }
+    (keys, tally)
+}
+
+fn filler(version: i64) -> Bin {
+    Bin::new("f", Value::Blob(vec![version as u8; 300]))
+}

@@ -205,12 +205,12 @@ impl Client {
             turn: self.next_turn(),
             deadline: deadline(Instant::now(), policy.timeout),
         };
-        run.to_end().await
+        run.finish().await
     }
 }
 
 impl Run<'_> {
-    async fn to_end(mut self) -> Vec<Result<Option<Record>>> {
+    async fn finish(mut self) -> Vec<Result<Option<Record>>> {
         let mut retries = Retries::new(self.policy.retry, self.deadline);
         loop {
             self.round().await;

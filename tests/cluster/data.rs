@@ -37,7 +37,7 @@ fn prints(server: &Server) -> BTreeMap<u64, Print> {
 }
 
 /// Waits until no copy is on its way any more, and each node says so.
-fn wait_until_stable(servers: &[&Server]) {
+pub(crate) fn wait_until_stable(servers: &[&Server]) {
     let deadline = Instant::now() + SETTLE_MAX;
     let command = format!("cluster-stable:size={}", servers.len());
     loop {
@@ -51,7 +51,7 @@ fn wait_until_stable(servers: &[&Server]) {
 }
 
 /// Waits until every partition that has records is held by exactly two nodes, which hold the same.
-fn wait_until_held_twice(servers: &[&Server], records: u64) {
+pub(crate) fn wait_until_held_twice(servers: &[&Server], records: u64) {
     let deadline = Instant::now() + SETTLE_MAX;
     loop {
         let all: Vec<_> = servers.iter().map(|server| prints(server)).collect();

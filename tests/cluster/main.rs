@@ -10,6 +10,7 @@ mod client;
 mod data;
 mod formation;
 mod group;
+mod island;
 mod leader;
 mod load;
 mod traffic;

@@ -119,6 +119,9 @@ pub(crate) struct Dev {
     /// Nodes to run
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) nodes: u8,
+    /// Copies of each record, as far as there are nodes
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) replication_factor: u8,
     /// What the namespace promises when nodes cannot talk
     #[arg(long, value_enum, default_value_t = Mode::Ap)]
     pub(crate) mode: Mode,

@@ -54,6 +54,8 @@ pub enum Kind {
     List = 5,
     /// Asks for whole records: [`Fetch`]. Answered with records one behind the other.
     Fetch = 6,
+    /// Asks whether somebody is there. Its payload is empty, and so is that of the reply.
+    Ping = 7,
     /// Of a request that was carried out.
     Reply = 128,
     /// Of a request that was not, and why: an [`Ack`].
@@ -69,6 +71,7 @@ impl Kind {
             4 => Kind::Hashes,
             5 => Kind::List,
             6 => Kind::Fetch,
+            7 => Kind::Ping,
             128 => Kind::Reply,
             129 => Kind::Refused,
             _ => return None,

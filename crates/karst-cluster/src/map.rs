@@ -56,6 +56,12 @@ impl Regime {
         Regime(self.0 | ALONE)
     }
 
+    /// This regime without that mark: records are numbered by it, on an island too, since what is written
+    /// after healing has to count for more than what was written there.
+    pub fn committed(self) -> Regime {
+        Regime(self.0 & !ALONE)
+    }
+
     /// Whether it is of a map that was made alone. Raft never keeps one.
     pub fn is_alone(self) -> bool {
         self.0 & ALONE != 0

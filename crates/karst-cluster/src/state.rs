@@ -19,6 +19,9 @@ pub struct Member {
     pub facts: NodeFacts,
     /// Whether it is counted on: it was heard of lately when this was last decided.
     pub alive: bool,
+    /// How often it went on alone and came back.
+    #[serde(default)]
+    pub strays: u64,
     /// Whether it is on its way out: it keeps what it holds until others have it, and is given nothing.
     pub draining: bool,
 }
@@ -66,6 +69,9 @@ pub enum Command {
         /// Whether it counts as alive.
         alive: bool,
     },
+    /// A node has heard nothing of the cluster for so long that it went on alone, and is back: what it holds
+    /// is to be merged.
+    Stray(NodeId),
     /// A node is to leave, or is to stay after all.
     SetDraining {
         /// Which.
@@ -124,6 +130,7 @@ impl ClusterState {
             Command::SetDraining { node, draining } => {
                 self.change(node, |member| member.draining = draining)
             }
+            Command::Stray(node) => self.stray(node),
             Command::Remove(node) => self.remove(node),
             Command::Repartition(changes) => self.repartition(changes),
             Command::Truncate(truncation) => self.truncate(truncation),
@@ -150,18 +157,17 @@ impl ClusterState {
     }
 
     fn admit(&mut self, facts: NodeFacts) -> Outcome {
+        let known = self.nodes.get(&facts.id);
         let member = Member {
-            draining: self
-                .nodes
-                .get(&facts.id)
-                .is_some_and(|member| member.draining),
+            draining: known.is_some_and(|member| member.draining),
+            strays: known.map_or(0, |member| member.strays),
             facts,
             alive: true,
         };
         let id = member.facts.id;
         let before = self.nodes.get(&id).map(|known| known.facts.incarnation);
         if before.is_some_and(|before| before != member.facts.incarnation) {
-            self.restarted(id);
+            self.out_of_sync(id);
         }
         if self.nodes.get(&id) != Some(&member) {
             self.nodes.insert(id, member);
@@ -188,13 +194,37 @@ impl ClusterState {
         }
     }
 
-    /// A node has come back as another process before anybody missed it. It may hold less than it did, and
-    /// has missed what was written meanwhile: where others hold everything it is one of those no more.
-    fn restarted(&mut self, node: NodeId) {
+    /// A node went on alone and may have taken writes of any partition of its namespaces. Where others hold
+    /// everything it is one of those no more.
+    fn stray(&mut self, node: NodeId) -> Outcome {
+        self.out_of_sync(node);
+        let Some(member) = self.nodes.get(&node) else {
+            return Outcome::Refused(format!("no node {node}"));
+        };
+        for namespace in &member.facts.namespaces {
+            let map = self.maps.get_mut(&namespace.name);
+            for partition in map.into_iter().flat_map(|map| &mut map.partitions) {
+                let known = partition.in_sync.contains(&node) || partition.apart.contains(&node);
+                if !known {
+                    partition.apart.push(node);
+                    partition.regime = partition.regime.next();
+                }
+            }
+        }
+        self.change(node, |member| member.strays += 1)
+    }
+
+    /// A node has come back as another process before anybody missed it, or went on alone. It may hold less
+    /// than it should, or more: where others hold everything it is one of those no more.
+    fn out_of_sync(&mut self, node: NodeId) {
         for partition in self.maps.values_mut().flat_map(|map| &mut map.partitions) {
-            if partition.in_sync.len() > 1 && partition.in_sync.contains(&node) {
+            let in_sync = partition.in_sync.contains(&node);
+            if in_sync && partition.in_sync.len() > 1 {
                 partition.in_sync.retain(|it| *it != node);
                 partition.apart.push(node);
+            }
+            // A report that it was filled is of what it held then.
+            if in_sync || partition.row.contains(&node) || partition.apart.contains(&node) {
                 partition.regime = partition.regime.next();
             }
         }
@@ -380,11 +410,27 @@ mod tests {
             (&[NodeId(2)][..], &[NodeId(1)][..])
         );
         assert_eq!(partition.regime, Regime(2));
-        // The last one stays: nobody holds more.
+        // The last one stays: nobody holds more. What was reported of who joins counts no more.
         state.apply(Command::Admit(restarted(2, 6)));
         let partition = &state.maps["test"].partitions[7];
         assert_eq!(partition.in_sync, [NodeId(2)]);
-        assert_eq!(partition.regime, Regime(2));
+        assert_eq!(partition.regime, Regime(3));
+        state.apply(Command::Admit(restarted(1, 7)));
+        assert_eq!(state.maps["test"].partitions[7].regime, Regime(4));
+    }
+
+    #[test]
+    fn a_node_that_went_on_alone_may_hold_writes_of_every_partition() {
+        let mut state = ClusterState::default();
+        (1..=3).for_each(|id| drop(state.apply(Command::Admit(facts(id)))));
+        state.apply(Command::Repartition(vec![change(0, &[1, 2])]));
+        assert_eq!(state.apply(Command::Stray(NodeId(3))), Outcome::Applied);
+        let partitions = &state.maps["test"].partitions;
+        assert!(partitions.iter().all(|it| it.apart == [NodeId(3)]));
+        assert_eq!(partitions[7].in_sync, [NodeId(1), NodeId(2)]);
+        assert_eq!(state.nodes[&NodeId(3)].strays, 1);
+        let no_such = state.apply(Command::Stray(NodeId(9)));
+        assert!(matches!(no_such, Outcome::Refused(_)));
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! The stored form of a record, read without copying.
 //!
 //! ```text
-//!   0..4   header checksum: crc32c of the seal and bytes 8..60 (encrypted: 8..64)
+//!   0..4   header checksum: crc32c of the seal and of bytes 8 to the end of the set name (encrypted: to
+//!          the end of the 16 bytes in which the set name ends)
 //!   4..8   record checksum: the same crc32c carried on over everything behind those
 //!   8..9   magic 0xA7
-//!   9..10  flags: 1 tombstone, 2 key stored, 4 packed by LZ4, 8 packed by Zstandard, 16 encrypted
+//!   9..10  flags: 1 tombstone, 2 key stored, 4 packed by LZ4, 8 packed by Zstandard, 16 encrypted,
+//!          32 over a tombstone
 //!  10..12  generation
-//!  12..16  payload bytes
+//!  12..15  payload bytes
+//!  15..16  bytes of set name
 //!  16..36  digest
 //!  36..46  version: regime 4 | sequence 6, big-endian
 //!  46..48  bins
 //!  48..52  void time, seconds since 2010, 0 never; in a tombstone the log's fill number at the delete
 //!  52..58  last update, ms since 2010
-//!  58..59  bytes of set name
+//!  58..59  how often defrag has moved this version, 255 for that and more
 //!  59..60  zero
 //!  60..    set name | key: length 4, bytes (if stored) | bins
 //!  bin     name length 1 | particle type 1 | value length, LEB128 | name | value
@@ -27,8 +30,9 @@
 //! it is valid: device, block fill and start. A record that was written elsewhere, or before the block
 //! was last opened, fails its checksums even though every byte of it is intact.
 //!
-//! The header has a checksum of its own so that a record whose payload is damaged is still known by its
-//! digest and version, and stepped over by its exact size.
+//! The header, and the set name with it, has a checksum of its own so that a record whose payload is damaged
+//! is still known by its digest, version and set, and stepped over by its exact size. Its length in bytes is
+//! never encrypted.
 
 use crate::bin::{BinRef, NAME_BYTES_MAX};
 use crate::key::{Digest, SET_BYTES_MAX};
@@ -39,6 +43,9 @@ use crate::value::ParticleType;
 /// Size of the fixed part of a stored record in bytes.
 pub const HEADER_BYTES: usize = 60;
 
+/// Most bytes of a record behind its header: what 24 bits can tell.
+pub const PAYLOAD_BYTES_MAX: usize = (1 << 24) - 1;
+
 /// Most bins of one record.
 pub const BINS_MAX: usize = 32_767;
 
@@ -48,12 +55,16 @@ const FLAG_KEY: u8 = 2;
 const FLAG_LZ4: u8 = 4;
 const FLAG_ZSTD: u8 = 8;
 const FLAG_ENCRYPTED: u8 = 16;
+const FLAG_OVER_TOMBSTONE: u8 = 32;
 
 /// Where the encrypted part of an encrypted record begins. What lies before is in clear.
 pub const ENCRYPTED_FROM: usize = 16;
 
 /// The unit of encryption, and of the space that records own.
 pub const CIPHER_BLOCK_BYTES: usize = 16;
+
+/// Where a record says how often it was moved.
+const MOVES_AT: usize = 58;
 
 /// Where the header's checksum begins to cover; the checksums themselves lie before.
 const COVERED_FROM: usize = 8;
@@ -127,6 +138,12 @@ pub struct Meta {
     pub version: [u8; 10],
     /// The record is deleted; this is the memory of it.
     pub tombstone: bool,
+    /// An earlier version of the record was a tombstone, or had expired or been evicted, when the next one
+    /// was written over it: versions from before that must not come back when this one goes.
+    pub over_tombstone: bool,
+    /// How often defrag has moved this version, [`u8::MAX`] for that and more: of two copies of a version
+    /// the one that was moved more often is the later, whichever of their blocks was opened first.
+    pub moves: u8,
 }
 
 /// How key and bins of a record are packed.
@@ -147,6 +164,8 @@ pub struct Form {
     pub encrypted: bool,
     /// Bytes behind the header, padding not counted.
     pub payload_bytes: u32,
+    /// Bytes of the set name, which are the first of those.
+    pub set_bytes: u8,
 }
 
 /// What the header of a stored record says.
@@ -156,9 +175,7 @@ pub struct Header {
     pub meta: Meta,
     /// Whether its key is stored with it.
     pub stores_key: bool,
-    /// Bytes of the record behind the header.
-    pub payload_bytes: u32,
-    set_bytes: u8,
+    form: Form,
     bin_count: u16,
 }
 
@@ -225,7 +242,8 @@ impl Form {
             return Err(FlatError::Magic);
         }
         let flags = bytes[9];
-        const KNOWN: u8 = FLAG_TOMBSTONE | FLAG_KEY | FLAG_LZ4 | FLAG_ZSTD | FLAG_ENCRYPTED;
+        const PACKED: u8 = FLAG_LZ4 | FLAG_ZSTD;
+        const KNOWN: u8 = FLAG_TOMBSTONE | FLAG_KEY | PACKED | FLAG_ENCRYPTED | FLAG_OVER_TOMBSTONE;
         if flags & !KNOWN != 0 {
             return Err(FlatError::Content("it bears a flag that is not known"));
         }
@@ -238,8 +256,15 @@ impl Form {
         let form = Form {
             packing,
             encrypted: flags & FLAG_ENCRYPTED != 0,
-            payload_bytes: u32::from_le_bytes(field(bytes, 12)),
+            payload_bytes: u32::from_le_bytes([bytes[12], bytes[13], bytes[14], 0]),
+            set_bytes: bytes[15],
         };
+        if usize::from(form.set_bytes) > SET_BYTES_MAX {
+            return Err(FlatError::Content("the set name is longer than it may be"));
+        }
+        if u32::from(form.set_bytes) > form.payload_bytes {
+            return Err(FlatError::Content("the set name is longer than its record"));
+        }
         whole(bytes, form.header_end())?;
         Ok(form)
     }
@@ -302,16 +327,25 @@ impl Form {
         }
     }
 
-    /// Where the header's checksum ceases to cover: an encrypted header ends with its last 16 bytes.
+    /// Where the set name ends, and what is packed begins.
+    pub fn front_bytes(&self) -> usize {
+        HEADER_BYTES + usize::from(self.set_bytes)
+    }
+
+    /// Where the header's checksum ceases to cover: behind the set name, and in an encrypted record behind
+    /// the 16 bytes in which that ends.
     fn header_end(&self) -> usize {
         if self.encrypted {
-            HEADER_BYTES.next_multiple_of(CIPHER_BLOCK_BYTES)
+            self.front_bytes().next_multiple_of(CIPHER_BLOCK_BYTES)
         } else {
-            HEADER_BYTES
+            self.front_bytes()
         }
     }
 
     /// Writes the form into the header of a record.
+    ///
+    /// # Panics
+    /// When the payload is larger than the format can tell.
     pub fn write(&self, record: &mut [u8]) {
         let packing = match self.packing {
             None => 0,
@@ -319,8 +353,11 @@ impl Form {
             Some(Packing::Zstd) => FLAG_ZSTD,
         };
         let encrypted = if self.encrypted { FLAG_ENCRYPTED } else { 0 };
-        record[9] = record[9] & (FLAG_TOMBSTONE | FLAG_KEY) | packing | encrypted;
-        record[12..16].copy_from_slice(&self.payload_bytes.to_le_bytes());
+        let kept = FLAG_TOMBSTONE | FLAG_KEY | FLAG_OVER_TOMBSTONE;
+        record[9] = record[9] & kept | packing | encrypted;
+        assert!(self.payload_bytes as usize <= PAYLOAD_BYTES_MAX);
+        record[12..15].copy_from_slice(&self.payload_bytes.to_le_bytes()[..3]);
+        record[15] = self.set_bytes;
     }
 }
 
@@ -353,10 +390,11 @@ impl Header {
                 update_time_ms: read_update_time(bytes),
                 version: field(bytes, 36),
                 tombstone: flags & FLAG_TOMBSTONE != 0,
+                over_tombstone: flags & FLAG_OVER_TOMBSTONE != 0,
+                moves: bytes[MOVES_AT],
             },
             stores_key: flags & FLAG_KEY != 0,
-            payload_bytes: form.payload_bytes,
-            set_bytes: bytes[58],
+            form,
             bin_count: u16::from_le_bytes(field(bytes, 46)),
         };
         let contradiction = match header {
@@ -367,9 +405,6 @@ impl Header {
             Header { bin_count, .. } if usize::from(bin_count) > BINS_MAX => {
                 "there are more bins than a record may have"
             }
-            Header { set_bytes, .. } if usize::from(set_bytes) > SET_BYTES_MAX => {
-                "the set name is longer than it may be"
-            }
             _ => return Ok(header),
         };
         Err(FlatError::Content(contradiction))
@@ -377,23 +412,17 @@ impl Header {
 
     /// Size of the whole record in bytes, padding to the rblock not counted.
     pub fn size_bytes(&self) -> usize {
-        HEADER_BYTES + self.payload_bytes as usize
-    }
-
-    /// Bytes of the set name, which lies behind the header.
-    pub fn set_bytes(&self) -> usize {
-        usize::from(self.set_bytes)
+        self.form.size_bytes()
     }
 
     /// What the index wants to know of the record at the front of `bytes`, whose header this is.
     /// `None` if they do not hold the set name.
     #[inline]
     pub fn facts(&self, bytes: &[u8]) -> Option<Facts> {
-        let end = HEADER_BYTES + self.set_bytes();
-        let set = bytes.get(HEADER_BYTES..end.min(self.size_bytes()))?;
+        let set = bytes.get(HEADER_BYTES..self.form.front_bytes())?;
         Some(Facts {
             meta: self.meta,
-            set: SetName::new(set).filter(|name| name.len() == self.set_bytes())?,
+            set: SetName::new(set)?,
             stores_key: self.stores_key,
         })
     }
@@ -424,10 +453,8 @@ impl<'a> Record<'a> {
     }
 
     fn read(header: &Header, record: &'a [u8]) -> Result<Record<'a>, FlatError> {
-        let long = FlatError::Content("the set name is longer than its record");
-        let (set, rest) = record[HEADER_BYTES..]
-            .split_at_checked(usize::from(header.set_bytes))
-            .ok_or(long)?;
+        let (front, rest) = record.split_at(header.form.front_bytes()); // the form was found to fit
+        let set = &front[HEADER_BYTES..];
         let (key, bins) = split_key(rest, header.stores_key)?;
         Ok(Record {
             meta: header.meta,
@@ -663,19 +690,36 @@ where
         let meta = &self.meta;
         let tombstone = if meta.tombstone { FLAG_TOMBSTONE } else { 0 };
         let key = if self.key.is_some() { FLAG_KEY } else { 0 };
+        let over = if meta.over_tombstone {
+            FLAG_OVER_TOMBSTONE
+        } else {
+            0
+        };
         record[8] = MAGIC;
-        record[9] = tombstone | key;
+        record[9] = tombstone | key | over;
         record[10..12].copy_from_slice(&meta.generation.to_le_bytes());
-        let payload = u32::try_from(record.len() - HEADER_BYTES).expect("a record is under 4 GiB");
-        record[12..16].copy_from_slice(&payload.to_le_bytes());
+        let payload = record.len() - HEADER_BYTES;
+        assert!(payload <= PAYLOAD_BYTES_MAX);
+        record[12..15].copy_from_slice(&payload.to_le_bytes()[..3]);
+        record[15] = self.set.len() as u8;
         record[16..36].copy_from_slice(&meta.digest.0);
         record[36..46].copy_from_slice(&meta.version);
         record[46..48].copy_from_slice(&bin_count.to_le_bytes());
         record[48..52].copy_from_slice(&meta.void_time_s.to_le_bytes());
         record[52..58].copy_from_slice(&meta.update_time_ms.to_le_bytes()[..6]);
-        record[58] = self.set.len() as u8;
+        record[MOVES_AT] = meta.moves;
         record[59] = 0;
     }
+}
+
+/// Counts a move of a written record, which is not encrypted; leaves the checksums to [`reseal`].
+///
+/// # Errors
+/// When the bytes hold no header.
+pub fn count_move(bytes: &mut [u8]) -> Result<(), FlatError> {
+    Form::read(bytes)?;
+    bytes[MOVES_AT] = bytes[MOVES_AT].saturating_add(1);
+    Ok(())
 }
 
 /// Gives an already written record, in whatever form, the seal of a new place.
@@ -734,6 +778,8 @@ mod tests {
             update_time_ms: 0x01_2345_6789,
             version: [0, 0, 0, 1, 0, 0, 0, 0, 0, 42],
             tombstone: false,
+            over_tombstone: true,
+            moves: 3,
         }
     }
 
@@ -790,7 +836,8 @@ mod tests {
             let mut bytes = bytes;
             if bytes.len() > 16 {
                 bytes[8] = MAGIC;
-                bytes[13..16].fill(0);
+                bytes[13..15].fill(0);
+                bytes[15] &= 0x3f; // a set name of some length
             }
             prop_assert!(Record::parse(&bytes, &SEAL).is_err());
             if let Ok(record) = Record::parse_unsealed(&bytes) {
@@ -810,9 +857,11 @@ mod tests {
         );
         let header = Header::parse(&bytes, &SEAL).unwrap();
         assert_eq!((header.meta, header.size_bytes()), (meta(), size));
-        bytes.truncate(HEADER_BYTES);
+        assert_eq!(&*header.facts(&bytes).unwrap().set, b"cities");
+        let front_bytes = HEADER_BYTES + b"cities".len();
+        bytes.truncate(front_bytes);
         assert_eq!(Header::parse(&bytes, &SEAL), Ok(header));
-        for at in (0..4).chain(COVERED_FROM..HEADER_BYTES) {
+        for at in (0..4).chain(COVERED_FROM..front_bytes) {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x10;
             assert!(Header::parse(&damaged, &SEAL).is_err(), "byte {at}");

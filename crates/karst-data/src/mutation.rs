@@ -27,6 +27,8 @@ pub enum Mutation {
     DropsTombstonesEarly,
     /// A delete leaves no tombstone.
     DeletesWithoutTombstone,
+    /// A write over a tombstone does not say so: a truncation that takes the record leaves none in its stead.
+    TruncatesOverTombstones,
     /// Defrag moves records that the index no longer points at.
     MovesStaleRecords,
     /// What comes from a device is served unchecked.
@@ -35,7 +37,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All there are.
-    pub const ALL: [Mutation; 12] = [
+    pub const ALL: [Mutation; 13] = [
         Mutation::AcknowledgesBeforeDurable,
         Mutation::NoQuarantine,
         Mutation::RewritesASector,
@@ -46,6 +48,7 @@ impl Mutation {
         Mutation::RecoversLastFound,
         Mutation::DropsTombstonesEarly,
         Mutation::DeletesWithoutTombstone,
+        Mutation::TruncatesOverTombstones,
         Mutation::MovesStaleRecords,
         Mutation::ServesUnchecked,
     ];

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use karst_data::flat::{Draft, FlatError, Form, Header, Record, Seal};
+use karst_data::flat::{Draft, FlatError, Form, Header, Meta, Record, Seal};
 use karst_data::key::{Digest, PartitionId};
 use karst_storage::index::{Entry, WalkCursor};
 use karst_storage::log::format::BlockHeader;
@@ -410,8 +410,12 @@ impl Namespace {
         let Some(damaged) = damaged.filter(|at| at.version.pack() == record.meta.version) else {
             return Ok(Repair::Superseded);
         };
+        let meta = Meta {
+            moves: record.meta.moves.saturating_add(1),
+            ..record.meta
+        };
         let draft = Draft {
-            meta: record.meta,
+            meta,
             set: record.set,
             key: record.key,
             bins: record.bins(),

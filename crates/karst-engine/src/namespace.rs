@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use karst_cluster::map::Regime;
 use karst_data::flat::{FlatError, Record};
 use karst_data::key::{Digest, PartitionId};
 use karst_data::mutation::{Mutation, is_planted};
@@ -478,7 +479,7 @@ impl Partition {
     /// The version that the next write has if it succeeds.
     pub(crate) fn upcoming_version(&self) -> Version {
         Version {
-            regime: self.regime,
+            regime: Regime(self.regime).committed().0,
             sequence: self.directory.sequence() + 1,
         }
     }

@@ -3,7 +3,7 @@
 use karst_data::flat::Record;
 use karst_data::key::Digest;
 use karst_data::time::{Now, is_expired};
-use karst_storage::index::{Entry, Flags};
+use karst_storage::index::Entry;
 use karst_storage::log::codec::Opened;
 
 use crate::error::{Reason, Refusal};
@@ -150,11 +150,8 @@ impl Namespace {
         }))
     }
 
-    /// Whether a request that names this set means this record; naming none always does. The set of a
-    /// record that was found damaged is not known; its digest says that it is the one asked for.
+    /// Whether a request that names this set means this record; naming none always does.
     pub(crate) fn is_in(&self, entry: &Entry, set: &[u8]) -> bool {
-        set.is_empty()
-            || self.sets.find(set) == Some(entry.set_id())
-            || entry.flags().contains(Flags::DAMAGED)
+        set.is_empty() || self.sets.find(set) == Some(entry.set_id())
     }
 }

@@ -33,8 +33,9 @@ pub enum How {
 pub struct Difference {
     /// The other node has to be sent these.
     pub push: Vec<Digest>,
-    /// These have to be written anew here first, and then reach the other node as writes.
-    pub renew: Vec<Digest>,
+    /// These have to be written anew here first, above the other node's sequence, and then reach the other
+    /// node as writes.
+    pub renew: Vec<(Digest, u64)>,
     /// The other node's state of these wins, or is the only one.
     pub pull: Vec<Digest>,
     /// The other node still has these, and they are long gone.
@@ -89,14 +90,15 @@ impl Difference {
         } else if mine.version > Version::unpack(theirs.version) {
             self.push.push(mine.digest);
         } else {
-            self.renew.push(mine.digest);
+            let theirs = Version::unpack(theirs.version);
+            self.renew.push((mine.digest, theirs.sequence));
         }
     }
 
     /// Whether nothing is to be done.
     pub fn is_empty(&self) -> bool {
-        let lists = [&self.push, &self.renew, &self.pull, &self.bury];
-        lists.iter().all(|digests| digests.is_empty())
+        let lists = [&self.push, &self.pull, &self.bury];
+        self.renew.is_empty() && lists.iter().all(|digests| digests.is_empty())
     }
 }
 

@@ -9,7 +9,7 @@
 
 use std::cmp::Ordering;
 
-use karst_data::flat::{Facts, Header};
+use karst_data::flat::Facts;
 use karst_data::key::PartitionId;
 use karst_data::mutation::{Mutation, is_planted};
 use karst_storage::index::{Directory, Entry, Flags, InsertError, NewEntry, Probe};
@@ -84,8 +84,9 @@ impl<'n> Intake<'n> {
     ///
     /// # Errors
     /// When it finds no room.
-    pub fn take_damaged(&mut self, place: Place, header: &Header) -> Result<(), Reason> {
-        let entry = new_entry(&header.meta, header.stores_key, 0, place);
+    pub fn take_damaged(&mut self, place: Place, facts: &Facts) -> Result<(), Reason> {
+        let set_id = self.set_of(&facts.set)?;
+        let entry = new_entry(&facts.meta, facts.stores_key, set_id, place);
         let flags = entry.flags.with(Flags::DAMAGED);
         self.take_entry(NewEntry { flags, ..entry })
     }
@@ -95,7 +96,7 @@ impl<'n> Intake<'n> {
     /// # Errors
     /// When it finds no room.
     pub fn take_entry(&mut self, entry: NewEntry) -> Result<(), Reason> {
-        self.batch.push(entry);
+        self.batch.push(self.namespace.as_kept(&entry));
         if self.batch.len() == BATCH {
             self.apply()?;
         }
@@ -114,7 +115,8 @@ impl<'n> Intake<'n> {
         if self.ahead {
             partition.directory.grow_ahead(entries.len() as u32);
         }
-        for new in entries {
+        for found in entries {
+            let new = &namespace.as_kept(found);
             if namespace.leaves_out(new) {
                 continue;
             }
@@ -292,24 +294,43 @@ impl Namespace {
         partition.not_before(sequence.min(Version::SEQUENCE_MAX));
     }
 
-    /// Whether a found record is not taken in: a truncation covers it, and so every older version of it.
-    /// Tombstones are taken in all the same: if the truncation is undone, what was deleted before must
-    /// not come back. What an eviction covers is taken in, and is dead: an older version need not be.
+    /// What the index is to know of a found record: what a sweep would have made of one that a truncation
+    /// covers and that was written over a tombstone. Left out, it would let that tombstone count again,
+    /// in a block that may have been given up for free, or let return what the tombstone kept gone.
+    fn as_kept(&self, found: &NewEntry) -> NewEntry {
+        let is_truncated = || self.is_truncated(found.set_id, found.update_time_ms);
+        if found.is_tombstone() || !self.leaves_tombstone(found.flags) || !is_truncated() {
+            return *found;
+        }
+        NewEntry {
+            flags: found.flags.with(Flags::TOMBSTONE),
+            void_time_s: self.tombstone_fill(),
+            place: self.shrunk(found),
+            ..*found
+        }
+    }
+
+    /// Whether a found record is not taken in: a truncation covers it, and so every older version of it, or
+    /// another truncation does, or an idle tombstone that the next sweep forgets (see
+    /// [`Flags::OVER_TOMBSTONE`]). Tombstones are taken in all the same: if the truncation is undone, what
+    /// was deleted before must not come back. What an eviction covers is taken in, and is dead: an older
+    /// version need not be.
     fn leaves_out(&self, new: &NewEntry) -> bool {
-        !new.flags.contains(Flags::TOMBSTONE) && self.is_truncated(new.set_id, new.update_time_ms)
+        !new.is_tombstone() && self.is_truncated(new.set_id, new.update_time_ms)
     }
 
     /// Whether a found record takes the place of one that was found before.
     ///
-    /// Two copies of one version are the work of defrag. The younger one stands, since the block of the
-    /// older may have been given up already; a damaged one gives way to a sound one. Also a copy in the
+    /// Two copies of one version are the work of defrag. The one that was moved more often stands, since the
+    /// block of the other may have been given up already, and was opened later all the same if the block
+    /// that defrag fills was open for long; a damaged one gives way to a sound one. Also a copy in the
     /// youngest block of all gives way: if that was the last free block, then what was moved into it
     /// still lies where it came from, and it has to be free again, or no record could ever be moved again.
     fn supersedes(&self, youngest: u64, new: &NewEntry, old: &NewEntry) -> bool {
         let rank = |entry: &NewEntry| {
             let fill = self.log.fill_of(self.log.block_of(entry.place));
             let sound = !entry.flags.contains(Flags::DAMAGED);
-            (sound, fill != youngest, fill)
+            (sound, fill != youngest, entry.flags.moves(), fill)
         };
         if is_planted(Mutation::RecoversLastFound) {
             return true;

@@ -48,10 +48,9 @@ pub struct Weight {
 }
 
 impl Namespace {
-    /// From now on a partition is written under this regime. It never falls.
+    /// From now on a partition is written under this regime.
     pub fn reign(&self, id: PartitionId, regime: u32) {
-        let mut partition = self.partition(id);
-        partition.regime = partition.regime.max(regime);
+        self.partition(id).regime = regime;
     }
 
     /// The regime that is in force.
@@ -101,16 +100,22 @@ impl Namespace {
         let set_id = found.map_err(|_| Reason::SetLimit)?;
         let mut meta = record.meta;
         meta.version = version.pack();
+        meta.moves = 0;
         if meta.tombstone {
             meta.void_time_s = self.tombstone_fill(); // of this node's log, not of the other's
         }
-        let draft = Draft {
+        let mut draft = Draft {
             meta,
             set: record.set,
             key: record.key,
             bins: record.bins(),
         };
-        let before = entry.map(|entry| Before { entry, alive: true });
+        let alive = partition.directory.get(&meta.digest);
+        let alive = alive.is_some_and(|entry| self.is_alive(entry, hand.now));
+        let before = entry.map(|entry| Before { entry, alive });
+        // What lies below it is a matter of this node's log too.
+        draft.meta.over_tombstone = !meta.tombstone
+            && before.is_some_and(|before| self.is_over_tombstone(&before, set_id, hand.now));
         self.store(partition, hand, &draft, set_id, before)
     }
 
@@ -202,6 +207,8 @@ impl Namespace {
         if entry.is_some_and(|entry| Weight::of_entry(&entry) >= theirs) {
             return Step::Done(Ok(Merged::default()));
         }
+        // The other node keeps the highest version that it knows: this has to be higher.
+        partition.not_before(Version::unpack(record.meta.version).sequence);
         let version = partition.upcoming_version();
         merged(self.put(&mut partition, hand, record, entry, version))
     }
@@ -223,6 +230,8 @@ impl Namespace {
             update_time_ms: hand.now.epoch_ms(),
             version: partition.upcoming_version().pack(),
             tombstone: true,
+            over_tombstone: false,
+            moves: 0,
         };
         let draft = Draft {
             meta,
@@ -256,6 +265,7 @@ impl Namespace {
     }
 
     /// Gives a record or tombstone that outweighs another node's, but not by its version, a new version.
+    /// `theirs` is the sequence of the other one.
     ///
     /// # Errors
     /// When there is no room, or the device gave back something else.
@@ -263,6 +273,7 @@ impl Namespace {
         &self,
         hand: &Hand,
         digest: &Digest,
+        theirs: u64,
         fetched: Option<&Fetched>,
     ) -> Step<Result<Merged, Reason>> {
         let image = match self.image(digest, fetched) {
@@ -282,6 +293,7 @@ impl Namespace {
         else {
             return Step::Done(Ok(Merged::default())); // somebody wrote it meanwhile
         };
+        partition.not_before(theirs);
         let version = partition.upcoming_version();
         merged(self.put(&mut partition, hand, &record, Some(entry), version))
     }
@@ -342,6 +354,8 @@ fn tombstone_image(entry: &NewEntry, set: &[u8]) -> Vec<u8> {
         update_time_ms: entry.update_time_ms,
         version: entry.version.pack(),
         tombstone: true,
+        over_tombstone: false,
+        moves: 0,
     };
     let draft = Draft {
         meta,

@@ -8,7 +8,7 @@ use karst_data::flat::{Draft, Facts, Meta};
 use karst_data::key::{Digest, PartitionId};
 use karst_data::mutation::{Mutation, is_planted};
 use karst_data::time::{Now, is_expired};
-use karst_storage::index::{Fate, NewEntry, WalkCursor};
+use karst_storage::index::{Fate, Flags, NewEntry, WalkCursor};
 use karst_storage::log::recover::StoredRecord;
 use karst_storage::log::{Appended, LaneId, NoSpace, Purpose};
 use karst_storage::place::{Place, Rblocks};
@@ -69,9 +69,9 @@ impl Namespace {
         ScanSlice { digests, next }
     }
 
-    /// Clears part of a partition of what is gone: truncated records leave, expired and evicted ones
-    /// become tombstones (on devices) or leave, and tombstones leave when no block can still hold an older
-    /// copy. `oldest_fill` is [`karst_storage::log::Log::oldest_fill`], asked once per sweep.
+    /// Clears part of a partition of what is gone: truncated records leave, or become tombstones if there
+    /// was one below them; expired and evicted ones become tombstones (on devices) or leave; and tombstones
+    /// leave when no block can still hold an older copy. `oldest_fill` is [`karst_storage::log::Log::oldest_fill`], asked once per sweep.
     pub fn sweep_slice(
         &self,
         id: PartitionId,
@@ -89,6 +89,7 @@ impl Namespace {
         swept.next = partition.directory.walk_mut(after, &mut |mut entry| {
             visited += 1;
             let was = entry.to_new();
+            let mut bury = false;
             let fate = if let Some(covers) = entry.tombstone_fill() {
                 let idle = Cover(covers).is_idle(oldest_fill) && !keeps;
                 let idle = idle || is_planted(Mutation::DropsTombstonesEarly);
@@ -96,6 +97,7 @@ impl Namespace {
                 if idle { Fate::Remove } else { Fate::Keep }
             } else if self.is_truncated(was.set_id, was.update_time_ms) {
                 swept.truncated += 1;
+                bury = self.leaves_tombstone(was.flags);
                 Fate::Remove
             } else if is_expired(was.void_time_s, now)
                 || self.is_evicted(was.void_time_s, was.update_time_ms, was.set_id)
@@ -103,16 +105,18 @@ impl Namespace {
                 let expired = is_expired(was.void_time_s, now);
                 swept.expired += u64::from(expired);
                 swept.evicted += u64::from(!expired);
-                if on_devices {
-                    entry.set_tombstone(fill);
-                    entry.set_place(self.shrunk(&was));
-                    buried.push((was, entry.to_new()));
-                    Fate::Keep
-                } else {
-                    Fate::Remove
-                }
+                bury = on_devices;
+                Fate::Remove
             } else {
                 Fate::Keep
+            };
+            let fate = if bury {
+                entry.set_tombstone(fill);
+                entry.set_place(self.shrunk(&was));
+                buried.push((was, entry.to_new()));
+                Fate::Keep
+            } else {
+                fate
             };
             if fate == Fate::Remove {
                 gone.push(was);
@@ -137,10 +141,16 @@ impl Namespace {
         swept
     }
 
+    /// Whether a tombstone has to stay where a truncation takes a record with these flags. Where nothing
+    /// outlives the index none is needed.
+    pub(crate) fn leaves_tombstone(&self, flags: Flags) -> bool {
+        flags.contains(Flags::OVER_TOMBSTONE) && self.log.config().on_devices
+    }
+
     /// The place of a record that has become a tombstone in the index: of its bytes only as many are
     /// live from now on as the tombstone has that defrag will write in its stead. So room is made by
     /// expiry alone, and blocks of expired records become worth moving.
-    fn shrunk(&self, was: &NewEntry) -> Place {
+    pub(crate) fn shrunk(&self, was: &NewEntry) -> Place {
         let meta = Meta {
             digest: was.digest,
             generation: 1,
@@ -148,6 +158,8 @@ impl Namespace {
             update_time_ms: was.update_time_ms,
             version: was.version.pack(),
             tombstone: true,
+            over_tombstone: false,
+            moves: 0,
         };
         let size = self.sets.with(was.set_id, |set| {
             let bins = std::iter::empty::<BinRef<'_>>();
@@ -207,18 +219,19 @@ impl Namespace {
         let Some(entry) = entry.filter(|entry| is_there(entry.place, place)) else {
             return Ok(None);
         };
-        let tombstone = entry.flags.contains(karst_storage::index::Flags::TOMBSTONE);
+        let tombstone = entry.flags.contains(Flags::TOMBSTONE);
         let moved = if tombstone && !facts.meta.tombstone {
             self.append_shrunk(lane, flush_clock_ms, facts, &entry)?
         } else {
             append()?
         };
+        let flags = entry.flags.with_moves(facts.meta.moves.saturating_add(1));
         let at = partition.directory.get_mut(&digest);
-        at.expect("it was just seen").set_place(moved.place);
-        let after = NewEntry {
-            place: moved.place,
-            ..entry
-        };
+        let mut at = at.expect("it was just seen");
+        at.set_place(moved.place);
+        at.set_flags(flags);
+        let after = at.to_new();
+        drop(at); // makes the change one
         self.uncount(&mut partition, &entry);
         self.count(&mut partition, &after);
         self.log.release(entry.place);
@@ -236,6 +249,8 @@ impl Namespace {
         let meta = Meta {
             void_time_s: entry.void_time_s,
             tombstone: true,
+            over_tombstone: false,
+            moves: facts.meta.moves.saturating_add(1),
             ..facts.meta
         };
         let bins = std::iter::empty::<BinRef<'_>>();

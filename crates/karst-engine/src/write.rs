@@ -10,7 +10,7 @@ use karst_data::key::Digest;
 use karst_data::mutation::{Mutation, is_planted};
 use karst_data::operation::{self, Answer, CommandFlags, Operation};
 use karst_data::policy::{Exists, GenerationRule, next_generation};
-use karst_data::time::{Now, Ttl};
+use karst_data::time::{Now, Ttl, is_expired};
 use karst_storage::index::{Entry, Flags, InsertError, NewEntry};
 use karst_storage::log::{Appended, CommitPoint, LaneId, NoSpace, Purpose};
 use karst_storage::place::{Place, Version};
@@ -318,7 +318,26 @@ impl Namespace {
             update_time_ms,
             version: partition.upcoming_version().pack(),
             tombstone: false,
+            over_tombstone: before
+                .is_some_and(|before| self.is_over_tombstone(&before, set_id, hand.now)),
+            moves: 0,
         }
+    }
+
+    /// Whether what is written over this keeps older versions from coming back that a truncation of it
+    /// need not cover: see [`Flags::OVER_TOMBSTONE`]. What was dead without a tombstone counts as one. What a
+    /// truncation covers does not, unless it is in another set: the next one covers what lies below as well.
+    pub(crate) fn is_over_tombstone(&self, before: &Before, set_id: u16, now: Now) -> bool {
+        let entry = &before.entry;
+        let dead = || {
+            is_expired(entry.void_time_s, now)
+                || self.is_evicted(entry.void_time_s, entry.update_time_ms, entry.set_id)
+        };
+        let is_over = entry.is_tombstone()
+            || entry.flags.contains(Flags::OVER_TOMBSTONE)
+            || entry.set_id != set_id
+            || (!before.alive && dead());
+        is_over && !is_planted(Mutation::TruncatesOverTombstones)
     }
 
     /// Appends a record and points the index at it.
@@ -506,6 +525,8 @@ impl Namespace {
             update_time_ms: hand.now.epoch_ms().max(entry.update_time_ms),
             version: partition.upcoming_version().pack(),
             tombstone: true,
+            over_tombstone: false,
+            moves: 0,
         };
         let set = self.sets.get(entry.set_id);
         let draft = Draft {
@@ -582,6 +603,8 @@ pub(crate) fn new_entry(meta: &Meta, stores_key: bool, set_id: u16, place: Place
         set_id,
         flags: Flags::NONE
             .when(Flags::TOMBSTONE, meta.tombstone)
-            .when(Flags::KEY_STORED, stores_key),
+            .when(Flags::KEY_STORED, stores_key)
+            .when(Flags::OVER_TOMBSTONE, meta.over_tombstone)
+            .with_moves(meta.moves),
     }
 }

@@ -171,8 +171,11 @@ fn reconcile_range(primary: &Node, other: &Node, id: PartitionId, range: u8, how
             other => panic!("{:?}", matches!(other, Step::Wait)),
         }
     }
-    for digest in &difference.renew {
-        match primary.namespace().renew(&primary.hand(), digest, None) {
+    for (digest, theirs) in &difference.renew {
+        match primary
+            .namespace()
+            .renew(&primary.hand(), digest, *theirs, None)
+        {
             Step::Done(Ok(renewed)) => {
                 let image = renewed.image.expect("nobody else writes");
                 assert!(matches!(other.take(&image), Copied::Stored(_)));

@@ -14,6 +14,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use karst_cluster::map::Ownership;
 use karst_data::key::PARTITIONS;
 use karst_io::QueueKind;
 use karst_proto::admin as proto;
@@ -289,8 +290,8 @@ fn this_namespace(node: &Node, namespace: &NamespaceState, figures: &Figures) ->
         .into(),
         records: figures.records.records,
         tombstones: figures.records.tombstones,
-        partitions: Some(partitions(node)),
-        migrations_remaining: 0,
+        partitions: Some(partitions(node, namespace)),
+        migrations_remaining: remaining(node, namespace),
         migrations_eta_seconds: None,
         index_bytes,
         index_bytes_per_record: if entries == 0 {
@@ -321,19 +322,31 @@ fn this_namespace(node: &Node, namespace: &NamespaceState, figures: &Figures) ->
     }
 }
 
-/// All partitions are in one state: that of the only node.
-fn partitions(node: &Node) -> proto::PartitionCounts {
-    let all = PARTITIONS as u32;
-    match node.state() {
-        State::Starting => proto::PartitionCounts {
-            recovering: all,
+/// Partitions of a namespace by whether somebody serves them. Before this node has a map they count as
+/// recovering.
+fn partitions(node: &Node, namespace: &NamespaceState) -> proto::PartitionCounts {
+    let sight = node.sights.now();
+    let map = sight.state.maps.get(&namespace.config.name);
+    let Some(map) = map.filter(|_| node.state() != State::Starting) else {
+        return proto::PartitionCounts {
+            recovering: PARTITIONS as u32,
             ..Default::default()
-        },
-        State::Serving | State::Draining => proto::PartitionCounts {
-            active: all,
-            ..Default::default()
-        },
+        };
+    };
+    let served = |it: &&Ownership| it.primary().is_some();
+    let active = map.partitions.iter().filter(served).count() as u32;
+    proto::PartitionCounts {
+        active,
+        dead: PARTITIONS as u32 - active,
+        ..Default::default()
     }
+}
+
+/// Copies on their way, over the whole cluster.
+fn remaining(node: &Node, namespace: &NamespaceState) -> u64 {
+    let sight = node.sights.now();
+    let map = sight.state.maps.get(&namespace.config.name);
+    map.map_or(0, |map| sight.remaining(map)) as u64
 }
 
 fn devices(node: &Node, namespace: &NamespaceState) -> Vec<proto::Device> {

@@ -22,6 +22,7 @@ pub mod failures;
 pub mod http;
 pub mod info;
 pub mod inspect;
+pub mod island;
 pub mod limits;
 pub mod marks;
 pub mod memory;

@@ -20,6 +20,7 @@ use crate::core::histograms::Histograms;
 use crate::counters::CoreCounters;
 use crate::fabric_port::fill::Repairs;
 use crate::failures::Failures;
+use crate::island::Hearing;
 use crate::marks::Marks;
 use crate::restart::Restart;
 use crate::sight::Sights;
@@ -122,6 +123,8 @@ pub struct Node {
     pub sights: Sights,
     /// Nodes that missed a write.
     pub repairs: Repairs,
+    /// Who answers on the fabric.
+    pub hearing: Hearing,
     state: AtomicU8,
     /// Memory of the machine in use, in percent; [`UNKNOWN_PERCENT`] where it cannot be told.
     memory_percent: AtomicU64,
@@ -162,6 +165,7 @@ impl Node {
         Arc::new(Node {
             sights: Sights::new(parts.id, parts.cluster.me().incarnation, names.collect()),
             repairs: Repairs::default(),
+            hearing: Hearing::default(),
             config: parts.config,
             id: parts.id,
             cluster_id: parts.cluster_id,

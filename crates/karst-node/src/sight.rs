@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
-use karst_cluster::map::Role;
+use karst_cluster::map::{NamespaceMap, Ownership, Role};
 use karst_cluster::node::{NodeFacts, NodeId};
 use karst_cluster::state::{ClusterState, Truncation};
 use karst_cluster::view::View;
@@ -45,6 +45,17 @@ impl Sight {
     /// Whether there are other nodes at all, heard of or not: then deletes are remembered for them.
     pub fn has_others(&self) -> bool {
         self.state.nodes.len() > 1
+    }
+
+    /// Copies of a namespace that are on their way: nodes that are being filled, and those alive that hold
+    /// what is still to be merged. A partition whose row does not serve in its order counts once.
+    pub fn remaining(&self, map: &NamespaceMap) -> usize {
+        let alive = |node: &NodeId| self.state.nodes.get(node).is_some_and(|it| it.alive);
+        let of = |it: &Ownership| {
+            let copies = it.to_reconcile().filter(alive).count();
+            copies.max(usize::from(!it.is_settled()))
+        };
+        map.partitions.iter().map(of).sum()
     }
 
     /// Whether some node may hold an older state of a record than those who serve it: one is away, or
@@ -149,7 +160,7 @@ impl Sights {
         for (index, namespace) in namespaces.enumerate() {
             for id in PartitionId::all() {
                 let (was, is) = (before.view.share(index, id), sight.view.share(index, id));
-                if was.regime < is.regime {
+                if was.regime != is.regime {
                     namespace.reign(id, is.regime.0);
                 }
                 changed |= was.role != is.role || (was.regime != is.regime && serves(is.role));
@@ -185,26 +196,12 @@ fn as_strs(names: &[String]) -> Vec<&str> {
     names.iter().map(String::as_str).collect()
 }
 
-/// Puts every new state into force, for as long as the node runs.
-pub async fn follow(node: Arc<Node>) {
-    let mut changes = node.cluster.changes();
-    loop {
-        let state = changes.borrow_and_update().clone();
-        let node = node.clone();
-        let put = move || {
-            truncate(
-                &node,
-                &node.sights.now().state.truncations,
-                &state.truncations,
-            );
-            let engines = node.namespaces.iter().map(|namespace| &namespace.engine);
-            node.sights.put_into_force(state, engines);
-        };
-        // It takes the mutex of every partition that changes hands.
-        if tokio::task::spawn_blocking(put).await.is_err() || changes.changed().await.is_err() {
-            return;
-        }
-    }
+/// Puts a state into force, truncations first.
+pub fn put(node: &Node, state: Arc<ClusterState>) {
+    let before = node.sights.now().state.clone();
+    truncate(node, &before.truncations, &state.truncations);
+    let engines = node.namespaces.iter().map(|namespace| &namespace.engine);
+    node.sights.put_into_force(state, engines);
 }
 
 /// Carries out what the cluster has agreed to truncate, and what it has taken back.

@@ -176,7 +176,7 @@ impl Node {
     ) -> Step<Result<Option<State>, Reason>> {
         let request = ReadRequest {
             digest: key.digest,
-            set: key.set_name(),
+            set: b"", // whichever it is in
             key: key.sent.as_deref(),
             need: Need::Bins,
         };
@@ -184,6 +184,7 @@ impl Node {
         self.namespace
             .read(now, &request, fetched, |found| match found {
                 Ok(found) => Ok(Some(State {
+                    set: self.set(found.set_id),
                     bins: bins(&found.record.expect("bins were asked for")),
                     generation: found.generation,
                     void_time_s: found.void_time_s,
@@ -192,6 +193,13 @@ impl Node {
                 Err(refusal) if refusal.reason == Reason::NotFound => Ok(None),
                 Err(refusal) => Err(refusal.reason),
             })
+    }
+
+    /// The set of a number, as an index into [`SETS`].
+    fn set(&self, number: u16) -> usize {
+        let name = &self.namespace.sets().get(number).name;
+        let known = SETS.iter().position(|set| *set == &**name);
+        known.expect("only these sets are used")
     }
 
     /// Goes on emptying blocks on a core, by a few records.
@@ -372,8 +380,8 @@ fn scan(
                 Scanned::Damaged(damage) => {
                     rotten |= settled;
                     found.torn += u64::from(!settled);
-                    if let Some(header) = damage.header.filter(|_| settled) {
-                        intake.take_damaged(damage.place, &header)?;
+                    if let Some(facts) = damage.facts.filter(|_| settled) {
+                        intake.take_damaged(damage.place, &facts)?;
                     }
                 }
             }

@@ -17,7 +17,7 @@ use karst_storage::log::CommitPoint;
 use karst_storage::place::Version;
 
 use crate::check::Violation;
-use crate::workload::{Ask, Bin, Deed, Key, NUMBER};
+use crate::workload::{Ask, Bin, Deed, NUMBER, SETS};
 
 /// Bytes that headers, names, key and set may add to a record's values.
 const OVERHEAD_BYTES_MAX: usize = 300;
@@ -25,6 +25,8 @@ const OVERHEAD_BYTES_MAX: usize = 300;
 /// A record as a reader sees it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct State {
+    /// The set it is in, as an index into [`crate::workload::SETS`].
+    pub set: usize,
     /// Its bins.
     pub bins: BTreeMap<Bin, Vec<u8>>,
     /// Its generation.
@@ -111,7 +113,6 @@ pub struct Window {
 }
 
 struct History {
-    set: usize,
     changes: Vec<Change>,
 }
 
@@ -124,7 +125,7 @@ impl History {
     fn visible<'a>(&self, change: &'a Change, at: &Moment) -> Option<&'a Arc<State>> {
         change.state.as_ref().filter(|state| {
             !is_expired(state.void_time_s, at.now)
-                && state.update_time_ms >= at.marks.of_set(self.set)
+                && state.update_time_ms >= at.marks.of_set(state.set)
         })
     }
 
@@ -135,19 +136,18 @@ impl History {
 
 impl Oracle {
     /// One that has promised nothing.
-    pub fn new(keys: &[Key]) -> Oracle {
+    pub fn new(keys: usize) -> Oracle {
         let nothing = Change {
             state: None,
             version: Version::default(),
             commit: None,
             standing: Standing::Durable,
         };
-        let history = |key: &Key| History {
-            set: key.set,
+        let history = |_| History {
             changes: vec![nothing.clone()],
         };
         Oracle {
-            histories: keys.iter().map(history).collect(),
+            histories: (0..keys).map(history).collect(),
         }
     }
 
@@ -183,20 +183,31 @@ impl Oracle {
             .sum()
     }
 
-    /// What a write or delete has to do to the record as it is now.
-    pub fn expect(&self, key: usize, ask: &Ask, default_ttl_s: u32, at: &Moment) -> Expected {
+    /// What a write or delete, whose client believes the record to be in a set, has to do to the record as
+    /// it is now.
+    pub fn expect(
+        &self,
+        key: usize,
+        set: usize,
+        ask: &Ask,
+        default_ttl_s: u32,
+        at: &Moment,
+    ) -> Expected {
         let before = self.current(key, at);
         match ask {
             Ask::Read => unreachable!("a read changes nothing"),
-            Ask::Delete if before.is_some() => Expected::Deleted,
-            Ask::Delete => Expected::Refused(Reason::NotFound),
+            Ask::Delete => match before {
+                None => Expected::Refused(Reason::NotFound),
+                Some(state) if is_elsewhere(state, set) => Expected::Refused(Reason::SetMismatch),
+                Some(_) => Expected::Deleted,
+            },
             Ask::Write {
                 exists,
                 generation,
                 ttl,
                 deeds,
             } => {
-                if let Some(reason) = refusal(before, *exists, *generation, deeds) {
+                if let Some(reason) = refusal(before, set, *exists, *generation, deeds) {
                     return Expected::Refused(reason);
                 }
                 let old = before.filter(|_| !exists.replaces());
@@ -206,6 +217,7 @@ impl Oracle {
                     (true, None) => Expected::Refused(Reason::NotFound),
                     (true, Some(_)) => Expected::Deleted,
                     (false, _) => Expected::Stored(State {
+                        set,
                         bins,
                         generation: next_generation(before),
                         void_time_s: void_time(*ttl, before, default_ttl_s, at.now),
@@ -356,6 +368,7 @@ impl Oracle {
 /// Why a write must be refused, if it must.
 fn refusal(
     before: Option<&Arc<State>>,
+    set: usize,
     exists: Exists,
     generation: Option<u32>,
     deeds: &[Deed],
@@ -368,8 +381,14 @@ fn refusal(
         None if deeds.contains(&Deed::Touch) => Some(Reason::NotFound),
         None => (!accepts(0)).then_some(Reason::Generation),
         Some(_) if exists == Exists::CreateOnly => Some(Reason::Exists),
-        Some(state) => (!accepts(state.generation)).then_some(Reason::Generation),
+        Some(state) if !accepts(state.generation) => Some(Reason::Generation),
+        Some(state) => (state.set != set).then_some(Reason::SetMismatch),
     }
+}
+
+/// Whether a request that names this set, or none, means another record.
+fn is_elsewhere(state: &State, set: usize) -> bool {
+    !SETS[set].is_empty() && state.set != set
 }
 
 fn carry_out(deed: &Deed, bins: &mut BTreeMap<Bin, Vec<u8>>) {
@@ -429,7 +448,7 @@ pub(crate) fn describe(state: Option<&State>) -> String {
     };
     let bins: String = state.bins.iter().map(bin).collect();
     format!(
-        "generation {} of {} ms, void {} s,{bins}",
-        state.generation, state.update_time_ms, state.void_time_s
+        "set {}, generation {} of {} ms, void {} s,{bins}",
+        state.set, state.generation, state.update_time_ms, state.void_time_s
     )
 }

@@ -18,8 +18,6 @@ pub(crate) fn lives(what: &str, outcome: &Outcome<Tally>, took: Duration) {
         emptied,
         tombstones,
         truncations,
-        ghosts,
-        stuck,
         writes,
         failed_writes,
         torn_writes,
@@ -36,11 +34,6 @@ pub(crate) fn lives(what: &str, outcome: &Outcome<Tally>, took: Duration) {
         "  {emptied} blocks emptied by defrag, {tombstones} tombstones forgotten, \
          {truncations} truncations"
     );
-    if ghosts + stuck > 0 {
-        println!(
-            "  known: {ghosts} truncated records taken for damaged, {stuck} writes stuck by tombstones"
-        );
-    }
 }
 
 /// The table of media faults.

@@ -224,7 +224,7 @@ fn few_bytes(rng: &mut Rng) -> Vec<u8> {
 pub struct Key {
     /// Its name.
     pub digest: Digest,
-    /// The set it is in, as an index into [`SETS`].
+    /// The set it is in mostly, as an index into [`SETS`].
     pub set: usize,
     /// The key that its writers send and want stored.
     pub sent: Option<Vec<u8>>,
@@ -247,10 +247,5 @@ impl Key {
             set: number / 2 % sets,
             sent: number.is_multiple_of(3).then_some(sent),
         }
-    }
-
-    /// The name of its set.
-    pub fn set_name(&self) -> &'static [u8] {
-        SETS[self.set]
     }
 }

@@ -12,7 +12,7 @@ use karst_data::policy::GenerationRule;
 use karst_data::time::Now;
 use karst_engine::write::{DeleteRequest, WriteRequest, Written};
 use karst_engine::{Fetched, Reason, Refusal, Step};
-use karst_storage::index::{Flags, State};
+use karst_storage::index::State;
 use karst_storage::log::format::{Front, SUPERBLOCK_BYTES, Superblock, read_front};
 use karst_storage::log::{BlockId, Commit, CommitPoint, DeviceRead, DeviceWrite, LaneId};
 
@@ -85,6 +85,8 @@ enum Stage {
 
 struct Request {
     key: usize,
+    /// The set that its client believes the record to be in, or wants it in.
+    set: usize,
     ask: Ask,
     core: u16,
     window: Window,
@@ -111,10 +113,6 @@ pub struct Tally {
     pub tombstones: u64,
     /// Truncations.
     pub truncations: u64,
-    /// Writes that found no room in a namespace that truncated tombstones keep from being emptied.
-    pub stuck: u64,
-    /// Truncated records that a start took for damaged ones.
-    pub ghosts: u64,
     /// Device writes, and bytes of them.
     pub writes: u64,
     /// Writes that failed.
@@ -134,8 +132,6 @@ impl Tally {
         self.emptied += other.emptied;
         self.tombstones += other.tombstones;
         self.truncations += other.truncations;
-        self.ghosts += other.ghosts;
-        self.stuck += other.stuck;
         self.writes += other.writes;
         self.failed_writes += other.failed_writes;
         self.torn_writes += other.torn_writes;
@@ -168,8 +164,6 @@ pub struct World {
     requests: Vec<Request>,
     /// The plan was met: nothing happens any more.
     is_off: bool,
-    /// The world cannot go on: see [`World::is_stuck`].
-    is_stuck: bool,
     /// Tells what happens, for who replays a seed.
     pub told: bool,
 }
@@ -224,7 +218,7 @@ impl World {
         let mut world = World {
             node,
             memory,
-            oracle: Oracle::new(&keys),
+            oracle: Oracle::new(keys.len()),
             setup,
             rng,
             disk,
@@ -235,7 +229,6 @@ impl World {
             tally: Tally::default(),
             requests: Vec::new(),
             is_off: false,
-            is_stuck: false,
             told: false,
         };
         world.begin_session(false);
@@ -277,12 +270,6 @@ impl World {
         Ok(())
     }
 
-    /// Whether a damaged record cannot even be deleted, since tombstones of truncated records hold every
-    /// block.
-    pub fn is_stuck(&self) -> bool {
-        self.is_stuck
-    }
-
     /// Whether the planned cut came.
     pub fn is_off(&self) -> bool {
         self.is_off
@@ -301,21 +288,26 @@ impl World {
         }
         let key = self.rng.index(self.keys.len());
         let moment = self.moment();
-        let generation = self
-            .oracle
-            .current(key, &moment)
-            .map_or(0, |state| state.generation);
+        let current = self.oracle.current(key, &moment);
+        let generation = current.map_or(0, |state| state.generation);
+        // A client that makes up its own digests may use one in several sets.
+        let set = match current {
+            Some(state) => state.set,
+            None if self.rng.one_in(6) => self.rng.index(self.setup.sets),
+            None => self.keys[key].set,
+        };
         let ask = Ask::draw(&mut self.rng, &self.setup.sizes, generation);
-        self.ask(key, ask);
+        self.ask(key, set, ask);
         Ok(())
     }
 
     /// Lets a client begin a request.
-    pub fn ask(&mut self, key: usize, ask: Ask) {
+    pub fn ask(&mut self, key: usize, set: usize, ask: Ask) {
         let core = self.rng.below(u64::from(self.setup.cores)) as u16;
         let window = self.oracle.window(key, self.moment());
         self.requests.push(Request {
             key,
+            set,
             ask,
             core,
             window,
@@ -384,9 +376,13 @@ impl World {
     ) -> Result<(), Violation> {
         let moment = self.moment();
         let default_ttl_s = self.setup.default_ttl_s;
-        let expected = self
-            .oracle
-            .expect(request.key, &request.ask, default_ttl_s, &moment);
+        let expected = self.oracle.expect(
+            request.key,
+            request.set,
+            &request.ask,
+            default_ttl_s,
+            &moment,
+        );
         match self.attempt(&request, fetched.as_ref()) {
             Step::Read(read) => request.stage = Stage::Reading(read),
             Step::Wait => {
@@ -422,7 +418,7 @@ impl World {
 
     /// Asks the engine once to carry a write or delete out.
     fn attempt(&self, request: &Request, fetched: Option<&Fetched>) -> Step<Result<Done, Refusal>> {
-        let key = &self.keys[request.key];
+        let (key, request_set) = (&self.keys[request.key], request.set);
         let hand = self.node.hand(request.core, self.now_ms);
         let done = |written: Result<Written<'_>, Refusal>| {
             written.map(|written| Done {
@@ -436,7 +432,7 @@ impl World {
             Ask::Delete => {
                 let request = DeleteRequest {
                     digest: key.digest,
-                    set: key.set_name(),
+                    set: SETS[request_set],
                     key: key.sent.as_deref(),
                     generation: GenerationRule::Any,
                 };
@@ -451,7 +447,7 @@ impl World {
                 let operations: Vec<Operation<'_>> = deeds.iter().map(Deed::operation).collect();
                 let request = WriteRequest {
                     digest: key.digest,
-                    set: key.set_name(),
+                    set: SETS[request_set],
                     key: key.sent.as_deref(),
                     exists: *exists,
                     generation: generation.map_or(GenerationRule::Any, GenerationRule::Equal),
@@ -491,7 +487,9 @@ impl World {
                 "{done:?}, but generation and void time had to be {had:?}"
             ));
         }
-        let mark = self.marks.of_set(self.keys[key].set);
+        let mark = state
+            .as_ref()
+            .map_or(0, |state| self.marks.of_set(state.set));
         if entry.update_time_ms < mark.max(self.now_ms) && state.is_some() {
             return wrong(format!(
                 "written {} ms, before now or the mark {mark}",
@@ -552,9 +550,7 @@ impl World {
         let report = self.node.namespace.log().report();
         let half_full = report.live_bytes < report.total_bytes / 2;
         let bulky = self.setup.sizes.are_bulky(self.setup.block_bytes);
-        if self.holds_truncated_tombstones() {
-            self.tally.stuck += 1; // known, and not good: see docs/testing.md
-        } else if half_full && !bulky && report.failed_devices == 0 {
+        if half_full && !bulky && report.failed_devices == 0 && self.could_gain_a_block() {
             let counts = self.node.namespace.report();
             let what = format!("a write found no room: {report:?}, {counts:?}");
             return Err(Violation::new("space", what));
@@ -562,17 +558,16 @@ impl World {
         Ok(())
     }
 
-    /// Whether some tombstone is covered by a truncation mark. A start by scan may have taken it from a
-    /// block that was free, since the record that had superseded it is truncated.
-    fn holds_truncated_tombstones(&self) -> bool {
-        let covered = |key: &Key| {
-            let entry = self.node.namespace.entry(&key.digest);
-            entry.is_some_and(|entry| {
-                let mark = self.marks.of_set(key.set);
-                entry.flags.contains(Flags::TOMBSTONE) && entry.update_time_ms < mark
-            })
-        };
-        self.keys.iter().any(covered)
+    /// Whether emptying blocks could free one: what is dead in those that are full adds up to a block. In a
+    /// namespace of a dozen blocks the reserve and the open blocks, one of them parked on a slow device, may
+    /// be more than half of all.
+    fn could_gain_a_block(&self) -> bool {
+        let log = self.node.namespace.log();
+        let reports = node::blocks(&self.disk).map(|id| log.block_report(id));
+        let full = reports.filter(|report| !report.free && !report.open);
+        let block_bytes = self.setup.block_bytes;
+        let dead = full.map(|report| block_bytes - report.live_bytes as usize);
+        dead.sum::<usize>() >= block_bytes
     }
 
     /// Takes the writes that lanes hand out to the devices.
@@ -678,8 +673,7 @@ impl World {
         let defragged = self.node.defrag(&self.disk, core, self.now_ms);
         if let Defragged::Emptied(left) = defragged {
             self.tally.emptied += 1;
-            let ghosts = || (0..self.keys.len()).any(|key| self.is_ghost(key));
-            if left != 0 && !ghosts() {
+            if left != 0 {
                 let what = format!("{left} live bytes of an emptied block were not found in it");
                 return Err(Violation::new("defrag", what));
             }
@@ -871,8 +865,7 @@ impl World {
         } else {
             check::index_matches_log::after_recovery(self)?;
         }
-        check::space::accounts(self)?;
-        self.bury_ghosts()
+        check::space::accounts(self)
     }
 
     fn lose_memory(&mut self, gone: bool) -> Result<(), Violation> {
@@ -967,7 +960,6 @@ impl World {
             let entry = self.node.namespace.entry(&key.digest);
             let found = match self.node.read(&self.disk, key, self.now_ms) {
                 Ok(found) => found,
-                Err(Reason::Unreadable) if self.is_ghost(number) => None,
                 Err(reason) => {
                     let (last, marks) = (self.oracle.last(number), self.marks);
                     let what = format!("key {number}: {reason}; {last:?}, {entry:?}, {marks:?}");
@@ -977,63 +969,6 @@ impl World {
             let version = entry.map(|entry| entry.version);
             self.oracle
                 .survived(number, found.as_ref(), version, &moment)?;
-        }
-        Ok(())
-    }
-
-    /// Whether a record is one that a truncation of its set covers, and that recovery takes for a damaged
-    /// one: power went while its block, free since, was being filled anew, and the set is not in the
-    /// header. It cannot be read, instead of being absent, until it is written or deleted.
-    pub fn is_ghost(&self, key: usize) -> bool {
-        let entry = self.node.namespace.entry(&self.keys[key].digest);
-        entry.is_some_and(|entry| {
-            let mark = self.marks.of_set(self.keys[key].set);
-            entry.flags.contains(Flags::DAMAGED) && entry.update_time_ms < mark
-        })
-    }
-
-    /// Deletes ghosts, as their clients would.
-    fn bury_ghosts(&mut self) -> Result<(), Violation> {
-        for number in 0..self.keys.len() {
-            if !self.is_ghost(number) {
-                continue;
-            }
-            self.tally.ghosts += 1;
-            let request = DeleteRequest {
-                digest: self.keys[number].digest,
-                set: b"",
-                key: None,
-                generation: GenerationRule::Any,
-            };
-            let hand = self.node.hand(0, self.now_ms);
-            self.make_room()?;
-            let step = self
-                .node
-                .namespace
-                .delete(&hand, &request, None, |deleted| {
-                    deleted.map(|deleted| deleted.commit)
-                });
-            let commit = match step {
-                Step::Done(Ok(commit)) => commit,
-                // Stuck by tombstones: nobody could do anything here any more.
-                Step::Wait | Step::Done(Err(_)) if self.holds_truncated_tombstones() => {
-                    self.is_stuck = true;
-                    return Ok(());
-                }
-                Step::Wait | Step::Done(Err(_)) | Step::Read(_) => {
-                    let what = format!("key {number} cannot be deleted: {step:?}");
-                    return Err(Violation::new("ghost", what));
-                }
-            };
-            let entry = self.node.namespace.entry(&request.digest);
-            let entry = entry.expect("a delete leaves a tombstone");
-            let change = Change {
-                state: None,
-                version: entry.version,
-                commit,
-                standing: Standing::Pending,
-            };
-            self.oracle.changed(number, change);
         }
         Ok(())
     }

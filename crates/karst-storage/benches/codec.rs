@@ -105,6 +105,8 @@ fn measure(codec: impl Fn() -> Codec, value_bytes: usize) -> (f64, f64, u64) {
             update_time_ms: 1,
             version: [1; 10],
             tombstone: false,
+            over_tombstone: false,
+            moves: 0,
         },
         set: b"bench",
         key: None,

@@ -166,6 +166,8 @@ impl Store {
                 }
                 .pack(),
                 tombstone: false,
+                over_tombstone: false,
+                moves: 0,
             };
             let bin = BinRef {
                 name: b"b",

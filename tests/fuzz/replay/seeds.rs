@@ -295,6 +295,8 @@ fn meta(tombstone: bool) -> Meta {
         update_time_ms: 0x01_2345_6789,
         version: [0, 0, 0, 1, 0, 0, 0, 0, 0, 42],
         tombstone,
+        over_tombstone: false,
+        moves: 0,
     }
 }
 

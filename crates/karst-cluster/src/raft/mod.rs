@@ -46,6 +46,7 @@ impl fmt::Display for Command {
             Command::Admit(facts) => write!(f, "admit {}", facts.id),
             Command::SetAlive { node, alive } => write!(f, "set {node} alive {alive}"),
             Command::SetDraining { node, draining } => write!(f, "set {node} draining {draining}"),
+            Command::Stray(node) => write!(f, "stray {node}"),
             Command::Remove(node) => write!(f, "remove {node}"),
             Command::Repartition(changes) => write!(f, "repartition {}", changes.len()),
             Command::Truncate(mark) => write!(f, "truncate {} {}", mark.namespace, mark.set),

@@ -4,22 +4,26 @@
 
 use std::sync::Arc;
 
-use karst_data::key::{Digest, KeyBytes};
+use karst_data::key::{Digest, KeyBytes, PartitionId};
 use karst_data::operation::{CommandFlags, Operation};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::{Now, Ttl};
 use karst_data::value::{ParticleType, Value};
 use karst_engine::namespace::FIRST_REGIME;
 use karst_engine::read::{Need, ReadRequest};
+use karst_engine::recover::Intake;
 use karst_engine::write::{DeleteRequest, Hand, WriteRequest};
 use karst_engine::{Fetched, Namespace, NamespaceConfig, Reason, Step};
 use karst_io::buffer::AlignedBuffer;
 use karst_storage::index::{EntryArena, HashKey};
-use karst_storage::log::recover::Scanned;
+use karst_storage::log::recover::{Damage, Scanned, Testimony};
 use karst_storage::log::{
     BlockId, DeviceGeometry, DeviceRead, LaneId, Log, LogConfig, MoveJob, NoSpace,
 };
 use parking_lot::RwLock;
+
+/// The time at which everything happens, in ms since 2010.
+pub(crate) const NOW_MS: u64 = 1_000_000;
 
 /// Size of a block.
 pub(crate) const BLOCK_BYTES: usize = 16 << 10;
@@ -41,44 +45,120 @@ pub(crate) fn value(key: u64, version: u64, bytes: usize) -> Vec<u8> {
     words.iter().copied().cycle().take(bytes).collect()
 }
 
+/// An empty namespace on one device.
+fn open(blocks: u32, cores: u16) -> Namespace {
+    let log = Log::new(LogConfig {
+        on_devices: true,
+        block_bytes: BLOCK_BYTES as u32,
+        devices: vec![DeviceGeometry {
+            number: 77,
+            blocks,
+            sector_bytes: 512,
+        }],
+        cores,
+        cache_bytes: 0,
+        defrag_low_water_percent: 50,
+    });
+    let config = NamespaceConfig {
+        name: "test".into(),
+        default_ttl_s: 0,
+        record_bytes_max: BLOCK_BYTES - 64,
+        commit_to_device: false,
+        flush_ms_max: 10,
+    };
+    let arena = Arc::new(EntryArena::new(1 << 20).unwrap());
+    Namespace::new(config, log.unwrap(), arena, HashKey([3, 4]))
+}
+
 impl World {
     /// An empty one for this many threads that write.
     pub(crate) fn new(blocks: u32, cores: u16) -> World {
-        let log = Log::new(LogConfig {
-            on_devices: true,
-            block_bytes: BLOCK_BYTES as u32,
-            devices: vec![DeviceGeometry {
-                number: 77,
-                blocks,
-                sector_bytes: 512,
-            }],
-            cores,
-            cache_bytes: 0,
-            defrag_low_water_percent: 50,
-        });
-        let config = NamespaceConfig {
-            name: "test".into(),
-            default_ttl_s: 0,
-            record_bytes_max: BLOCK_BYTES - 64,
-            commit_to_device: false,
-            flush_ms_max: 10,
-        };
-        let arena = Arc::new(EntryArena::new(1 << 20).unwrap());
         World {
-            namespace: Namespace::new(config, log.unwrap(), arena, HashKey([3, 4])),
+            namespace: open(blocks, cores),
             device: RwLock::new(vec![0; BLOCK_BYTES * (blocks as usize + 1)]),
+        }
+    }
+
+    /// Starts again from what is on the device, under marks of truncations. What was durable once and is
+    /// damaged is taken in as such.
+    pub(crate) fn start_again(&mut self, truncations: &[(&[u8], u64)]) {
+        let blocks = (self.device.read().len() / BLOCK_BYTES - 1) as u32;
+        let namespace = open(blocks, 1);
+        for (set, before_ms) in truncations {
+            namespace.truncate(Some(set), *before_ms).unwrap();
+        }
+        let log = namespace.log();
+        let ids = (0..blocks).map(|block| BlockId {
+            device: karst_storage::place::DeviceId(0),
+            block,
+        });
+        let bytes = |id: BlockId| {
+            let (offset, size) = log.block_extent(id);
+            self.device.read()[offset as usize..offset as usize + size].to_vec()
+        };
+        let mut testimony = Testimony::default();
+        for id in ids.clone() {
+            let bytes = bytes(id);
+            if let Some(header) = log.block_header(id, &bytes) {
+                testimony.hear(&header);
+            }
+            log.recover_block(id, &bytes, None);
+        }
+        let mut intake = Intake::new(&namespace);
+        for id in ids.filter(|id| log.fill_of(*id) != 0) {
+            for scanned in log.scan_block(id, &bytes(id)) {
+                match scanned {
+                    Scanned::Record(record) => intake.take(record.place, &record.facts).unwrap(),
+                    Scanned::Damaged(Damage { place, facts }) => {
+                        let settled = testimony.is_settled(log.fill_of(id));
+                        if let Some(facts) = facts.filter(|_| settled) {
+                            intake.take_damaged(place, &facts).unwrap();
+                        }
+                    }
+                    Scanned::Sealed(_) => unreachable!("nothing is encrypted"),
+                }
+            }
+        }
+        intake.finish().unwrap();
+        log.finish_recovery();
+        self.namespace = namespace;
+    }
+
+    /// Sweeps everything.
+    pub(crate) fn sweep(&self) {
+        let oldest_fill = self.namespace.log().oldest_fill();
+        let now = Now::from_epoch_ms(NOW_MS);
+        for id in PartitionId::all() {
+            let mut after = None;
+            loop {
+                after = self.namespace.sweep_slice(id, after, oldest_fill, now).next;
+                if after.is_none() {
+                    break;
+                }
+            }
         }
     }
 
     /// Writes a value, or says that it has to wait.
     pub(crate) fn write(&self, core: u16, key: u64, value: &[u8]) -> Result<(), NoSpace> {
+        self.write_in(b"demo", core, key, value)
+    }
+
+    /// Writes a value into a set: the digest is that of the key in any case.
+    pub(crate) fn write_in(
+        &self,
+        set: &[u8],
+        core: u16,
+        key: u64,
+        value: &[u8],
+    ) -> Result<(), NoSpace> {
         let blob = Value {
             particle: ParticleType::Blob,
             bytes: value.into(),
         };
         let request = WriteRequest {
             digest: digest(key),
-            set: b"demo",
+            set,
             key: None,
             exists: Exists::Replace,
             generation: GenerationRule::Any,
@@ -103,9 +183,14 @@ impl World {
 
     /// Deletes a key.
     pub(crate) fn delete(&self, key: u64) {
+        self.delete_in(b"demo", key);
+    }
+
+    /// Deletes a key from a set.
+    pub(crate) fn delete_in(&self, set: &[u8], key: u64) {
         let request = DeleteRequest {
             digest: digest(key),
-            set: b"demo",
+            set,
             key: None,
             generation: GenerationRule::Any,
         };
@@ -118,7 +203,7 @@ impl World {
     pub(crate) fn hand(&self, core: u16) -> Hand {
         Hand {
             lane: self.namespace.log().write_lane(core),
-            now: Now::from_epoch_ms(1_000_000),
+            now: Now::from_epoch_ms(NOW_MS),
             flush_clock_ms: 0,
             regime: FIRST_REGIME,
             replicated: false,
@@ -135,7 +220,7 @@ impl World {
         };
         let mut fetched = None;
         for _ in 0..16 {
-            let now = Now::from_epoch_ms(1_000_000);
+            let now = Now::from_epoch_ms(NOW_MS);
             let step = self
                 .namespace
                 .read(now, &request, fetched.as_ref(), |found| {

@@ -15,7 +15,7 @@ use karst_io::device::{Device, OpenError, OpenOptions};
 use karst_io::op::IoFailure;
 use karst_storage::log::DeviceGeometry;
 use karst_storage::log::codec::MasterKey;
-use karst_storage::log::format::{Front, SUPERBLOCK_BYTES, Superblock, read_front};
+use karst_storage::log::format::{FORMAT, Front, SUPERBLOCK_BYTES, Superblock, read_front};
 
 use crate::config::{self, Engine};
 use crate::data_dir;
@@ -337,7 +337,7 @@ impl Wanted<'_> {
             Front::Foreign => return foreign("data that is not Karst's, or damaged".into()),
             Front::OtherFormat(format) => {
                 let (path, found) = (path(), *format);
-                let age = if found == 1 {
+                let age = if found < FORMAT {
                     "an older development"
                 } else {
                     "a later"
@@ -553,24 +553,29 @@ mod tests {
     }
 
     #[test]
-    fn a_device_of_the_first_format_is_refused_and_the_message_says_what_to_do() {
+    fn a_device_of_another_format_is_refused_and_the_message_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let devices = &[("a", 64)];
         claim(folder.path(), devices).unwrap();
         let path = folder.path().join("a");
         let mut bytes = std::fs::read(&path).unwrap();
-        for copy in bytes[..2 * SUPERBLOCK_BYTES].chunks_mut(SUPERBLOCK_BYTES) {
-            copy[12] = 1;
-            let checksum = crc32c::crc32c(&copy[12..]);
-            copy[8..12].copy_from_slice(&checksum.to_le_bytes());
+        for (format, age) in [
+            (1, "an older development"),
+            (2, "an older development"),
+            (4, "a later"),
+        ] {
+            for copy in bytes[..2 * SUPERBLOCK_BYTES].chunks_mut(SUPERBLOCK_BYTES) {
+                copy[12] = format;
+                let checksum = crc32c::crc32c(&copy[12..]);
+                copy[8..12].copy_from_slice(&checksum.to_le_bytes());
+            }
+            std::fs::write(&path, &bytes).unwrap();
+            let refused = claim(folder.path(), devices).unwrap_err().to_string();
+            let told = format!("{age} version of Karst (format {format})");
+            assert!(refused.contains(&told), "{refused}");
+            assert!(refused.contains("karst wipe"), "{refused}");
+            assert_eq!(std::fs::read(&path).unwrap(), bytes, "it is left as it is");
         }
-        std::fs::write(&path, bytes).unwrap();
-        let refused = claim(folder.path(), devices).unwrap_err().to_string();
-        assert!(
-            refused.contains("an older development version"),
-            "{refused}"
-        );
-        assert!(refused.contains("karst wipe"), "{refused}");
     }
 
     #[test]

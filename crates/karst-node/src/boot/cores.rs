@@ -137,6 +137,9 @@ async fn serve(start: Start) -> io::Result<()> {
     tokio::task::spawn_local(core.clone().send_writes());
     upkeep::start(&core);
     tokio::task::spawn_local(peer::follow_members(core.clone()));
+    if number == 0 {
+        tokio::task::spawn_local(peer::listen(core.clone()));
+    }
     tokio::task::spawn_local(fill::keep_filled(core.clone()));
     tokio::task::spawn_local(fill::let_go(core.clone()));
     let fabric = tokio::task::spawn_local(door::serve(core.clone(), linked));

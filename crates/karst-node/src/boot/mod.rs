@@ -40,7 +40,7 @@ use crate::failures::Failures;
 use crate::marks::Marks;
 use crate::node::{ClusterId, Doors, IoReport, NamespaceState, Node, NodeSlot, Parts, State};
 use crate::restart::{Outcome, Way};
-use crate::{checkpoint, client_port, http, limits, memory, sight};
+use crate::{checkpoint, client_port, http, island, limits, memory};
 
 /// Operations that one core's device queue holds at once.
 pub const QUEUE_DEPTH: u32 = 256;
@@ -232,7 +232,7 @@ fn control_start(config: &Config, identity: &Identity, doors: &Doors) -> control
         expect: cluster.bootstrap_expect as usize,
         suspect_after: cluster.suspect_after,
         me: facts(config, identity, doors),
-        planner: control::available_planner,
+        planner: control::available_planner(),
     }
 }
 
@@ -657,7 +657,7 @@ async fn serve(
         cores.connections.clone(),
     ));
     let linking = tokio::spawn(door::accept(fabric, cores.links.clone()));
-    let watching = tokio::spawn(sight::follow(node.clone()));
+    let watching = tokio::spawn(island::follow(node.clone()));
     node.set_state(State::Serving);
     node.cluster.set_serves(true);
     announce(&node);

@@ -45,7 +45,7 @@ pub(crate) async fn lead(shared: Arc<Shared>, planner: Planner) {
     loop {
         ticks.tick().await;
         if let Some(led) = since.look(&shared) {
-            look(&shared, planner, led).await;
+            look(&shared, planner.clone(), led).await;
         }
     }
 }

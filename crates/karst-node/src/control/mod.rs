@@ -75,8 +75,11 @@ const PROPOSE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Decides what the cluster should change, from its state, who was heard of lately, who of those had gone on
 /// alone, and which copies are complete. Pure; the leader runs it many times a second.
-pub type Planner =
-    fn(&ClusterState, &BTreeSet<NodeId>, &BTreeSet<NodeId>, &[Synced]) -> Vec<Command>;
+pub type Planner = Arc<
+    dyn Fn(&ClusterState, &BTreeSet<NodeId>, &BTreeSet<NodeId>, &[Synced]) -> Vec<Command>
+        + Send
+        + Sync,
+>;
 
 type Raft = openraft::Raft<TypeConfig, StateMachine>;
 

@@ -1,28 +1,26 @@
 //! The planner of available mode, in the control plane's words.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use karst_cluster::node::NodeId;
 use karst_cluster::plan;
-use karst_cluster::state::{ClusterState, Command};
+use parking_lot::Mutex;
 
-use super::Synced;
+use super::{Planner, Synced};
 
-/// What the leader should propose now.
-pub fn available(
-    state: &ClusterState,
-    heard: &BTreeSet<NodeId>,
-    strayed: &BTreeSet<NodeId>,
-    synced: &[Synced],
-) -> Vec<Command> {
-    let synced: Vec<plan::Synced> = synced
-        .iter()
-        .map(|synced| plan::Synced {
-            namespace: synced.namespace.clone(),
-            partition: synced.partition.0,
-            regime: synced.regime,
-            node: synced.node,
-        })
-        .collect();
-    plan::plan(state, heard, &synced, strayed)
+/// What the leader should propose now. It remembers what the balancer said last.
+pub fn available() -> Planner {
+    let planner = Mutex::new(plan::Planner::default());
+    Arc::new(move |state, heard, strayed, synced| {
+        let synced: Vec<plan::Synced> = synced.iter().map(in_its_words).collect();
+        planner.lock().plan(state, heard, &synced, strayed)
+    })
+}
+
+fn in_its_words(synced: &Synced) -> plan::Synced {
+    plan::Synced {
+        namespace: synced.namespace.clone(),
+        partition: synced.partition.0,
+        regime: synced.regime,
+        node: synced.node,
+    }
 }

@@ -87,7 +87,7 @@ impl World {
                 expect: nodes as usize,
                 suspect_after: Duration::from_secs(1),
                 me: facts(at as u64 + 1, address(&door)),
-                planner,
+                planner: Arc::new(planner),
             };
             let control = Control::start(start, door, NodeSlot::default());
             world.controls.push(control.unwrap());

@@ -258,6 +258,10 @@ fn take(core: &Rc<Core>, replies: &Rc<Replies>, frame: &Frame<'_>) -> Result<(),
             }
             Ok(())
         }
+        Kind::Ping => {
+            replies.acknowledge(number, Ack::Done);
+            Ok(())
+        }
         Kind::Hello | Kind::Reply | Kind::Refused => {
             Err(Malformed("not a request that is expected here"))
         }

@@ -158,7 +158,9 @@ fn surplus(core: &Core) -> Vec<(usize, PartitionId, Regime)> {
         };
         for partition in PartitionId::all() {
             let ownership = map.partition(partition);
+            // On an island nothing is let go: others may not have it, whatever the map says.
             let needless = ownership.is_settled()
+                && !ownership.regime.is_alone()
                 && ownership.primary().is_some()
                 && ownership.role(me) == Role::Stranger
                 && !ownership.apart.contains(&me);
@@ -338,8 +340,8 @@ impl Filling<'_> {
         if !self.task.follows {
             return Ok(());
         }
-        for digest in &difference.renew {
-            self.renew(digest).await?;
+        for (digest, theirs) in &difference.renew {
+            self.renew(digest, *theirs).await?;
         }
         for digest in &difference.bury {
             self.bury(digest).await?;
@@ -384,9 +386,9 @@ impl Filling<'_> {
         self.write(|hand, _| engine.merge(hand, record)).await
     }
 
-    async fn renew(&self, digest: &Digest) -> Result<(), Cut> {
+    async fn renew(&self, digest: &Digest, theirs: u64) -> Result<(), Cut> {
         let engine = &self.core.namespace(self.task.namespace).engine;
-        self.write(|hand, fetched| engine.renew(hand, digest, fetched))
+        self.write(|hand, fetched| engine.renew(hand, digest, theirs, fetched))
             .await
     }
 

@@ -35,6 +35,12 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
 /// Pause before a connection is tried again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Time between two questions whether a node is there.
+const PING_EVERY: Duration = Duration::from_millis(200);
+
+/// How long an answer to that may take.
+const PING_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Bytes by which the input buffer grows.
 const READ_BYTES: usize = 64 << 10;
 
@@ -158,6 +164,11 @@ impl Peers {
         self.links.borrow().get(&node).cloned()
     }
 
+    /// All of them.
+    fn all(&self) -> Vec<Rc<Peer>> {
+        self.links.borrow().values().cloned().collect()
+    }
+
     /// Makes links to those who have become members and ends those to who are none any more.
     fn follow(&self, core: &Rc<Core>) {
         let sight = core.node.sights.now();
@@ -198,6 +209,26 @@ pub async fn follow_members(core: Rc<Core>) {
         core.peers.follow(&core);
         if changes.changed().await.is_err() {
             return; // the node is gone
+        }
+    }
+}
+
+/// Asks every node again and again whether it is there, and notes who answers; never returns. One core does
+/// that for all.
+pub async fn listen(core: Rc<Core>) {
+    loop {
+        tokio::time::sleep(PING_EVERY).await;
+        for link in core.peers.all() {
+            let Some(asked) = link.ask(Kind::Ping, |_| {}) else {
+                continue;
+            };
+            let core = core.clone();
+            tokio::task::spawn_local(async move {
+                let answered = tokio::time::timeout(PING_PATIENCE, asked).await;
+                if let Ok(Ok(Answer::Reply(_))) = answered {
+                    core.node.hearing.note(link.node);
+                }
+            });
         }
     }
 }

@@ -202,7 +202,7 @@ fn joined(items: impl Iterator<Item = impl ToString>, separator: &str) -> String
 }
 
 /// Copies that the partitions of a namespace have now, at most.
-fn effective_factor(map: Option<&NamespaceMap>) -> usize {
+pub(super) fn effective_factor(map: Option<&NamespaceMap>) -> usize {
     let rows = map.iter().flat_map(|map| &map.partitions);
     rows.map(|it| it.row.len()).max().unwrap_or(0).max(1)
 }
@@ -378,9 +378,8 @@ pub(super) fn cluster_size(sight: &Sight) -> usize {
 /// Whether partitions are on their way, of one namespace or of any.
 fn is_moving(sight: &Sight, name: Option<&str>) -> bool {
     let maps = sight.state.maps.iter();
-    let maps = maps.filter(|(own, _)| name.is_none_or(|name| name == *own));
-    maps.flat_map(|(_, map)| &map.partitions)
-        .any(|it| !it.is_settled())
+    let mut maps = maps.filter(|(own, _)| name.is_none_or(|name| name == *own));
+    maps.any(|(_, map)| sight.remaining(map) > 0)
 }
 
 /// Of this node in each namespace.

@@ -5,30 +5,30 @@
 
 use std::sync::atomic::Ordering;
 
+use karst_cluster::map::{NamespaceMap, Ownership, Role};
+use karst_data::key::PartitionId;
 use karst_storage::place::DeviceId;
 
+use super::cluster::{cluster_size, effective_factor};
 use super::config::namespace_settings;
 use super::sets::unix_ns;
 use super::{Answer, Asked, Entry, Pairs, entry, made, text};
 use crate::config::Engine;
-use crate::counters::{Ending, Op};
+use crate::counters::{CoreCounters, Counter, Ending, Op};
 use crate::metrics::Figures;
-use crate::node::{NamespaceState, now};
+use crate::node::{NamespaceState, Node, now};
 
-/// Migration does not happen in a cluster of one.
+/// Of migration not told apart, or not done in this way.
 const MIGRATION_ZEROS: &[&str] = &[
     "migrate_tx_partitions_imbalance",
     "migrate_tx_partitions_active",
     "migrate_tx_partitions_initial",
-    "migrate_tx_partitions_remaining",
     "migrate_tx_partitions_lead_remaining",
     "migrate_tx_instances",
     "migrate_rx_instances",
     "migrate_rx_partitions_active",
     "migrate_rx_partitions_initial",
-    "migrate_rx_partitions_remaining",
     "migrate_records_skipped",
-    "migrate_records_transmitted",
     "migrate_record_retransmits",
     "migrate_record_receives",
     "migrate_signals_active",
@@ -64,6 +64,7 @@ fn namespace(asked: &mut Asked<'_>) -> Answer {
         return text("type=unknown");
     };
     let mut pairs = Pairs::default();
+    put_cluster(&mut pairs, asked.node, namespace);
     put_records(&mut pairs, namespace, figures);
     put_space(&mut pairs, namespace, figures);
     put_requests(&mut pairs, figures);
@@ -72,23 +73,65 @@ fn namespace(asked: &mut Asked<'_>) -> Answer {
     pairs.answer()
 }
 
+/// What this node holds by its part in each partition, and what of the map is not as it should be.
+fn put_cluster(pairs: &mut Pairs, node: &Node, namespace: &NamespaceState) {
+    let sight = node.sights.now();
+    let name = &namespace.config.name;
+    let map = sight.state.maps.get(name);
+    pairs.put("ns_cluster_size", cluster_size(&sight));
+    pairs.put("effective_replication_factor", effective_factor(map));
+    let mut held = [(0, 0); 3];
+    for (partition, ownership) in PartitionId::all().zip(map.iter().flat_map(|it| &it.partitions)) {
+        let (records, tombstones) = namespace.engine.partition_counts(partition);
+        let part = match ownership.role(node.id) {
+            Role::Primary => 0,
+            Role::Replica | Role::Joining => 1,
+            Role::Stranger => 2,
+        };
+        held[part].0 += records;
+        held[part].1 += tombstones;
+    }
+    for (part, (records, tombstones)) in ["master", "prole", "non_replica"].iter().zip(held) {
+        pairs.put(&format!("{part}_objects"), records);
+        pairs.put(&format!("{part}_tombstones"), tombstones);
+    }
+    let unserved = |map: &NamespaceMap| {
+        let unserved = |it: &&Ownership| it.primary().is_none();
+        map.partitions.iter().filter(unserved).count()
+    };
+    pairs.put("unavailable_partitions", map.map_or(0, unserved));
+    let mine = |it: &Ownership| it.primary() == Some(node.id);
+    let sends = |it: &Ownership| {
+        if mine(it) {
+            it.to_reconcile().count()
+        } else {
+            0
+        }
+    };
+    let partitions = || map.iter().flat_map(|map| &map.partitions);
+    let tx: usize = partitions().map(sends).sum();
+    let rx = partitions()
+        .filter(|it| it.role(node.id) == Role::Joining)
+        .count();
+    pairs.put("migrate_tx_partitions_remaining", tx);
+    pairs.put("migrate_rx_partitions_remaining", rx);
+    let sum = |of: fn(&CoreCounters) -> &Counter| -> u64 {
+        node.cores.iter().map(|core| of(core).get()).sum()
+    };
+    pairs.put(
+        "migrate_records_transmitted",
+        sum(|core| &core.filled_records),
+    );
+}
+
 fn put_records(pairs: &mut Pairs, namespace: &NamespaceState, figures: &Figures) {
     let (records, tombstones) = (figures.records.records, figures.records.tombstones);
-    pairs.put("ns_cluster_size", 1);
-    pairs.put("effective_replication_factor", 1);
     pairs.put("objects", records);
     pairs.put("tombstones", tombstones);
     pairs.zeros(&["xdr_tombstones", "xdr_bin_cemeteries", "mrt_provisionals"]);
-    pairs.put("master_objects", records);
-    pairs.put("master_tombstones", tombstones);
     pairs.zeros(&[
-        "prole_objects",
-        "prole_tombstones",
-        "non_replica_objects",
-        "non_replica_tombstones",
         "unreplicated_records",
         "dead_partitions",
-        "unavailable_partitions",
         "auto_revived_partitions",
     ]);
     pairs.put("clock_skew_stop_writes", false);

@@ -25,11 +25,15 @@ fn statistics(asked: &mut Asked<'_>) -> Answer {
     put_batches(&mut pairs, asked);
     pairs.put("time_since_rebalance", asked.node.uptime_s());
     pairs.put("migrate_allowed", is_settled(asked.node));
-    pairs.zeros(&[
-        "migrate_partitions_remaining",
-        "rw_in_progress",
-        "proxy_in_progress",
-    ]);
+    let sight = asked.node.sights.now();
+    let remaining: usize = sight
+        .state
+        .maps
+        .values()
+        .map(|map| sight.remaining(map))
+        .sum();
+    pairs.put("migrate_partitions_remaining", remaining);
+    pairs.zeros(&["rw_in_progress", "proxy_in_progress"]);
     pairs.answer()
 }
 
@@ -39,7 +43,9 @@ fn put_cluster(pairs: &mut Pairs, node: &Node) {
     pairs.put("cluster_size", cluster_size(&sight));
     pairs.put("cluster_key", format_args!("{:X}", cluster_key(node)));
     pairs.put("cluster_generation", sight.state.generation);
-    pairs.put("cluster_principal", node.id);
+    let others = sight.others_alive().map(|facts| facts.id);
+    let principal = others.chain([node.id]).max().unwrap_or(node.id);
+    pairs.put("cluster_principal", principal);
     pairs.put("cluster_min_compatibility_id", 15);
     pairs.put("cluster_max_compatibility_id", 15);
     pairs.put("cluster_integrity", true);
@@ -48,7 +54,7 @@ fn put_cluster(pairs: &mut Pairs, node: &Node) {
         "cluster_clock_skew_stop_writes_sec",
         "cluster_clock_skew_ms",
     ]);
-    pairs.put("paxos_principal", node.id);
+    pairs.put("paxos_principal", principal);
 }
 
 fn put_connections(pairs: &mut Pairs, node: &Node) {

@@ -122,6 +122,8 @@ fn record(set: &str, key: i64, deleted: bool, seal: &Seal) -> Vec<u8> {
             }
             .pack(),
             tombstone: deleted,
+            over_tombstone: false,
+            moves: 0,
         },
         set: set.as_bytes(),
         key: None,

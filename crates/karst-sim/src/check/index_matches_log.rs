@@ -9,7 +9,7 @@ use karst_storage::place::{Place, Version};
 
 use super::Violation;
 use crate::node::blocks;
-use crate::workload::PARTITIONS;
+use crate::workload::{PARTITIONS, SETS};
 use crate::world::World;
 
 /// A record as it lies on a device.
@@ -20,6 +20,24 @@ struct Copy {
     generation: u16,
     update_time_ms: u64,
     tombstone: bool,
+    /// A truncation covers it: it stands for the tombstone that it was written over.
+    is_covered: bool,
+    moves: u8,
+}
+
+impl Copy {
+    /// Whether the index points at it. Of a record that stands for a tombstone less counts as live.
+    fn lies_at(&self, place: Place) -> bool {
+        let length = match self.is_covered {
+            true => self.place.length.min(place.length),
+            false => self.place.length,
+        };
+        place
+            == Place {
+                length,
+                ..self.place
+            }
+    }
 }
 
 /// What the devices say of a record: its newest version, and every copy of that. Two copies of one
@@ -35,15 +53,7 @@ struct Newest {
 /// When it does not.
 pub fn after_recovery(world: &World) -> Result<(), Violation> {
     let (mut newest, youngest) = newest(world);
-    let ghosts: HashSet<Digest> = (0..world.keys.len())
-        .filter(|key| world.is_ghost(*key))
-        .map(|key| world.keys[key].digest)
-        .collect();
-    newest.retain(|digest, _| !ghosts.contains(digest));
-    for entry in entries(world)
-        .into_iter()
-        .filter(|entry| !ghosts.contains(&entry.digest))
-    {
+    for entry in entries(world) {
         let Some(best) = newest.remove(&entry.digest) else {
             return wrong(&entry, "is on no device");
         };
@@ -53,11 +63,11 @@ pub fn after_recovery(world: &World) -> Result<(), Violation> {
                 &format!("is at version {} on devices", best.version),
             );
         }
-        // The youngest copy stands, unless it lies in the youngest block of all.
-        let rank = |copy: &&Copy| (copy.fill != youngest, copy.fill);
+        // The copy that was moved last stands, unless it lies in the youngest block of all.
+        let rank = |copy: &&Copy| (copy.fill != youngest, copy.moves, copy.fill);
         let stands = best.copies.iter().max_by_key(rank);
         let points_at = |copy: &Copy| {
-            copy.place == entry.place
+            copy.lies_at(entry.place)
                 && copy.generation == entry.generation
                 && copy.update_time_ms == entry.update_time_ms
                 && copy.tombstone == entry.flags.contains(Flags::TOMBSTONE)
@@ -147,7 +157,6 @@ pub fn after_take_over(world: &World, before: &[NewEntry]) -> Result<(), Violati
 /// Returns with it the youngest fill.
 fn newest(world: &World) -> (HashMap<Digest, Newest>, u64) {
     let (mut newest, mut youngest): (HashMap<Digest, Newest>, u64) = (HashMap::new(), 0);
-    let sets: HashMap<Digest, usize> = world.keys.iter().map(|key| (key.digest, key.set)).collect();
     for id in blocks(&world.disk) {
         let range = world.disk.block_range(id.block as usize);
         let bytes = world.disk.read(usize::from(id.device.0), range.clone());
@@ -160,8 +169,10 @@ fn newest(world: &World) -> (HashMap<Digest, Newest>, u64) {
         let scanned = world.node.namespace.log().scan_block(id, bytes);
         for record in scanned.filter_map(Scanned::record) {
             let (place, meta) = (record.place, &record.facts.meta);
-            let set = sets.get(&meta.digest).copied().unwrap_or(0);
-            if !meta.tombstone && meta.update_time_ms < world.marks.of_set(set) {
+            let set = SETS.iter().position(|set| *set == &*record.facts.set);
+            let set = set.expect("only these sets are used");
+            let is_covered = !meta.tombstone && meta.update_time_ms < world.marks.of_set(set);
+            if is_covered && !meta.over_tombstone {
                 continue;
             }
             let version = Version::unpack(meta.version);
@@ -170,7 +181,9 @@ fn newest(world: &World) -> (HashMap<Digest, Newest>, u64) {
                 place,
                 generation: meta.generation,
                 update_time_ms: meta.update_time_ms,
-                tombstone: meta.tombstone,
+                tombstone: meta.tombstone || is_covered,
+                is_covered,
+                moves: meta.moves,
             };
             let known = newest.entry(meta.digest).or_insert_with(|| Newest {
                 version,

@@ -253,7 +253,7 @@ pub struct NewEntry {
     pub generation: u16,
     /// The set, as numbered by the namespace; 0 for none.
     pub set_id: u16,
-    /// Tombstone, key stored, unreplicated.
+    /// Tombstone, key stored, and so on.
     pub flags: Flags,
 }
 
@@ -264,7 +264,7 @@ impl NewEntry {
     }
 }
 
-/// Yes-or-no facts about a record. Bits without a name are free and are kept as given.
+/// Yes-or-no facts about a record, and a small number. Bits without a name are free and are kept as given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Flags(u16);
 
@@ -277,8 +277,26 @@ impl Flags {
     pub const KEY_STORED: Flags = Flags(1 << 1);
     /// The newest version is not yet known to be on enough replicas.
     pub const UNREPLICATED: Flags = Flags(1 << 2);
-    /// A start found the record damaged: header known, the rest not, its set neither.
+    /// A start found the record damaged: header and set known, the rest not.
     pub const DAMAGED: Flags = Flags(1 << 3);
+    /// An earlier version was deleted, or had expired or been evicted: when a truncation takes the record,
+    /// a tombstone has to stay in its stead, or what lies below would come back.
+    pub const OVER_TOMBSTONE: Flags = Flags(1 << 4);
+
+    /// Beside flags, in the upper eight bits: see [`Flags::moves`].
+    const MOVES_SHIFT: u32 = 8;
+
+    /// How often defrag has moved the version that the index points at, 255 for that and more.
+    pub const fn moves(self) -> u8 {
+        (self.0 >> Flags::MOVES_SHIFT) as u8
+    }
+
+    /// These, with that many moves.
+    #[must_use]
+    pub const fn with_moves(self, moves: u8) -> Flags {
+        let flags = self.0 & ((1 << Flags::MOVES_SHIFT) - 1);
+        Flags(flags | (moves as u16) << Flags::MOVES_SHIFT)
+    }
 
     /// Any 16 bits are flags.
     pub const fn from_bits(bits: u16) -> Flags {

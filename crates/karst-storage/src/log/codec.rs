@@ -24,7 +24,7 @@ use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use karst_data::bin::BinRef;
 use karst_data::flat::{
     CIPHER_BLOCK_BYTES, Draft, ENCRYPTED_FROM, Facts, FlatError, Form, HEADER_BYTES, Header,
-    Packing, Record, Seal, reseal,
+    PAYLOAD_BYTES_MAX, Packing, Record, Seal, count_move, reseal,
 };
 use karst_data::key::SET_BYTES_MAX;
 use parking_lot::Mutex;
@@ -318,8 +318,8 @@ impl Codec {
         }
     }
 
-    /// Gives a record that was copied from another place the form and the seal of this one. It stays as it
-    /// is packed.
+    /// Gives a record that was copied from another place the form and the seal of this one, and counts the
+    /// move. It stays as it is packed.
     pub(crate) fn rehouse(
         &self,
         space: &mut [u8],
@@ -337,6 +337,10 @@ impl Codec {
         if form.encrypted {
             let bytes = &mut space[ENCRYPTED_FROM..end];
             self.cipher(from)?.apply(bytes, from, Direction::Decrypt);
+        }
+        count_move(space)?;
+        if form.encrypted {
+            let bytes = &mut space[ENCRYPTED_FROM..end];
             self.cipher(to)?.apply(bytes, to, Direction::Encrypt);
         }
         reseal(space, to)
@@ -404,17 +408,17 @@ impl Codec {
             Form { encrypted, ..form }.write(&mut record);
             return Ok(record);
         };
-        self.unpack(packing, &record)
+        self.unpack(form, packing, &record)
     }
 
-    fn unpack(&self, packing: Packing, record: &[u8]) -> Result<Vec<u8>, FlatError> {
-        let front = HEADER_BYTES + Header::read(record)?.set_bytes();
+    fn unpack(&self, form: Form, packing: Packing, record: &[u8]) -> Result<Vec<u8>, FlatError> {
+        let front = form.front_bytes();
         let torn = FlatError::Content("what is packed is cut off");
         let rest = record.get(front..).ok_or(torn)?;
         let (unpacked, packed) = rest.split_first_chunk::<UNPACKED_BYTES>().ok_or(torn)?;
         let unpacked = u32::from_le_bytes(*unpacked);
         let size = front + unpacked as usize;
-        if size > self.record_bytes_max {
+        if size > self.record_bytes_max.min(HEADER_BYTES + PAYLOAD_BYTES_MAX) {
             return Err(FlatError::Content("it says that it is too large"));
         }
         let mut plain = vec![0; size];
@@ -429,6 +433,7 @@ impl Codec {
             packing: None,
             encrypted: false,
             payload_bytes: (size - HEADER_BYTES) as u32, // bounded by the largest record
+            ..form
         };
         form.write(&mut plain);
         Ok(plain)
@@ -447,7 +452,8 @@ impl Codec {
         }
     }
 
-    /// What the index wants to know of the record at the front of `bytes`, whose checksums were found right.
+    /// What the index wants to know of the record at the front of `bytes`, whose header was found right; what
+    /// follows that may be damaged.
     ///
     /// # Errors
     /// When the header contradicts itself, or there is no key for it.
@@ -564,6 +570,7 @@ impl Workspace {
             packing: Some(packing),
             encrypted: false,
             payload_bytes: (self.packed.len() - HEADER_BYTES) as u32,
+            set_bytes: (front - HEADER_BYTES) as u8,
         };
         form.write(&mut self.packed);
         true

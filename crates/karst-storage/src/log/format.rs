@@ -6,7 +6,7 @@
 //!
 //! superblock  0..8    "KARSTLOG"
 //!             8..12   crc32c of bytes 12..4096
-//!            12..16   format, 2
+//!            12..16   format, 3
 //!            16..24   generation; the valid superblock with the higher one counts
 //!            24..32   device number, drawn at random when the device was taken into use
 //!            32..48   cluster id
@@ -61,7 +61,8 @@ pub const BLOCK_HEADER_BYTES: usize = 64;
 /// Size of the mark behind a block's last record in bytes.
 pub const END_MARK_BYTES: usize = 16;
 
-const FORMAT: u32 = 2;
+/// The format that this version writes, and the only one that it reads.
+pub const FORMAT: u32 = 3;
 const SUPERBLOCK_MAGIC: &[u8; 8] = b"KARSTLOG";
 const BLOCK_MAGIC: &[u8; 4] = b"KBLK";
 const END_MAGIC: &[u8; 4] = b"KEND";
@@ -322,17 +323,20 @@ mod tests {
 
     #[test]
     fn a_superblock_of_another_format_is_told_from_foreign_bytes() {
-        let mut front = [superblock(4).encode(), superblock(5).encode()].concat();
-        for copy in front.chunks_mut(SUPERBLOCK_BYTES) {
-            copy[12] = 1;
-            let checksum = crc32c::crc32c(&copy[12..]);
-            copy[8..12].copy_from_slice(&checksum.to_le_bytes());
+        for other in [1, 2, 4] {
+            let mut front = [superblock(4).encode(), superblock(5).encode()].concat();
+            for copy in front.chunks_mut(SUPERBLOCK_BYTES) {
+                copy[12] = other;
+                let checksum = crc32c::crc32c(&copy[12..]);
+                copy[8..12].copy_from_slice(&checksum.to_le_bytes());
+            }
+            let found = Front::OtherFormat(other.into());
+            assert_eq!(read_front(&front), found);
+            front[20] ^= 1;
+            assert_eq!(read_front(&front), found);
+            front[SUPERBLOCK_BYTES + 20] ^= 1;
+            assert_eq!(read_front(&front), Front::Foreign);
         }
-        assert_eq!(read_front(&front), Front::OtherFormat(1));
-        front[20] ^= 1;
-        assert_eq!(read_front(&front), Front::OtherFormat(1));
-        front[SUPERBLOCK_BYTES + 20] ^= 1;
-        assert_eq!(read_front(&front), Front::Foreign);
     }
 
     #[test]

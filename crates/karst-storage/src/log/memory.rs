@@ -31,7 +31,7 @@ use crate::place::DeviceId;
 const HEADER_WORDS: usize = 16;
 const MAGIC: u64 = u64::from_le_bytes(*b"KARSTMEM");
 /// Rises with every change of what lies where, or of what it means.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 
 const AT_MAGIC: usize = 0;
 const AT_LAYOUT: usize = 1;

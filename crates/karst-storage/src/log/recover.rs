@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 
-use karst_data::flat::{Facts, FlatError, Form, Header, Seal};
+use karst_data::flat::{Facts, FlatError, Form, Seal};
 use karst_data::mutation::{Mutation, is_planted};
 
 use super::Log;
@@ -38,8 +38,8 @@ pub struct StoredRecord<'a> {
 pub struct Damage {
     /// Where they are: the place of a record if its header is sound, else a stretch without one.
     pub place: Place,
-    /// The header of the record that was there, if it is sound.
-    pub header: Option<Header>,
+    /// What the header of the record that was there says, if it is sound.
+    pub facts: Option<Facts>,
 }
 
 /// What a step through a block came upon.
@@ -166,7 +166,7 @@ impl<'a> ScannedBlock<'a> {
         }
         Damage {
             place: self.place(from, end - from),
-            header: None,
+            facts: None,
         }
     }
 }
@@ -188,9 +188,9 @@ fn tell<'a>(
             bytes: &rest[..(place.length.bytes() as usize).min(rest.len())],
         }),
         Err(_) if sound && !readable => Scanned::Sealed(place),
-        Ok(_) | Err(_) => Scanned::Damaged(Damage {
+        facts => Scanned::Damaged(Damage {
             place,
-            header: codec.header(rest, seal).ok(),
+            facts: facts.ok(),
         }),
     }
 }

@@ -321,6 +321,8 @@ pub(super) fn put(log: &Log, mark: u8, bytes: usize) -> Appended {
             update_time_ms: 1,
             version: [mark; 10],
             tombstone: false,
+            over_tombstone: false,
+            moves: 0,
         },
         set: b"demo",
         key: None,
@@ -480,9 +482,10 @@ fn a_damaged_record_is_known_by_its_header_and_costs_only_itself() {
     else {
         panic!("{found:?}");
     };
-    assert_eq!((unknown.place, unknown.header), (places[0], None));
+    assert_eq!((unknown.place, unknown.facts), (places[0], None));
     assert_eq!(known.place, places[1]);
-    assert_eq!(known.header.unwrap().meta.digest.0, [2; 20]);
+    let facts = known.facts.unwrap();
+    assert_eq!((facts.meta.digest.0, &*facts.set), ([2; 20], &b"demo"[..]));
     assert_eq!(sound.place, places[2]);
 }
 

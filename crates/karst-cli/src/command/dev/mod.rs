@@ -206,6 +206,7 @@ mod tests {
     fn args(nodes: u8, mode: Mode) -> Dev {
         Dev {
             nodes,
+            replication_factor: 2,
             mode,
             dir: None,
             namespace: "test".into(),

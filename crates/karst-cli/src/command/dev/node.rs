@@ -27,9 +27,6 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for an orderly stop; then the node is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Copies of each record where there are nodes enough.
-const REPLICATION_FACTOR: usize = 2;
-
 /// How much of a node's log is shown when it ends by itself.
 const LOG_TAIL_BYTES: u64 = 2000;
 
@@ -220,7 +217,7 @@ fn config(name: &str, home: &Path, args: &Dev, ports: &Ports, seeds: &[u16]) -> 
             .collect::<Vec<_>>()
             .join(", "),
         expect = seeds.len(),
-        factor = seeds.len().min(REPLICATION_FACTOR),
+        factor = seeds.len().min(args.replication_factor.into()),
         data = path("data")?,
         shm = path("shm")?, // in the folder that goes at the end, with everything else
         namespace = text(&args.namespace)?,
@@ -267,6 +264,7 @@ mod tests {
     fn args(namespace: &str) -> Dev {
         Dev {
             nodes: 1,
+            replication_factor: 2,
             mode: Mode::Ap,
             dir: None,
             namespace: namespace.into(),

@@ -94,12 +94,12 @@ impl Blocks<'_> {
     fn take_damage(&mut self, fill: u64, damage: &Damage) -> Result<(), String> {
         let tally = &self.namespace.restart.tally;
         let (settled, relaxed) = (self.testimony.is_settled(fill), Ordering::Relaxed);
-        match &damage.header {
-            Some(header) if settled => {
-                let taken = self.intake.take_damaged(damage.place, header);
+        match &damage.facts {
+            Some(facts) if settled => {
+                let taken = self.intake.take_damaged(damage.place, facts);
                 taken.map_err(|reason| reason.to_string())?;
                 if self.damaged.len() < DAMAGED_MAX {
-                    self.damaged.push((header.meta.digest, damage.place));
+                    self.damaged.push((facts.meta.digest, damage.place));
                 }
             }
             None if settled => {
@@ -129,8 +129,8 @@ impl Consumer for Blocks<'_> {
                 }
                 // An encrypted record on a device that is not encrypted: no node wrote that.
                 Scanned::Sealed(place) => {
-                    let header = None;
-                    self.take_damage(fill, &Damage { place, header })?;
+                    let facts = None;
+                    self.take_damage(fill, &Damage { place, facts })?;
                 }
                 Scanned::Damaged(damage) => self.take_damage(fill, &damage)?,
             }

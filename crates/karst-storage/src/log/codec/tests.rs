@@ -40,6 +40,7 @@ struct Sample {
     key: Option<Vec<u8>>,
     bins: Vec<(Vec<u8>, Vec<u8>)>,
     tombstone: bool,
+    moves: u8,
 }
 
 impl Sample {
@@ -51,6 +52,8 @@ impl Sample {
             update_time_ms: 0x01_2345_6789,
             version: [0, 0, 0, 1, 0, 0, 0, 0, 0, 42],
             tombstone: self.tombstone,
+            over_tombstone: !self.tombstone,
+            moves: self.moves,
         }
     }
 
@@ -121,12 +124,14 @@ fn samples() -> impl Strategy<Value = Sample> {
         proptest::option::of(proptest::collection::vec(any::<u8>(), 0..100)),
         proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..15), value), 0..4),
         proptest::bool::weighted(0.1),
+        prop_oneof![Just(0), Just(255), any::<u8>()],
     )
-        .prop_map(|(set, key, bins, tombstone)| Sample {
+        .prop_map(|(set, key, bins, tombstone, moves)| Sample {
             set,
             key: key.filter(|_| !tombstone),
             bins: if tombstone { vec![] } else { bins },
             tombstone,
+            moves,
         })
 }
 
@@ -137,6 +142,7 @@ fn sample() -> Sample {
         key: Some(b"\x03a secret key".to_vec()),
         bins: vec![(b"secret bin".to_vec(), b"a secret value ".repeat(20))],
         tombstone: false,
+        moves: 0,
     }
 }
 
@@ -157,7 +163,8 @@ proptest! {
         for codec in codecs() {
             let mut moved = sample.stored(&codec, &SEAL);
             codec.rehouse(&mut moved, &SEAL, &to).unwrap();
-            sample.check(&codec, &moved, &to);
+            let moves = sample.moves.saturating_add(1);
+            Sample { moves, ..sample.clone() }.check(&codec, &moved, &to);
             prop_assert!(codec.open(&moved, &SEAL, &Opened::default()).is_err());
             let form = Form::read(&moved).unwrap();
             prop_assert_eq!(form, Form::read(&sample.stored(&codec, &SEAL)).unwrap());
@@ -170,7 +177,7 @@ proptest! {
         lz4 in any::<bool>(),
         unpacked in prop_oneof![0u32..400, any::<u32>()],
     ) {
-        let mut record = Sample { bins: vec![], key: None, set: vec![], tombstone: false }
+        let mut record = Sample { bins: vec![], key: None, set: vec![], tombstone: false, moves: 0 }
             .stored(&Codec::plain(BYTES_MAX), &SEAL);
         record.truncate(HEADER_BYTES);
         if payload.len() >= UNPACKED_BYTES {
@@ -181,6 +188,7 @@ proptest! {
             packing: Some(if lz4 { Packing::Lz4 } else { Packing::Zstd }),
             encrypted: false,
             payload_bytes: payload.len() as u32,
+            set_bytes: 0,
         }
         .write(&mut record);
         reseal(&mut record, &SEAL).unwrap();
@@ -200,7 +208,8 @@ fn any_flipped_byte_is_noticed_in_every_form_and_costs_the_header_only_where_it_
         let form = Form::check(&stored, &SEAL).unwrap();
         assert_eq!(form.encrypted, codec.encrypts());
         assert_eq!(form.packing.is_some(), codec.packs());
-        let header_end = if form.encrypted { 64 } else { HEADER_BYTES };
+        let front_bytes = HEADER_BYTES + b"cities".len();
+        let header_end = if form.encrypted { 80 } else { front_bytes };
         for at in 0..form.end() {
             let mut damaged = stored.clone();
             damaged[at] ^= 0x40;
@@ -210,12 +219,17 @@ fn any_flipped_byte_is_noticed_in_every_form_and_costs_the_header_only_where_it_
                 "{codec:?}, byte {at}"
             );
             if at >= header_end || (4..8).contains(&at) {
-                let header = codec.header(&damaged, &SEAL);
+                let form = Form::check_header(&damaged, &SEAL).unwrap();
+                let facts = codec.facts(&form, &damaged, &SEAL).unwrap();
+                let (meta, set) = (sample().meta(), &b"cities"[..]);
                 assert_eq!(
-                    header.unwrap().meta,
-                    sample().meta(),
+                    (facts.meta, &*facts.set),
+                    (meta, set),
                     "{codec:?}, byte {at}"
                 );
+            } else {
+                let header = Form::check_header(&damaged, &SEAL);
+                assert!(header.is_err(), "{codec:?}, byte {at}");
             }
         }
     }

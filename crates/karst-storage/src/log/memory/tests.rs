@@ -74,6 +74,8 @@ fn append(log: &Log, key: u64, bytes: usize) -> Appended {
         update_time_ms: 1,
         version: [1; 10],
         tombstone: false,
+        over_tombstone: false,
+        moves: 0,
     };
     let draft = Draft {
         meta,

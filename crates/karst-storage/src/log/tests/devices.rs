@@ -256,6 +256,8 @@ fn record(key: i64, version: u64) -> (Digest, Vec<u8>) {
         }
         .pack(),
         tombstone: true,
+        over_tombstone: false,
+        moves: 0,
     };
     let draft = Draft {
         meta,

@@ -50,6 +50,15 @@ impl RawMap {
         usize::from(self.owners.load()[digest.partition().index()])
     }
 
+    /// The map as it is now, for good: for whoever divides keys among nodes and must leave none out.
+    #[must_use]
+    pub fn frozen(&self) -> RawMap {
+        RawMap {
+            owners: Arc::new(ArcSwap::new(self.owners.load_full())),
+            ..self.clone()
+        }
+    }
+
     /// Whether one of the addresses owns any partition.
     #[inline]
     pub fn owns_any(&self, address: usize) -> bool {

@@ -60,6 +60,7 @@ async fn a_map_that_is_kept_current_follows_its_partitions() {
     let fakes = Fake::cluster(&["A", "B"]).await;
     let client = client(&fakes[0]).await;
     let map = client.raw("test").unwrap();
+    let frozen = map.frozen();
     let (held, to) = (map.clone(), client.clone());
     let keeping = tokio::spawn(async move { to.keep_current(&held).await });
     let place = |fake: &Fake| {
@@ -79,6 +80,7 @@ async fn a_map_that_is_kept_current_follows_its_partitions() {
         .await
         .expect("the map stays as it was");
     assert_eq!(map.owner(key(1).digest()), b);
+    assert!(frozen.owns_any(a));
     keeping.abort();
 }
 

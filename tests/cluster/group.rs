@@ -112,3 +112,18 @@ pub(crate) fn all_serve(servers: &[&Server], names: &[&str]) -> View {
         view.nodes_in("serving") == names && names.contains(&view.leader.as_str())
     })
 }
+
+/// Waits until every node says that so many are in the cluster and no partition is on its way.
+pub(crate) fn settled(servers: &[&Server]) {
+    let deadline = Instant::now() + AGREE_MAX;
+    let asked = format!("cluster-stable:size={}", servers.len());
+    loop {
+        let answers: Vec<String> = servers.iter().map(|server| server.info(&asked)).collect();
+        let first = &answers[0];
+        if answers.iter().all(|answer| answer == first) && !first.starts_with("ERROR") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "not settled: {answers:?}");
+        std::thread::sleep(PAUSE);
+    }
+}

@@ -119,7 +119,6 @@ impl Load {
     pub(crate) async fn check(&mut self, servers: &[&Server]) -> u64 {
         let policy = ReadPolicy {
             base_policy: base(),
-            ..ReadPolicy::default()
         };
         let mut records = 0;
         for (number, kept) in self.writers.iter_mut().flatten() {

@@ -1,14 +1,16 @@
 //! What several nodes promise together, seen from outside: real `karstd` processes that find each other, lose
-//! their leader, come back, move, and are refused.
+//! their leader, come back, move, and are refused; and Karst's own client, which follows them.
 
 #![allow(
     clippy::disallowed_methods,
     reason = "tests wait for real processes on the real clock"
 )]
 
+mod client;
 mod data;
 mod formation;
 mod group;
 mod island;
 mod leader;
 mod load;
+mod traffic;

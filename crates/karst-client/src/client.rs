@@ -13,6 +13,7 @@ use karst_wire::response::info_error;
 
 use crate::cluster::{Cluster, TendConfig};
 use crate::error::{Error, Result};
+use crate::hedge::Latencies;
 use crate::key::check_names;
 use crate::pool::{Node, PoolConfig};
 use crate::retry::deadline;
@@ -33,6 +34,8 @@ struct Inner {
     cluster: Cluster,
     /// Counts calls; spreads reads that any replica may answer.
     turn: AtomicUsize,
+    /// Of hedged reads.
+    latencies: Latencies,
     info_timeout: Duration,
 }
 
@@ -74,6 +77,19 @@ impl Client {
             address: node.address(),
         });
         nodes.collect()
+    }
+
+    /// Counts the changes of nodes and partition map that this client has seen.
+    pub fn map_version(&self) -> u64 {
+        *self.cluster().version().borrow()
+    }
+
+    /// Waits until the nodes or the partition map have changed since `version`, and returns the version
+    /// by then; at once if they have already.
+    pub async fn map_changed(&self, version: u64) -> u64 {
+        let mut versions = self.cluster().version();
+        let changed = versions.wait_for(|now| *now != version).await;
+        changed.map_or(version, |now| *now) // the sender lives as long as this client
     }
 
     /// Asks one node an info command and returns its answer.
@@ -130,6 +146,14 @@ impl Client {
         &self.inner.cluster
     }
 
+    pub(crate) fn racks(&self) -> &[u32] {
+        self.cluster().racks()
+    }
+
+    pub(crate) fn latencies(&self) -> &Latencies {
+        &self.inner.latencies
+    }
+
     pub(crate) fn next_turn(&self) -> usize {
         self.inner.turn.fetch_add(1, Ordering::Relaxed)
     }
@@ -159,6 +183,10 @@ pub struct ClientBuilder {
     connect_timeout: Duration,
     tend_interval: Duration,
     info_timeout: Duration,
+    racks: Vec<u32>,
+    map_watch: bool,
+    errors_max: u32,
+    error_window: Duration,
 }
 
 impl ClientBuilder {
@@ -171,6 +199,10 @@ impl ClientBuilder {
             connect_timeout: Duration::from_secs(5),
             tend_interval: Duration::from_secs(1),
             info_timeout: Duration::from_secs(5),
+            racks: Vec::new(),
+            map_watch: true,
+            errors_max: 100,
+            error_window: Duration::from_secs(1),
         }
     }
 
@@ -209,6 +241,31 @@ impl ClientBuilder {
         self
     }
 
+    /// The racks near this client, the nearest first; for [`crate::Replica::PreferRack`]. None by default.
+    #[must_use]
+    pub fn racks(mut self, racks: impl IntoIterator<Item = u32>) -> ClientBuilder {
+        self.racks = racks.into_iter().collect();
+        self
+    }
+
+    /// Whether each node is asked, over a connection of its own, to tell of changes of the map at once; true
+    /// by default. Without it, and with servers that cannot, changes are seen at the next look at the
+    /// cluster, or when a request fails.
+    #[must_use]
+    pub fn map_watch(mut self, watch: bool) -> ClientBuilder {
+        self.map_watch = watch;
+        self
+    }
+
+    /// Errors of one node (lost connections, timeouts, overload) within `window` from which on nothing is
+    /// sent to it until the window is over; 0 for never. 100 within a second by default.
+    #[must_use]
+    pub fn errors_per_node(mut self, errors_max: u32, window: Duration) -> ClientBuilder {
+        self.errors_max = errors_max;
+        self.error_window = window;
+        self
+    }
+
     /// Connects.
     ///
     /// # Errors
@@ -222,11 +279,16 @@ impl ClientBuilder {
                 pipes: self.connections_per_node,
                 depth: self.pipeline_depth,
                 connect_timeout: self.connect_timeout,
+                errors_max: self.errors_max,
+                error_window: self.error_window,
             },
+            racks: self.racks,
+            watch: self.map_watch,
         };
         let inner = Inner {
             cluster: Cluster::connect(config).await?,
             turn: AtomicUsize::new(0),
+            latencies: Latencies::default(),
             info_timeout: self.info_timeout,
         };
         Ok(Client {

@@ -1,43 +1,61 @@
 //! The tend task: learns which nodes there are and which partitions they own.
 //!
 //! Owns the partition map and the list of nodes. Everyone else reads immutable snapshots, published
-//! whole. Once an interval, and at once when a request found the map out of date, it asks every node
-//! for its generations and fetches only what has changed.
+//! whole. In rounds it asks nodes for their generations and fetches only what has changed: every node once
+//! an interval, and at once when a request found the map out of date; a single node when its watch
+//! ([`crate::watch`]) says that it has news, or has ended.
+//!
+//! ```text
+//! interval, refresh -> all due --+                 +-> answer: merge its claims, publish; losers due
+//! watch of a node -> it is due --+-> ask the due --+-> silence: it is failing
+//!                                                  +-> another name: it is gone at once
+//!                    then greet peers that are not members, who are due in turn
+//! ```
+//!
+//! Invariants
+//!   answers are taken in as they come: a silent node holds up nobody else's news
+//!   a node is asked once at a time
+//!   a node that has no peers while others answer cannot take over the map: it was cut off
 //!
 //! A node that does not answer is kept while others still count it among their peers, up to
-//! [`FAILURES_MAX`] rounds; one that answers but is nobody's peer is dropped when it owns nothing.
-//! When no node is left the seeds are resolved and asked again, so a cluster may move entirely.
-//! A node that has no peers while others answer cannot take over the map: it was cut off.
+//! [`FAILING_ROUNDS_MAX`] intervals; one that answers but is nobody's peer is dropped when it owns nothing.
+//! When no node answers the seeds are resolved and asked again, so a cluster may move entirely.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use karst_wire::response::info_error;
 use tokio::net::lookup_host;
-use tokio::sync::{Notify, watch};
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout_at};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::time::{sleep, sleep_until, timeout_at};
 
 use crate::error::{Error, Result};
 use crate::peers::{Host, Peer, parse_peers};
 use crate::pool::{Node, PoolConfig};
 use crate::route::{Claim, PartitionMap, parse_replicas};
+use crate::watch::{PUSHES_MAX, Push, Watch};
 
-/// Rounds in a row without an answer after which a node is dropped whatever its peers say.
-const FAILURES_MAX: u32 = 5;
+/// Intervals without an answer after which a node is dropped whatever its peers say.
+const FAILING_ROUNDS_MAX: u32 = 5;
 
 /// Most nodes of a cluster; peers beyond are ignored.
 const NODES_MAX: usize = 1024;
 
 /// Shortest time between two rounds, however often a new map is asked for.
-const ROUND_GAP: Duration = Duration::from_millis(20);
+const ROUND_GAP: Duration = Duration::from_millis(10);
 
-/// Longest time one node may take to answer in one round.
+/// How long a round waits for those it asked. Later answers count when they come.
+const ROUND_WAIT: Duration = Duration::from_millis(150);
+
+/// Longest time one node may take to answer.
 const NODE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Most rounds that follow each other at once because each found new nodes.
-const DISCOVERY_ROUNDS_MAX: usize = 4;
+/// Most steps of one round: each asks the nodes that the one before found, and those that lost a partition
+/// in it.
+const STEPS_MAX: usize = 4;
 
 /// How a client follows its cluster.
 #[derive(Clone, Debug)]
@@ -47,6 +65,10 @@ pub(crate) struct TendConfig {
     /// Longest time to find the first node.
     pub(crate) connect_timeout: Duration,
     pub(crate) pool: PoolConfig,
+    /// The client's own racks; without any, nobody is asked for his.
+    pub(crate) racks: Vec<u32>,
+    /// Whether nodes are asked to tell of changes.
+    pub(crate) watch: bool,
 }
 
 /// What is known of the cluster at one moment.
@@ -61,6 +83,7 @@ pub(crate) struct Snapshot {
 /// A reader's view of the tend task, which ends when this is dropped.
 pub(crate) struct Cluster {
     shared: Arc<Shared>,
+    racks: Vec<u32>,
     task: AbortHandle,
 }
 
@@ -70,6 +93,8 @@ struct Shared {
     wake: Notify,
     /// Counts beginnings and ends of rounds: while it is odd one is running.
     rounds: watch::Sender<u64>,
+    /// Counts the snapshots published.
+    version: watch::Sender<u64>,
 }
 
 impl Cluster {
@@ -86,11 +111,17 @@ impl Cluster {
             snapshot: ArcSwap::default(),
             wake: Notify::new(),
             rounds: watch::Sender::new(0),
+            version: watch::Sender::new(0),
         });
+        let racks = config.racks.clone();
         let mut tender = Tender::new(config, Arc::clone(&shared));
         tender.find_cluster().await?;
         let task = tokio::spawn(tender.run()).abort_handle();
-        Ok(Cluster { shared, task })
+        Ok(Cluster {
+            shared,
+            racks,
+            task,
+        })
     }
 
     /// What is known now.
@@ -101,6 +132,16 @@ impl Cluster {
     /// What is known now, for a short look.
     pub(crate) fn peek(&self) -> arc_swap::Guard<Arc<Snapshot>> {
         self.shared.snapshot.load()
+    }
+
+    /// Counts the snapshots published so far, and tells of new ones.
+    pub(crate) fn version(&self) -> watch::Receiver<u64> {
+        self.shared.version.subscribe()
+    }
+
+    /// The client's own racks, the nearest first.
+    pub(crate) fn racks(&self) -> &[u32] {
+        &self.racks
     }
 
     /// Waits for the end of a round that begins after this call, at most until `deadline`.
@@ -126,52 +167,103 @@ impl Drop for Cluster {
 /// What the tend task remembers of a node.
 struct Member {
     node: Arc<Node>,
-    /// As last read; `None` reads the peers again.
-    peers_generation: Option<i64>,
-    /// As last read; `None` reads the claims again.
-    partition_generation: Option<i64>,
+    /// What it said last of what has changed; `None` reads it again.
+    known: Known,
     peers: Vec<Peer>,
-    /// Rounds in a row without an answer.
-    failures: u32,
+    /// Whether it is being asked.
+    asking: Asking,
+    /// Since when it has not answered.
+    failing_since: Option<Instant>,
+    _watch: Option<Watch>,
 }
 
-impl Member {
-    fn new(node: Node) -> Member {
-        Member {
-            node: Arc::new(node),
-            peers_generation: None,
-            partition_generation: None,
-            peers: vec![],
-            failures: 0,
-        }
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    No,
+    Yes,
+    /// It is, and that began too early: once more.
+    Again,
+}
+
+/// Generations of a node, as last read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    peers: Option<i64>,
+    partitions: Option<i64>,
+    racks: Option<i64>,
+}
+
+impl Known {
+    /// Whether the counters of a node say that it was started again: they only grow.
+    fn was_restarted(&self, report: &Report) -> bool {
+        let fell = |known: Option<i64>, now| known.is_some_and(|known| now < known);
+        fell(self.peers, report.peers_generation)
+            || fell(self.partitions, report.partition_generation)
     }
 }
 
-/// What a node answered in one round; what has not changed is left out.
+/// What a node answered; what has not changed is left out.
 struct Report {
     peers_generation: i64,
     partition_generation: i64,
+    rack_generation: i64,
     peers: Option<Vec<Peer>>,
     claims: Option<Vec<Claim>>,
+    racks: Option<BTreeMap<String, u32>>,
 }
 
+/// Why there is no report.
+enum Unheard {
+    /// It does not answer, or not in a form that can be understood.
+    Silent,
+    /// Another node answers in its place.
+    Another,
+}
+
+/// Who was asked, and what came of it.
+type Asked = std::result::Result<(String, std::result::Result<Report, Unheard>), JoinError>;
+
+/// Who was greeted, and the node that answered.
+type Greeted = std::result::Result<(String, Option<Node>), JoinError>;
+
 struct Tender {
-    config: TendConfig,
+    config: Arc<TendConfig>,
     shared: Arc<Shared>,
     members: BTreeMap<String, Member>,
     map: PartitionMap,
-    /// Someone failed last round: everyone's peers may have changed.
+    /// Members to be asked.
+    due: BTreeSet<String>,
+    /// Members that this round waits for.
+    awaited: BTreeSet<String>,
+    asks: JoinSet<(String, std::result::Result<Report, Unheard>)>,
+    /// Peers that are being connected to.
+    greeted: BTreeSet<String>,
+    greetings: JoinSet<(String, Option<Node>)>,
+    push: mpsc::Sender<Push>,
+    pushes: mpsc::Receiver<Push>,
+    /// Someone failed: everyone's peers may have changed.
     reread_peers: bool,
+    /// What is published is out of date.
+    changed: bool,
 }
 
 impl Tender {
     fn new(config: TendConfig, shared: Arc<Shared>) -> Tender {
+        let (push, pushes) = mpsc::channel(PUSHES_MAX);
         Tender {
-            config,
+            config: Arc::new(config),
             shared,
             members: BTreeMap::new(),
             map: PartitionMap::default(),
+            due: BTreeSet::new(),
+            awaited: BTreeSet::new(),
+            asks: JoinSet::new(),
+            greeted: BTreeSet::new(),
+            greetings: JoinSet::new(),
+            push,
+            pushes,
             reread_peers: false,
+            changed: false,
         }
     }
 
@@ -179,9 +271,10 @@ impl Tender {
     async fn find_cluster(&mut self) -> Result<()> {
         let started = Instant::now();
         loop {
-            let last = self.rounds().await;
+            self.all_due();
+            let last = self.round(NODE_TIMEOUT).await;
             let mut members = self.members.values();
-            if members.any(|member| member.partition_generation.is_some()) {
+            if members.any(|member| member.known.partitions.is_some()) {
                 return Ok(());
             }
             let after = started.elapsed();
@@ -198,27 +291,60 @@ impl Tender {
 
     async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
+        let mut next_tick = Instant::now() + self.config.interval;
         loop {
+            let mut ticked = false;
             tokio::select! {
-                () = sleep(self.config.interval) => {}
-                () = shared.wake.notified() => {}
+                () = sleep_until(next_tick.into()) => ticked = true,
+                () = shared.wake.notified() => ticked = true,
+                Some(push) = self.pushes.recv() => self.take_push(push),
+                Some(asked) = self.asks.join_next() => self.take_ask(asked),
+                Some(greeted) = self.greetings.join_next() => self.take_greeting(greeted),
             }
-            self.rounds().await;
-            sleep(ROUND_GAP).await;
+            while let Ok(push) = self.pushes.try_recv() {
+                self.take_push(push);
+            }
+            if ticked {
+                self.all_due();
+                next_tick = Instant::now() + self.config.interval;
+            }
+            if ticked || !self.due.is_empty() {
+                self.round(ROUND_WAIT).await;
+                sleep(ROUND_GAP).await;
+            }
         }
     }
 
-    /// One round, and further ones while each finds new nodes. Returns why the last seed was no use.
-    async fn rounds(&mut self) -> Option<String> {
+    fn all_due(&mut self) {
+        self.due.extend(self.members.keys().cloned());
+    }
+
+    fn take_push(&mut self, push: Push) {
+        let (Push::News(name) | Push::Lost(name)) = &push;
+        if let Some(member) = self.members.get_mut(name) {
+            if let Push::Lost(_) = push {
+                member.known = Known::default(); // started again its counters may be the same
+            }
+            self.due.insert(name.clone());
+        }
+    }
+
+    /// Asks the members that are due, and in further steps those who turn up and those who lost partitions.
+    /// Returns why the last seed was no use.
+    async fn round(&mut self, patience: Duration) -> Option<String> {
         self.shared.rounds.send_modify(|count| *count += 1);
-        let seed_trouble = match self.members.is_empty() {
+        let mut members = self.members.values();
+        let seed_trouble = match members.all(|member| member.failing_since.is_some()) {
             true => self.ask_seeds().await,
             false => None,
         };
-        for _ in 0..DISCOVERY_ROUNDS_MAX {
-            self.ask_members().await;
-            self.publish(); // meeting a peer that does not answer takes long
-            if !self.meet_peers().await {
+        let until = Instant::now() + patience;
+        for _ in 0..STEPS_MAX {
+            self.ask_due();
+            self.await_asks(until).await;
+            self.greet_peers();
+            self.await_greetings(until).await;
+            if self.due.is_empty() {
                 break;
             }
         }
@@ -230,170 +356,273 @@ impl Tender {
 
     /// Makes every seed that answers a member; only the first address of each that does.
     async fn ask_seeds(&mut self) -> Option<String> {
-        let mut trouble = None;
+        let mut asked = JoinSet::new();
         for seed in self.config.seeds.clone() {
-            match self.ask_seed(&seed).await {
-                Ok(node) => self.add(node),
-                Err(error) => trouble = Some(format!("{seed}: {error}")),
+            let config = Arc::clone(&self.config);
+            asked.spawn(async move {
+                let greeted = ask_seed(&seed, &config).await;
+                greeted.map_err(|error| format!("{seed}: {error}"))
+            });
+        }
+        let mut trouble = None;
+        while let Some(Ok(answered)) = asked.join_next().await {
+            match answered {
+                Ok(node) => self.replace(node),
+                Err(why) => trouble = Some(why),
             }
         }
         trouble
     }
 
-    async fn ask_seed(&self, seed: &str) -> Result<Node> {
-        let host = Host::parse(seed, 3000).ok_or_else(|| Error::Invalid {
-            reason: format!("seed address {seed:?} is not host:port"),
-        })?;
-        greet(host, None, &self.config).await
-    }
-
     fn add(&mut self, node: Node) {
+        if self.members.len() >= NODES_MAX {
+            return;
+        }
+        let node = Arc::new(node);
+        let watch = self.config.watch;
+        let watch = watch.then(|| Watch::start(Arc::clone(&node), self.push.clone()));
         let name = node.name().to_owned();
-        if self.members.len() < NODES_MAX {
-            self.members
-                .entry(name)
-                .or_insert_with(|| Member::new(node));
-        }
-    }
-
-    /// Asks every member what has changed, all at the same time, and takes in the answers.
-    async fn ask_members(&mut self) {
-        let deadline = Instant::now() + NODE_TIMEOUT;
-        let mut asked = JoinSet::new();
-        for (name, member) in &self.members {
-            member.node.close_stalled(Instant::now());
-            let (name, node) = (name.clone(), Arc::clone(&member.node));
-            let known_peers = member.peers_generation.filter(|_| !self.reread_peers);
-            let known_claims = member.partition_generation;
-            asked.spawn(async move {
-                let report = ask_node(&node, known_peers, known_claims, deadline).await;
-                (name, report)
-            });
-        }
-        let mut reports = BTreeMap::new();
-        while let Some(answered) = asked.join_next().await {
-            if let Ok((name, report)) = answered {
-                reports.insert(name, report);
-            }
-        }
-        self.take_in(reports);
-    }
-
-    fn take_in(&mut self, reports: BTreeMap<String, Option<Report>>) {
-        self.reread_peers = reports.values().any(Option::is_none);
-        let answered = reports.values().flatten().count();
-        for (name, report) in reports {
-            let Some(member) = self.members.get_mut(&name) else {
-                continue;
-            };
-            let Some(report) = report else {
-                member.failures += 1;
-                member.peers_generation = None;
-                continue;
-            };
-            member.failures = 0;
-            if let Some(peers) = report.peers {
-                member.peers = peers;
-                member.peers_generation = Some(report.peers_generation);
-            }
-            let cut_off = member.peers.is_empty() && answered > 1;
-            let Some(claims) = report.claims.filter(|_| !cut_off) else {
-                continue;
-            };
-            member.partition_generation = Some(report.partition_generation);
-            let node = Arc::clone(&member.node);
-            let losers = self.map.merge(&node, claims);
-            self.reread_claims_of(&losers);
-        }
-    }
-
-    fn reread_claims_of(&mut self, nodes: &[Arc<Node>]) {
-        for node in nodes {
-            if let Some(member) = self.members.get_mut(node.name()) {
-                member.partition_generation = None;
-            }
-        }
-    }
-
-    /// Connects to peers that are not members, and to failing members that have moved. True if
-    /// anyone new was met.
-    async fn meet_peers(&mut self) -> bool {
-        let mut unknown: BTreeMap<&str, &Peer> = BTreeMap::new();
-        let answering = self.members.values().filter(|member| member.failures == 0);
-        for peer in answering.flat_map(|member| &member.peers) {
-            let member = self.members.get(&peer.name);
-            if member.is_none_or(|member| member.failures > 0) && !peer.hosts.is_empty() {
-                unknown.insert(&peer.name, peer);
-            }
-        }
-        let mut greeted = JoinSet::new();
-        for peer in unknown.into_values().take(NODES_MAX) {
-            let (peer, config) = (peer.clone(), self.config.clone());
-            greeted.spawn(async move { greet_peer(peer, &config).await });
-        }
-        let mut met = false;
-        while let Some(greeting) = greeted.join_next().await {
-            if let Ok(Some(node)) = greeting {
-                met |= self.replace(node);
-            }
-        }
-        met
+        let member = Member {
+            node,
+            known: Known::default(),
+            peers: vec![],
+            asking: Asking::No,
+            failing_since: None,
+            _watch: watch,
+        };
+        self.members.insert(name.clone(), member);
+        self.due.insert(name);
+        self.changed = true;
     }
 
     /// Makes a node a member, in place of one of the same name at another address.
-    fn replace(&mut self, node: Node) -> bool {
-        if let Some(member) = self.members.get(node.name()) {
-            if member.node.address() == node.address() {
-                return false; // it is known, and failed only just now
-            }
-            self.map.remove(&Arc::clone(&member.node));
-            self.members.remove(node.name());
+    fn replace(&mut self, node: Node) {
+        let known = self.members.get(node.name());
+        if known.is_some_and(|known| known.node.address() == node.address()) {
+            return; // it is known, and failed only just now
         }
+        self.remove(node.name());
         self.add(node);
-        true
+    }
+
+    fn remove(&mut self, name: &str) {
+        if let Some(member) = self.members.remove(name) {
+            self.map.remove(&member.node);
+            self.changed = true;
+        }
+    }
+
+    /// Asks every member that is due what has changed, all at the same time.
+    fn ask_due(&mut self) {
+        let deadline = Instant::now() + NODE_TIMEOUT;
+        let reread_peers = std::mem::take(&mut self.reread_peers);
+        for name in std::mem::take(&mut self.due) {
+            let Some(member) = self.members.get_mut(&name) else {
+                continue;
+            };
+            if member.asking != Asking::No {
+                member.asking = Asking::Again;
+                continue;
+            }
+            member.asking = Asking::Yes;
+            member.node.close_stalled(Instant::now());
+            let mut known = member.known;
+            known.peers = known.peers.filter(|_| !reread_peers);
+            let (node, racks) = (Arc::clone(&member.node), !self.config.racks.is_empty());
+            self.awaited.insert(name.clone());
+            self.asks.spawn(async move {
+                let report = ask_node(&node, known, racks, deadline).await;
+                (name, report)
+            });
+        }
+    }
+
+    async fn await_asks(&mut self, until: Instant) {
+        while !self.awaited.is_empty() {
+            match timeout_at(until.into(), self.asks.join_next()).await {
+                Ok(Some(asked)) => self.take_ask(asked),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        self.awaited.clear();
+    }
+
+    /// Takes in what a member answered, and publishes what that changes.
+    fn take_ask(&mut self, asked: Asked) {
+        let Ok((name, report)) = asked else {
+            return; // the runtime is shutting down
+        };
+        self.awaited.remove(&name);
+        let Some(member) = self.members.get_mut(&name) else {
+            return;
+        };
+        if std::mem::replace(&mut member.asking, Asking::No) == Asking::Again {
+            self.due.insert(name.clone());
+        }
+        match report {
+            Ok(report) => self.take_report(&name, report),
+            Err(Unheard::Silent) => {
+                member.failing_since.get_or_insert_with(Instant::now);
+                member.known = Known::default();
+                member.node.set_down(true);
+                self.reread_peers = true;
+            }
+            Err(Unheard::Another) => {
+                let host = Host::of(member.node.address());
+                self.remove(&name);
+                self.greet(String::new(), vec![host]);
+                self.reread_peers = true;
+            }
+        }
+        self.publish();
+    }
+
+    fn take_report(&mut self, name: &str, report: Report) {
+        let mut members = self.members.iter();
+        let others_answer = members.any(|(other, member)| other != name && member.is_heard());
+        let Some(member) = self.members.get_mut(name) else {
+            return;
+        };
+        if member.known.was_restarted(&report) {
+            member.node.disconnect();
+        }
+        member.failing_since = None;
+        member.node.set_down(false);
+        if let Some(peers) = report.peers {
+            member.peers = peers;
+            member.known.peers = Some(report.peers_generation);
+        }
+        if let Some(racks) = report.racks {
+            member.node.set_racks(racks);
+            member.known.racks = Some(report.rack_generation);
+        }
+        if report.partition_generation < 0 {
+            member.known.partitions = None;
+        }
+        let cut_off = member.peers.is_empty() && others_answer;
+        if let Some(claims) = report.claims.filter(|_| !cut_off) {
+            member.known.partitions = Some(report.partition_generation);
+            let node = Arc::clone(&member.node);
+            self.take_claims(&node, claims);
+        }
+    }
+
+    /// Merges claims. Who lost an entry by it is asked again: one of the two knows less than the other.
+    fn take_claims(&mut self, node: &Arc<Node>, claims: Vec<Claim>) {
+        let merged = self.map.merge(node, claims);
+        self.changed |= merged.changed;
+        for loser in merged.losers {
+            if let Some(member) = self.members.get_mut(loser.name()) {
+                member.known.partitions = None;
+                self.due.insert(loser.name().to_owned());
+            }
+        }
+    }
+
+    /// Connects to peers that are not members, and to failing members that may have moved.
+    fn greet_peers(&mut self) {
+        let mut unknown: BTreeMap<&str, &Peer> = BTreeMap::new();
+        let heard = self.members.values().filter(|member| member.is_heard());
+        for peer in heard.flat_map(|member| &member.peers) {
+            let member = self.members.get(&peer.name);
+            let is_new = member.is_none_or(|member| member.failing_since.is_some());
+            if is_new && !peer.hosts.is_empty() && !self.greeted.contains(&peer.name) {
+                unknown.insert(&peer.name, peer);
+            }
+        }
+        let unknown: Vec<Peer> = unknown.into_values().take(NODES_MAX).cloned().collect();
+        for peer in unknown {
+            self.greet(peer.name, peer.hosts);
+        }
+    }
+
+    /// Begins to connect to the first of these hosts that answers, under this name unless it is empty.
+    fn greet(&mut self, name: String, hosts: Vec<Host>) {
+        let config = Arc::clone(&self.config);
+        self.greeted.insert(name.clone());
+        self.greetings.spawn(async move {
+            let expected = Some(name.as_str()).filter(|name| !name.is_empty());
+            let node = greet_any(hosts, expected, &config).await;
+            (name, node)
+        });
+    }
+
+    async fn await_greetings(&mut self, until: Instant) {
+        while !self.greetings.is_empty() {
+            match timeout_at(until.into(), self.greetings.join_next()).await {
+                Ok(Some(greeted)) => self.take_greeting(greeted),
+                Ok(None) | Err(_) => break,
+            }
+        }
+    }
+
+    fn take_greeting(&mut self, greeted: Greeted) {
+        let Ok((name, node)) = greeted else {
+            return; // the runtime is shutting down
+        };
+        self.greeted.remove(&name);
+        if let Some(node) = node {
+            self.replace(node);
+        }
     }
 
     fn drop_lost(&mut self) {
-        let answering = || self.members.values().filter(|member| member.failures == 0);
-        let listed: BTreeSet<&str> = answering()
+        let heard = || self.members.values().filter(|member| member.is_heard());
+        let listed: BTreeSet<&str> = heard()
             .flat_map(|member| member.peers.iter().map(|peer| peer.name.as_str()))
             .collect();
-        let others_answer = answering().count() > 1;
+        let (alone, others_answer) = (heard().next().is_none(), heard().count() > 1);
+        let failing_max = self.config.interval * FAILING_ROUNDS_MAX;
         let is_lost = |name: &str, member: &Member| {
             let unlisted = !listed.contains(name);
-            let alone = answering().next().is_none();
-            match member.failures {
-                0 => unlisted && others_answer && !self.map.owns_any(&member.node),
-                failures => failures >= FAILURES_MAX || (unlisted && !alone),
+            match member.failing_since {
+                None => {
+                    let idle = member.is_heard() && !self.map.owns_any(&member.node);
+                    unlisted && others_answer && idle
+                }
+                Some(since) => since.elapsed() >= failing_max || (unlisted && !alone),
             }
         };
-        let lost: Vec<String> = self
-            .members
-            .iter()
+        let members = self.members.iter();
+        let lost: Vec<String> = members
             .filter(|(name, member)| is_lost(name, member))
             .map(|(name, _)| name.clone())
             .collect();
-        for name in lost {
-            if let Some(member) = self.members.remove(&name) {
-                self.map.remove(&member.node);
-            }
-        }
+        lost.iter().for_each(|name| self.remove(name));
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        if !std::mem::replace(&mut self.changed, false) {
+            return;
+        }
         let members = self.members.values();
         let snapshot = Snapshot {
             nodes: members.map(|member| Arc::clone(&member.node)).collect(),
             map: self.map.clone(),
         };
         self.shared.snapshot.store(Arc::new(snapshot));
+        self.shared.version.send_modify(|count| *count += 1);
     }
 }
 
-/// Connects to a peer at the first of its hosts that answers under its name.
-async fn greet_peer(peer: Peer, config: &TendConfig) -> Option<Node> {
-    for host in peer.hosts {
-        if let Ok(node) = greet(host, Some(&peer.name), config).await {
+impl Member {
+    /// Whether it has answered, and still does.
+    fn is_heard(&self) -> bool {
+        self.failing_since.is_none() && self.known.peers.is_some()
+    }
+}
+
+async fn ask_seed(seed: &str, config: &TendConfig) -> Result<Node> {
+    let host = Host::parse(seed, 3000).ok_or_else(|| Error::Invalid {
+        reason: format!("seed address {seed:?} is not host:port"),
+    })?;
+    greet(host, None, config).await
+}
+
+/// Connects to the first of these hosts that answers under the name expected.
+async fn greet_any(hosts: Vec<Host>, expected: Option<&str>, config: &TendConfig) -> Option<Node> {
+    for host in hosts {
+        if let Ok(node) = greet(host, expected, config).await {
             return Some(node);
         }
     }
@@ -430,36 +659,77 @@ async fn greet(host: Host, expected: Option<&str>, config: &TendConfig) -> Resul
     Err(last)
 }
 
-/// Asks a node for its generations, and for what changed since the known ones. `None` if it does not
-/// answer, answers nonsense, or is another node by now.
+/// Asks a node for its generations, and for what changed since the known ones.
 async fn ask_node(
     node: &Node,
-    known_peers: Option<i64>,
-    known_claims: Option<i64>,
+    known: Known,
+    racks: bool,
+    deadline: Instant,
+) -> std::result::Result<Report, Unheard> {
+    let mut commands = vec!["node", "peers-generation", "partition-generation"];
+    commands.extend(racks.then_some("rebalance-generation"));
+    let values = node.info(&commands, deadline).await;
+    let values = values.map_err(|_| Unheard::Silent)?;
+    if values[0] != node.name() {
+        return Err(Unheard::Another);
+    }
+    let report = read_changes(node, known, &values, deadline).await;
+    report.ok_or(Unheard::Silent)
+}
+
+/// Fetches what the generations say has changed. `None` if the node does not answer, or answers nonsense.
+async fn read_changes(
+    node: &Node,
+    known: Known,
+    generations: &[String],
     deadline: Instant,
 ) -> Option<Report> {
-    let commands = ["node", "peers-generation", "partition-generation"];
-    let values = node.info(&commands, deadline).await.ok()?;
-    let [name, peers_generation, partition_generation] = values.try_into().ok()?;
-    if name != node.name() {
-        return None;
-    }
+    let rack_generation = generations.get(3);
     let mut report = Report {
-        peers_generation: peers_generation.parse().ok()?,
-        partition_generation: partition_generation.parse().ok()?,
+        peers_generation: generations[1].parse().ok()?,
+        partition_generation: generations[2].parse().ok()?,
+        rack_generation: rack_generation.map_or(Some(0), |text| text.parse().ok())?,
         peers: None,
         claims: None,
+        racks: None,
     };
-    if known_peers != Some(report.peers_generation) {
+    if known.peers != Some(report.peers_generation) {
         let values = node.info(&["peers-clear-std"], deadline).await.ok()?;
         report.peers = Some(parse_peers(&values[0])?);
     }
-    if known_claims != Some(report.partition_generation) && report.partition_generation >= 0 {
-        // The generation is asked again: the claims may be newer than the one above.
+    if rack_generation.is_some() && known.racks != Some(report.rack_generation) {
+        let values = node.info(&["rack-ids"], deadline).await.ok()?;
+        report.racks = Some(parse_racks(&values[0]));
+    }
+    if known.partitions != Some(report.partition_generation) && report.partition_generation >= 0 {
+        // The generation is asked again, and before the claims: these may be newer, but not older.
         let commands = ["partition-generation", "replicas"];
         let values = node.info(&commands, deadline).await.ok()?;
         report.partition_generation = values[0].parse().ok()?;
         report.claims = Some(parse_replicas(&values[1])?);
     }
     Some(report)
+}
+
+/// Reads `namespace:rack;namespace:rack`. A server without racks answers with an error, which means none.
+fn parse_racks(text: &str) -> BTreeMap<String, u32> {
+    if info_error(text).is_some() {
+        return BTreeMap::new();
+    }
+    let pairs = text.split(';').filter_map(|pair| pair.rsplit_once(':'));
+    let racks = pairs.filter_map(|(name, rack)| Some((name.to_owned(), rack.parse().ok()?)));
+    racks.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn racks_are_read_by_namespace() {
+        let racks = parse_racks("test:1;bar:22");
+        assert_eq!(racks, [("test".into(), 1), ("bar".into(), 22)].into());
+        assert!(parse_racks("ERROR:25:enterprise only").is_empty());
+        assert!(parse_racks("").is_empty());
+    }
 }

@@ -62,6 +62,9 @@ pub enum CloseReason {
     /// The oldest request stayed unanswered long after its deadline.
     #[error("no answer long after the deadline")]
     Stalled,
+    /// The server was started again, so whoever was asked is gone.
+    #[error("the server was started again")]
+    Restarted,
     /// This client closed it.
     #[error("closed by this client")]
     ByClient,
@@ -201,6 +204,20 @@ pub enum Error {
         /// Whether a write may have been applied.
         in_doubt: bool,
     },
+    /// The last attempt failed for certain, but an earlier one of the same call may have been applied.
+    #[error("an earlier attempt may have been applied; the last one: {last}")]
+    EarlierInDoubt {
+        /// How the last attempt ended.
+        last: Box<Error>,
+    },
+    /// The node failed so often lately that nothing is sent to it for a moment; nothing was.
+    #[error("node {node} is avoided after {errors} errors")]
+    Avoided {
+        /// Name of the node.
+        node: String,
+        /// Errors within the present window.
+        errors: u32,
+    },
     /// The server answered an info command with an error.
     #[error("info command {command:?}: {message} (code {code})")]
     Info {
@@ -246,6 +263,7 @@ impl Error {
             | Error::BadAnswer { in_doubt, .. }
             | Error::BadValue { in_doubt, .. }
             | Error::NoRowAnswer { in_doubt, .. } => *in_doubt,
+            Error::EarlierInDoubt { .. } => true,
             Error::Invalid { .. }
             | Error::Command(_)
             | Error::NoSeed { .. }
@@ -254,6 +272,7 @@ impl Error {
             | Error::NoOwner { .. }
             | Error::Connect { .. }
             | Error::Busy { .. }
+            | Error::Avoided { .. }
             | Error::Info { .. }
             | Error::ScanIncomplete { .. }
             | Error::StrayRecord { .. }
@@ -272,6 +291,7 @@ impl Error {
             | Error::BadAnswer { in_doubt, .. }
             | Error::BadValue { in_doubt, .. }
             | Error::NoRowAnswer { in_doubt, .. } => *in_doubt = false,
+            Error::EarlierInDoubt { last } => return last.clone().without_doubt(),
             Error::Invalid { .. }
             | Error::Command(_)
             | Error::NoSeed { .. }
@@ -280,6 +300,7 @@ impl Error {
             | Error::NoOwner { .. }
             | Error::Connect { .. }
             | Error::Busy { .. }
+            | Error::Avoided { .. }
             | Error::Info { .. }
             | Error::ScanIncomplete { .. }
             | Error::StrayRecord { .. }
@@ -289,19 +310,78 @@ impl Error {
         self
     }
 
+    /// This error as the end of a call of which an earlier attempt was in doubt.
+    pub(crate) fn after_doubt(self, earlier_in_doubt: bool) -> Error {
+        match earlier_in_doubt && !self.in_doubt() {
+            true => Error::EarlierInDoubt {
+                last: Box::new(self),
+            },
+            false => self,
+        }
+    }
+
+    /// Whether it speaks against the node that was asked: another replica may do better.
+    pub(crate) fn blames_node(&self) -> bool {
+        match self {
+            Error::Connect { .. }
+            | Error::Busy { .. }
+            | Error::Avoided { .. }
+            | Error::Timeout { .. }
+            | Error::ConnectionLost { .. }
+            | Error::BadAnswer { .. }
+            | Error::NoRowAnswer { .. } => true,
+            Error::Server { code, .. } => {
+                matches!(code, ResultCode::Unavailable | ResultCode::Timeout)
+            }
+            Error::Invalid { .. }
+            | Error::Command(_)
+            | Error::NoSeed { .. }
+            | Error::UnknownNamespace { .. }
+            | Error::UnknownNode { .. }
+            | Error::NoOwner { .. }
+            | Error::UnknownResult { .. }
+            | Error::BadValue { .. }
+            | Error::EarlierInDoubt { .. }
+            | Error::Info { .. }
+            | Error::ScanIncomplete { .. }
+            | Error::StrayRecord { .. }
+            | Error::Stopped
+            | Error::BadCursor => false,
+        }
+    }
+
+    /// Whether it counts towards avoiding the node: it is overloaded, or not well. A refusal that another
+    /// node might not make says nothing of that.
+    pub(crate) fn is_strain(&self) -> bool {
+        match self {
+            Error::Server { code, .. } => {
+                matches!(code, ResultCode::Timeout | ResultCode::DeviceOverload)
+            }
+            Error::Avoided { .. } => false, // it would never end
+            other => other.blames_node(),
+        }
+    }
+
     /// What to do next. The client follows it within a policy's retries; what arrives at the caller
     /// has used them up, except for [`Advice::ReadBeforeRetry`] and [`Advice::GiveUp`], which are
     /// never retried.
     pub fn advice(&self) -> Advice {
-        if self.in_doubt() {
-            return Advice::ReadBeforeRetry;
+        match self.in_doubt() {
+            true => Advice::ReadBeforeRetry,
+            false => self.advice_if_repeatable(),
         }
+    }
+
+    /// What to do next if it does no harm to apply the request twice.
+    pub(crate) fn advice_if_repeatable(&self) -> Advice {
         match self {
+            Error::EarlierInDoubt { last } => last.advice_if_repeatable(),
             Error::Server { code, .. } => advice_on(*code),
             Error::NoOwner { .. } | Error::Connect { .. } => Advice::RefreshMapAndRetry,
             Error::ConnectionLost { .. } => Advice::RetryNow,
             Error::NoSeed { .. }
             | Error::Busy { .. }
+            | Error::Avoided { .. }
             | Error::Timeout { .. }
             | Error::NoRowAnswer { .. }
             | Error::ScanIncomplete { .. } => Advice::BackOffAndRetry,
@@ -323,6 +403,7 @@ impl Error {
     pub fn code(&self) -> Option<ResultCode> {
         match self {
             Error::Server { code, .. } => Some(*code),
+            Error::EarlierInDoubt { last } => last.code(),
             _ => None,
         }
     }

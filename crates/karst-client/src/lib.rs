@@ -29,7 +29,7 @@
 //! [`Error::in_doubt`] answers the question that matters for writes: false means that the write was
 //! not applied and never will be, true that it may have been. [`Error::advice`] says what helps. The
 //! client itself retries within a call, as the policy allows: reads freely, writes only after definite
-//! failures.
+//! failures, or if [`WritePolicy::idempotent`] says that applied twice is as good as once.
 //!
 //! ```no_run
 //! # use karst_client::{Advice, Bin, Client, Key};
@@ -45,11 +45,19 @@
 //! # }
 //! ```
 //!
+//! # When the cluster changes
+//!
+//! Requests go straight to the node that owns the record. The client learns of every change: Karst's nodes
+//! tell it at once, others are asked every second and when a request fails. A retry goes to a replica that
+//! has not failed the call yet; nodes that cannot be reached, or cause many errors, are passed over for
+//! others. With the default policies a call outlasts the loss of a node as long as its timeout does.
+//!
 //! # Rooms
 //!
-//! `client` what users hold · `cluster` the tend task, sole owner of the partition map · `route` key
-//! to partition to node · `pool` nodes and their connections · `command` the calls · `policy` ·
-//! `retry` what may be tried again · `error` · `raw` the surface for load generators.
+//! `client` what users hold · `cluster` the tend task, sole owner of the partition map · `watch` nodes
+//! that tell of changes · `route` key to partition to node · `pool` nodes and their connections ·
+//! `command` the calls · `policy` · `retry` what may be tried again · `hedge` when to ask a second
+//! replica · `error` · `raw` the surface for load generators.
 
 #![expect(
     clippy::disallowed_methods,
@@ -60,6 +68,7 @@ mod client;
 mod cluster;
 mod command;
 mod error;
+mod hedge;
 mod key;
 mod operation;
 mod peers;
@@ -70,6 +79,7 @@ mod record;
 mod retry;
 mod route;
 mod value;
+mod watch;
 
 pub use client::{CONNECTIONS_PER_NODE_MAX, Client, ClientBuilder, NodeInfo, PIPELINE_DEPTH_MAX};
 pub use command::batch::BatchOp;
@@ -80,8 +90,8 @@ pub use karst_wire::code::ResultCode;
 pub use key::{Key, UserKey};
 pub use operation::{CallKind, Operation};
 pub use policy::{
-    BatchPolicy, Bins, CommitLevel, Exists, Generation, ReadMode, ReadPolicy, Replica, RetryPolicy,
-    ScanPolicy, TTL_SECONDS_MAX, Ttl, WritePolicy,
+    BatchPolicy, Bins, CommitLevel, Exists, Generation, Hedge, ReadMode, ReadPolicy, Replica,
+    RetryPolicy, ScanPolicy, TTL_SECONDS_MAX, Ttl, WritePolicy,
 };
 pub use raw::{RawConnection, RawKey, RawMap, RawReply};
 pub use record::{Bin, Record};

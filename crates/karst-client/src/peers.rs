@@ -6,6 +6,8 @@
 //!
 //! Pure. Text that is not of this form is refused whole; a node that sends it counts as failed.
 
+use std::net::SocketAddr;
+
 /// Port assumed where neither a host nor the list names one.
 const PORT_DEFAULT: u16 = 3000;
 
@@ -28,6 +30,14 @@ pub(crate) struct Host {
 }
 
 impl Host {
+    /// The host at an address.
+    pub(crate) fn of(address: SocketAddr) -> Host {
+        Host {
+            name: address.ip().to_string(),
+            port: address.port(),
+        }
+    }
+
     /// Reads `host`, `host:port`, `[v6]` or `[v6]:port`.
     pub(crate) fn parse(text: &str, port_default: u16) -> Option<Host> {
         let (name, port) = match text.strip_prefix('[') {

@@ -32,9 +32,11 @@ pub struct RetryPolicy {
 }
 
 impl Default for RetryPolicy {
+    /// Enough to outlast, within the time of a call, a partition's way to its next owner: that takes
+    /// about a second when a node dies.
     fn default() -> RetryPolicy {
         RetryPolicy {
-            retries_max: 2,
+            retries_max: 10,
             pause_first: Duration::from_millis(5),
             pause_max: Duration::from_millis(250),
         }
@@ -61,6 +63,21 @@ pub enum Replica {
     Sequence,
     /// All replicas in turn: spreads load, may read what is a moment old.
     Any,
+    /// A replica on one of the client's own racks ([`crate::ClientBuilder::racks`]), the first rack
+    /// first; others if there is none or it fails. May read what is a moment old.
+    PreferRack,
+}
+
+/// When a read is sent to a second replica as well; the first answer counts. It costs requests and spares
+/// waiting for a node that is slow just now. Reads of strong-consistency namespaces that need the master
+/// are not hedged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hedge {
+    /// When the first has not answered for so long.
+    After(Duration),
+    /// When the first takes longer than 99 of 100 hedged reads of this client lately did: one more
+    /// request for a hundred.
+    AfterP99,
 }
 
 /// How a strong-consistency namespace answers a read; others ignore it.
@@ -104,6 +121,8 @@ pub struct ReadPolicy {
     pub retry: RetryPolicy,
     /// Which replica answers.
     pub replica: Replica,
+    /// When a second replica is asked as well; `None` for never.
+    pub hedge: Option<Hedge>,
     /// Consistency in strong-consistency namespaces.
     pub read_mode: ReadMode,
     /// Available mode: ask all holders of the record before answering, while data migrates.
@@ -121,6 +140,7 @@ impl Default for ReadPolicy {
             attempt_timeout: None,
             retry: RetryPolicy::default(),
             replica: Replica::default(),
+            hedge: None,
             read_mode: ReadMode::default(),
             consult_all: false,
             send_key: false,
@@ -155,6 +175,13 @@ impl ReadPolicy {
     #[must_use]
     pub fn with_replica(mut self, replica: Replica) -> ReadPolicy {
         self.replica = replica;
+        self
+    }
+
+    /// With a second replica asked as well.
+    #[must_use]
+    pub fn with_hedge(mut self, hedge: Hedge) -> ReadPolicy {
+        self.hedge = Some(hedge);
         self
     }
 
@@ -245,8 +272,14 @@ pub enum CommitLevel {
 pub struct WritePolicy {
     /// Longest time of the call with all its retries.
     pub timeout: Duration,
-    /// Retries; only ever of writes that were definitely not applied.
+    /// Longest time of one attempt; `None` lets one attempt use all of `timeout`. What is given up
+    /// unanswered is in doubt, so it matters for idempotent writes only.
+    pub attempt_timeout: Option<Duration>,
+    /// Retries; of writes that were definitely not applied, and of idempotent ones.
     pub retry: RetryPolicy,
+    /// The write may be applied twice without harm, so that it is also sent again when in doubt. True of
+    /// writes of whole values that nobody else writes meanwhile; not of additions and appends.
+    pub idempotent: bool,
     /// What to do if the record exists, or does not.
     pub exists: Exists,
     /// The generation the record must have.
@@ -271,7 +304,9 @@ impl Default for WritePolicy {
     fn default() -> WritePolicy {
         WritePolicy {
             timeout: Duration::from_secs(1),
+            attempt_timeout: None,
             retry: RetryPolicy::default(),
+            idempotent: false,
             exists: Exists::default(),
             generation: Generation::default(),
             ttl: Ttl::default(),
@@ -296,6 +331,20 @@ impl WritePolicy {
     #[must_use]
     pub fn with_retry(mut self, retry: RetryPolicy) -> WritePolicy {
         self.retry = retry;
+        self
+    }
+
+    /// With this longest time of one attempt.
+    #[must_use]
+    pub fn with_attempt_timeout(mut self, timeout: Duration) -> WritePolicy {
+        self.attempt_timeout = Some(timeout);
+        self
+    }
+
+    /// With or without retries of attempts that may have been applied.
+    #[must_use]
+    pub fn with_idempotent(mut self, idempotent: bool) -> WritePolicy {
+        self.idempotent = idempotent;
         self
     }
 
@@ -398,7 +447,10 @@ impl WritePolicy {
 pub struct BatchPolicy {
     /// Longest time of the call with all its retries.
     pub timeout: Duration,
-    /// Retries of rows that failed: reads, and writes that were definitely not applied.
+    /// Longest time of one attempt; `None` lets one attempt use all of `timeout`.
+    pub attempt_timeout: Option<Duration>,
+    /// Retries of rows that failed: reads, writes that were definitely not applied, and those whose own
+    /// policy calls them idempotent.
     pub retry: RetryPolicy,
     /// Which replica answers reads.
     pub replica: Replica,
@@ -414,6 +466,7 @@ impl Default for BatchPolicy {
     fn default() -> BatchPolicy {
         BatchPolicy {
             timeout: Duration::from_secs(1),
+            attempt_timeout: None,
             retry: RetryPolicy::default(),
             replica: Replica::default(),
             read_mode: ReadMode::default(),
@@ -428,6 +481,20 @@ impl BatchPolicy {
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> BatchPolicy {
         self.timeout = timeout;
+        self
+    }
+
+    /// With this longest time of one attempt.
+    #[must_use]
+    pub fn with_attempt_timeout(mut self, timeout: Duration) -> BatchPolicy {
+        self.attempt_timeout = Some(timeout);
+        self
+    }
+
+    /// With this choice of replica.
+    #[must_use]
+    pub fn with_replica(mut self, replica: Replica) -> BatchPolicy {
+        self.replica = replica;
         self
     }
 
@@ -463,7 +530,7 @@ impl Bins {
 pub struct ScanPolicy {
     /// Longest time between two answers of one node.
     pub idle_timeout: Duration,
-    /// Retries of partitions that could not be read; each resumes where it stopped.
+    /// Retries in a row of partitions that could not be read; each resumes where it stopped.
     pub retry: RetryPolicy,
     /// What of each record to return.
     pub bins: Bins,
@@ -484,7 +551,7 @@ impl Default for ScanPolicy {
         ScanPolicy {
             idle_timeout: Duration::from_secs(30),
             retry: RetryPolicy {
-                retries_max: 5,
+                retries_max: 25, // about five seconds, in which a cluster gets over the loss of a node
                 ..RetryPolicy::default()
             },
             bins: Bins::All,

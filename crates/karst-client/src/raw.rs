@@ -7,10 +7,12 @@
 //!
 //! Nothing is retried and nothing times out: who uses this decides.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use karst_data::key::{Digest, PartitionId};
 use karst_wire::command::{CommandError, message};
 use karst_wire::flags::{Info1, Info2};
@@ -24,14 +26,16 @@ use tokio::net::TcpStream;
 use crate::client::Client;
 use crate::error::{CloseReason, Result};
 use crate::pool::frames::FrameBuffer;
-use crate::route::Choice;
+use crate::route::Failed;
 
-/// Who owns each partition of one namespace, as it was when this was made.
+/// Who owns each partition of one namespace: as it was when this was made, or as it is now while
+/// [`Client::keep_current`] runs. Clones are kept current together.
 #[derive(Clone, Debug)]
 pub struct RawMap {
+    namespace: Arc<str>,
     addresses: Vec<SocketAddr>,
     /// By partition, an index into `addresses`.
-    owners: Arc<[u16]>,
+    owners: Arc<ArcSwap<Vec<u16>>>,
 }
 
 impl RawMap {
@@ -43,7 +47,39 @@ impl RawMap {
     /// Which of the addresses owns a digest.
     #[inline]
     pub fn owner(&self, digest: &Digest) -> usize {
-        usize::from(self.owners[digest.partition().index()])
+        usize::from(self.owners.load()[digest.partition().index()])
+    }
+
+    /// The map as it is now, for good: for whoever divides keys among nodes and must leave none out.
+    #[must_use]
+    pub fn frozen(&self) -> RawMap {
+        RawMap {
+            owners: Arc::new(ArcSwap::new(self.owners.load_full())),
+            ..self.clone()
+        }
+    }
+
+    /// Whether one of the addresses owns any partition.
+    #[inline]
+    pub fn owns_any(&self, address: usize) -> bool {
+        let owners = self.owners.load();
+        owners.iter().any(|owner| usize::from(*owner) == address)
+    }
+
+    /// Takes in who owns what now. What belongs to nobody, or to a node that was not there at first, stays
+    /// with whom it was: a server hands such requests on.
+    fn update(&self, client: &Client) {
+        let failed = Failed::default();
+        let mut owners = self.owners.load().to_vec();
+        for (partition, owner) in PartitionId::all().zip(&mut owners) {
+            let node = client.owner(&self.namespace, partition, client.master(&failed));
+            let known = node.ok().and_then(|node| {
+                let mut addresses = self.addresses.iter();
+                addresses.position(|address| *address == node.address())
+            });
+            *owner = known.map_or(*owner, |index| index as u16); // far fewer nodes than partitions
+        }
+        self.owners.store(Arc::new(owners));
     }
 }
 
@@ -55,8 +91,9 @@ impl Client {
     pub fn raw(&self, namespace: &str) -> Result<RawMap> {
         let mut addresses: Vec<SocketAddr> = vec![];
         let mut owners = vec![];
+        let failed = Failed::default();
         for partition in PartitionId::all() {
-            let node = self.owner(namespace, partition, Choice::master(0))?;
+            let node = self.owner(namespace, partition, self.master(&failed))?;
             let known = addresses
                 .iter()
                 .position(|address| *address == node.address());
@@ -67,9 +104,19 @@ impl Client {
             owners.push(index as u16); // far fewer nodes than partitions
         }
         Ok(RawMap {
+            namespace: namespace.into(),
             addresses,
-            owners: owners.into(),
+            owners: Arc::new(ArcSwap::from_pointee(owners)),
         })
+    }
+
+    /// Keeps a map current for as long as it is awaited; it never ends by itself.
+    pub async fn keep_current(&self, map: &RawMap) -> Infallible {
+        let mut version = self.map_version();
+        loop {
+            map.update(self);
+            version = self.map_changed(version).await;
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What may be tried again, when, and how often. Pure: time comes in as an argument.
 //!
-//! A write is sent again only after a definite failure, so it is never applied twice. Pauses double up
+//! A write is sent again only after a definite failure, so it is never applied twice; unless its policy
+//! calls it idempotent, which makes twice as good as once. Pauses double up
 //! to a bound, are shortened at random so that many clients do not return in step, and never reach
 //! past the call's deadline.
 
@@ -42,6 +43,32 @@ impl Access {
     }
 }
 
+/// Whether a request may be sent again after an attempt that may have been applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Only after definite failures.
+    IfNotApplied,
+    /// Always: applied twice is as good as once.
+    Harmless,
+}
+
+impl Repeat {
+    pub(crate) fn of(idempotent: bool) -> Repeat {
+        match idempotent {
+            true => Repeat::Harmless,
+            false => Repeat::IfNotApplied,
+        }
+    }
+
+    /// What to do about an error.
+    pub(crate) fn advice(self, error: &Error) -> Advice {
+        match self {
+            Repeat::IfNotApplied => error.advice(),
+            Repeat::Harmless => error.advice_if_repeatable(),
+        }
+    }
+}
+
 /// What to do before the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
@@ -70,10 +97,10 @@ impl Retries {
         }
     }
 
-    /// What to do after `error`; `None` means that the error is final. `jitter` is between 0 and 1 and
+    /// What to do as advised; `None` means that the error is final. `jitter` is between 0 and 1 and
     /// shortens the pause by up to half.
-    pub(crate) fn after(&mut self, error: &Error, now: Instant, jitter: f64) -> Option<Step> {
-        let (waits, refresh_map) = match error.advice() {
+    pub(crate) fn after(&mut self, advice: Advice, now: Instant, jitter: f64) -> Option<Step> {
+        let (waits, refresh_map) = match advice {
             Advice::RetryNow => (false, false),
             Advice::RefreshMapAndRetry => (true, true),
             Advice::BackOffAndRetry => (true, false),
@@ -122,7 +149,7 @@ mod tests {
         let mut retries = retries(4, now);
         let error = server(ResultCode::DeviceOverload, Access::Write);
         let mut pauses_ms = vec![];
-        while let Some(step) = retries.after(&error, now, 0.0) {
+        while let Some(step) = retries.after(error.advice(), now, 0.0) {
             assert!(!step.refresh_map);
             pauses_ms.push(step.pause.as_millis());
         }
@@ -133,7 +160,7 @@ mod tests {
     fn jitter_shortens_a_pause_by_at_most_half() {
         let now = Instant::now();
         let error = server(ResultCode::DeviceOverload, Access::Read);
-        let step = retries(1, now).after(&error, now, 1.0).unwrap();
+        let step = retries(1, now).after(error.advice(), now, 1.0).unwrap();
         assert_eq!(step.pause, Duration::from_millis(2));
     }
 
@@ -149,8 +176,8 @@ mod tests {
         assert_eq!(deadline, now + WAIT_MAX);
         let error = server(ResultCode::DeviceOverload, Access::Read);
         let mut retries = Retries::new(policy, deadline);
-        assert!(retries.after(&error, now, 0.5).is_some());
-        assert!(retries.after(&error, now, 0.0).is_none()); // as long as the call itself
+        assert!(retries.after(error.advice(), now, 0.5).is_some());
+        assert!(retries.after(error.advice(), now, 0.0).is_none()); // as long as the call itself
     }
 
     #[test]
@@ -158,7 +185,7 @@ mod tests {
         let now = Instant::now();
         let error = server(ResultCode::DeviceOverload, Access::Read);
         let late = now + Duration::from_millis(997);
-        assert_eq!(retries(9, now).after(&error, late, 0.0), None);
+        assert_eq!(retries(9, now).after(error.advice(), late, 0.0), None);
     }
 
     #[test]
@@ -166,7 +193,7 @@ mod tests {
         let now = Instant::now();
         let again = |code, access| {
             let error = server(code, access);
-            retries(1, now).after(&error, now, 0.0).is_some()
+            retries(1, now).after(error.advice(), now, 0.0).is_some()
         };
         assert!(again(ResultCode::Unavailable, Access::Write));
         assert!(again(ResultCode::KeyBusy, Access::Write));
@@ -176,9 +203,37 @@ mod tests {
     }
 
     #[test]
+    fn an_idempotent_write_is_tried_again_even_in_doubt() {
+        let error = server(ResultCode::Timeout, Access::Write);
+        assert_eq!(
+            Repeat::of(true).advice(&error),
+            Advice::BackOffAndRetry,
+            "{error}"
+        );
+        assert_eq!(Repeat::of(false).advice(&error), Advice::ReadBeforeRetry);
+        let lasting = server(ResultCode::Generation, Access::Write);
+        assert_eq!(Repeat::of(true).advice(&lasting), Advice::GiveUp);
+    }
+
+    #[test]
+    fn a_certain_failure_after_a_doubtful_attempt_is_in_doubt() {
+        let last = server(ResultCode::RecordExists, Access::Write).after_doubt(true);
+        assert!(last.in_doubt());
+        assert_eq!(last.code(), Some(ResultCode::RecordExists));
+        assert_eq!(last.advice(), Advice::ReadBeforeRetry);
+        let alone = server(ResultCode::RecordExists, Access::Write).after_doubt(false);
+        assert!(!alone.in_doubt());
+    }
+
+    #[test]
     fn a_refused_partition_asks_for_a_new_map() {
         let now = Instant::now();
         let error = server(ResultCode::Unavailable, Access::Read);
-        assert!(retries(1, now).after(&error, now, 0.0).unwrap().refresh_map);
+        assert!(
+            retries(1, now)
+                .after(error.advice(), now, 0.0)
+                .unwrap()
+                .refresh_map
+        );
     }
 }

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -55,29 +56,44 @@ pub(crate) struct PartitionMap {
     namespaces: HashMap<String, Arc<Namespace>>,
 }
 
-/// Which of a partition's replicas to ask.
+/// Which of a partition's replicas to ask. Of those the wish allows, the first one that is not avoided, has
+/// failed this call the least, and suits best.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Choice {
+pub(crate) struct Choice<'a> {
     /// The caller's wish.
     pub(crate) replica: Replica,
     /// Whether a strong-consistency namespace insists on the master.
     pub(crate) strong_needs_master: bool,
-    /// Which attempt this is, from 0.
-    pub(crate) attempt: u32,
     /// Where a round over all replicas starts.
     pub(crate) turn: usize,
+    /// The client's own racks, the nearest first.
+    pub(crate) racks: &'a [u32],
+    /// Who failed this call.
+    pub(crate) failed: &'a Failed,
+    /// The moment for which nodes are judged.
+    pub(crate) now: Instant,
 }
 
-impl Choice {
-    /// The master, and after a failure whoever is next: it is the new master or passes the request
-    /// on.
-    pub(crate) fn master(attempt: u32) -> Choice {
-        Choice {
-            replica: Replica::Sequence,
-            strong_needs_master: true,
-            attempt,
-            turn: 0,
+/// Nodes that failed a call, and how often. After a new map a node that was not asked yet is asked before
+/// those: it is the new master, or passes the request on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Failed(SmallVec<[(Arc<Node>, u32); 2]>);
+
+impl Failed {
+    pub(crate) fn add(&mut self, node: &Arc<Node>) {
+        match self
+            .0
+            .iter_mut()
+            .find(|(known, _)| Arc::ptr_eq(known, node))
+        {
+            Some((_, times)) => *times += 1,
+            None => self.0.push((Arc::clone(node), 1)),
         }
+    }
+
+    fn times(&self, node: &Arc<Node>) -> u32 {
+        let known = self.0.iter().find(|(known, _)| Arc::ptr_eq(known, node));
+        known.map_or(0, |(_, times)| *times)
     }
 }
 
@@ -120,33 +136,45 @@ impl PartitionMap {
         self.namespaces.contains_key(namespace)
     }
 
+    /// Whether a namespace answers reads that ask for the newest from the master alone.
+    pub(crate) fn is_strong(&self, namespace: &str) -> bool {
+        let namespace = self.namespaces.get(namespace);
+        namespace.is_some_and(|namespace| namespace.strong)
+    }
+
     /// The node to ask for a partition, if anyone owns it.
     pub(crate) fn owner(
         &self,
         namespace: &str,
         partition: PartitionId,
-        choice: Choice,
+        choice: Choice<'_>,
     ) -> Option<&Arc<Node>> {
-        let namespace = self.namespaces.get(namespace)?;
-        let replicas = &namespace.entries.get(partition.index())?.replicas;
-        let mut claimed: SmallVec<[&Arc<Node>; 3]> = replicas.iter().flatten().collect();
-        let master_only = namespace.strong && choice.strong_needs_master;
-        let at = match choice.replica {
-            Replica::Master => 0,
-            Replica::Sequence => choice.attempt as usize,
-            Replica::Any if master_only => choice.attempt as usize,
-            Replica::Any => choice.turn.wrapping_add(choice.attempt as usize),
+        let known = self.namespaces.get(namespace)?;
+        let replicas = &known.entries.get(partition.index())?.replicas;
+        let claimed: SmallVec<[&Arc<Node>; 3]> = replicas.iter().flatten().collect();
+        let master_only = known.strong && choice.strong_needs_master;
+        let allowed = match choice.replica {
+            Replica::Master => claimed.get(..1)?,
+            Replica::Sequence | Replica::Any | Replica::PreferRack => &claimed[..],
         };
-        match claimed.len() {
-            0 => None,
-            count => Some(claimed.swap_remove(at % count)),
-        }
+        let count = allowed.len();
+        let suits = |column: usize, node: &Node| match choice.replica {
+            _ if master_only => (0, column),
+            Replica::Master | Replica::Sequence => (0, column),
+            Replica::Any => (0, (column + count - choice.turn % count) % count),
+            Replica::PreferRack => (node.rack_rank(namespace, choice.racks), column),
+        };
+        let ranked = allowed.iter().enumerate().min_by_key(|(column, node)| {
+            let shunned = node.is_shunned(choice.now);
+            let failed = choice.failed.times(node);
+            (shunned, failed, suits(*column, node))
+        });
+        ranked.map(|(_, node)| *node)
     }
 
-    /// Merges what `node` claims. Returns the nodes that lost an entry by it: their own claims are
-    /// out of date.
-    pub(crate) fn merge(&mut self, node: &Arc<Node>, claims: Vec<Claim>) -> Vec<Arc<Node>> {
-        let mut losers: Vec<Arc<Node>> = vec![];
+    /// Merges what `node` claims, and says what that changed.
+    pub(crate) fn merge(&mut self, node: &Arc<Node>, claims: Vec<Claim>) -> Merged {
+        let mut merged = Merged::default();
         for claim in claims {
             let namespace = self
                 .namespaces
@@ -156,16 +184,15 @@ impl PartitionMap {
             for (column, bitmap) in claim.bitmaps.iter().enumerate() {
                 for partition in set_bits(bitmap) {
                     let entry = &mut namespace.entries[partition];
-                    let Some(loser) = entry.claim(node, column, claim.regime) else {
-                        continue;
-                    };
-                    if !losers.iter().any(|known| Arc::ptr_eq(known, &loser)) {
-                        losers.push(loser);
+                    match entry.claim(node, column, claim.regime) {
+                        Claimed::Refused | Claimed::Already => {}
+                        Claimed::Vacant => merged.changed = true,
+                        Claimed::From(loser) => merged.lost(loser),
                     }
                 }
             }
         }
-        losers
+        merged
     }
 
     /// Takes a node out of every entry.
@@ -193,11 +220,41 @@ impl PartitionMap {
     }
 }
 
+/// What a merge did.
+#[derive(Debug, Default)]
+pub(crate) struct Merged {
+    /// An entry has another node than before.
+    pub(crate) changed: bool,
+    /// The nodes that lost an entry: their own claims are out of date.
+    pub(crate) losers: Vec<Arc<Node>>,
+}
+
+impl Merged {
+    fn lost(&mut self, loser: Arc<Node>) {
+        self.changed = true;
+        if !self.losers.iter().any(|known| Arc::ptr_eq(known, &loser)) {
+            self.losers.push(loser);
+        }
+    }
+}
+
+/// What became of a claim of one column of one partition.
+enum Claimed {
+    /// It is of an older regime.
+    Refused,
+    /// It was the node's before.
+    Already,
+    /// Nobody had it.
+    Vacant,
+    /// This node had it.
+    From(Arc<Node>),
+}
+
 impl Entry {
-    /// Gives a column to `node` and returns who had it before, unless the claim is of an older regime.
-    fn claim(&mut self, node: &Arc<Node>, column: usize, regime: u32) -> Option<Arc<Node>> {
+    /// Gives a column to `node`, unless the claim is of an older regime.
+    fn claim(&mut self, node: &Arc<Node>, column: usize, regime: u32) -> Claimed {
         if regime < self.regime {
-            return None;
+            return Claimed::Refused;
         }
         self.regime = regime;
         if self.replicas.len() <= column {
@@ -205,9 +262,12 @@ impl Entry {
         }
         let owner = &mut self.replicas[column];
         if owner.as_ref().is_some_and(|owner| Arc::ptr_eq(owner, node)) {
-            return None;
+            return Claimed::Already;
         }
-        owner.replace(Arc::clone(node))
+        match owner.replace(Arc::clone(node)) {
+            Some(loser) => Claimed::From(loser),
+            None => Claimed::Vacant,
+        }
     }
 }
 
@@ -224,6 +284,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::pool::PoolConfig;
+    use crate::pool::pipe::Refused;
 
     use super::*;
 
@@ -232,6 +293,8 @@ mod tests {
             pipes: 1,
             depth: 1,
             connect_timeout: Duration::from_secs(1),
+            errors_max: 2,
+            error_window: Duration::from_secs(1000),
         };
         Arc::new(Node::new(name.into(), ([127, 0, 0, 1], 1).into(), config))
     }
@@ -245,9 +308,43 @@ mod tests {
         parse_replicas(&text).unwrap()
     }
 
-    fn owner(map: &PartitionMap, partition: u16, choice: Choice) -> Option<&str> {
+    /// Whom a call asks that wishes for `replica`, after these nodes failed it.
+    fn asked(
+        map: &PartitionMap,
+        partition: u16,
+        replica: Replica,
+        turn: usize,
+        failures: &[&Arc<Node>],
+    ) -> Option<String> {
+        let mut failed = Failed::default();
+        failures.iter().for_each(|node| failed.add(node));
+        let choice = Choice {
+            replica,
+            strong_needs_master: true,
+            turn,
+            racks: &[2, 1],
+            failed: &failed,
+            now: Instant::now(),
+        };
         let owner = map.owner("test", PartitionId(partition), choice);
-        owner.map(|node| node.name())
+        owner.map(|node| node.name().to_owned())
+    }
+
+    fn master(map: &PartitionMap, partition: u16) -> Option<String> {
+        asked(map, partition, Replica::Sequence, 0, &[])
+    }
+
+    fn is(name: &str) -> Option<String> {
+        Some(name.to_owned())
+    }
+
+    /// A map in which the nodes have the columns of partition 3 in this order.
+    fn row(regime: u32, nodes: &[&Arc<Node>]) -> PartitionMap {
+        let mut map = PartitionMap::default();
+        for (column, node) in nodes.iter().enumerate() {
+            map.merge(node, claims(regime, nodes.len(), column, 3));
+        }
+        map
     }
 
     #[test]
@@ -259,14 +356,16 @@ mod tests {
     fn a_claim_moves_a_partition_and_names_who_lost_it() {
         let (a, b) = (node("A"), node("B"));
         let mut map = PartitionMap::default();
-        assert!(map.merge(&a, claims(0, 1, 0, 492)).is_empty());
-        assert_eq!(owner(&map, 492, Choice::master(0)), Some("A"));
-        assert_eq!(owner(&map, 491, Choice::master(0)), None);
-        let losers = map.merge(&b, claims(0, 1, 0, 492));
-        assert!(Arc::ptr_eq(&losers[0], &a));
-        assert_eq!(owner(&map, 492, Choice::master(0)), Some("B"));
-        assert!(map.merge(&a, claims(0, 1, 0, 7)).is_empty());
-        assert_eq!(owner(&map, 492, Choice::master(0)), Some("B"));
+        let first = map.merge(&a, claims(0, 1, 0, 492));
+        assert!(first.changed && first.losers.is_empty());
+        assert_eq!(master(&map, 492), is("A"));
+        assert_eq!(master(&map, 491), None);
+        let moved = map.merge(&b, claims(0, 1, 0, 492));
+        assert!(moved.changed && Arc::ptr_eq(&moved.losers[0], &a));
+        assert_eq!(master(&map, 492), is("B"));
+        assert!(!map.merge(&b, claims(0, 1, 0, 492)).changed);
+        assert!(map.merge(&a, claims(0, 1, 0, 7)).losers.is_empty());
+        assert_eq!(master(&map, 492), is("B"));
     }
 
     #[test]
@@ -274,54 +373,94 @@ mod tests {
         let (a, b) = (node("A"), node("B"));
         let mut map = PartitionMap::default();
         map.merge(&a, claims(5, 1, 0, 1));
-        assert!(map.merge(&b, claims(4, 1, 0, 1)).is_empty());
-        assert_eq!(owner(&map, 1, Choice::master(0)), Some("A"));
+        assert!(!map.merge(&b, claims(4, 1, 0, 1)).changed);
+        assert_eq!(master(&map, 1), is("A"));
         map.merge(&b, claims(5, 1, 0, 1));
-        assert_eq!(owner(&map, 1, Choice::master(0)), Some("B"));
+        assert_eq!(master(&map, 1), is("B"));
     }
 
     #[test]
-    fn retries_go_to_the_next_replica_and_any_takes_turns() {
-        let mut map = PartitionMap::default();
-        map.merge(&node("A"), claims(0, 2, 0, 3));
-        map.merge(&node("B"), claims(0, 2, 1, 3));
-        let choose = |replica, attempt, turn| Choice {
-            replica,
-            strong_needs_master: true,
-            attempt,
-            turn,
-        };
-        assert_eq!(owner(&map, 3, choose(Replica::Master, 1, 1)), Some("A"));
-        assert_eq!(owner(&map, 3, choose(Replica::Sequence, 0, 1)), Some("A"));
-        assert_eq!(owner(&map, 3, choose(Replica::Sequence, 1, 1)), Some("B"));
-        assert_eq!(owner(&map, 3, choose(Replica::Any, 0, 1)), Some("B"));
+    fn retries_go_to_replicas_that_have_not_failed_and_any_takes_turns() {
+        let (a, b) = (node("A"), node("B"));
+        let map = row(0, &[&a, &b]);
+        let ask = |replica, turn, failed: &[&Arc<Node>]| asked(&map, 3, replica, turn, failed);
+        assert_eq!(ask(Replica::Master, 1, &[&a]), is("A"));
+        assert_eq!(ask(Replica::Sequence, 1, &[]), is("A"));
+        assert_eq!(ask(Replica::Sequence, 1, &[&a]), is("B"));
+        assert_eq!(ask(Replica::Sequence, 1, &[&a, &b]), is("A"));
+        assert_eq!(ask(Replica::Any, 0, &[]), is("A"));
+        assert_eq!(ask(Replica::Any, 1, &[]), is("B"));
+        assert_eq!(ask(Replica::Any, 1, &[&b]), is("A"));
+        assert_eq!(ask(Replica::Any, usize::MAX, &[]), is("B"));
+    }
+
+    #[test]
+    fn a_new_master_is_asked_before_the_replica_whose_turn_it_would_have_been() {
+        let (a, b, c) = (node("A"), node("B"), node("C"));
+        let mut map = row(0, &[&a, &b]);
+        map.merge(&c, claims(0, 2, 0, 3));
+        assert_eq!(asked(&map, 3, Replica::Sequence, 0, &[&a]), is("C"));
+    }
+
+    #[test]
+    fn a_node_that_is_down_or_strained_is_asked_only_if_there_is_no_other() {
+        let (a, b) = (node("A"), node("B"));
+        let map = row(0, &[&a, &b]);
+        a.set_down(true);
+        assert_eq!(master(&map, 3), is("B"));
+        assert_eq!(asked(&map, 3, Replica::Master, 0, &[]), is("A"));
+        a.set_down(false);
+        assert_eq!(master(&map, 3), is("A"));
+        let strain = a.refused(Refused::NoRoom, Instant::now());
+        a.note(&strain);
+        assert_eq!(master(&map, 3), is("A"));
+        a.note(&strain);
+        assert_eq!(master(&map, 3), is("B"));
+        b.set_down(true);
+        assert_eq!(master(&map, 3), is("A")); // one as bad as the other
+    }
+
+    #[test]
+    fn the_nearest_rack_is_preferred_and_others_are_better_than_nothing() {
+        let (a, b, c) = (node("A"), node("B"), node("C"));
+        let map = row(0, &[&a, &b, &c]);
+        let ask = |failed: &[&Arc<Node>]| asked(&map, 3, Replica::PreferRack, 0, failed);
+        assert_eq!(ask(&[]), is("A")); // nobody has said where it is
+        for (node, rack) in [(&a, 9), (&b, 1), (&c, 2)] {
+            node.set_racks([("test".to_owned(), rack)].into());
+        }
+        assert_eq!(ask(&[]), is("C"));
+        assert_eq!(ask(&[&c]), is("B"));
+        assert_eq!(ask(&[&c, &b]), is("A"));
     }
 
     #[test]
     fn strong_namespaces_are_read_from_the_master_unless_allowed_otherwise() {
-        let mut map = PartitionMap::default();
-        map.merge(&node("A"), claims(1, 2, 0, 3));
-        map.merge(&node("B"), claims(1, 2, 1, 3));
-        let choose = |strong_needs_master| Choice {
+        let (a, b) = (node("A"), node("B"));
+        let map = row(1, &[&a, &b]);
+        assert!(map.is_strong("test"));
+        assert_eq!(asked(&map, 3, Replica::Any, 1, &[]), is("A"));
+        let failed = Failed::default();
+        let relaxed = Choice {
             replica: Replica::Any,
-            strong_needs_master,
-            attempt: 0,
+            strong_needs_master: false,
             turn: 1,
+            racks: &[],
+            failed: &failed,
+            now: Instant::now(),
         };
-        assert_eq!(owner(&map, 3, choose(true)), Some("A"));
-        assert_eq!(owner(&map, 3, choose(false)), Some("B"));
+        let owner = map.owner("test", PartitionId(3), relaxed);
+        assert_eq!(owner.unwrap().name(), "B");
     }
 
     #[test]
     fn a_node_that_left_owns_nothing() {
         let (a, b) = (node("A"), node("B"));
-        let mut map = PartitionMap::default();
-        map.merge(&a, claims(0, 2, 0, 9));
-        map.merge(&b, claims(0, 2, 1, 9));
+        let mut map = row(0, &[&a, &b]);
         assert!(map.owns_any(&a));
         map.remove(&a);
         assert!(!map.owns_any(&a));
-        assert_eq!(owner(&map, 9, Choice::master(0)), Some("B"));
+        assert_eq!(master(&map, 3), is("B"));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! as few requests as the policy allows, and all nodes work at the same time.
 //!
 //! Every row gets an answer of its own. Rows that failed for a passing reason are grouped anew and
-//! sent again within the policy's retries, writes only if they were definitely not applied. Rows are
-//! independent: nothing says in which order a server runs them.
+//! sent again within the policy's retries, writes only if they were definitely not applied or their own
+//! policy calls them idempotent. Nodes that failed are passed over for other replicas. Rows are independent: nothing says in which order a server runs them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,16 +16,18 @@ use karst_wire::response::{Answer, Answers};
 
 use crate::client::Client;
 use crate::command::single::{bins_flags, delete_header, encode_bin_names, operate_header};
-use crate::command::{bad_answer, join_all, millis_until, optional_fields, refused, result_of};
+use crate::command::{
+    attempt_deadline, bad_answer, join_all, millis_until, optional_fields, refused, result_of,
+};
 use crate::error::{Advice, Error, Result};
 use crate::key::Key;
 use crate::operation::Operation;
-use crate::policy::{BatchPolicy, Bins, WritePolicy};
+use crate::policy::{BatchPolicy, Bins, Replica, WritePolicy};
 use crate::pool::Node;
 use crate::pool::pipe::Expect;
 use crate::record::{Bin, Record};
-use crate::retry::{Access, Retries, deadline};
-use crate::route::Choice;
+use crate::retry::{Access, Repeat, Retries, deadline};
+use crate::route::{Choice, Failed};
 
 /// Every row is answered, whatever happens to others; small batches need not be handed around.
 const BATCH_FLAGS: BatchFlags = BatchFlags::ALLOW_INLINE_MEMORY
@@ -94,6 +96,18 @@ impl BatchOp {
         &self.key
     }
 
+    /// What to do about an error of this row.
+    fn advice(&self, error: &Error) -> Advice {
+        Repeat::of(self.policy.idempotent).advice(error)
+    }
+
+    fn is_passing(&self, error: &Error) -> bool {
+        match self.advice(error) {
+            Advice::RetryNow | Advice::RefreshMapAndRetry | Advice::BackOffAndRetry => true,
+            Advice::ReadBeforeRetry | Advice::GiveUp => false,
+        }
+    }
+
     fn access(&self) -> Access {
         match &self.work {
             Work::Read(_) => Access::Read,
@@ -156,6 +170,20 @@ struct Group {
     places: Vec<usize>,
 }
 
+/// A batch under way.
+struct Run<'a> {
+    client: &'a Client,
+    policy: &'a BatchPolicy,
+    rows: &'a [BatchOp],
+    results: Vec<RowResult>,
+    /// Rows of which an attempt may have been applied.
+    doubted: Vec<bool>,
+    /// Nodes that failed this batch.
+    failed: Failed,
+    turn: usize,
+    deadline: Instant,
+}
+
 impl Client {
     /// Runs rows on many records and returns one result for each, in the order of the rows.
     ///
@@ -167,52 +195,84 @@ impl Client {
         policy: &BatchPolicy,
         rows: Vec<BatchOp>,
     ) -> Vec<Result<Option<Record>>> {
-        let deadline = deadline(Instant::now(), policy.timeout);
-        let mut retries = Retries::new(policy.retry, deadline);
-        let mut results: Vec<RowResult> = rows.iter().map(|_| None).collect();
-        let turn = self.next_turn();
-        let mut attempt = 0;
+        let run = Run {
+            client: self,
+            policy,
+            rows: &rows,
+            results: rows.iter().map(|_| None).collect(),
+            doubted: vec![false; rows.len()],
+            failed: Failed::default(),
+            turn: self.next_turn(),
+            deadline: deadline(Instant::now(), policy.timeout),
+        };
+        run.finish().await
+    }
+}
+
+impl Run<'_> {
+    async fn finish(mut self) -> Vec<Result<Option<Record>>> {
+        let mut retries = Retries::new(self.policy.retry, self.deadline);
         loop {
-            let groups = self.group(policy, &rows, &mut results, attempt, turn);
-            let sent = groups
-                .iter()
-                .map(|group| self.send_group(policy, &rows, group, deadline));
-            for (group, answers) in groups.iter().zip(join_all(sent).await) {
-                for (place, answer) in group.places.iter().zip(answers) {
-                    results[*place] = Some(answer);
-                }
-            }
-            let now = Instant::now();
-            let passing = passing_error(&results);
-            match passing.and_then(|error| retries.after(error, now, rand::random())) {
-                Some(step) => self.pause(step, deadline).await,
-                None => break,
-            }
-            forget_passing_errors(&mut results);
-            attempt += 1;
+            self.round().await;
+            let advice = self.most_pressing_advice();
+            let step =
+                advice.and_then(|advice| retries.after(advice, Instant::now(), rand::random()));
+            let Some(step) = step else {
+                break;
+            };
+            self.client.pause(step, self.deadline).await;
+            self.forget_passing_errors();
         }
-        results.into_iter().flatten().collect()
+        let results = self.results.into_iter().flatten().zip(self.doubted);
+        let results =
+            results.map(|(result, doubted)| result.map_err(|error| error.after_doubt(doubted)));
+        results.collect()
+    }
+
+    /// Sends every row without a result once.
+    async fn round(&mut self) {
+        let deadline = attempt_deadline(self.policy.attempt_timeout, self.deadline);
+        let groups = self.group();
+        let sent = groups
+            .iter()
+            .map(|group| exchange(self.policy, self.rows, group, deadline));
+        for (group, answered) in groups.iter().zip(join_all(sent).await) {
+            let answers = match answered {
+                Ok(body) => read_rows(self.rows, group, &body),
+                Err(error) => {
+                    group.node.note(&error);
+                    if error.blames_node() {
+                        self.failed.add(&group.node);
+                    }
+                    let places = group.places.iter();
+                    let errors = places.map(|place| Err(for_row(&error, &self.rows[*place])));
+                    errors.collect()
+                }
+            };
+            for (place, answer) in group.places.iter().zip(answers) {
+                self.doubted[*place] |= answer.as_ref().is_err_and(Error::in_doubt);
+                self.results[*place] = Some(answer);
+            }
+        }
     }
 
     /// Groups the rows without a result by node; rows that nobody owns get that error as result.
-    fn group(
-        &self,
-        policy: &BatchPolicy,
-        rows: &[BatchOp],
-        results: &mut [RowResult],
-        attempt: u32,
-        turn: usize,
-    ) -> Vec<Group> {
+    fn group(&mut self) -> Vec<Group> {
         let mut groups: Vec<Group> = vec![];
-        for (place, row) in rows.iter().enumerate() {
-            if results[place].is_some() {
+        let rows_max = self.policy.rows_max.max(1);
+        let now = Instant::now();
+        for (place, row) in self.rows.iter().enumerate() {
+            if self.results[place].is_some() {
                 continue;
             }
-            let choice = row_choice(policy, row, attempt, turn);
-            let node = match self.owner(row.key.namespace(), row.key.partition(), choice) {
+            let choice = self.choice(row, now);
+            let node = self
+                .client
+                .owner(row.key.namespace(), row.key.partition(), choice);
+            let node = match node {
                 Ok(node) => node,
                 Err(error) => {
-                    results[place] = Some(Err(error));
+                    self.results[place] = Some(Err(error));
                     continue;
                 }
             };
@@ -221,7 +281,7 @@ impl Client {
                 .iter_mut()
                 .rev()
                 .find(|group| Arc::ptr_eq(&group.node, &node));
-            match open.filter(|group| group.places.len() < policy.rows_max.max(1)) {
+            match open.filter(|group| group.places.len() < rows_max) {
                 Some(group) => group.places.push(place),
                 None => groups.push(Group {
                     node,
@@ -232,34 +292,44 @@ impl Client {
         groups
     }
 
-    /// Sends one request and returns the results of its rows in their order.
-    async fn send_group(
-        &self,
-        policy: &BatchPolicy,
-        rows: &[BatchOp],
-        group: &Group,
-        deadline: Instant,
-    ) -> Vec<Result<Option<Record>>> {
-        match exchange(policy, rows, group, deadline).await {
-            Ok(body) => read_rows(rows, group, &body),
-            Err(error) => {
-                let places = group.places.iter();
-                let errors = places.map(|place| Err(for_row(&error, &rows[*place])));
-                errors.collect()
-            }
+    fn choice(&self, row: &BatchOp, now: Instant) -> Choice<'_> {
+        let (replica, strong_needs_master) = match row.access() {
+            Access::Write => (Replica::Sequence, true),
+            Access::Read => (self.policy.replica, self.policy.read_mode.needs_master()),
+        };
+        Choice {
+            replica,
+            strong_needs_master,
+            turn: self.turn,
+            racks: self.client.racks(),
+            failed: &self.failed,
+            now,
         }
     }
-}
 
-fn row_choice(policy: &BatchPolicy, row: &BatchOp, attempt: u32, turn: usize) -> Choice {
-    match row.access() {
-        Access::Write => Choice::master(attempt),
-        Access::Read => Choice {
-            replica: policy.replica,
-            strong_needs_master: policy.read_mode.needs_master(),
-            attempt,
-            turn,
-        },
+    fn errors(&self) -> impl Iterator<Item = (&BatchOp, &Error)> {
+        let results = self.rows.iter().zip(&self.results);
+        results.filter_map(|(row, result)| Some((row, result.as_ref()?.as_ref().err()?)))
+    }
+
+    /// What to do before the next round: learn the map anew if any row asks for it. `None` if no row can
+    /// be sent again.
+    fn most_pressing_advice(&self) -> Option<Advice> {
+        let passing = self.errors().filter(|(row, error)| row.is_passing(error));
+        let advices = passing.map(|(row, error)| row.advice(error));
+        advices.max_by_key(|advice| match advice {
+            Advice::RefreshMapAndRetry => 2,
+            Advice::BackOffAndRetry => 1,
+            Advice::RetryNow | Advice::ReadBeforeRetry | Advice::GiveUp => 0,
+        })
+    }
+
+    fn forget_passing_errors(&mut self) {
+        for (row, result) in self.rows.iter().zip(&mut self.results) {
+            if matches!(result, Some(Err(error)) if row.is_passing(error)) {
+                *result = None;
+            }
+        }
     }
 }
 
@@ -386,35 +456,5 @@ fn for_row(error: &Error, row: &BatchOp) -> Error {
     match row.access() {
         Access::Write => error.clone(),
         Access::Read => error.clone().without_doubt(),
-    }
-}
-
-fn is_passing(error: &Error) -> bool {
-    match error.advice() {
-        Advice::RetryNow | Advice::RefreshMapAndRetry | Advice::BackOffAndRetry => true,
-        Advice::ReadBeforeRetry | Advice::GiveUp => false,
-    }
-}
-
-/// The error that says what to do before the next attempt: one that asks for a new map, if any.
-fn passing_error(results: &[RowResult]) -> Option<&Error> {
-    let errors = results
-        .iter()
-        .flatten()
-        .filter_map(|result| result.as_ref().err());
-    errors
-        .filter(|error| is_passing(error))
-        .max_by_key(|error| match error.advice() {
-            Advice::RefreshMapAndRetry => 2,
-            Advice::BackOffAndRetry => 1,
-            Advice::RetryNow | Advice::ReadBeforeRetry | Advice::GiveUp => 0,
-        })
-}
-
-fn forget_passing_errors(results: &mut [RowResult]) {
-    for result in results {
-        if matches!(result, Some(Err(error)) if is_passing(error)) {
-            *result = None;
-        }
     }
 }

@@ -3,7 +3,7 @@
 //! Every node is asked for the partitions it owns, several nodes at a time, each over a connection of
 //! its own. Records wait in a bounded queue; when it is full the nodes wait, so a slow reader costs
 //! no memory. Partitions that could not be read are asked for again in further rounds, each from
-//! where it stopped.
+//! where it stopped and of its owner by then; instead of a node that failed another replica is asked.
 //!
 //! Two cursors exist. The worker's runs ahead and says where the next round resumes. The reader's
 //! counts only what the application has taken out of the stream, so a scan taken up from it repeats
@@ -35,7 +35,7 @@ use crate::policy::{Bins, ScanPolicy};
 use crate::pool::Node;
 use crate::record::Record;
 use crate::retry::{Access, Retries, deadline};
-use crate::route::Choice;
+use crate::route::Failed;
 
 /// Longest time a scan goes on retrying without reading anything new.
 const STUCK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -248,6 +248,7 @@ impl Client {
                 sender,
             }),
             left: cursor.partitions.clone(),
+            failed: Failed::default(),
         };
         let worker = tokio::spawn(worker.run()).abort_handle();
         Ok(Scan {
@@ -284,12 +285,16 @@ struct ShareEnd {
     positions: Positions,
     returned: u64,
     error: Option<Error>,
+    /// The node, if it failed the whole share.
+    failed: Option<Arc<Node>>,
 }
 
 struct Worker {
     client: Client,
     job: Arc<Job>,
     left: Positions,
+    /// Nodes that failed since anything was read.
+    failed: Failed,
 }
 
 impl Worker {
@@ -314,9 +319,10 @@ impl Worker {
             }
             if returned > 0 {
                 retries = self.new_retries();
+                self.failed = Failed::default();
             }
             let Some(error) = error else { continue };
-            match retries.after(&error, Instant::now(), rand::random()) {
+            match retries.after(error.advice(), Instant::now(), rand::random()) {
                 Some(step) => {
                     self.client
                         .pause(step, Instant::now() + STUCK_TIMEOUT)
@@ -363,6 +369,9 @@ impl Worker {
             let end = ended.expect("a share is neither cancelled nor allowed to panic");
             returned += end.returned;
             self.left.extend(end.positions);
+            if let Some(node) = end.failed {
+                self.failed.add(&node);
+            }
             last_error = end.error.or(last_error);
         }
     }
@@ -375,7 +384,8 @@ impl Worker {
         let namespace = &self.job.namespace;
         for (partition, after) in std::mem::take(&mut self.left) {
             let id = PartitionId(partition);
-            match self.client.owner(namespace, id, Choice::master(0)) {
+            let choice = self.client.master(&self.failed);
+            match self.client.owner(namespace, id, choice) {
                 Ok(node) => {
                     let share = by_node.entry(node.name().to_owned());
                     let (_, positions) = share.or_insert_with(|| (node, Positions::new()));
@@ -425,10 +435,17 @@ async fn scan_share(job: Arc<Job>, share: Share) -> ShareEnd {
     }
     let unread =
         (!reader.unread.is_empty()).then(|| refused(&node, ResultCode::Unavailable, Access::Read));
+    let positions = reader.positions;
+    let returned = reader.returned;
+    let failed = ended.as_ref().is_err_and(|error| {
+        node.note(error);
+        error.blames_node()
+    });
     ShareEnd {
-        positions: reader.positions,
-        returned: reader.returned,
+        positions,
+        returned,
         error: ended.err().or(unread),
+        failed: failed.then_some(node),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::key::Key;
 use crate::operation::{Operation, encode_value};
 use crate::policy::{Bins, ReadMode, ReadPolicy, Replica, WritePolicy};
 use crate::record::{Bin, Record};
-use crate::retry::Access;
+use crate::retry::{Access, Repeat};
 
 impl Client {
     /// Reads a record with the default policy; `None` if there is none.
@@ -204,7 +204,9 @@ fn read_call<'a>(policy: &ReadPolicy, key: &'a Key) -> Call<'a> {
         timeout: policy.timeout,
         attempt_timeout: policy.attempt_timeout,
         retry: policy.retry,
+        repeat: Repeat::IfNotApplied, // reads are never in doubt
         replica: policy.replica,
+        hedge: policy.hedge,
         read_mode: policy.read_mode,
     }
 }
@@ -214,9 +216,11 @@ fn write_call<'a>(policy: &WritePolicy, key: &'a Key, access: Access) -> Call<'a
         key,
         access,
         timeout: policy.timeout,
-        attempt_timeout: None,
+        attempt_timeout: policy.attempt_timeout,
         retry: policy.retry,
+        repeat: Repeat::of(policy.idempotent),
         replica: Replica::Sequence,
+        hedge: None,
         read_mode: ReadMode::Session,
     }
 }

@@ -2,30 +2,34 @@
 //!
 //! A node owns a fixed number of pipelined connections ([`pipe`]) for single records and batches,
 //! opened when first needed and opened again when they end, and a bounded pool of exclusive ones
-//! ([`exclusive`]) for info and scans. It does not know which partitions it owns.
+//! ([`exclusive`]) for info and scans. It does not know which partitions it owns. It does know whether it
+//! could be reached lately and how many errors it caused ([`breaker`]), so that others are asked instead.
 //!
 //! Invariants
 //!   at most one attempt to open each pipelined connection runs at a time
 //!   at most [`SCANS_MAX`] connections carry scans and [`INFOS_MAX`] info; scans whose readers are slow
 //!   thus never keep the tend task from asking
 
+pub(crate) mod breaker;
 pub(crate) mod exclusive;
 pub(crate) mod frames;
 pub(crate) mod pipe;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout_at;
 
 use crate::error::{CloseReason, Error, Result};
 use crate::retry::{self, Access};
+use breaker::Breaker;
 use exclusive::{Exclusive, Failed};
 use pipe::{Lost, Pipe, Refused};
 
@@ -47,6 +51,10 @@ pub(crate) struct PoolConfig {
     pub(crate) depth: usize,
     /// Longest time to open a connection.
     pub(crate) connect_timeout: Duration,
+    /// Errors within `error_window` from which on a node is avoided; 0 for never.
+    pub(crate) errors_max: u32,
+    /// For how long errors count.
+    pub(crate) error_window: Duration,
 }
 
 /// Place of one pipelined connection.
@@ -68,6 +76,12 @@ pub(crate) struct Node {
     idle: Mutex<Vec<Exclusive>>,
     scan_room: Semaphore,
     info_room: Semaphore,
+    /// The last attempt to reach it failed.
+    down: AtomicBool,
+    breaker: Breaker,
+    made: Instant,
+    /// Its rack in each namespace, as far as it was asked.
+    racks: ArcSwap<BTreeMap<String, u32>>,
 }
 
 impl Node {
@@ -81,6 +95,10 @@ impl Node {
             idle: Mutex::default(),
             scan_room: Semaphore::new(SCANS_MAX),
             info_room: Semaphore::new(INFOS_MAX),
+            down: AtomicBool::new(false),
+            breaker: Breaker::new(config.errors_max, config.error_window),
+            made: Instant::now(),
+            racks: ArcSwap::default(),
         }
     }
 
@@ -94,8 +112,62 @@ impl Node {
         self.address
     }
 
+    /// Notes whether it can be reached.
+    pub(crate) fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::Relaxed);
+    }
+
+    /// Notes its rack in each namespace.
+    pub(crate) fn set_racks(&self, racks: BTreeMap<String, u32>) {
+        self.racks.store(Arc::new(racks));
+    }
+
+    /// The place of its rack among `preferred`, behind all of them if it is none of these.
+    pub(crate) fn rack_rank(&self, namespace: &str, preferred: &[u32]) -> usize {
+        let racks = self.racks.load();
+        let own = racks.get(namespace);
+        let place = own.and_then(|own| preferred.iter().position(|rack| rack == own));
+        place.unwrap_or(preferred.len())
+    }
+
+    /// Whether others should be asked before it.
+    pub(crate) fn is_shunned(&self, now: Instant) -> bool {
+        self.down.load(Ordering::Relaxed) || self.avoided(now).is_some()
+    }
+
+    /// Errors it caused lately, if they are so many that nothing should be sent to it.
+    fn avoided(&self, now: Instant) -> Option<u32> {
+        self.breaker.open(now.saturating_duration_since(self.made))
+    }
+
+    /// Notes that a request to it failed.
+    pub(crate) fn note(&self, error: &Error) {
+        if error.is_strain() {
+            self.breaker.note(self.made.elapsed());
+        }
+    }
+
+    /// Refuses while the node is avoided.
+    fn check(&self) -> Result<()> {
+        match self.avoided(Instant::now()) {
+            None => Ok(()),
+            Some(errors) => Err(Error::Avoided {
+                node: self.name.clone(),
+                errors,
+            }),
+        }
+    }
+
+    /// Closes all connections: they belong to a process that has ended.
+    pub(crate) fn disconnect(&self) {
+        self.idle.lock().clear();
+        let pipes = self.pipes.iter().filter_map(|slot| slot.pipe.swap(None));
+        pipes.for_each(|pipe| pipe.close());
+    }
+
     /// A connection for one request: the next in turn, or another open one if that has no room.
     pub(crate) async fn pipe(&self, deadline: Instant) -> Result<Arc<Pipe>> {
+        self.check()?;
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let slot = &self.pipes[turn % self.pipes.len()];
         let Some(pipe) = open_pipe(slot) else {
@@ -125,6 +197,7 @@ impl Node {
 
     /// A connection for one scan.
     pub(crate) async fn lease_for_scan(&self, deadline: Instant) -> Result<Lease<'_>> {
+        self.check()?;
         self.lease(&self.scan_room, deadline).await
     }
 
@@ -188,6 +261,7 @@ impl Node {
         let deadline = deadline.min(own);
         let connected = timeout_at(deadline.into(), connect).await;
         let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        self.set_down(connected.is_err());
         connected.map_err(|error| Error::Connect {
             node: self.name.clone(),
             address: self.address,

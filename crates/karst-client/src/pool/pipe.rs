@@ -212,6 +212,11 @@ impl Pipe {
         self.shared.room.available_permits()
     }
 
+    /// Closes the connection: the process at its other end is known to be gone.
+    pub(crate) fn close(&self) {
+        self.shared.close(CloseReason::Restarted);
+    }
+
     /// Closes the connection if its oldest request should have been answered long ago.
     pub(crate) fn close_if_stalled(&self, now: Instant) {
         let stalled = {

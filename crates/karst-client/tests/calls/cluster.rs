@@ -232,3 +232,108 @@ async fn truncate_names_a_set_or_the_whole_namespace_and_nothing_else() {
     assert_eq!(sent, expected);
     assert!(client.truncate("test", "a;lut=1").await.is_err());
 }
+
+#[tokio::test]
+async fn a_node_that_answers_under_another_name_is_replaced_at_once() {
+    let mut fakes = Fake::cluster(&["A", "B"]).await;
+    let client = client(&fakes[0]).await;
+    let lost = fakes.remove(1);
+    let address = lost.address.clone();
+    drop(lost);
+    tokio::time::sleep(Duration::from_millis(50)).await; // until its sockets are closed
+    let heir = Fake::start_at(&address, "C", |id| id % 2 == 1).await;
+    heir.set_peers(fakes.iter());
+    wait_for_nodes(&client, &["A", "C"]).await; // though A goes on to count B among its peers
+    for number in 0..20 {
+        client.put(&key(number), bin(number)).await.unwrap();
+    }
+    assert!(heir.record_count() > 0);
+}
+
+#[tokio::test]
+async fn a_node_whose_generation_falls_was_started_again_and_is_connected_to_anew() {
+    let fake = lone_fake().await;
+    let client = client(&fake).await;
+    fake.set_generation(40);
+    client.put(&key(1), bin(1)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await; // until 40 has been seen
+    fake.set_generation(3);
+    let mut version = 0;
+    while fake.connections() < 2 {
+        client.put(&key(1), bin(1)).await.ok(); // one may be under way when its connection is closed
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        version += 1;
+        assert!(version < 400, "it goes on with the old connection");
+    }
+    client.put(&key(1), bin(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_silent_node_holds_up_nobody_elses_news() {
+    let fakes = Fake::cluster(&["A", "B", "C"]).await;
+    let client = client(&fakes[0]).await;
+    fakes[2].hang(true);
+    fakes[0].set_owned(|id| id % 2 == 0);
+    fakes[1].set_owned(|id| id % 2 == 1);
+    let policy = karst_client::WritePolicy::default()
+        .with_attempt_timeout(Duration::from_millis(100))
+        .with_timeout(Duration::from_secs(5))
+        .with_idempotent(true);
+    let writes = async {
+        for number in 0..30 {
+            let written = client.put_with(&policy, &key(number), bin(number)).await;
+            written.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(4), writes)
+        .await
+        .expect("the silent node is waited for");
+}
+
+#[tokio::test]
+async fn nodes_that_can_tell_of_changes_are_not_waited_for() {
+    let fakes = Fake::cluster(&["A", "B"]).await;
+    fakes.iter().for_each(Fake::learn_to_watch);
+    let client = builder(&fakes[0]).tend_interval(Duration::from_secs(3600));
+    let client = client.connect().await.unwrap();
+    let mut watching = client.map_version();
+    for turn in 0..3 {
+        tokio::time::sleep(Duration::from_millis(100)).await; // until all is quiet
+        watching = watching.max(client.map_version());
+        fakes[turn % 2].set_owned(|_| false);
+        fakes[(turn + 1) % 2].set_owned(|_| true);
+        let changed = client.map_changed(watching);
+        watching = tokio::time::timeout(Duration::from_secs(5), changed)
+            .await
+            .expect("nobody told of the change");
+    }
+    for number in 0..20 {
+        client.put(&key(number), bin(number)).await.unwrap();
+    }
+    // Nothing was sent to the one that owns nothing.
+    let requests: Vec<_> = fakes.iter().map(Fake::requests).collect();
+    assert!(
+        requests.contains(&0) && requests.contains(&20),
+        "{requests:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_watches_hears_at_once_of_a_node_that_came_and_of_one_that_went() {
+    let first = lone_fake().await;
+    first.learn_to_watch();
+    let client = builder(&first).tend_interval(Duration::from_millis(500));
+    let client = client.connect().await.unwrap();
+    let second = Fake::start("B", |id| id < 2048).await;
+    second.learn_to_watch();
+    second.set_peers([&first].into_iter());
+    first.set_peers([&second].into_iter());
+    wait_for_nodes(&client, &["A", "B"]).await;
+    drop(second);
+    first.set_peers([].into_iter());
+    first.set_owned(|_| true);
+    wait_for_nodes(&client, &["A"]).await;
+    for number in 0..20 {
+        client.put(&key(number), bin(number)).await.unwrap();
+    }
+}

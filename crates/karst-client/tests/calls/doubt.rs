@@ -1,7 +1,8 @@
 //! What is certain and what is not after a failure, and what is tried again.
 
 use karst_client::{
-    Advice, Bin, Bins, Error, Operation, ReadPolicy, ResultCode, RetryPolicy, WritePolicy,
+    Advice, BatchOp, BatchPolicy, Bin, Bins, Error, Operation, ReadPolicy, ResultCode, RetryPolicy,
+    WritePolicy,
 };
 
 use crate::fake::Fault;
@@ -93,10 +94,53 @@ async fn retries_end_and_the_refusal_is_certain() {
     let fake = lone_fake().await;
     let client = client(&fake).await;
     fake.fail_next([Fault::Code(ResultCode::DeviceOverload); 3]);
-    let error = client.put(&key(1), bin(1)).await.unwrap_err();
+    let policy = WritePolicy::default().with_retry(RetryPolicy {
+        retries_max: 2,
+        ..RetryPolicy::default()
+    });
+    let error = client.put_with(&policy, &key(1), bin(1)).await.unwrap_err();
     assert_eq!(error.code(), Some(ResultCode::DeviceOverload));
     assert!(!error.in_doubt());
     assert_eq!(fake.requests(), 3);
+}
+
+#[tokio::test]
+async fn an_idempotent_write_is_sent_again_when_in_doubt() {
+    let fake = lone_fake().await;
+    let client = client(&fake).await;
+    let policy = WritePolicy::default().with_idempotent(true);
+    for fault in [
+        Fault::Close,
+        Fault::CloseAfter,
+        Fault::Garbage,
+        Fault::Code(ResultCode::Timeout),
+    ] {
+        let sent = fake.requests();
+        fake.fail_next([fault]);
+        let written = client.put_with(&policy, &key(1), bin(1)).await;
+        assert!(written.is_ok(), "{fault:?}: {written:?}");
+        assert_eq!(fake.requests(), sent + 2, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_earlier_attempt_left_in_doubt_stays_so_whatever_the_last_one_says() {
+    let fake = lone_fake().await;
+    let client = client(&fake).await;
+    fake.fail_next([Fault::CloseAfter, Fault::Code(ResultCode::RecordExists)]);
+    let policy = WritePolicy::default().with_idempotent(true);
+    let error = client.put_with(&policy, &key(1), bin(1)).await.unwrap_err();
+    assert!(matches!(error, Error::EarlierInDoubt { .. }), "{error}");
+    assert!(error.in_doubt());
+    assert_eq!(error.code(), Some(ResultCode::RecordExists));
+    let rows = vec![BatchOp::put(key(2), bin(1)).with_policy(policy)];
+    fake.fail_next([Fault::CloseAfter, Fault::Close, Fault::Close, Fault::Close]);
+    let once_more = BatchPolicy::default().with_retry(RetryPolicy {
+        retries_max: 3,
+        ..RetryPolicy::default()
+    });
+    let results = client.batch(&once_more, rows).await;
+    assert!(results[0].as_ref().unwrap_err().in_doubt(), "{results:?}");
 }
 
 #[tokio::test]

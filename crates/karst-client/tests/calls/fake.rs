@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -65,6 +66,11 @@ struct State {
     faults: Mutex<VecDeque<Fault>>,
     requests: watch::Sender<usize>,
     held: watch::Sender<bool>,
+    /// Nothing at all is answered.
+    hung: watch::Sender<bool>,
+    /// Counts changes of generations, for those who watch; `None` if it does not know how.
+    changes: watch::Sender<Option<u64>>,
+    rack: AtomicI64,
     connections: AtomicUsize,
     info_log: Mutex<Vec<String>>,
 }
@@ -103,6 +109,9 @@ impl Fake {
             faults: Mutex::default(),
             requests: watch::Sender::new(0),
             held: watch::Sender::new(false),
+            hung: watch::Sender::new(false),
+            changes: watch::Sender::new(None),
+            rack: AtomicI64::new(-1),
             connections: AtomicUsize::new(0),
             info_log: Mutex::default(),
         });
@@ -139,12 +148,36 @@ impl Fake {
         let list = peers.collect::<Vec<_>>().join(",");
         let mut known = self.state.peers.lock().unwrap();
         *known = (known.0 + 1, list);
+        drop(known);
+        self.tell();
+    }
+
+    /// Ends the watches, if it knows how.
+    fn tell(&self) {
+        let count = |count: &mut Option<u64>| *count = count.map(|count| count + 1);
+        self.state.changes.send_modify(count);
+    }
+
+    /// From now on it knows `karst-map-watch`.
+    pub(crate) fn learn_to_watch(&self) {
+        self.state.changes.send_replace(Some(0));
+    }
+
+    /// Puts it on a rack.
+    pub(crate) fn set_rack(&self, rack: i64) {
+        self.state.rack.store(rack, Ordering::SeqCst);
+    }
+
+    /// Stops to answer anything, or goes on.
+    pub(crate) fn hang(&self, hung: bool) {
+        self.state.hung.send_replace(hung);
     }
 
     /// Changes what the node owns, and its generation.
     pub(crate) fn set_owned(&self, owns: impl Fn(u16) -> bool) {
         *self.state.owned.lock().unwrap() = (0..4096).map(owns).collect();
         self.state.generation.fetch_add(1, Ordering::SeqCst);
+        self.tell();
     }
 
     /// Makes it the second replica of every partition it does not own.
@@ -156,6 +189,7 @@ impl Fake {
     /// Sets the partition generation; -1 for a node that is not ready.
     pub(crate) fn set_generation(&self, generation: i64) {
         self.state.generation.store(generation, Ordering::SeqCst);
+        self.tell();
     }
 
     /// Lets the next data requests go wrong, in this order.
@@ -214,10 +248,10 @@ struct Answer {
 async fn serve(socket: TcpStream, state: Arc<State>) {
     let (read_half, write_half) = socket.into_split();
     let (answers, queue) = mpsc::channel(1 << 16);
-    let held = state.held.subscribe();
+    let (held, hung) = (state.held.subscribe(), state.hung.subscribe());
     // Whichever half ends first takes the other with it, and with both the socket.
     tokio::select! {
-        () = write_answers(write_half, queue, held) => {}
+        () = write_answers(write_half, queue, held, hung) => {}
         Some(()) = read_requests(read_half, &state, answers) => {}
     }
 }
@@ -226,8 +260,10 @@ async fn write_answers(
     mut socket: OwnedWriteHalf,
     mut queue: mpsc::Receiver<Answer>,
     mut held: watch::Receiver<bool>,
+    mut hung: watch::Receiver<bool>,
 ) {
     while let Some(answer) = queue.recv().await {
+        hung.wait_for(|hung| !hung).await.unwrap();
         if answer.holdable {
             held.wait_for(|held| !held).await.unwrap();
         }
@@ -258,7 +294,10 @@ async fn read_requests(
         }
         let (bytes, close) = match holdable {
             true => state.data(&body),
-            false => (state.info(&body), false),
+            false => {
+                state.watch(&body).await;
+                (state.info(&body), false)
+            }
         };
         let answer = Answer {
             bytes,
@@ -273,6 +312,36 @@ async fn read_requests(
 }
 
 impl State {
+    /// Waits for what a watch waits for.
+    async fn watch(&self, body: &[u8]) {
+        let Some(command) = commands(body).next() else {
+            return;
+        };
+        if command.name() != Some("karst-map-watch") || self.changes.borrow().is_none() {
+            return;
+        }
+        let mut changes = self.changes.subscribe();
+        let timeout = command.params().require("timeout", 9).unwrap();
+        let timeout = Duration::from_millis(timeout.parse().unwrap());
+        let _ = tokio::time::timeout(timeout, async {
+            while command.text().starts_with(self.watched().as_bytes()) {
+                changes.changed().await.unwrap();
+            }
+        })
+        .await;
+    }
+
+    /// The watch of somebody who knows everything.
+    fn watched(&self) -> String {
+        format!("karst-map-watch:{}", self.generations())
+    }
+
+    fn generations(&self) -> String {
+        let partitions = self.generation.load(Ordering::SeqCst);
+        let peers = self.peers.lock().unwrap().0;
+        format!("partitions={partitions};peers={peers}")
+    }
+
     fn info(&self, body: &[u8]) -> Vec<u8> {
         let mut out = vec![];
         let mut answer = InfoReply::begin(&mut out);
@@ -294,6 +363,14 @@ impl State {
             "peers-clear-std" => format!("{peers_generation},3000,[{peers}]"),
             "partition-generation" => self.generation.load(Ordering::SeqCst).to_string(),
             "replicas" => self.replicas(),
+            "rebalance-generation" => "1".into(),
+            "rack-ids" => match self.rack.load(Ordering::SeqCst) {
+                -1 => "ERROR:25:enterprise only".into(),
+                rack => format!("test:{rack}"),
+            },
+            watch if watch.starts_with("karst-map-watch:") && self.changes.borrow().is_some() => {
+                self.generations()
+            }
             text if text.starts_with("truncate") => "ok".into(),
             _ => "ERROR:4:unrecognized command".into(),
         }

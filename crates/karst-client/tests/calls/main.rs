@@ -6,6 +6,7 @@ mod fake;
 mod batch;
 mod cluster;
 mod doubt;
+mod failure;
 mod pipeline;
 mod raw;
 mod scan;

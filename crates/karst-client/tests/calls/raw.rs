@@ -55,6 +55,35 @@ async fn every_partition_has_the_node_that_owns_it() {
     }
 }
 
+#[tokio::test]
+async fn a_map_that_is_kept_current_follows_its_partitions() {
+    let fakes = Fake::cluster(&["A", "B"]).await;
+    let client = client(&fakes[0]).await;
+    let map = client.raw("test").unwrap();
+    let frozen = map.frozen();
+    let (held, to) = (map.clone(), client.clone());
+    let keeping = tokio::spawn(async move { to.keep_current(&held).await });
+    let place = |fake: &Fake| {
+        let mut addresses = map.addresses().iter();
+        addresses.position(|address| address.to_string() == fake.address)
+    };
+    let (a, b) = (place(&fakes[0]).unwrap(), place(&fakes[1]).unwrap());
+    assert!(map.owns_any(a) && map.owns_any(b));
+    fakes[0].set_owned(|_| false);
+    fakes[1].set_owned(|_| true);
+    let follows = async {
+        while map.owns_any(a) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), follows)
+        .await
+        .expect("the map stays as it was");
+    assert_eq!(map.owner(key(1).digest()), b);
+    assert!(frozen.owns_any(a));
+    keeping.abort();
+}
+
 /// Serves one connection, one request after the other: while an answer does not fit into the socket
 /// no further request is read. Every answer has a bin of 1 MiB.
 async fn serve_one_by_one(listener: TcpListener) {

@@ -2,7 +2,7 @@
 //!
 //! Runs on the core that it was handed to, for life. Everything that has arrived is taken frame by
 //! frame before anything is sent, so that pipelined requests share one read, one submission to the
-//! devices and one write. Batches and scans have the connection to themselves while they run. Requests
+//! devices and one write. Batches, scans and watches have the connection to themselves while they run. Requests
 //! on one record are carried out in the order in which they came.
 //!
 //! Closed without a word: what is no frame of this protocol, or larger than it allows. Everything that
@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 
 use super::link::{Link, Subject, consume};
 use super::single::{self, Asked, Try};
-use super::{batch, scan, security};
+use super::{batch, scan, security, watch};
 use crate::core::Core;
 use crate::info;
 
@@ -66,8 +66,15 @@ enum Turn {
     Wait,
     /// More frames are there; others should run first.
     Again,
-    /// A batch or scan, which wants the connection to itself.
-    Alone(Vec<u8>, Kind),
+    /// Something that wants the connection to itself.
+    Alone(Alone),
+}
+
+/// A request that wants the connection to itself: its body.
+enum Alone {
+    Batch(Vec<u8>),
+    Scan(Vec<u8>),
+    Watch(Vec<u8>),
 }
 
 /// What became of one frame.
@@ -77,7 +84,7 @@ enum Taken {
     /// It must not overtake one before it, and is to be taken again.
     Barred,
     /// It wants the connection to itself.
-    Alone(Vec<u8>, Kind),
+    Alone(Alone),
 }
 
 impl Connection {
@@ -119,11 +126,12 @@ impl Connection {
                     self.look_ahead();
                     self.core.fetch_ahead();
                 }
-                Turn::Alone(body, kind) => {
+                Turn::Alone(alone) => {
                     self.settle().await?;
-                    match kind {
-                        Kind::Batch => batch::run(self, &body).await?,
-                        _ => scan::run(self, &body).await?,
+                    match alone {
+                        Alone::Batch(body) => batch::run(self, &body).await?,
+                        Alone::Scan(body) => scan::run(self, &body).await?,
+                        Alone::Watch(body) => watch::run(self, &body).await?,
                     }
                 }
             }
@@ -163,8 +171,8 @@ impl Connection {
                 return Ok(Turn::Wait); // the frame stays until its turn has come
             }
             consume(&mut self.input, end);
-            if let Taken::Alone(body, kind) = taken {
-                return Ok(Turn::Alone(body, kind));
+            if let Taken::Alone(alone) = taken {
+                return Ok(Turn::Alone(alone));
             }
         }
         Ok(Turn::Again)
@@ -205,6 +213,9 @@ impl Connection {
                     Taken::Answered
                 }
             },
+            FrameKind::Info if info::Watch::of(body).is_some() => {
+                Taken::Alone(Alone::Watch(body.to_vec()))
+            }
             FrameKind::Info if info::needs_agreement(body) => {
                 self.core.counters.info.add(1);
                 let (core, body) = (self.core.clone(), Box::<[u8]>::from(body));
@@ -217,16 +228,33 @@ impl Connection {
                 Taken::Answered
             }
             FrameKind::Info => {
-                self.core.counters.info.add(1);
-                let (node, session) = (&self.core.node, &mut self.session);
-                self.link
-                    .append(|out| info::answer(node, session, body, out));
+                let (core, session) = (&self.core, &mut self.session);
+                answer_info(core, &self.link, session, body);
                 Taken::Answered
             }
             FrameKind::Admin => {
                 self.link.append(|out| security::answer(body, out));
                 Taken::Answered
             }
+        }
+    }
+
+    /// Answers an info request that had the connection to itself.
+    pub(super) fn answer_info(&mut self, body: &[u8]) {
+        answer_info(&self.core, &self.link, &mut self.session, body);
+    }
+
+    /// Waits until the client sends more, which is left for the next turn.
+    ///
+    /// # Errors
+    /// When the client has closed its side.
+    pub(super) async fn hear(&mut self) -> Result<(), Closed> {
+        self.input.reserve(READ_BYTES);
+        let count = self.stream.read_buf(&mut self.input).await?;
+        self.core.counters.bytes_in.add(count as u64);
+        match count {
+            0 => Err(Closed),
+            _ => Ok(()),
         }
     }
 
@@ -318,6 +346,12 @@ async fn behind_others() {
     .await
 }
 
+/// Appends the answer to an info request.
+fn answer_info(core: &Core, link: &Link, session: &mut info::Session, body: &[u8]) {
+    core.counters.info.add(1);
+    link.append(|out| info::answer(&core.node, session, body, out));
+}
+
 /// Carries out one message, or says that it wants the connection to itself.
 fn take_message(core: &Rc<Core>, link: &Rc<Link>, body: &[u8]) -> Taken {
     let parsed = Message::parse(body).and_then(|message| Ok((message, message.kind()?)));
@@ -330,7 +364,8 @@ fn take_message(core: &Rc<Core>, link: &Rc<Link>, body: &[u8]) -> Taken {
     };
     let asked = Asked::now(core);
     match kind {
-        Kind::Batch | Kind::Query => Taken::Alone(body.to_vec(), kind),
+        Kind::Batch => Taken::Alone(Alone::Batch(body.to_vec())),
+        Kind::Query => Taken::Alone(Alone::Scan(body.to_vec())),
         Kind::Udf | Kind::BackgroundOps | Kind::BackgroundUdf | Kind::Aggregation => {
             link.append(|out| single::refuse(core, out, ResultCode::UnsupportedFeature));
             Taken::Answered

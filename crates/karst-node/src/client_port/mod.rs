@@ -7,6 +7,7 @@ mod scan;
 mod security;
 mod single;
 mod touch;
+mod watch;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +13,7 @@ use karst_cluster::map::{NamespaceMap, Ownership, Role};
 use karst_cluster::node::{NodeFacts, NodeId};
 use karst_data::key::{PARTITIONS, PartitionId};
 use karst_wire::code::ResultCode;
-use karst_wire::info::InfoError;
+use karst_wire::info::{InfoError, Params, commands};
 
 use super::{Answer, Asked, Entry, entry, made, no_namespace, refused, text};
 use crate::node::{Node, State};
@@ -56,7 +57,74 @@ pub(super) const COMMANDS: &[Entry] = &[
     entry("racks", racks),
     entry("roster", roster),
     entry("recluster", |_| text("ok")),
+    entry(WATCH, watched),
 ];
+
+/// The command by which Karst's own client waits for a change.
+const WATCH: &str = "karst-map-watch";
+
+/// Longest wait of one watch; longer wishes mean as much.
+const WATCH_MAX: Duration = Duration::from_secs(60);
+
+/// How long a watch waits before it looks even if no change was told of: nothing tells of a node that begins
+/// to serve with a map it already had.
+pub const WATCH_LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A request to be told when the partition map or the peers of this node are other than the client knows:
+/// `karst-map-watch:partitions=<generation>;peers=<generation>;timeout=<ms>`.
+///
+/// Whoever leaves out a generation knows none, and is answered at once; so is everybody who leaves out the
+/// timeout.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Watch {
+    partitions: Option<i64>,
+    peers: Option<u64>,
+    /// How long it waits.
+    pub timeout: Duration,
+}
+
+impl Watch {
+    /// The watch that the body of an info request holds, if it holds nothing else.
+    pub fn of(body: &[u8]) -> Option<Watch> {
+        let mut all = commands(body);
+        let (Some(command), None) = (all.next(), all.next()) else {
+            return None;
+        };
+        let is_watch = command.name() == Some(WATCH);
+        is_watch.then(|| Watch::read(&command.params()).ok())?
+    }
+
+    fn read(params: &Params<'_>) -> Result<Watch, InfoError> {
+        let timeout_ms: Option<u64> = number(params, "timeout")?;
+        let timeout = Duration::from_millis(timeout_ms.unwrap_or(0));
+        Ok(Watch {
+            partitions: number(params, "partitions")?,
+            peers: number(params, "peers")?,
+            timeout: timeout.min(WATCH_MAX),
+        })
+    }
+
+    /// Whether there is news. Smaller generations are news too: the node was started again.
+    pub fn is_over(&self, node: &Node) -> bool {
+        self.partitions != Some(partition_generation(node))
+            || self.peers != Some(node.sights.peers_generation())
+    }
+}
+
+fn number<T: std::str::FromStr>(params: &Params<'_>, key: &str) -> Result<Option<T>, InfoError> {
+    let number = params.text(key, 20)?.map(str::parse).transpose();
+    number.map_err(|_| InfoError::new(ResultCode::Parameter, format!("bad {key}")))
+}
+
+/// What a watch is answered in the end, and at once if it comes among other commands.
+fn watched(asked: &mut Asked<'_>) -> Answer {
+    Watch::read(&asked.params())?;
+    made(format!(
+        "partitions={};peers={}",
+        partition_generation(asked.node),
+        asked.node.sights.peers_generation()
+    ))
+}
 
 /// Whether the partition map can be used.
 pub(super) fn is_settled(node: &Node) -> bool {

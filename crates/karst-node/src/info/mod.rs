@@ -35,6 +35,8 @@ use std::cell::{Cell, OnceCell};
 use karst_wire::code::ResultCode;
 use karst_wire::info::{Command, InfoError, InfoReply, Params, commands};
 
+pub use cluster::{WATCH_LOOK_AGAIN, Watch};
+
 use crate::metrics::Figures;
 use crate::node::{NamespaceState, Node};
 use crate::user_agents::Introduced;

@@ -589,3 +589,43 @@ fn histograms_are_told_once_they_were_made() {
         "ERROR:4:unknown hist name"
     );
 }
+
+#[test]
+fn a_watch_ends_when_a_generation_is_another_than_the_one_known() {
+    let world = World::serving();
+    let watch = |text: &str| Watch::of(format!("{text}\n").as_bytes()).unwrap();
+    let now = ask(&world, "karst-map-watch");
+    assert_eq!(now, "partitions=1;peers=1");
+    let known = watch(&format!("karst-map-watch:{now};timeout=250"));
+    assert_eq!(known.timeout.as_millis(), 250);
+    assert!(!known.is_over(&world.node));
+    for news in [
+        "karst-map-watch",
+        "karst-map-watch:timeout=9",
+        "karst-map-watch:partitions=1",
+        "karst-map-watch:partitions=0;peers=1",
+        "karst-map-watch:partitions=1;peers=7",
+        "karst-map-watch:partitions=-1;peers=1",
+    ] {
+        assert!(watch(news).is_over(&world.node), "{news}");
+    }
+    let endless = watch("karst-map-watch:timeout=9999999999");
+    assert_eq!(endless.timeout.as_secs(), 60);
+}
+
+#[test]
+fn a_watch_waits_only_as_the_one_command_of_its_request() {
+    for body in [
+        "",
+        "node\n",
+        "karst-map-watch:timeout=1",
+        "node\nkarst-map-watch:timeout=1\n",
+        "karst-map-watch:timeout=soon\n",
+        "karst-map-watch:peers=-1\n",
+    ] {
+        assert_eq!(Watch::of(body.as_bytes()), None, "{body:?}");
+    }
+    let world = World::serving();
+    let refused = ask(&world, "karst-map-watch:timeout=soon");
+    assert_eq!(refused, "ERROR:4:bad timeout");
+}

@@ -22,6 +22,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before a lost connection is opened again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Pause before a node that owns no partition is looked at again.
+const OWNER_PAUSE: Duration = Duration::from_millis(50);
+
 /// Keys drawn in search of one that the connection's node owns. With few keys a node may own none.
 const DRAWS_MAX: usize = 10_000;
 
@@ -125,7 +128,11 @@ impl Lane {
                 sent.push_back(Sent { at: now, op });
             }
             if connection.in_flight() == 0 {
-                return Ok(());
+                if now >= end || self.plan.map.owns_any(self.node) {
+                    return Ok(());
+                }
+                sleep(OWNER_PAUSE).await;
+                continue;
             }
             let mut arrived = None;
             let turn = connection.turn(|reply| {
@@ -154,6 +161,9 @@ impl Lane {
     /// Queues the next request of this lane's node; `None` if the node seems to own no key.
     fn queue(&mut self, connection: &mut RawConnection) -> Result<Option<Op>, CloseReason> {
         let plan = &self.plan;
+        if !plan.map.owns_any(self.node) {
+            return Ok(None); // nor does it pay to look for a key
+        }
         let mut draws = (0..DRAWS_MAX).map(|_| plan.record(self.keys.next()));
         let Some((key, _)) = draws.find(|(_, owner)| *owner == self.node) else {
             return Ok(None);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! main thread: map of owners -> [fill] -> start -> a line a second -> end -> report
+//! a thread:    keeps the map current, so that the load follows partitions from node to node
 //! --threads:   one runtime each, its share of --connections; each keeps --pipeline in flight
 //! ```
 //!
@@ -46,7 +47,8 @@ pub(super) fn run(host: &str, json: bool, args: &Bench) -> Outcome {
     check(args)?;
     let target = find_target(host, args)?;
     if args.load {
-        fill::run(args, &target.map)?;
+        // A key must not be left out because its partition moves while the keys are divided.
+        fill::run(args, &target.map.frozen())?;
     }
     let report = measure(args, &target)?;
     match json {
@@ -66,21 +68,28 @@ fn check(args: &Bench) -> Outcome {
     }
 }
 
-/// Asks the cluster who owns what. The client is needed for that alone.
+/// Asks the cluster who owns what, and goes on asking. The client is needed for that alone.
 fn find_target(host: &str, args: &Bench) -> Outcome<Target> {
     let runtime = worker::runtime()?;
-    runtime.block_on(async {
+    let (target, client) = runtime.block_on(async {
         let (mut admin, client) = admin_and_client(host).await?;
         let map = client.raw(&args.namespace).map_err(Failure::failed)?;
         let nodes = match is_local(host) {
             true => admin.nodes().await?,
             false => Vec::new(),
         };
-        Ok(Target {
+        let target = Target {
             map,
             pids: nodes.iter().map(|node| node.pid).collect(),
-        })
-    })
+        };
+        Ok::<_, Failure>((target, client))
+    })?;
+    let map = target.map.clone();
+    std::thread::Builder::new()
+        .name("karst-bench-map".into())
+        .spawn(move || runtime.block_on(client.keep_current(&map)))
+        .map_err(Failure::failed)?; // it ends with the process
+    Ok(target)
 }
 
 /// The measured part.

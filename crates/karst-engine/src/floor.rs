@@ -64,11 +64,15 @@ pub struct Dropped {
 }
 
 impl Namespace {
-    /// Says, before anything is recovered, what of a partition is void.
+    /// Says, before anything is recovered, what of a partition is void. The log goes on behind its floor even
+    /// if no block bears witness that it had come so far, or the devices were emptied since.
     pub fn set_floor(&self, id: PartitionId, floor: Floor) {
         let mut partition = self.partition(id);
         match floor {
-            Floor::Fill(fill) => partition.floor = fill,
+            Floor::Fill(fill) => {
+                partition.floor = fill;
+                self.log.raise_fills(fill);
+            }
             Floor::Leaving => partition.leaving = Some(Leaving::default()),
         }
     }

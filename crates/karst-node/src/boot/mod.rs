@@ -455,10 +455,6 @@ fn namespaces(
             true => marks.floors.of(&name),
             false => Vec::new(), // of a time when it had devices
         };
-        if !floors.is_empty() {
-            // Devices that were emptied number their fills anew: what is written must not be void at once.
-            log.raise_fills(marks.floors.highest(&name));
-        }
         for (number, claimed) in opened.devices.iter().enumerate() {
             if claimed.failed {
                 log.fail_device(DeviceId(number as u8)); // the log has at most 128

@@ -33,11 +33,13 @@ pub enum Mutation {
     MovesStaleRecords,
     /// What comes from a device is served unchecked.
     ServesUnchecked,
+    /// Recovery takes in what is left of partitions that were let go of.
+    TakesInWhatWasLetGo,
 }
 
 impl Mutation {
     /// All there are.
-    pub const ALL: [Mutation; 13] = [
+    pub const ALL: [Mutation; 14] = [
         Mutation::AcknowledgesBeforeDurable,
         Mutation::NoQuarantine,
         Mutation::RewritesASector,
@@ -51,6 +53,7 @@ impl Mutation {
         Mutation::TruncatesOverTombstones,
         Mutation::MovesStaleRecords,
         Mutation::ServesUnchecked,
+        Mutation::TakesInWhatWasLetGo,
     ];
 }
 

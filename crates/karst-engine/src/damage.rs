@@ -420,9 +420,9 @@ impl Namespace {
             key: record.key,
             bins: record.bins(),
         };
-        let append = || {
+        let append = |floor| {
             self.log
-                .append_record(lane, Purpose::Move, &draft, flush_clock_ms)
+                .append_record(lane, Purpose::Move, floor, &draft, flush_clock_ms)
         };
         let facts = record.facts();
         let moved = self.relocate(lane, flush_clock_ms, damaged.place, &facts, append)?;

@@ -9,6 +9,7 @@ pub mod damage;
 pub mod error;
 pub mod evict;
 pub mod fingerprint;
+pub mod floor;
 pub mod iterate;
 pub mod life;
 mod look;

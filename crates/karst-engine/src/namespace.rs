@@ -25,6 +25,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::damage::{FoundBy, Ledger};
 use crate::error::Reason;
 use crate::evict::ActiveMark;
+use crate::floor::Leaving;
 use crate::life::Life;
 use crate::scrub::Scrub;
 use crate::sets::Sets;
@@ -60,6 +61,10 @@ pub struct Partition {
     pub(crate) never: u32,
     /// Under which its primary writes. What was decided under another is refused.
     pub(crate) regime: u32,
+    /// What of it lies on the devices in fills below this is void; 0 while nothing is. See [`crate::floor`].
+    pub(crate) floor: u64,
+    /// It is being let go of.
+    pub(crate) leaving: Option<Leaving>,
 }
 
 /// See [the module](self).
@@ -200,6 +205,8 @@ impl Namespace {
                 expires: false,
                 never: 0,
                 regime: FIRST_REGIME,
+                floor: 0,
+                leaving: None,
             })
         };
         Namespace {

@@ -117,7 +117,7 @@ impl<'n> Intake<'n> {
         }
         for found in entries {
             let new = &namespace.as_kept(found);
-            if namespace.leaves_out(new) {
+            if namespace.leaves_out(&partition, new) {
                 continue;
             }
             let bytes = new.place.length.bytes() as u32;
@@ -200,7 +200,7 @@ impl<'n> Intake<'n> {
         let namespace = self.namespace;
         let mut partition = namespace.partition_of(&new.digest);
         partition.not_before(new.version.sequence);
-        if namespace.leaves_out(new) {
+        if namespace.leaves_out(&partition, new) {
             drop(partition);
             namespace.log.disclaim_found(new.place);
             return Ok(());
@@ -310,13 +310,15 @@ impl Namespace {
         }
     }
 
-    /// Whether a found record is not taken in: a truncation covers it, and so every older version of it, or
+    /// Whether a found record is not taken in: this node has let go of it, tombstones and all; or a truncation
+    /// covers it, and so every older version of it, or
     /// another truncation does, or an idle tombstone that the next sweep forgets (see
     /// [`Flags::OVER_TOMBSTONE`]). Tombstones are taken in all the same: if the truncation is undone, what
     /// was deleted before must not come back. What an eviction covers is taken in, and is dead: an older
     /// version need not be.
-    fn leaves_out(&self, new: &NewEntry) -> bool {
-        !new.is_tombstone() && self.is_truncated(new.set_id, new.update_time_ms)
+    fn leaves_out(&self, partition: &Partition, new: &NewEntry) -> bool {
+        self.is_void(partition, new.place)
+            || !new.is_tombstone() && self.is_truncated(new.set_id, new.update_time_ms)
     }
 
     /// Whether a found record takes the place of one that was found before.

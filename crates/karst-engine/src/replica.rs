@@ -6,19 +6,17 @@
 //! versions alone, whether it comes from the stream of writes, twice, late, or from being filled.
 
 use std::cmp::Ordering;
-use std::ops::ControlFlow;
 
 use karst_cluster::fabric::RANGES;
 use karst_data::flat::{Draft, Meta, Record};
 use karst_data::key::{Digest, PartitionId};
-use karst_storage::index::{Entry, Fate, Flags, NewEntry, WalkCursor};
+use karst_storage::index::{Entry, Flags, NewEntry, WalkCursor};
 use karst_storage::log::CommitPoint;
 use karst_storage::place::Version;
 
 use crate::error::Reason;
 use crate::fingerprint::hash_of_state;
 use crate::namespace::{Fetched, Namespace, Partition, Step};
-use crate::walk::SLICE_ENTRIES_MAX;
 use crate::write::{Before, Halt, Hand, Stored};
 
 /// What became of a record that another node sent.
@@ -48,9 +46,14 @@ pub struct Weight {
 }
 
 impl Namespace {
-    /// From now on a partition is written under this regime.
+    /// From now on a partition is written under this regime; or from when it has been let go of, if that is
+    /// under way.
     pub fn reign(&self, id: PartitionId, regime: u32) {
-        self.partition(id).regime = regime;
+        let mut partition = self.partition(id);
+        match &mut partition.leaving {
+            Some(leaving) => leaving.next_regime = Some(regime),
+            None => partition.regime = regime,
+        }
     }
 
     /// The regime that is in force.
@@ -65,6 +68,8 @@ impl Namespace {
         match hand.regime.cmp(&partition.regime) {
             Ordering::Less => return Step::Done(Copied::Stale),
             Ordering::Greater => return Step::Done(Copied::Early),
+            // Nobody sends anything to a node that is to have nothing.
+            Ordering::Equal if partition.leaving.is_some() => return Step::Done(Copied::Stale),
             Ordering::Equal => {}
         }
         let entry = partition
@@ -196,7 +201,7 @@ impl Namespace {
     /// what is here ([`Weight`]). Its update time and generation stay, its version is new.
     pub fn merge(&self, hand: &Hand, record: &Record<'_>) -> Step<Result<Merged, Reason>> {
         let mut partition = self.partition_of(&record.meta.digest);
-        if hand.regime != partition.regime {
+        if !partition.is_under(hand.regime) {
             return Step::Wait;
         }
         let entry = partition
@@ -217,7 +222,7 @@ impl Namespace {
     /// if there is a record, or the memory of one, after all.
     pub fn deny(&self, hand: &Hand, digest: &Digest) -> Step<Result<Merged, Reason>> {
         let mut partition = self.partition_of(digest);
-        if hand.regime != partition.regime {
+        if !partition.is_under(hand.regime) {
             return Step::Wait;
         }
         if partition.directory.get(digest).is_some() {
@@ -242,28 +247,6 @@ impl Namespace {
         merged(self.store(&mut partition, hand, &draft, 0, None))
     }
 
-    /// Lets go of part of a partition that this node has nothing to do with any more, if it is still under
-    /// this regime. `None` when nothing is left, or the map has moved on.
-    pub fn drop_slice(&self, id: PartitionId, regime: u32) -> Option<usize> {
-        let mut gone: Vec<NewEntry> = Vec::new();
-        let mut partition = self.partition(id);
-        if partition.regime != regime {
-            return None;
-        }
-        partition.directory.walk_mut(None, &mut |entry| {
-            gone.push(entry.to_new());
-            match gone.len() >= SLICE_ENTRIES_MAX {
-                true => ControlFlow::Break(Fate::Remove),
-                false => ControlFlow::Continue(Fate::Remove),
-            }
-        });
-        for entry in &gone {
-            self.uncount(&mut partition, entry);
-            self.log.release(entry.place);
-        }
-        (!gone.is_empty()).then_some(gone.len())
-    }
-
     /// Gives a record or tombstone that outweighs another node's, but not by its version, a new version.
     /// `theirs` is the sequence of the other one.
     ///
@@ -286,7 +269,7 @@ impl Namespace {
         let record = Record::parse_unsealed(&image).expect("it was laid out just now");
         let mut partition = self.partition_of(digest);
         let entry = partition.directory.get(digest).map(Entry::to_new);
-        if hand.regime != partition.regime {
+        if !partition.is_under(hand.regime) {
             return Step::Wait;
         }
         let Some(entry) = entry.filter(|it| it.version == Version::unpack(record.meta.version))

@@ -196,19 +196,20 @@ impl Namespace {
         flush_clock_ms: u64,
         record: &StoredRecord<'_>,
     ) -> Result<(), NoSpace> {
-        let append = || self.log.append_moved(lane, record, flush_clock_ms);
+        let append = |floor| self.log.append_moved(lane, floor, record, flush_clock_ms);
         self.relocate(lane, flush_clock_ms, record.place, &record.facts, append)
             .map(|_| ())
     }
 
     /// Appends a record anew and points the index there, if it pointed at `place`; else does nothing.
+    /// `append` is told the partition's floor, below which the record would pass for one that is void.
     pub(crate) fn relocate(
         &self,
         lane: LaneId,
         flush_clock_ms: u64,
         place: Place,
         facts: &Facts,
-        append: impl FnOnce() -> Result<Appended, NoSpace>,
+        append: impl FnOnce(u64) -> Result<Appended, NoSpace>,
     ) -> Result<Option<Appended>, NoSpace> {
         let digest = facts.meta.digest;
         let mut partition = self.partition_of(&digest);
@@ -221,9 +222,9 @@ impl Namespace {
         };
         let tombstone = entry.flags.contains(Flags::TOMBSTONE);
         let moved = if tombstone && !facts.meta.tombstone {
-            self.append_shrunk(lane, flush_clock_ms, facts, &entry)?
+            self.append_shrunk(lane, partition.floor, flush_clock_ms, facts, &entry)?
         } else {
-            append()?
+            append(partition.floor)?
         };
         let flags = entry.flags.with_moves(facts.meta.moves.saturating_add(1));
         let at = partition.directory.get_mut(&digest);
@@ -242,6 +243,7 @@ impl Namespace {
     fn append_shrunk(
         &self,
         lane: LaneId,
+        floor: u64,
         flush_clock_ms: u64,
         facts: &Facts,
         entry: &NewEntry,
@@ -261,7 +263,7 @@ impl Namespace {
             bins,
         };
         self.log
-            .append_record(lane, Purpose::Move, &draft, flush_clock_ms)
+            .append_record(lane, Purpose::Move, floor, &draft, flush_clock_ms)
     }
 }
 

@@ -377,9 +377,10 @@ impl Namespace {
         // First: a number that may be on a device is never given out again, wherever this ends.
         let sequence = Version::unpack(draft.meta.version).sequence;
         partition.not_before(sequence);
+        let (floor, now_ms) = (partition.floor, hand.flush_clock_ms);
         let Appended { place, commit } = self
             .log
-            .append_record(hand.lane, purpose, draft, hand.flush_clock_ms)
+            .append_record(hand.lane, purpose, floor, draft, now_ms)
             .map_err(|no_space| match no_space {
                 NoSpace::Wait => Halt::Wait,
                 NoSpace::Full => Reason::OutOfSpace.into(),
@@ -564,7 +565,7 @@ pub(crate) struct Stored {
 impl Partition {
     /// Checks that the writer goes by the map that is in force. If not it has to look again.
     fn reigns(&self, hand: &Hand) -> Result<(), Halt> {
-        match hand.regime == self.regime {
+        match self.is_under(hand.regime) {
             true => Ok(()),
             false => Err(Halt::Wait),
         }

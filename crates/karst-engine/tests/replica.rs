@@ -314,11 +314,9 @@ fn a_partition_is_let_go_only_under_the_regime_that_said_so() {
     }
     let id = digest(1).partition();
     node.reign(4);
-    assert_eq!(node.namespace().drop_slice(id, 3), None);
+    assert!(!node.namespace().begin_leaving(id, 3));
     assert_eq!(node.content().len() as u64, KEYS);
-    for id in PartitionId::all() {
-        while node.namespace().drop_slice(id, 4).is_some() {}
-    }
+    PartitionId::all().for_each(|id| node.world.let_go(id));
     assert!(node.content().is_empty());
     assert_eq!(node.namespace().report().records, 0);
     let log = node.namespace().log();

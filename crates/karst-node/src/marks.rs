@@ -1,10 +1,12 @@
-//! Truncation marks, which have to outlive the process; and beside them those of evictions.
+//! Truncation marks, which have to outlive the process; and beside them those of evictions, and the floors of
+//! partitions that were let go of.
 //!
 //! A mark says: records of this namespace (and set) last updated before then are gone. Records on
 //! devices stay where they are until defrag comes by, so the marks are what keeps them gone after a
 //! restart. They are few; the file is rewritten as a whole and replaced in one step.
 
 pub mod evictions;
+pub mod floors;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,6 +16,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use self::evictions::Evictions;
+use self::floors::Floors;
 
 const FILE_NAME: &str = "truncations.json";
 
@@ -33,6 +36,8 @@ pub struct Marks {
     table: Mutex<Table>,
     /// Marks of evictions.
     pub evictions: Evictions,
+    /// Floors of partitions.
+    pub floors: Floors,
 }
 
 impl Marks {
@@ -58,6 +63,7 @@ impl Marks {
             path,
             table: Mutex::new(table),
             evictions: Evictions::load(data_dir)?,
+            floors: Floors::load(data_dir)?,
         })
     }
 

@@ -15,6 +15,7 @@ const STOPS_MAX: u64 = 6;
 pub fn at_random(seed: u64, told: bool) -> Result<Tally, Violation> {
     let mut world = World::new(seed)?;
     world.told = told;
+    world.ends_half_way = true;
     for _ in 0..world.rng.between(2, STOPS_MAX) {
         let turns = world.rng.between(100, 2500);
         world.run(turns)?;

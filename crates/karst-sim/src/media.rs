@@ -85,6 +85,7 @@ pub fn life(seed: u64) -> Result<Counts, Violation> {
     setup.slow_device = None;
     setup.shared_memory = false; // what is in memory cannot rot
     setup.pace.truncate = 0;
+    setup.pace.let_go = 0;
     setup.keys = setup.keys.max(12);
     let mut world = World::of(setup, rng)?;
     world.disk.remember();
@@ -280,7 +281,13 @@ enum Cold {
 }
 
 fn cold_start(world: &mut World, targets: &[Target], fault: &Fault) -> Result<Cold, Violation> {
-    let Ok(node) = Node::boot(&world.setup, &mut world.disk, &world.marks, None) else {
+    let Ok(node) = Node::boot(
+        &world.setup,
+        &mut world.disk,
+        &world.marks,
+        &world.floors,
+        None,
+    ) else {
         return Ok(Cold::Noticed); // the devices were refused
     };
     let (mut same, mut refused) = (true, false);

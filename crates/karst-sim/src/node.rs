@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use karst_data::flat::Record;
 use karst_data::key::PartitionId;
 use karst_data::time::Now;
+use karst_engine::floor::Floor;
 use karst_engine::namespace::FIRST_REGIME;
 use karst_engine::read::{Need, ReadRequest};
 use karst_engine::recover::Intake;
@@ -24,6 +25,9 @@ use crate::memory::{self, Memory};
 use crate::oracle::{Marks, State};
 use crate::setup::Setup;
 use crate::workload::{Key, PARTITIONS, SETS};
+
+/// What a node keeps of partitions that it has let go of.
+pub type Floors = BTreeMap<PartitionId, Floor>;
 
 /// Records that defrag moves before it lets others run.
 const MOVES_PER_TURN: usize = 3;
@@ -89,6 +93,7 @@ impl Node {
         setup: &Setup,
         disk: &mut Disk,
         marks: &Marks,
+        floors: &Floors,
         memory: Option<&Memory>,
     ) -> Result<Node, Violation> {
         let mut found = Found::default();
@@ -107,6 +112,9 @@ impl Node {
                     .truncate(Some(SETS[set]), *mark)
                     .map_err(refused)?;
             }
+        }
+        for (id, floor) in floors {
+            namespace.set_floor(*id, *floor);
         }
         if let Some(attach) = &begun.attach {
             memory::take_index(&namespace, attach)?;
@@ -130,6 +138,17 @@ impl Node {
             cores: setup.cores,
             emptying,
         })
+    }
+
+    /// Drops what is left of a partition that is being let go of, and says which floor is to be kept.
+    pub fn drop_all(&self, id: PartitionId) -> u64 {
+        let mut after = None;
+        loop {
+            after = self.namespace.drop_slice(id, after).next;
+            if after.is_none() {
+                return self.namespace.next_floor();
+            }
+        }
     }
 
     /// Who writes on a core, now.

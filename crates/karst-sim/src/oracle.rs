@@ -233,6 +233,17 @@ impl Oracle {
         self.histories[key].changes.push(change);
     }
 
+    /// Notes that the node has let go of a record: for good, wherever it ends.
+    pub fn let_go(&mut self, key: usize) {
+        let gone = Change {
+            state: None,
+            version: Version::default(),
+            commit: None,
+            standing: Standing::Durable,
+        };
+        self.changed(key, gone);
+    }
+
     /// Asks of every change that is on its way what became of it.
     pub fn settle(&mut self, become_of: impl Fn(CommitPoint) -> Standing) {
         for change in self

@@ -18,6 +18,7 @@ pub(crate) fn lives(what: &str, outcome: &Outcome<Tally>, took: Duration) {
         emptied,
         tombstones,
         truncations,
+        let_go,
         writes,
         failed_writes,
         torn_writes,
@@ -32,7 +33,7 @@ pub(crate) fn lives(what: &str, outcome: &Outcome<Tally>, took: Duration) {
     println!("  {stops} stops, {writes} device writes, {torn_writes} torn, {failed_writes} failed");
     println!(
         "  {emptied} blocks emptied by defrag, {tombstones} tombstones forgotten, \
-         {truncations} truncations"
+         {truncations} truncations, {let_go} partitions let go of"
     );
 }
 

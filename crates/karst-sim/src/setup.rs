@@ -46,17 +46,20 @@ pub struct Pace {
     pub wait: u32,
     /// A scan of everything.
     pub scan: u32,
+    /// The node lets go of a partition, and takes part in it again.
+    pub let_go: u32,
 }
 
 impl Pace {
     fn draw(rng: &mut Rng) -> Pace {
         let mut or_never = |weight: u32| if rng.one_in(5) { 0 } else { weight };
-        let (land, truncate, wait, scan, sweep) = (
+        let (land, truncate, wait, scan, sweep, let_go) = (
             or_never(40),
             or_never(1),
             or_never(3),
             or_never(3),
             or_never(60),
+            or_never(1),
         );
         Pace {
             begin: rng.between(150, 400) as u32,
@@ -73,11 +76,12 @@ impl Pace {
             truncate,
             wait,
             scan,
+            let_go,
         }
     }
 
     /// As weights, in the order of the fields.
-    pub fn weights(&self) -> [u32; 10] {
+    pub fn weights(&self) -> [u32; 11] {
         [
             self.begin,
             self.proceed,
@@ -89,6 +93,7 @@ impl Pace {
             self.truncate,
             self.wait,
             self.scan,
+            self.let_go,
         ]
     }
 }

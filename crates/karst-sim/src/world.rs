@@ -7,9 +7,12 @@
 
 use std::sync::Arc;
 
+use karst_data::key::PartitionId;
 use karst_data::operation::{CommandFlags, Operation};
 use karst_data::policy::GenerationRule;
 use karst_data::time::Now;
+use karst_engine::floor::Floor;
+use karst_engine::namespace::FIRST_REGIME;
 use karst_engine::write::{DeleteRequest, WriteRequest, Written};
 use karst_engine::{Fetched, Reason, Refusal, Step};
 use karst_storage::index::State;
@@ -19,7 +22,7 @@ use karst_storage::log::{BlockId, Commit, CommitPoint, DeviceRead, DeviceWrite, 
 use crate::check::{self, Violation};
 use crate::disk::{Disk, Flying, Tear, Tears};
 use crate::memory::Memory;
-use crate::node::{self, Defragged, Node};
+use crate::node::{self, Defragged, Floors, Node};
 use crate::oracle::{Change, Expected, Marks, Moment, Oracle, Standing, Window, may_be_too_big};
 use crate::rng::Rng;
 use crate::setup::Setup;
@@ -113,6 +116,8 @@ pub struct Tally {
     pub tombstones: u64,
     /// Truncations.
     pub truncations: u64,
+    /// Times that a partition was let go of.
+    pub let_go: u64,
     /// Device writes, and bytes of them.
     pub writes: u64,
     /// Writes that failed.
@@ -132,6 +137,7 @@ impl Tally {
         self.emptied += other.emptied;
         self.tombstones += other.tombstones;
         self.truncations += other.truncations;
+        self.let_go += other.let_go;
         self.writes += other.writes;
         self.failed_writes += other.failed_writes;
         self.torn_writes += other.torn_writes;
@@ -158,6 +164,8 @@ pub struct World {
     pub now_ms: u64,
     /// Truncation marks.
     pub marks: Marks,
+    /// What is void of partitions that were let go of.
+    pub floors: Floors,
     /// Where to cut, if that is planned.
     pub plan: Option<Plan>,
     tally: Tally,
@@ -166,13 +174,15 @@ pub struct World {
     is_off: bool,
     /// Tells what happens, for who replays a seed.
     pub told: bool,
+    /// The node may stop while it lets go of a partition.
+    pub ends_half_way: bool,
 }
 
 /// What a world does in a turn.
 type Turn = fn(&mut World) -> Result<(), Violation>;
 
 /// In the order of [`crate::setup::Pace::weights`].
-const TURNS: [Turn; 10] = [
+const TURNS: [Turn; 11] = [
     World::begin,
     World::proceed,
     World::complete,
@@ -183,6 +193,7 @@ const TURNS: [Turn; 10] = [
     World::truncate,
     World::wait,
     World::scan,
+    World::let_go,
 ];
 
 impl World {
@@ -211,10 +222,10 @@ impl World {
         let keys: Vec<Key> = (0..setup.keys)
             .map(|number| Key::numbered(number, setup.sets))
             .collect();
-        let marks = Marks::default();
+        let (marks, floors) = (Marks::default(), Floors::new());
         let memory = setup.shared_memory.then(Memory::new).transpose();
         let memory = memory.map_err(|error| Violation::new("memory", error.to_string()))?;
-        let node = Node::boot(&setup, &mut disk, &marks, memory.as_ref())?;
+        let node = Node::boot(&setup, &mut disk, &marks, &floors, memory.as_ref())?;
         let mut world = World {
             node,
             memory,
@@ -225,11 +236,13 @@ impl World {
             keys,
             now_ms: BEGINS_MS,
             marks,
+            floors,
             plan: None,
             tally: Tally::default(),
             requests: Vec::new(),
             is_off: false,
             told: false,
+            ends_half_way: false,
         };
         world.begin_session(false);
         Ok(world)
@@ -710,6 +723,45 @@ impl World {
         truncated.map_err(|reason| Violation::new("truncate", reason.to_string()))
     }
 
+    /// Lets go of a partition, and takes part in it again. Now and then the node stops half way.
+    fn let_go(&mut self) -> Result<(), Violation> {
+        let id = PartitionId(*self.rng.pick(&PARTITIONS));
+        let (half, dropped) = (self.rng.one_in(4), self.rng.one_in(2));
+        let stop = [Stop::Power, Stop::Kill][self.rng.index(2)];
+        self.tell(|| format!("lets go of partition {}", id.0));
+        self.tally.let_go += 1;
+        let begun = self.node.namespace.begin_leaving(id, FIRST_REGIME);
+        assert!(
+            begun,
+            "there is one regime, and no other turn comes between"
+        );
+        self.floors.insert(id, Floor::Leaving);
+        for (number, key) in self.keys.iter().enumerate() {
+            if key.digest.partition() == id {
+                self.oracle.let_go(number);
+            }
+        }
+        if half && self.ends_half_way {
+            if dropped {
+                self.node.namespace.drop_slice(id, None);
+            }
+            return self.stop(stop);
+        }
+        self.end_letting_go();
+        Ok(())
+    }
+
+    /// Drops what is being let go of, and keeps the floors.
+    fn end_letting_go(&mut self) {
+        for (id, floor) in &mut self.floors {
+            if *floor == Floor::Leaving {
+                let fill = self.node.drop_all(*id);
+                *floor = Floor::Fill(fill);
+                self.node.namespace.end_leaving(*id, fill);
+            }
+        }
+    }
+
     fn wait(&mut self) -> Result<(), Violation> {
         self.now_ms += self.rng.between(500, 6000);
         Ok(())
@@ -855,7 +907,8 @@ impl World {
         self.requests.clear();
         (self.is_off, self.plan) = (false, None);
         self.now_ms += self.rng.below(4000);
-        let before = check::index_matches_log::entries(self);
+        let mut before = check::index_matches_log::entries(self);
+        before.retain(|entry| self.floors.get(&entry.digest.partition()) != Some(&Floor::Leaving));
         self.lose_memory(!outlives)?;
         self.start()?;
         self.tell(|| format!("started again, at {}", self.fullness()));
@@ -885,7 +938,8 @@ impl World {
     fn start(&mut self) -> Result<(), Violation> {
         loop {
             let memory = self.memory.as_ref();
-            self.node = Node::boot(&self.setup, &mut self.disk, &self.marks, memory)?;
+            let (disk, marks, floors) = (&mut self.disk, &self.marks, &self.floors);
+            self.node = Node::boot(&self.setup, disk, marks, floors, memory)?;
             if let Some(memory) = memory {
                 memory.tidy();
             }
@@ -899,6 +953,7 @@ impl World {
                 let what = format!("a stop left what can only be rot: {found:?}");
                 return Err(Violation::new("settled", what));
             }
+            self.end_letting_go();
             if self.begin_session(self.rng.clone().one_in(12)) {
                 self.rng.next();
                 return Ok(());

@@ -118,7 +118,7 @@ fn measure(codec: impl Fn() -> Codec, value_bytes: usize) -> (f64, f64, u64) {
     };
     let lane = log.write_lane(0);
     let append = || {
-        let appended = log.append_record(lane, Purpose::Record, &draft, 0);
+        let appended = log.append_record(lane, Purpose::Record, 0, &draft, 0);
         appended.expect("room").place
     };
     let started = Instant::now();

@@ -352,7 +352,7 @@ fn packed(compression: Compression) -> Vec<u8> {
         }),
     };
     let lane = log.write_lane(0);
-    let appended = log.append_record(lane, Purpose::Record, &draft, 0);
+    let appended = log.append_record(lane, Purpose::Record, 0, &draft, 0);
     match log.locate(appended.expect("there is room").place) {
         Located::Memory(resident) => resident.bytes().to_vec(),
         Located::Device(_) => unreachable!("the log is in memory"),

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses another part")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use karst_data::key::{Digest, KeyBytes, PartitionId};
@@ -9,6 +10,7 @@ use karst_data::operation::{CommandFlags, Operation};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::{Now, Ttl};
 use karst_data::value::{ParticleType, Value};
+use karst_engine::floor::Floor;
 use karst_engine::namespace::FIRST_REGIME;
 use karst_engine::read::{Need, ReadRequest};
 use karst_engine::recover::Intake;
@@ -32,6 +34,8 @@ pub(crate) const BLOCK_BYTES: usize = 16 << 10;
 pub(crate) struct World {
     pub(crate) namespace: Namespace,
     pub(crate) device: RwLock<Vec<u8>>,
+    /// What a node keeps on disk of partitions that it has let go of.
+    pub(crate) floors: BTreeMap<PartitionId, Floor>,
 }
 
 /// The digest of a key.
@@ -76,6 +80,7 @@ impl World {
         World {
             namespace: open(blocks, cores),
             device: RwLock::new(vec![0; BLOCK_BYTES * (blocks as usize + 1)]),
+            floors: BTreeMap::new(),
         }
     }
 
@@ -86,6 +91,9 @@ impl World {
         let namespace = open(blocks, 1);
         for (set, before_ms) in truncations {
             namespace.truncate(Some(set), *before_ms).unwrap();
+        }
+        for (id, floor) in &self.floors {
+            namespace.set_floor(*id, *floor);
         }
         let log = namespace.log();
         let ids = (0..blocks).map(|block| BlockId {
@@ -122,6 +130,27 @@ impl World {
         intake.finish().unwrap();
         log.finish_recovery();
         self.namespace = namespace;
+    }
+
+    /// Drops all of a partition that is being let go of.
+    pub(crate) fn drop_all(&self, id: PartitionId) {
+        let mut after = None;
+        loop {
+            after = self.namespace.drop_slice(id, after).next;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+
+    /// Lets go of a partition.
+    pub(crate) fn let_go(&mut self, id: PartitionId) {
+        assert!(self.namespace.begin_leaving(id, self.namespace.regime(id)));
+        self.floors.insert(id, Floor::Leaving);
+        self.drop_all(id);
+        let floor = self.namespace.next_floor();
+        self.floors.insert(id, Floor::Fill(floor));
+        self.namespace.end_leaving(id, floor);
     }
 
     /// Sweeps everything.

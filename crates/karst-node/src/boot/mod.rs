@@ -3,7 +3,7 @@
 //! ```text
 //! identity, marks -> doors bound, http answers -> control plane: gRPC door, the cluster's id
 //!   -> devices opened and claimed -> what an earlier process left in shared memory is taken over, or recovery: devices to index
-//!      (/readyz answers 503) -> sessions begin -> data cores -> clients accepted, serving
+//!      (/readyz answers 503) -> what it was letting go of is gone -> sessions begin -> data cores -> clients accepted, serving
 //! signal -> draining: no new clients -> cores flush what they hold -> last checkpoints -> control plane
 //!   ends -> exit
 //! ```
@@ -35,7 +35,7 @@ use tokio::sync::watch;
 use crate::config::{self, Advertise, Config, Engine, HostPort, IoChoice};
 use crate::control::{self, Cluster, Control, ControlError};
 use crate::data_dir::{self, Identity};
-use crate::fabric_port::door;
+use crate::fabric_port::{door, let_go};
 use crate::failures::Failures;
 use crate::marks::Marks;
 use crate::node::{ClusterId, Doors, IoReport, NamespaceState, Node, NodeSlot, Parts, State};
@@ -452,6 +452,10 @@ fn namespaces(
         log.set_codec(codec(&opened));
         log.set_resident(is_resident(&opened.config));
         log.raise_fills(claim::fills(&opened.devices));
+        let floors = match log.config().on_devices {
+            true => marks.floors.of(&name),
+            false => Vec::new(), // of a time when it had devices
+        };
         for (number, claimed) in opened.devices.iter().enumerate() {
             if claimed.failed {
                 log.fail_device(DeviceId(number as u8)); // the log has at most 128
@@ -478,6 +482,9 @@ fn namespaces(
                 namespace: name.clone(),
                 what: error.to_string(),
             })?;
+        for (id, floor) in floors {
+            engine.set_floor(id, floor);
+        }
         let claims = opened.devices;
         let devices = claims.iter().map(|claimed| claimed.device.clone());
         let state = NamespaceState {
@@ -597,15 +604,16 @@ async fn begin(node: &Arc<Node>, pending: Vec<Pending>) -> Result<(), BootError>
     let begun = tokio::task::spawn_blocking(move || {
         let namespaces = node.namespaces.iter().zip(pending);
         namespaces
-            .into_iter()
-            .try_for_each(|(namespace, pending)| begin_one(&node, namespace, pending))
+            .enumerate()
+            .try_for_each(|(index, (_, pending))| begin_one(&node, index, pending))
     });
     begun
         .await
         .map_err(|error| BootError::Cores(io::Error::other(error)))?
 }
 
-fn begin_one(node: &Node, namespace: &NamespaceState, pending: Pending) -> Result<(), BootError> {
+fn begin_one(node: &Node, index: usize, pending: Pending) -> Result<(), BootError> {
+    let namespace = &node.namespaces[index];
     let name = || namespace.config.name.clone();
     let Pending { mut claims, found } = pending;
     let taken = recovery::telling(namespace, || warm::take_over(namespace, found));
@@ -626,6 +634,7 @@ fn begin_one(node: &Node, namespace: &NamespaceState, pending: Pending) -> Resul
             return Err(BootError::Spoilt { namespace, what });
         }
     }
+    let_go::end_of_earlier_process(node, index).map_err(file("floors of partitions"))?;
     let begun = warm::begin_session(namespace, &mut claims);
     begun.map_err(|error| BootError::Device {
         namespace: name(),

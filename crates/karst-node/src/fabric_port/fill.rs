@@ -1,5 +1,5 @@
 //! A primary brings the nodes that join a partition to hold what it holds, merges what those have that were
-//! apart, and repairs those that missed a write. A node lets go of what it has nothing to do with any more.
+//! apart, and repairs those that missed a write.
 //!
 //! Each core does that for its part of the partitions, a few at a time. A partition is compared by ranges,
 //! and only what differs is sent; meanwhile the nodes that join take every write as replicas do. Once a
@@ -129,48 +129,6 @@ pub async fn keep_filled(core: Rc<Core>) {
         run(&core, tasks, &mut filled).await;
         tokio::time::sleep(RETRY_PAUSE).await;
     }
-}
-
-/// Lets go of partitions that others hold, for as long as the core runs.
-pub async fn let_go(core: Rc<Core>) {
-    let mut changes = core.node.sights.changes();
-    loop {
-        for (namespace, partition, regime) in surplus(&core) {
-            let engine = &core.namespace(namespace).engine;
-            while engine.drop_slice(partition, regime.0).is_some() {
-                tokio::task::yield_now().await;
-            }
-        }
-        if changes.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Partitions that this node holds something of, and that others hold all of.
-fn surplus(core: &Core) -> Vec<(usize, PartitionId, Regime)> {
-    let (me, cores) = (core.node.id, core.node.cores.len());
-    let sight = core.node.sights.now();
-    let mut surplus = Vec::new();
-    for (namespace, state) in core.node.namespaces.iter().enumerate() {
-        let Some(map) = sight.state.maps.get(&state.config.name) else {
-            continue;
-        };
-        for partition in PartitionId::all() {
-            let ownership = map.partition(partition);
-            // On an island nothing is let go: others may not have it, whatever the map says.
-            let needless = ownership.is_settled()
-                && !ownership.regime.is_alone()
-                && ownership.primary().is_some()
-                && ownership.role(me) == Role::Stranger
-                && !ownership.apart.contains(&me);
-            let mine = partition.index() % cores == usize::from(core.number);
-            if mine && needless && state.engine.partition_counts(partition) != (0, 0) {
-                surplus.push((namespace, partition, ownership.regime));
-            }
-        }
-    }
-    surplus
 }
 
 /// What this core has to do now.

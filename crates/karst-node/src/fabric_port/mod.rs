@@ -5,8 +5,10 @@
 //! - [`door`]: requests of other nodes, carried out by the core that was handed their connection.
 //! - [`copy`]: a write on its way to the nodes that are to have it.
 //! - [`fill`]: a primary brings who joins to hold what it holds.
+//! - [`let_go`]: a node lets go of what others hold.
 
 pub mod copy;
 pub mod door;
 pub mod fill;
+pub mod let_go;
 pub mod peer;

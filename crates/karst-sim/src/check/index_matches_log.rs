@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use karst_data::key::{Digest, PartitionId};
+use karst_engine::floor::Floor;
 use karst_storage::index::{Flags, NewEntry};
 use karst_storage::log::recover::Scanned;
 use karst_storage::place::{Place, Version};
@@ -47,7 +48,7 @@ struct Newest {
     copies: Vec<Copy>,
 }
 
-/// Right after recovery the index equals what the devices hold, less what truncation marks cover.
+/// Right after recovery the index equals what the devices hold, less what truncation marks cover and what was let go of.
 ///
 /// # Errors
 /// When it does not.
@@ -153,6 +154,15 @@ pub fn after_take_over(world: &World, before: &[NewEntry]) -> Result<(), Violati
     Err(Violation::new("index_matches_log", what))
 }
 
+/// Whether a record is left of a time before its partition was let go of.
+fn is_void(world: &World, digest: &Digest, fill: u64) -> bool {
+    match world.floors.get(&digest.partition()) {
+        Some(Floor::Fill(floor)) => fill < *floor,
+        Some(Floor::Leaving) => true,
+        None => false,
+    }
+}
+
 /// Walks all devices by the documented format, beside the engine's recovery.
 /// Returns with it the youngest fill.
 fn newest(world: &World) -> (HashMap<Digest, Newest>, u64) {
@@ -169,6 +179,9 @@ fn newest(world: &World) -> (HashMap<Digest, Newest>, u64) {
         let scanned = world.node.namespace.log().scan_block(id, bytes);
         for record in scanned.filter_map(Scanned::record) {
             let (place, meta) = (record.place, &record.facts.meta);
+            if is_void(world, &meta.digest, fill) {
+                continue;
+            }
             let set = SETS.iter().position(|set| *set == &*record.facts.set);
             let set = set.expect("only these sets are used");
             let is_covered = !meta.tombstone && meta.update_time_ms < world.marks.of_set(set);

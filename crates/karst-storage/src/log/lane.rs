@@ -103,8 +103,8 @@ pub(crate) struct OpenBlock {
 }
 
 impl OpenBlock {
-    fn has_room(&self, bytes: usize) -> bool {
-        self.buffer.filled() + bytes <= self.buffer.capacity()
+    fn has_room(&self, bytes: usize, floor: u64) -> bool {
+        self.fill >= floor && self.buffer.filled() + bytes <= self.buffer.capacity()
     }
 }
 
@@ -298,15 +298,17 @@ impl Lane {
         });
     }
 
-    /// Whether the open block has room for a record of `bytes`, a multiple of the rblock.
-    pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        self.open.as_ref().is_some_and(|open| open.has_room(bytes))
+    /// Whether the open block is not of an earlier fill than `floor` and has room for a record of `bytes`, a
+    /// multiple of the rblock.
+    pub(crate) fn has_room(&self, bytes: usize, floor: u64) -> bool {
+        let open = self.open.as_ref();
+        open.is_some_and(|open| open.has_room(bytes, floor))
     }
 
-    /// Whether a block of a device is parked that has room.
-    pub(crate) fn has_parked(&self, device: DeviceId, bytes: usize) -> bool {
+    /// Whether a block of a device is parked of which the same is true.
+    pub(crate) fn has_parked(&self, device: DeviceId, bytes: usize, floor: u64) -> bool {
         let parked = self.way(device).parked.as_ref();
-        parked.is_some_and(|parked| parked.has_room(bytes))
+        parked.is_some_and(|parked| parked.has_room(bytes, floor))
     }
 
     /// Puts the open block, which was flushed, aside.
@@ -349,7 +351,7 @@ impl Lane {
     /// Puts the end mark behind the last record of the open block, if there is room; `mark` makes it for
     /// its offset within the block.
     pub(crate) fn mark_end(&mut self, mark: impl FnOnce(usize) -> [u8; END_MARK_BYTES]) {
-        if self.has_room(END_MARK_BYTES) {
+        if self.has_room(END_MARK_BYTES, 0) {
             self.append(END_MARK_BYTES, 0, |space, at| {
                 space.copy_from_slice(&mark(at));
             });

@@ -439,7 +439,15 @@ impl Log {
         }
     }
 
-    /// Appends a record to a lane, in the form in which the namespace stores records.
+    /// The least fill of blocks that are yet to be opened: all that was appended until now lies below it.
+    /// What is appended from here on may too, in blocks that are open, unless it is kept from it
+    /// ([`Log::append_from`]).
+    pub fn next_fill(&self) -> u64 {
+        self.fills() + 1
+    }
+
+    /// Appends a record to a lane, in the form in which the namespace stores records, to a block of this
+    /// fill or a later one.
     ///
     /// # Errors
     /// See [`NoSpace`]; nothing was appended.
@@ -447,6 +455,7 @@ impl Log {
         &self,
         lane: LaneId,
         purpose: Purpose,
+        floor: u64,
         draft: &Draft<'_, B>,
         now_ms: u64,
     ) -> Result<Appended, NoSpace>
@@ -455,32 +464,35 @@ impl Log {
     {
         if !self.codec.packs() {
             let bytes = self.codec.unpacked_bytes(draft.size_bytes());
-            return self.append(lane, purpose, bytes, now_ms, |space, seal| {
+            return self.append_from(lane, purpose, floor, bytes, now_ms, |space, seal| {
                 self.codec.store(draft, space, seal);
             });
         }
         let packed = self.codec.pack(draft);
         let bytes = packed.stored_bytes();
-        let appended = self.append(lane, purpose, bytes, now_ms, |space, seal| {
+        let appended = self.append_from(lane, purpose, floor, bytes, now_ms, |space, seal| {
             packed.store(space, seal);
         })?;
         packed.count();
         Ok(appended)
     }
 
-    /// Appends a copy of a record that was found sound in its block, in the form it has there.
+    /// Appends a copy of a record that was found sound in its block, in the form it has there, to a block of
+    /// this fill or a later one.
     ///
     /// # Errors
     /// See [`NoSpace`]; nothing was appended.
     pub fn append_moved(
         &self,
         lane: LaneId,
+        floor: u64,
         record: &StoredRecord<'_>,
         now_ms: u64,
     ) -> Result<Appended, NoSpace> {
         let from = self.seal(record.place);
         let bytes = record.bytes;
-        self.append(lane, Purpose::Move, bytes.len(), now_ms, |space, seal| {
+        let (purpose, size_bytes) = (Purpose::Move, bytes.len());
+        self.append_from(lane, purpose, floor, size_bytes, now_ms, |space, seal| {
             space[..bytes.len()].copy_from_slice(bytes);
             let rehoused = self.codec.rehouse(space, &from, seal);
             rehoused.expect("the record was found sound in these bytes");
@@ -499,17 +511,38 @@ impl Log {
         now_ms: u64,
         write: impl FnOnce(&mut [u8], &Seal),
     ) -> Result<Appended, NoSpace> {
+        self.append_from(lane, purpose, 0, size_bytes, now_ms, write)
+    }
+
+    /// As [`Log::append`], to a block of this fill or a later one: a lane whose open block is of an earlier
+    /// one leaves it. `floor` was a [`Log::next_fill`] once.
+    ///
+    /// # Errors
+    /// See [`NoSpace`]; nothing was appended.
+    pub fn append_from(
+        &self,
+        lane: LaneId,
+        purpose: Purpose,
+        floor: u64,
+        size_bytes: usize,
+        now_ms: u64,
+        write: impl FnOnce(&mut [u8], &Seal),
+    ) -> Result<Appended, NoSpace> {
         let length = Rblocks::holding(size_bytes as u64);
         let bytes = length.bytes() as usize;
         if bytes > self.record_bytes_max() {
             return Err(NoSpace::TooBig { size_bytes });
         }
         let mut filling = self.lanes[usize::from(lane.0)].lock();
-        if !filling.has_room(bytes) || self.would_leave(&filling) {
-            self.turn_over(&mut filling, purpose, bytes, now_ms)?;
+        if !filling.has_room(bytes, floor) || self.would_leave(&filling) {
+            self.turn_over(&mut filling, purpose, (bytes, floor), now_ms)?;
         }
         let open = filling.open.as_ref().expect("a block was just opened");
         let (id, fill) = (open.id, open.fill);
+        assert!(
+            fill >= floor,
+            "what is appended now would pass for what was void before"
+        );
         let number = self.devices[usize::from(id.device.0)].geometry.number;
         let offset = self.config.block_offset(id.block);
         let at = filling.append(bytes, now_ms, |space, at| {
@@ -661,24 +694,26 @@ impl Log {
         })
     }
 
-    /// Leaves the lane's open block, if any, for another that has room: one of the device's that was
-    /// parked, or a free one. An open block that has room is only left for a device that is not slow.
+    /// Leaves the lane's open block, if any, for another that has room and is not of an earlier fill than
+    /// `floor`: one of the device's that was parked, or a free one. An open block that would do is only left
+    /// for a device that is not slow.
     fn turn_over(
         &self,
         lane: &mut Lane,
         purpose: Purpose,
-        bytes: usize,
+        (bytes, floor): (usize, u64),
         now_ms: u64,
     ) -> Result<(), NoSpace> {
         self.tick(now_ms);
         let mut space = self.space.lock();
         self.release_quarantine(&mut space);
-        if purpose == Purpose::Record && !lane.has_room(bytes) && self.is_past_live_max() {
+        let would_do = lane.has_room(bytes, floor);
+        if purpose == Purpose::Record && !would_do && self.is_past_live_max() {
             return Err(self.no_space(&space));
         }
         let open = lane.open.as_ref().map(|open| open.id.device);
-        let stays = lane.has_room(bytes) && open.is_some_and(|device| !space.is_failed(device));
-        let device = match self.next_device(lane, &space, purpose, bytes) {
+        let stays = would_do && open.is_some_and(|device| !space.is_failed(device));
+        let device = match self.next_device(lane, &space, purpose, (bytes, floor)) {
             Some(next) if stays && next.slow => return Ok(()),
             Some(next) => DeviceId(next.device as u8),
             None if stays => return Ok(()),
@@ -690,12 +725,12 @@ impl Log {
         } else {
             self.close(lane, &mut space);
         }
-        if lane.has_parked(device, bytes) {
+        if lane.has_parked(device, bytes, floor) {
             lane.unpark(device);
             return Ok(());
         }
         if lane.unpark(device) {
-            self.close(lane, &mut space); // it has no room
+            self.close(lane, &mut space); // it would not do
         }
         let id = space.open(device).ok_or(NoSpace::Wait)?;
         drop(space);
@@ -740,14 +775,14 @@ impl Log {
         lane: &Lane,
         space: &Space,
         purpose: Purpose,
-        bytes: usize,
+        (bytes, floor): (usize, u64),
     ) -> Option<Candidate> {
         let may_open = space.free_blocks() > self.spare_blocks(purpose);
         let usable = |device: &DeviceId| {
             let free = may_open && space.free_blocks_of(*device) > 0;
             !space.is_failed(*device)
                 && lane.may_begin(*device)
-                && (free || lane.has_parked(*device, bytes))
+                && (free || lane.has_parked(*device, bytes, floor))
         };
         let candidate = |id: DeviceId| Candidate {
             device: usize::from(id.0),

@@ -156,6 +156,67 @@ fn tombstones_and_moves_may_use_blocks_that_records_may_not() {
     );
 }
 
+fn append_from(log: &Log, lane: LaneId, floor: u64, bytes: usize) -> Result<Appended, NoSpace> {
+    log.append_from(lane, Purpose::Move, floor, bytes, 0, |space, _| {
+        space.fill(0xcd);
+    })
+}
+
+#[test]
+fn what_is_kept_from_open_blocks_goes_to_later_ones_and_all_else_stays_where_it_was() {
+    let log = Log::new(config(true, 1)).unwrap();
+    let lanes = [log.write_lane(0), log.move_lane(0)];
+    let fill_of = |appended: &Appended| log.fill_of(log.block_of(appended.place));
+    let before = lanes.map(|lane| append_from(&log, lane, 0, 100).unwrap());
+    let floor = log.next_fill();
+    for (lane, before) in lanes.into_iter().zip(&before) {
+        let beside = append_from(&log, lane, 0, 100).unwrap();
+        assert_eq!(
+            log.block_of(beside.place),
+            log.block_of(before.place),
+            "no block is left for nothing"
+        );
+        assert!(fill_of(&beside) < floor);
+        let after = append_from(&log, lane, floor, 100).unwrap();
+        assert!(fill_of(&after) >= floor);
+        let again = append_from(&log, lane, floor, 100).unwrap();
+        let beside = append_from(&log, lane, 0, 100).unwrap();
+        for appended in [&again, &beside] {
+            let block = log.block_of(appended.place);
+            assert_eq!(block, log.block_of(after.place), "a block is left once");
+        }
+        let mut writes = Vec::new();
+        log.flush(lane, u64::MAX);
+        log.take_writes(lane, &mut writes);
+        writes.iter().for_each(|write| log.written(write, true));
+        assert_eq!(log.commit(before.commit), Commit::Durable);
+        assert_eq!(log.commit(beside.commit), Commit::Durable);
+        log.release(before.place);
+    }
+}
+
+#[test]
+fn an_append_that_is_kept_from_the_open_block_is_refused_while_no_other_is_free() {
+    let log = Log::new(config(true, 1)).unwrap();
+    let lane = log.move_lane(0);
+    append_from(&log, lane, 0, 100).unwrap();
+    let floor = log.next_fill();
+    let other = log.write_lane(0);
+    while append_from(&log, other, 0, 16_000).is_ok() {
+        let mut writes = Vec::new();
+        log.flush(other, u64::MAX);
+        log.take_writes(other, &mut writes);
+        writes.iter().for_each(|write| log.written(write, true));
+    }
+    let fills = log.fills();
+    assert!(append_from(&log, lane, floor, 100).is_err());
+    assert_eq!(log.fills(), fills);
+    assert!(
+        append_from(&log, lane, 0, 100).is_ok(),
+        "the block is still open for everything else"
+    );
+}
+
 #[test]
 fn too_few_blocks_for_the_cores_is_an_error_at_start() {
     let mut small = config(true, 1);

@@ -170,6 +170,42 @@ fn a_block_left_for_a_faster_device_is_filled_later_and_wastes_nothing() {
 }
 
 #[test]
+fn what_is_kept_from_earlier_blocks_does_not_go_to_one_that_was_put_aside() {
+    let mut world = World::new(12, &[500, 500_000]);
+    let mut first = world.append(1000).unwrap();
+    while first.place.device != DeviceId(1) {
+        first = world.append(1000).unwrap();
+    }
+    world.send();
+    world.pass(100_000);
+    let next = world.append(1000).unwrap();
+    assert_eq!(next.place.device, DeviceId(0), "the other is put aside");
+    let floor = world.log.next_fill();
+    world.pass(60_000_000);
+    let fill = |world: &World, appended: &Appended| {
+        let log = &world.log;
+        log.fill_of(log.block_of(appended.place))
+    };
+    let mut devices = [false; 2];
+    while devices != [true; 2] {
+        let now_ms = world.now_us / 1000;
+        let appended = world
+            .log
+            .append_from(LANE, Purpose::Record, floor, 1000, now_ms, |space, _| {
+                space.fill(0xab)
+            })
+            .unwrap();
+        world.send();
+        world.pass(1000);
+        assert!(fill(&world, &appended) >= floor);
+        devices[usize::from(appended.place.device.0)] = true;
+        world.log.release(appended.place);
+    }
+    world.pass(60_000_000);
+    assert_eq!(world.log.commit(first.commit), Commit::Durable);
+}
+
+#[test]
 fn equal_devices_share_the_load_evenly() {
     let mut world = World::new(100, &[500, 500, 500, 500]);
     let mut live = Vec::new();

@@ -12,3 +12,4 @@ mod group;
 mod island;
 mod leader;
 mod load;
+mod operate;

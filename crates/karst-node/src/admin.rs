@@ -1,12 +1,15 @@
 //! The admin service: what operators' tools ask of this node.
 //!
-//! Answers are snapshots read from counters at the time of the call; nothing is kept between calls. Every call
-//! is read-only. The same door is the one at which the other nodes of the cluster ask (`control`).
+//! Answers are snapshots read from counters at the time of the call; nothing is kept between calls. What
+//! changes the cluster is proposed to its leader (`change`). The same door is the one at which the other nodes of
+//! the cluster ask (`control`).
 //!
 //! Bounds: `CONNECTIONS_MAX` connections, each closed when nothing moves on it for `IDLE_MAX`;
 //! requests of `REQUEST_BYTES_MAX`; `CALLS_MAX` calls at a time on a connection.
 
+mod change;
 mod index;
+mod layout;
 mod members;
 mod recovery;
 
@@ -189,6 +192,30 @@ impl Admin for Service {
         index::blocking(move || index::partitions(&node, request.get_ref())).await
     }
 
+    async fn drain(
+        &self,
+        request: Request<proto::DrainRequest>,
+    ) -> Result<Response<proto::DrainResponse>, Status> {
+        let drained = change::drain(self.node()?, request.get_ref()).await?;
+        Ok(Response::new(drained))
+    }
+
+    async fn remove(
+        &self,
+        request: Request<proto::RemoveRequest>,
+    ) -> Result<Response<proto::RemoveResponse>, Status> {
+        let removed = change::remove(self.node()?, request.get_ref()).await?;
+        Ok(Response::new(removed))
+    }
+
+    async fn map(
+        &self,
+        request: Request<proto::MapRequest>,
+    ) -> Result<Response<proto::MapResponse>, Status> {
+        let map = layout::map(self.node()?, request.get_ref())?;
+        Ok(Response::new(map))
+    }
+
     async fn entries(
         &self,
         request: Request<proto::EntriesRequest>,
@@ -250,6 +277,7 @@ fn this_node(node: &Node, figures: &[Figures]) -> proto::Node {
         connections: node.cores.iter().map(|core| core.connections.get()).sum(),
         requests_total: requests,
         fabric: node.cluster.me().fabric.clone(),
+        ..proto::Node::default() // what the map says of it is filled in there
     }
 }
 

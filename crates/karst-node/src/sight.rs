@@ -5,6 +5,7 @@
 //! Whoever decided on the old view and comes too late is refused and looks again, so that no write slips
 //! past somebody who has just been told that he is being filled.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -45,6 +46,13 @@ impl Sight {
     /// Whether there are other nodes at all, heard of or not: then deletes are remembered for them.
     pub fn has_others(&self) -> bool {
         self.state.nodes.len() > 1
+    }
+
+    /// Nodes that are about to stop: they serve, and clients are told of the others.
+    pub fn stopping(&self) -> BTreeSet<NodeId> {
+        let members = self.state.nodes.iter();
+        let stopping = members.filter(|(_, member)| member.stopping);
+        stopping.map(|(node, _)| *node).collect()
     }
 
     /// Copies of a namespace that are on their way: nodes that are being filled, and those alive that hold
@@ -157,6 +165,7 @@ impl Sights {
         let before = self.now.load();
         let placed = self.places(&sight);
         let mut changed = placed && !self.is_placed();
+        changed |= before.stopping() != sight.stopping();
         for (index, namespace) in namespaces.enumerate() {
             for id in PartitionId::all() {
                 let (was, is) = (before.view.share(index, id), sight.view.share(index, id));

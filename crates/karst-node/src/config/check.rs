@@ -61,6 +61,9 @@ const SUSPECT_AFTER: Duration = Duration::from_millis(800);
 /// Three heartbeats; fewer would mistake one lost message for a death.
 const SUSPECT_AFTER_MIN: Duration = Duration::from_millis(300);
 
+/// Others lead what a node holds within a tenth of a second; most of it is for clients to hear of it.
+const DRAIN_ON_STOP: Duration = Duration::from_secs(5);
+
 /// Levels of the log, from silence to everything.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -218,6 +221,12 @@ impl Check<'_> {
                 raw.suspect_after.as_deref(),
                 SUSPECT_AFTER,
                 SUSPECT_AFTER_MIN..=Duration::from_secs(60),
+            ),
+            drain_on_stop: self.time(
+                "cluster.drain_on_stop",
+                raw.drain_on_stop.as_deref(),
+                DRAIN_ON_STOP,
+                Duration::ZERO..=Duration::from_secs(600),
             ),
         }
     }

@@ -20,6 +20,9 @@ const KEYS: i64 = 200;
 /// Longest wait for an answer: a node that is lost is given up within it.
 const PATIENCE: Duration = Duration::from_secs(4);
 
+/// A write that took longer is worth a line.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// What a key may hold: the last state that was acknowledged, and those in doubt behind it.
 #[derive(Clone, Debug, Default)]
 struct Kept {
@@ -184,7 +187,7 @@ async fn write(
     mut rng: StdRng,
     stop: Arc<AtomicBool>,
 ) -> (Keys, Tally) {
-    let mut tally = Tally::default();
+    let (mut tally, began) = (Tally::default(), Instant::now());
     let first = *keys.keys().next().expect("a writer has keys");
     while !stop.load(Ordering::Relaxed) {
         let number = first + rng.random_range(0..KEYS);
@@ -204,7 +207,11 @@ async fn write(
             Ok(()) => {
                 kept.possible = vec![state];
                 tally.acknowledged += 1;
-                tally.slowest = tally.slowest.max(started.elapsed());
+                let took = started.elapsed();
+                tally.slowest = tally.slowest.max(took);
+                if took > SLOW {
+                    eprintln!("key {number} took {took:?} until {:?}", began.elapsed());
+                }
             }
             Err(error) => {
                 eprintln!("key {number}: {error}"); // shown if the test fails

@@ -430,7 +430,10 @@ fn a_node_that_has_said_it_is_gone_is_dead_until_it_joins_again() {
     state.apply(Command::SetAlive { node: a, alive });
     let commands = plan(&state, &both, &[], &BTreeSet::new());
     apply(&mut state, commands);
-    assert!(!state.nodes[&a].alive, "though it was heard of a moment ago");
+    assert!(
+        !state.nodes[&a].alive,
+        "though it was heard of a moment ago"
+    );
     let partitions = &state.maps["test"].partitions;
     assert!(partitions.iter().all(|it| it.in_sync == [b]));
     let mut restarted = facts(a, &["test"], 2);

@@ -8,6 +8,7 @@
 //! requests of `REQUEST_BYTES_MAX`; `CALLS_MAX` calls at a time on a connection.
 
 mod change;
+mod cluster_alarms;
 mod index;
 mod layout;
 mod members;
@@ -295,8 +296,11 @@ fn requests_total(figures: &Figures) -> u64 {
 
 fn namespaces(node: &Node, figures: &[Figures]) -> Vec<proto::Namespace> {
     let each = node.namespaces.iter().zip(figures);
-    each.map(|(namespace, figures)| this_namespace(node, namespace, figures))
-        .collect()
+    let message = |(position, (namespace, figures))| proto::Namespace {
+        migrations_eta_seconds: node.migrations.eta_s(position),
+        ..this_namespace(node, namespace, figures)
+    };
+    each.enumerate().map(message).collect()
 }
 
 fn this_namespace(node: &Node, namespace: &NamespaceState, figures: &Figures) -> proto::Namespace {
@@ -320,7 +324,6 @@ fn this_namespace(node: &Node, namespace: &NamespaceState, figures: &Figures) ->
         tombstones: figures.records.tombstones,
         partitions: Some(partitions(node, namespace)),
         migrations_remaining: remaining(node, namespace),
-        migrations_eta_seconds: None,
         index_bytes,
         index_bytes_per_record: if entries == 0 {
             0.0
@@ -347,6 +350,7 @@ fn this_namespace(node: &Node, namespace: &NamespaceState, figures: &Figures) ->
         damage: Some(storage::damage(figures)),
         recovery: Some(recovery::recovery(namespace)),
         checkpoint: recovery::checkpoint(namespace),
+        ..proto::Namespace::default()
     }
 }
 
@@ -427,6 +431,7 @@ fn alarms(node: &Node, figures: &[Figures]) -> Vec<proto::Alarm> {
             text,
         ));
     }
+    alarms.extend(cluster_alarms::alarms(node));
     for (namespace, figures) in node.namespaces.iter().zip(figures) {
         space_alarms(namespace, figures, &mut alarms);
         device_alarms(node, namespace, &mut alarms);

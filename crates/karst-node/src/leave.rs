@@ -1,7 +1,8 @@
 //! What a node does first when it is told to stop: it has others lead what it holds, and lets clients hear of it.
 //!
 //! ```text
-//! told to stop -> Stop: who else is in sync leads; this one follows, and hands on what still comes
+//! told to stop -> if it leads the group, another voter is asked to
+//!   -> Stop: who else is in sync leads; this one follows, and hands on what still comes
 //!   -> clients that are connected get the time in which they ask for the map again
 //!   -> SetAlive false: nobody waits for this node any more -> the rest of the stop
 //! ```
@@ -23,7 +24,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const CLIENTS_LEARN: Duration = Duration::from_millis(1500);
 
 /// Longest wait for the others to know that this node is gone.
-const GOODBYE_MAX: Duration = Duration::from_secs(1);
+const GOODBYE_MAX: Duration = Duration::from_secs(2);
+
+/// Longest wait for another leader of the group: two elections.
+const STEP_DOWN_MAX: Duration = Duration::from_secs(1);
 
 /// See [the module](self).
 pub async fn leave(node: &Node) {
@@ -34,8 +38,14 @@ pub async fn leave(node: &Node) {
         return node.cluster.set_serves(false);
     }
     tracing::info!("stopping: others take over what this node leads");
-    if tokio::time::timeout(patience, hand_over(node)).await.is_err() {
-        tracing::warn!(?patience, "others did not take over in time: this node stops all the same");
+    if tokio::time::timeout(patience, hand_over(node))
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            ?patience,
+            "others did not take over in time: this node stops all the same"
+        );
     }
     node.cluster.set_serves(false); // it reports no more that it is alive
     if in_touch() {
@@ -45,6 +55,7 @@ pub async fn leave(node: &Node) {
 
 /// Has others lead, and waits until clients know.
 async fn hand_over(node: &Node) {
+    let _ = tokio::time::timeout(STEP_DOWN_MAX, step_down(node)).await; // it can lead meanwhile
     match node.cluster.propose(Command::Stop(node.id)).await {
         Ok(Outcome::Applied) => {}
         Ok(Outcome::Refused(why)) => return tracing::warn!(why, "nobody takes over"),
@@ -58,10 +69,23 @@ async fn hand_over(node: &Node) {
     }
 }
 
+/// Lets another node lead the group: whoever leads is to see this one go.
+async fn step_down(node: &Node) {
+    node.cluster.step_down().await;
+    while node.cluster.leader().is_none_or(|leader| leader == node.id) {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
 /// Partitions that a node leads and another could.
 fn leads(state: &ClusterState, node: NodeId) -> usize {
     let partitions = state.maps.values().flat_map(|map| &map.partitions);
-    let stays = |id: &NodeId| state.nodes.get(id).is_some_and(|it| it.alive && !it.stopping);
+    let stays = |id: &NodeId| {
+        state
+            .nodes
+            .get(id)
+            .is_some_and(|it| it.alive && !it.stopping)
+    };
     let led = partitions.filter(|it| it.primary() == Some(node) && it.in_sync.iter().any(stays));
     led.count()
 }

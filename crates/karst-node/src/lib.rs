@@ -28,6 +28,7 @@ pub mod limits;
 pub mod marks;
 pub mod memory;
 pub mod metrics;
+pub mod migrations;
 pub mod node;
 pub mod restart;
 pub mod sight;

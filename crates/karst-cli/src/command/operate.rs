@@ -121,7 +121,11 @@ fn so_far(node: &proto::Node, total: u64, elapsed: Duration) -> String {
         done => human::seconds((elapsed.as_secs_f64() * left as f64 / done as f64).ceil() as u64),
     };
     let all = human::plural(total, "partition");
-    format!("{}: {} of {all} left, eta {eta}", node.name, human::count(left))
+    format!(
+        "{}: {} of {all} left, eta {eta}",
+        node.name,
+        human::count(left)
+    )
 }
 
 /// `karst remove`

@@ -75,7 +75,10 @@ pub(crate) fn by_owner(owners: &[Owners], names: &[String], colours: bool) -> St
     });
     let mut legend: Vec<String> = named.collect();
     legend.extend(counts.get(&None).map(|led| format!("X nobody {led}")));
-    let places: Vec<Place> = owners.iter().map(|it| leads(it).map_or(nobody, place)).collect();
+    let places: Vec<Place> = owners
+        .iter()
+        .map(|it| leads(it).map_or(nobody, place))
+        .collect();
     grid(&places, colours, &legend.join("   "))
 }
 
@@ -161,10 +164,7 @@ mod tests {
         assert_eq!(lines.len(), 66);
         assert_eq!(lines[0], format!("   0 X{}", "m".repeat(63)));
         assert_eq!(lines[63], format!("4032 {}", ".".repeat(64)));
-        assert_eq!(
-            lines[65],
-            ". settled 4,032   m migrating 63   X unserved 1"
-        );
+        assert_eq!(lines[65], ". settled 4,032   m migrating 63   X unserved 1");
     }
 
     #[test]
@@ -172,7 +172,10 @@ mod tests {
         let names = ["n1".to_owned(), "n2".to_owned()];
         let text = by_owner(&all(), &names, false);
         assert!(text.starts_with(&format!("   0 X{}\n", "b".repeat(63))));
-        assert!(text.ends_with("a n1 4,032   b n2 63   X nobody 1"), "{text}");
+        assert!(
+            text.ends_with("a n1 4,032   b n2 63   X nobody 1"),
+            "{text}"
+        );
         let coloured = by_owner(&all(), &names, true);
         assert!(coloured.contains("\u{1b}[32ma"));
     }

@@ -81,7 +81,11 @@ fn find<'s>(state: &'s ClusterState, wanted: &str) -> Result<(NodeId, &'s Member
 fn others_can_hold(state: &ClusterState, id: NodeId, member: &Member) -> Result<(), Status> {
     for namespace in &member.facts.namespaces {
         let takes = |(other, it): (&NodeId, &Member)| {
-            let has = it.facts.namespaces.iter().any(|own| own.name == namespace.name);
+            let has = it
+                .facts
+                .namespaces
+                .iter()
+                .any(|own| own.name == namespace.name);
             *other != id && it.alive && !it.draining && !it.stopping && has
         };
         if !state.nodes.iter().any(takes) {

@@ -68,12 +68,7 @@ impl Names {
     }
 }
 
-fn owners(
-    number: usize,
-    it: &Ownership,
-    state: &ClusterState,
-    names: &mut Names,
-) -> proto::Owners {
+fn owners(number: usize, it: &Ownership, state: &ClusterState, names: &mut Names) -> proto::Owners {
     let mut positions = |nodes: &[NodeId]| nodes.iter().map(|id| names.position(*id)).collect();
     let joining: Vec<NodeId> = it.joining().collect();
     proto::Owners {

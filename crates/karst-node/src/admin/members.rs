@@ -38,7 +38,9 @@ pub(super) fn nodes(node: &Node, figures: &[Figures]) -> Vec<proto::Node> {
     let shares = shares(&state);
     let share = |id: &NodeId| shares.get(id).copied().unwrap_or_default();
     let others = state.nodes.iter().filter(|(id, _)| **id != node.id);
-    let mut all: Vec<proto::Node> = others.map(|(id, member)| other(member, share(id))).collect();
+    let mut all: Vec<proto::Node> = others
+        .map(|(id, member)| other(member, share(id)))
+        .collect();
     let mut this = super::this_node(node, figures);
     if let Some(member) = state.nodes.get(&node.id) {
         if this.state() == proto::NodeState::Serving && (member.draining || member.stopping) {

@@ -111,11 +111,7 @@ impl Copies {
         self.arrive_at_all(core, deadline).await
     }
 
-    async fn arrive_at_all(
-        &mut self,
-        core: &Rc<Core>,
-        deadline: Instant,
-    ) -> Result<(), NotCopied> {
+    async fn arrive_at_all(&mut self, core: &Rc<Core>, deadline: Instant) -> Result<(), NotCopied> {
         let mut outcome = Ok(());
         for (node, asked) in std::mem::take(&mut self.sent) {
             outcome = outcome.and(self.arrive_at(core, node, asked, deadline).await);

@@ -5,10 +5,12 @@
 //! - [`door`]: requests of other nodes, carried out by the core that was handed their connection.
 //! - [`copy`]: a write on its way to the nodes that are to have it.
 //! - [`fill`]: a primary brings who joins to hold what it holds.
+//! - [`lag`]: how far other nodes are behind.
 //! - `adopt`: a primary takes over what was written elsewhere.
 
 mod adopt;
 pub mod copy;
 pub mod door;
 pub mod fill;
+pub mod lag;
 pub mod peer;

@@ -3,7 +3,7 @@
 //! ```text
 //! told to stop -> if it leads the group, another voter is asked to
 //!   -> Stop: who else is in sync leads; this one follows, and hands on what still comes
-//!   -> clients that are connected get the time in which they ask for the map again
+//!   -> clients that are connected get the time in which they ask for the map again, and more while they send
 //!   -> SetAlive false: nobody waits for this node any more -> the rest of the stop
 //! ```
 //!
@@ -15,13 +15,17 @@ use std::time::Duration;
 
 use karst_cluster::state::{ClusterState, Command, Outcome};
 
+use crate::metrics::Figures;
 use crate::node::{Node, NodeId};
 
 /// Pause between two looks at the map.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Clients ask for the map once a second; a busy machine may make it a little more.
+/// Clients ask for the map once a second, and are reminded of it after 400 ms.
 const CLIENTS_LEARN: Duration = Duration::from_millis(1500);
+
+/// No request for so long: clients have learnt.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// Longest wait for the others to know that this node is gone.
 const GOODBYE_MAX: Duration = Duration::from_secs(2);
@@ -66,7 +70,26 @@ async fn hand_over(node: &Node) {
     }
     if node.cores.iter().any(|core| core.connections.get() > 0) {
         tokio::time::sleep(CLIENTS_LEARN).await;
+        quiet(node).await;
     }
+}
+
+/// Waits until no client asks anything of this node.
+async fn quiet(node: &Node) {
+    let mut before = None;
+    loop {
+        let answered = (0..node.namespaces.len()).map(|at| Figures::of(node, at).answered());
+        let now = answered.sum::<u64>() + proxied(node);
+        if before.replace(now) == Some(now) {
+            return;
+        }
+        tokio::time::sleep(QUIET).await;
+    }
+}
+
+/// Requests that were handed on to other nodes: those are counted there.
+fn proxied(node: &Node) -> u64 {
+    node.cores.iter().map(|core| core.proxied_out.get()).sum()
 }
 
 /// Lets another node lead the group: whoever leads is to see this one go.

@@ -40,7 +40,7 @@ use crate::failures::Failures;
 use crate::marks::Marks;
 use crate::node::{ClusterId, Doors, IoReport, NamespaceState, Node, NodeSlot, Parts, State};
 use crate::restart::{Outcome, Way};
-use crate::{checkpoint, client_port, http, island, leave, limits, memory, migrations};
+use crate::{checkpoint, client_port, http, island, leave, limits, memory, migrations, sight};
 
 /// Operations that one core's device queue holds at once.
 pub const QUEUE_DEPTH: u32 = 256;
@@ -659,6 +659,7 @@ async fn serve(
     let linking = tokio::spawn(door::accept(fabric, cores.links.clone()));
     let watching = tokio::spawn(island::follow(node.clone()));
     tokio::spawn(migrations::watch(node.clone()));
+    tokio::spawn(sight::remind_clients(node.clone()));
     node.set_state(State::Serving);
     node.cluster.set_serves(true);
     announce(&node);

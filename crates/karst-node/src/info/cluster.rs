@@ -69,7 +69,7 @@ pub(super) fn is_settled(node: &Node) -> bool {
 /// A counter of 32 bits with a sign, of which -1 means "no map yet".
 fn partition_generation(node: &Node) -> i64 {
     match is_settled(node) {
-        true => (node.sights.generation() & 0x7fff_ffff) as i64,
+        true => (node.sights.generation_for_clients() & 0x7fff_ffff) as i64,
         false => -1,
     }
 }

@@ -61,8 +61,9 @@ const SUSPECT_AFTER: Duration = Duration::from_millis(800);
 /// Three heartbeats; fewer would mistake one lost message for a death.
 const SUSPECT_AFTER_MIN: Duration = Duration::from_millis(300);
 
-/// Others lead what a node holds within a tenth of a second; most of it is for clients to hear of it.
-const DRAIN_ON_STOP: Duration = Duration::from_secs(5);
+/// Most of the two seconds that it usually takes are for clients to hear of it; the rest is for busy machines. Well
+/// below what service managers wait before they kill: 30 s in Kubernetes, 90 s in systemd.
+const DRAIN_ON_STOP: Duration = Duration::from_secs(10);
 
 /// Levels of the log, from silence to everything.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];

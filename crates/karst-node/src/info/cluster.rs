@@ -23,13 +23,13 @@ const BITMAP_BYTES: usize = PARTITIONS / 8;
 
 pub(super) const COMMANDS: &[Entry] = &[
     entry("partition-generation", |asked| {
-        made(partition_generation(asked.node))
+        made(asked.memo.partition_generation)
     }),
     entry("rebalance-generation", |asked| {
-        made(partition_generation(asked.node).max(0))
+        made(asked.memo.partition_generation.max(0))
     }),
     entry("peers-generation", |asked| {
-        made(asked.node.sights.peers_generation())
+        made(asked.memo.peers_generation)
     }),
     entry("peers-clear-std", peers),
     entry("peers-clear-alt", peers),
@@ -67,7 +67,7 @@ pub(super) fn is_settled(node: &Node) -> bool {
 }
 
 /// A counter of 32 bits with a sign, of which -1 means "no map yet".
-fn partition_generation(node: &Node) -> i64 {
+pub(super) fn partition_generation(node: &Node) -> i64 {
     match is_settled(node) {
         true => (node.sights.generation_for_clients() & 0x7fff_ffff) as i64,
         false => -1,
@@ -98,7 +98,7 @@ fn peers(asked: &mut Asked<'_>) -> Answer {
     let peers: Vec<_> = sight.others_alive().map(peer).collect();
     made(format!(
         "{},{port},[{}]",
-        asked.node.sights.peers_generation(),
+        asked.memo.peers_generation,
         peers.join(",")
     ))
 }

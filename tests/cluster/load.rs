@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aerospike::{
-    BasePolicy, Bin, Bins, Client, ClientPolicy, CommitLevel, Error, Key, ReadPolicy, ResultCode,
-    Value, WritePolicy,
+    BasePolicy, Bin, Bins, Client, ClientPolicy, CommitLevel, Error, Key, ReadPolicy, Replica,
+    ResultCode, Value, WritePolicy,
 };
 use karst_tests::server::Server;
 use rand::rngs::StdRng;
@@ -19,6 +19,9 @@ const KEYS: i64 = 200;
 
 /// Longest wait for an answer: a node that is lost is given up within it.
 const PATIENCE: Duration = Duration::from_secs(4);
+
+/// A write that took longer is worth a line.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// What a key may hold: the last state that was acknowledged, and those in doubt behind it.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +48,8 @@ pub(crate) struct Load {
     writers: Vec<Keys>,
     client: Arc<Client>,
     seed: u64,
+    /// How often the client may try again by itself.
+    retries: usize,
     pub(crate) tally: Tally,
 }
 
@@ -88,7 +93,16 @@ impl Load {
             writers: (0..writers).map(keys).collect(),
             client: Arc::new(client(servers).await),
             seed,
+            retries: BasePolicy::default().max_retries,
             tally: Tally::default(),
+        }
+    }
+
+    /// As [`Load::new`], with writers that are told of whatever goes wrong: the client tries nothing again.
+    pub(crate) async fn strict(servers: &[&Server], writers: i64, seed: u64) -> Load {
+        Load {
+            retries: 0,
+            ..Load::new(servers, writers, seed).await
         }
     }
 
@@ -99,7 +113,19 @@ impl Load {
         for keys in self.writers.drain(..) {
             self.seed += 1;
             let rng = StdRng::seed_from_u64(self.seed);
-            tasks.spawn(write(self.client.clone(), keys, rng, stop.clone()));
+            let policy = WritePolicy {
+                base_policy: BasePolicy {
+                    max_retries: self.retries,
+                    ..base()
+                },
+                commit_level: CommitLevel::CommitAll,
+                ..WritePolicy::default()
+            };
+            let client = self.client.clone();
+            tasks.spawn(write(client, policy, keys, rng, stop.clone()));
+        }
+        if self.retries == 0 {
+            tasks.spawn(read(self.client.clone(), self.seed, stop.clone()));
         }
         Running { stop, tasks }
     }
@@ -108,7 +134,9 @@ impl Load {
     pub(crate) async fn end(&mut self, running: Running) {
         running.stop.store(true, Ordering::Relaxed);
         for (keys, tally) in running.tasks.join_all().await {
-            self.writers.push(keys);
+            if !keys.is_empty() {
+                self.writers.push(keys);
+            }
             self.tally.acknowledged += tally.acknowledged;
             self.tally.failed += tally.failed;
             self.tally.slowest = self.tally.slowest.max(tally.slowest);
@@ -174,16 +202,12 @@ fn is_absent(error: &Error) -> bool {
 
 async fn write(
     client: Arc<Client>,
+    policy: WritePolicy,
     mut keys: Keys,
     mut rng: StdRng,
     stop: Arc<AtomicBool>,
 ) -> (Keys, Tally) {
-    let policy = WritePolicy {
-        base_policy: base(),
-        commit_level: CommitLevel::CommitAll,
-        ..WritePolicy::default()
-    };
-    let mut tally = Tally::default();
+    let (mut tally, began) = (Tally::default(), Instant::now());
     let first = *keys.keys().next().expect("a writer has keys");
     while !stop.load(Ordering::Relaxed) {
         let number = first + rng.random_range(0..KEYS);
@@ -203,15 +227,49 @@ async fn write(
             Ok(()) => {
                 kept.possible = vec![state];
                 tally.acknowledged += 1;
-                tally.slowest = tally.slowest.max(started.elapsed());
+                let took = started.elapsed();
+                tally.slowest = tally.slowest.max(took);
+                if took > SLOW {
+                    eprintln!("key {number} took {took:?} until {:?}", began.elapsed());
+                }
             }
-            Err(_) => {
+            Err(error) => {
+                eprintln!("key {number}: {error}"); // shown if the test fails
                 kept.possible.push(state);
                 tally.failed += 1;
             }
         }
     }
     (keys, tally)
+}
+
+/// Reads keys of the first writer wherever a copy is, and is content with whatever is there.
+async fn read(client: Arc<Client>, seed: u64, stop: Arc<AtomicBool>) -> (Keys, Tally) {
+    let policy = ReadPolicy {
+        base_policy: BasePolicy {
+            max_retries: 0,
+            replica: Replica::MasterProles,
+            ..base()
+        },
+        ..ReadPolicy::default()
+    };
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut tally = Tally::default();
+    while !stop.load(Ordering::Relaxed) {
+        let number = rng.random_range(0..KEYS);
+        let started = Instant::now();
+        match client.get(&policy, &key(number), Bins::All).await {
+            Err(error) if !is_absent(&error) => {
+                eprintln!("read of key {number}: {error}"); // shown if the test fails
+                tally.failed += 1;
+            }
+            Ok(_) | Err(_) => {
+                tally.acknowledged += 1;
+                tally.slowest = tally.slowest.max(started.elapsed());
+            }
+        }
+    }
+    (Keys::new(), tally)
 }
 
 fn filler(version: i64) -> Bin {

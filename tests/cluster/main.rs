@@ -13,4 +13,5 @@ mod group;
 mod island;
 mod leader;
 mod load;
+mod operate;
 mod traffic;

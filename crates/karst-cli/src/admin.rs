@@ -112,6 +112,45 @@ impl Admin {
         Ok(answer.into_inner().partitions)
     }
 
+    /// Who serves which partition: one, or all.
+    pub(crate) async fn map(
+        &mut self,
+        namespace: &str,
+        only: Option<u32>,
+    ) -> Outcome<proto::MapResponse> {
+        let request = proto::MapRequest {
+            namespace: namespace.into(),
+            first: only.unwrap_or(0),
+            count: u32::from(only.is_some()), // 0 asks for all
+        };
+        let answer = self.client.map(request).await;
+        Ok(answer.map_err(|status| self.refused(&status))?.into_inner())
+    }
+
+    /// Has a node drained, or takes that back.
+    pub(crate) async fn drain(&mut self, node: &str, undo: bool) -> Outcome<proto::Node> {
+        let request = proto::DrainRequest {
+            node: node.into(),
+            undo,
+        };
+        let answer = self.client.drain(request).await;
+        let answer = answer.map_err(|status| self.refused(&status))?;
+        Ok(answer.into_inner().node.unwrap_or_default())
+    }
+
+    /// Has a node forgotten.
+    pub(crate) async fn remove(&mut self, node: &str) -> Outcome<proto::RemoveResponse> {
+        let request = proto::RemoveRequest { node: node.into() };
+        let answer = self.client.remove(request).await;
+        Ok(answer.map_err(|status| self.refused(&status))?.into_inner())
+    }
+
+    /// Where the admin service of a node is, that the asked node names.
+    pub(crate) fn admin_address(&self, node: &proto::Node) -> Outcome<String> {
+        let (name, _) = split_host(&self.host)?;
+        Ok(reachable(&node.admin, &name))
+    }
+
     /// Some index entries of a partition.
     pub(crate) async fn entries(
         &mut self,
@@ -144,7 +183,9 @@ impl Admin {
 
     fn refused(&self, status: &tonic::Status) -> Failure {
         match status.code() {
-            tonic::Code::NotFound => Failure::failed(status.message()),
+            tonic::Code::NotFound
+            | tonic::Code::FailedPrecondition
+            | tonic::Code::InvalidArgument => Failure::failed(status.message()),
             code => Failure::failed(format!("{}: {code}: {}", self.host, status.message())),
         }
     }
@@ -277,6 +318,30 @@ mod tests {
             Ok(tonic::Response::new(proto::PartitionsResponse::default()))
         }
 
+        async fn drain(
+            &self,
+            request: tonic::Request<proto::DrainRequest>,
+        ) -> Result<tonic::Response<proto::DrainResponse>, tonic::Status> {
+            let node = request.into_inner().node;
+            Err(tonic::Status::failed_precondition(format!(
+                "node {node} is the last one"
+            )))
+        }
+
+        async fn remove(
+            &self,
+            _: tonic::Request<proto::RemoveRequest>,
+        ) -> Result<tonic::Response<proto::RemoveResponse>, tonic::Status> {
+            Ok(tonic::Response::new(proto::RemoveResponse::default()))
+        }
+
+        async fn map(
+            &self,
+            _: tonic::Request<proto::MapRequest>,
+        ) -> Result<tonic::Response<proto::MapResponse>, tonic::Status> {
+            Ok(tonic::Response::new(proto::MapResponse::default()))
+        }
+
         async fn entries(
             &self,
             _: tonic::Request<proto::EntriesRequest>,
@@ -304,6 +369,8 @@ mod tests {
         assert_eq!(unknown, Failure::failed("there is no namespace nope"));
         let broken = admin.sets(None).await.unwrap_err();
         assert!(broken.message().unwrap().ends_with("broken"), "{broken:?}");
+        let last = admin.drain("n1", false).await.unwrap_err();
+        assert_eq!(last, Failure::failed("node n1 is the last one"));
         serving.abort();
     }
 

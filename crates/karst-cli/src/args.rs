@@ -54,14 +54,14 @@ pub(crate) enum Verb {
         #[arg(long)]
         namespace: Option<String>,
     },
-    /// Records of each partition and their fingerprint: equal where two indexes hold the same
-    Partitions {
-        /// Namespace
-        #[arg(long, default_value = "test")]
-        namespace: String,
-        /// Only this one
-        #[arg(long, value_parser = clap::value_parser!(u32).range(0..4096))]
-        partition: Option<u32>,
+    /// Who serves which partition: a grid of all, or one in full
+    Partitions(Partitions),
+    /// Have a node give what it holds to the others, before it is stopped for good or for long
+    Drain(Drain),
+    /// Forget a node that is down and holds nothing
+    Remove {
+        /// Name or id of the node
+        node: String,
     },
     /// What the index knows of the records of a partition, one JSON object a line
     Entries {
@@ -111,6 +111,51 @@ pub(crate) enum Verb {
         /// Shell to complete for
         shell: clap_complete::Shell,
     },
+}
+
+/// `karst partitions`
+#[derive(Debug, Args)]
+pub(crate) struct Partitions {
+    /// Namespace
+    #[arg(long, default_value = "test")]
+    pub(crate) namespace: String,
+    /// Only this one, with what each node holds of it
+    #[arg(long, alias = "partition", value_parser = clap::value_parser!(u32).range(0..4096))]
+    pub(crate) id: Option<u32>,
+    /// What a place of the grid shows
+    #[arg(long, value_enum, default_value_t = GridBy::State)]
+    pub(crate) by: GridBy,
+    /// A table of what the asked node holds instead: counts, and a fingerprint that is equal where two indexes
+    /// hold the same
+    #[arg(long)]
+    pub(crate) contents: bool,
+}
+
+/// What a place of the grid shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GridBy {
+    /// Whether it is served by those who should
+    State,
+    /// Who leads it
+    Owner,
+    /// How many records the asked node holds of it
+    Records,
+}
+
+/// `karst drain`
+#[derive(Debug, Args)]
+pub(crate) struct Drain {
+    /// Name or id of the node
+    pub(crate) node: String,
+    /// It is to stay after all
+    #[arg(long, conflicts_with_all = ["wait", "timeout"])]
+    pub(crate) undo: bool,
+    /// Return when it holds nothing any more
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Longest wait, such as 10m; it goes on draining afterwards. For ever if absent
+    #[arg(long, requires = "wait", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// `karst dev`
@@ -389,6 +434,11 @@ mod tests {
             "karst sets --json --namespace test",
             "karst damage --json --namespace test",
             "karst partitions --namespace test --json",
+            "karst partitions --namespace test --id 7",
+            "karst partitions --by owner",
+            "karst drain n1 --wait --timeout 10m",
+            "karst drain n1 --undo",
+            "karst remove n1 --json",
             "karst entries --partition 7 --limit 10",
             "karst put --namespace test --set demo key a=1 b=two",
             "karst get --namespace test --set demo key --json",
@@ -425,7 +475,11 @@ mod tests {
             "karst put k a=1 --ttl 0s",
             "karst put k a=1 --create-only --replace",
             "karst dev --nodes 0",
-            "karst partitions --partition 4096",
+            "karst partitions --id 4096",
+            "karst drain",
+            "karst drain n1 --undo --wait",
+            "karst drain n1 --timeout 1m",
+            "karst drain n1 --wait --timeout soon",
             "karst entries --partition 1 --after 00ff",
             "karst completions tcl",
         ] {

@@ -45,6 +45,21 @@ pub(crate) struct Node {
     pub(crate) pid: u32,
     pub(crate) connections: u64,
     pub(crate) requests_total: u64,
+    pub(crate) draining: bool,
+    pub(crate) partitions: NodePartitions,
+}
+
+/// Partitions of a node, of all namespaces together.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct NodePartitions {
+    /// Those that it leads.
+    pub(crate) primary: u64,
+    /// Those that it holds and another node leads.
+    pub(crate) replica: u64,
+    /// Those that it is being filled with.
+    pub(crate) joining: u64,
+    /// Those of which it may hold writes that others lack.
+    pub(crate) apart: u64,
 }
 
 /// How a node reaches its devices.
@@ -182,6 +197,111 @@ pub(crate) struct Partition {
     pub(crate) fingerprint: String,
 }
 
+/// Who serves a partition, and what the asked node holds of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Served {
+    #[serde(flatten)]
+    pub(crate) owners: Owners,
+    pub(crate) records: u64,
+    pub(crate) tombstones: u64,
+    /// 16 hexadecimal digits.
+    pub(crate) fingerprint: String,
+}
+
+/// Who serves a partition, by name.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Owners {
+    pub(crate) number: u32,
+    pub(crate) state: &'static str,
+    pub(crate) regime: u32,
+    /// Who should hold it, the preferred primary first.
+    pub(crate) replicas: Vec<String>,
+    /// Who holds all of it, the primary first.
+    pub(crate) in_sync: Vec<String>,
+    /// Who is being filled.
+    pub(crate) joining: Vec<String>,
+    /// Who may hold writes that others lack.
+    pub(crate) apart: Vec<String>,
+}
+
+/// `karst partitions --id`
+#[derive(Debug, Serialize)]
+pub(crate) struct OnePartition {
+    #[serde(flatten)]
+    pub(crate) owners: Owners,
+    pub(crate) nodes: Vec<Held>,
+}
+
+/// What one node holds of a partition.
+#[derive(Debug, Serialize)]
+pub(crate) struct Held {
+    pub(crate) node: String,
+    /// primary, replica, joining, apart, or none.
+    pub(crate) role: &'static str,
+    /// Null from a node that does not answer.
+    pub(crate) records: Option<u64>,
+    pub(crate) tombstones: Option<u64>,
+    pub(crate) fingerprint: Option<String>,
+    /// Why it does not; null when it does.
+    pub(crate) failure: Option<String>,
+}
+
+/// `karst drain`
+#[derive(Debug, Serialize)]
+pub(crate) struct Drained {
+    pub(crate) node: String,
+    pub(crate) id: String,
+    pub(crate) draining: bool,
+    /// Partitions that it still holds, or may hold writes of.
+    pub(crate) partitions_left: u64,
+    /// Since it was asked for.
+    pub(crate) seconds: f64,
+}
+
+/// `karst remove`
+#[derive(Debug, Serialize)]
+pub(crate) struct Removed {
+    pub(crate) node: String,
+    pub(crate) id: String,
+}
+
+impl Owners {
+    /// A message's numbers as names.
+    pub(crate) fn of(message: &proto::Owners, names: &[String]) -> Owners {
+        let name = |at: &u32| names.get(*at as usize).cloned();
+        let names = |list: &[u32]| {
+            let named = list.iter().map(|at| name(at).unwrap_or_else(|| "?".into()));
+            named.collect::<Vec<String>>()
+        };
+        Owners {
+            number: message.number,
+            state: match message.state() {
+                proto::PartitionState::Unspecified => "unknown",
+                proto::PartitionState::Settled => "settled",
+                proto::PartitionState::Migrating => "migrating",
+                proto::PartitionState::Unserved => "unserved",
+            },
+            regime: message.regime,
+            replicas: names(&message.row),
+            in_sync: names(&message.in_sync),
+            joining: names(&message.joining),
+            apart: names(&message.apart),
+        }
+    }
+
+    /// What a node is to the partition.
+    pub(crate) fn role(&self, node: &str) -> &'static str {
+        let has = |list: &[String]| list.iter().any(|it| it == node);
+        match self.in_sync.first() {
+            Some(primary) if primary == node => "primary",
+            _ if has(&self.in_sync) => "replica",
+            _ if has(&self.joining) => "joining",
+            _ if has(&self.apart) => "apart",
+            _ => "none",
+        }
+    }
+}
+
 /// What the index knows of a record.
 #[derive(Debug, Serialize)]
 pub(crate) struct IndexEntry {
@@ -310,6 +430,13 @@ impl From<proto::Node> for Node {
             pid: node.pid,
             connections: node.connections,
             requests_total: node.requests_total,
+            draining: node.draining,
+            partitions: NodePartitions {
+                primary: node.partitions_primary,
+                replica: node.partitions_replica,
+                joining: node.partitions_joining,
+                apart: node.partitions_apart,
+            },
         }
     }
 }

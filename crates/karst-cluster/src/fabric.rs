@@ -56,6 +56,9 @@ pub enum Kind {
     Fetch = 6,
     /// Asks whether somebody is there. Its payload is empty, and so is that of the reply.
     Ping = 7,
+    /// A write that was made when the sender was the primary, for the one of now to take over: [`Replicate`]
+    /// under the regime of now. Answered with an [`Ack`].
+    Late = 8,
     /// Of a request that was carried out.
     Reply = 128,
     /// Of a request that was not, and why: an [`Ack`].
@@ -72,6 +75,7 @@ impl Kind {
             5 => Kind::List,
             6 => Kind::Fetch,
             7 => Kind::Ping,
+            8 => Kind::Late,
             128 => Kind::Reply,
             129 => Kind::Refused,
             _ => return None,

@@ -22,6 +22,10 @@
 //! It is the one that fills the others; who takes over now would have to find out anew what they lack, and the
 //! partition would change hands twice. What it costs is that primaries are unequal until copies have arrived.
 //!
+//! **A stopping node leads nothing** that another one in sync can lead: it is the last in sync, and stays in its
+//! rows. Once it has said that it is gone (`SetAlive` to false) it counts as dead, whatever was heard of it until
+//! then, so that nobody waits for it.
+//!
 //! A draining node is in no row and goes on serving what it holds until the row has it. When all nodes alive
 //! are draining they keep what they hold: there is nobody to give it to. When nobody is alive, the row tells
 //! who held the partition last, so that of those who return one of them is preferred.
@@ -146,11 +150,16 @@ pub fn plan_with(
 /// Members that count as alive and are not heard, and the other way round.
 fn liveness(state: &ClusterState, heard: &BTreeSet<NodeId>) -> Vec<Command> {
     let set = |(node, member): (&NodeId, &Member)| {
-        let alive = heard.contains(node);
+        let alive = heard.contains(node) && !is_gone(member);
         let set = Command::SetAlive { node: *node, alive };
         (member.alive != alive).then_some(set)
     };
     state.nodes.iter().filter_map(set).collect()
+}
+
+/// Whether a node has said that its process ends.
+fn is_gone(member: &Member) -> bool {
+    member.stopping && !member.alive
 }
 
 /// Whom primaries reported to be complete under the regime that stands, by partition.
@@ -175,6 +184,8 @@ struct Present {
     alive: BTreeSet<NodeId>,
     /// Those alive that are not draining, with their racks.
     takers: BTreeMap<NodeId, u32>,
+    /// Those alive that are about to stop.
+    stopping: BTreeSet<NodeId>,
 }
 
 impl Present {
@@ -183,6 +194,7 @@ impl Present {
             configured: BTreeSet::new(),
             alive: BTreeSet::new(),
             takers: BTreeMap::new(),
+            stopping: BTreeSet::new(),
         };
         for (id, member) in &state.nodes {
             let namespaces = &member.facts.namespaces;
@@ -190,8 +202,11 @@ impl Present {
                 continue;
             }
             present.configured.insert(*id);
-            if heard.contains(id) {
+            if heard.contains(id) && !is_gone(member) {
                 present.alive.insert(*id);
+                if member.stopping {
+                    present.stopping.insert(*id);
+                }
                 if !member.draining {
                     present.takers.insert(*id, member.facts.rack);
                 }
@@ -215,11 +230,12 @@ impl Present {
             holding.extend(self.stand_in(old, wanted));
         }
         let all_in = !wanted.is_empty() && wanted.iter().all(|node| holding.contains(node));
-        let in_sync = match all_in {
+        let mut in_sync = match all_in {
             true => wanted.to_vec(),
             false => in_order(old, wanted, &holding),
         };
         assert!(!in_sync.is_empty());
+        in_sync.sort_by_key(|node| self.stopping.contains(node)); // stable
         (wanted.to_vec(), in_sync)
     }
 

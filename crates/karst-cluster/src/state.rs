@@ -24,6 +24,10 @@ pub struct Member {
     pub strays: u64,
     /// Whether it is on its way out: it keeps what it holds until others have it, and is given nothing.
     pub draining: bool,
+    /// Whether its process is about to end: who else holds a partition leads it. Until it joins again it does
+    /// not come to be alive once it is not.
+    #[serde(default)]
+    pub stopping: bool,
 }
 
 /// A truncation mark: records of the set last updated before this are gone.
@@ -79,6 +83,8 @@ pub enum Command {
         /// Whether it is to leave.
         draining: bool,
     },
+    /// A node's process is about to end: others are to lead what it holds.
+    Stop(NodeId),
     /// Forgets a node. Refused while it is in the in-sync set or the row of a partition that is served.
     Remove(NodeId),
     /// Partitions change hands. Those whose regime has moved on are left as they are, and those that would go
@@ -131,6 +137,7 @@ impl ClusterState {
                 self.change(node, |member| member.draining = draining)
             }
             Command::Stray(node) => self.stray(node),
+            Command::Stop(node) => self.change(node, |member| member.stopping = true),
             Command::Remove(node) => self.remove(node),
             Command::Repartition(changes) => self.repartition(changes),
             Command::Truncate(truncation) => self.truncate(truncation),
@@ -163,6 +170,7 @@ impl ClusterState {
             strays: known.map_or(0, |member| member.strays),
             facts,
             alive: true,
+            stopping: false,
         };
         let id = member.facts.id;
         let before = self.nodes.get(&id).map(|known| known.facts.incarnation);

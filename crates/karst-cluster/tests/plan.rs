@@ -59,6 +59,7 @@ fn apply(state: &mut ClusterState, commands: Vec<Command>) {
 struct Known {
     heard: &'static str,
     draining: &'static str,
+    stopping: &'static str,
     /// Reported under the regime that stands.
     synced: &'static str,
 }
@@ -70,6 +71,9 @@ fn check(before: &str, wanted: &str, known: Known, after: &str) {
     for node in nodes(known.draining) {
         let draining = true;
         state.apply(Command::SetDraining { node, draining });
+    }
+    for node in nodes(known.stopping) {
+        state.apply(Command::Stop(node));
     }
     let (row, in_sync) = before.split_once('/').expect("row/in sync");
     let partitions = &mut state
@@ -371,4 +375,48 @@ fn who_falls_out_of_those_in_sync_is_apart_until_it_was_merged_with() {
     assert_eq!(apart_after("AB", "", heard("CDE")), "AB");
     // Who merely joined holds nothing of its own.
     assert_eq!(apart_after("A", "", heard("ACDE")), "");
+}
+
+#[test]
+fn a_node_that_is_about_to_stop_leads_nothing_that_another_can_lead() {
+    let stops = |stopping, synced| Known {
+        heard: "ABCDE",
+        stopping,
+        synced,
+        ..Known::default()
+    };
+    check("AB/AB", "AB", stops("A", ""), "AB/BA");
+    check("AB/BA", "AB", stops("A", ""), "AB/BA");
+    check("AB/AB", "AB", stops("B", ""), "AB/AB");
+    check("AB/A", "AB", stops("A", ""), "AB/A");
+    check("AB/A", "AB", stops("A", "B"), "AB/BA");
+    check("AB/AB", "AB", stops("AB", ""), "AB/AB");
+}
+
+#[test]
+fn a_node_that_has_said_it_is_gone_is_dead_until_it_joins_again() {
+    let mut state = state_of("AB", &["test"], 2);
+    let both = set("AB");
+    let commands = plan(&state, &both, &[]);
+    apply(&mut state, commands);
+    let (a, b) = (NodeId(u64::from(b'A')), NodeId(u64::from(b'B')));
+    state.apply(Command::Stop(a));
+    let alive = false;
+    state.apply(Command::SetAlive { node: a, alive });
+    let commands = plan(&state, &both, &[]);
+    apply(&mut state, commands);
+    assert!(
+        !state.nodes[&a].alive,
+        "though it was heard of a moment ago"
+    );
+    let partitions = &state.maps["test"].partitions;
+    assert!(partitions.iter().all(|it| it.in_sync == [b]));
+    let mut restarted = facts(a, &["test"], 2);
+    restarted.incarnation = 1;
+    state.apply(Command::Admit(restarted));
+    assert!(state.nodes[&a].alive && !state.nodes[&a].stopping);
+    let commands = plan(&state, &both, &[]);
+    apply(&mut state, commands);
+    let partitions = &state.maps["test"].partitions;
+    assert!(partitions.iter().all(|it| it.row.contains(&a)));
 }

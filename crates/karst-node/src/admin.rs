@@ -1,12 +1,16 @@
 //! The admin service: what operators' tools ask of this node.
 //!
-//! Answers are snapshots read from counters at the time of the call; nothing is kept between calls. Every call
-//! is read-only. The same door is the one at which the other nodes of the cluster ask (`control`).
+//! Answers are snapshots read from counters at the time of the call; nothing is kept between calls. What
+//! changes the cluster is proposed to its leader (`change`). The same door is the one at which the other nodes of
+//! the cluster ask (`control`).
 //!
 //! Bounds: `CONNECTIONS_MAX` connections, each closed when nothing moves on it for `IDLE_MAX`;
 //! requests of `REQUEST_BYTES_MAX`; `CALLS_MAX` calls at a time on a connection.
 
+mod change;
+mod cluster_alarms;
 mod index;
+mod layout;
 mod members;
 mod recovery;
 
@@ -189,6 +193,30 @@ impl Admin for Service {
         index::blocking(move || index::partitions(&node, request.get_ref())).await
     }
 
+    async fn drain(
+        &self,
+        request: Request<proto::DrainRequest>,
+    ) -> Result<Response<proto::DrainResponse>, Status> {
+        let drained = change::drain(self.node()?, request.get_ref()).await?;
+        Ok(Response::new(drained))
+    }
+
+    async fn remove(
+        &self,
+        request: Request<proto::RemoveRequest>,
+    ) -> Result<Response<proto::RemoveResponse>, Status> {
+        let removed = change::remove(self.node()?, request.get_ref()).await?;
+        Ok(Response::new(removed))
+    }
+
+    async fn map(
+        &self,
+        request: Request<proto::MapRequest>,
+    ) -> Result<Response<proto::MapResponse>, Status> {
+        let map = layout::map(self.node()?, request.get_ref())?;
+        Ok(Response::new(map))
+    }
+
     async fn entries(
         &self,
         request: Request<proto::EntriesRequest>,
@@ -250,6 +278,7 @@ fn this_node(node: &Node, figures: &[Figures]) -> proto::Node {
         connections: node.cores.iter().map(|core| core.connections.get()).sum(),
         requests_total: requests,
         fabric: node.cluster.me().fabric.clone(),
+        ..proto::Node::default() // what the map says of it is filled in there
     }
 }
 
@@ -267,8 +296,11 @@ fn requests_total(figures: &Figures) -> u64 {
 
 fn namespaces(node: &Node, figures: &[Figures]) -> Vec<proto::Namespace> {
     let each = node.namespaces.iter().zip(figures);
-    each.map(|(namespace, figures)| this_namespace(node, namespace, figures))
-        .collect()
+    let message = |(position, (namespace, figures))| proto::Namespace {
+        migrations_eta_seconds: node.migrations.eta_s(position),
+        ..this_namespace(node, namespace, figures)
+    };
+    each.enumerate().map(message).collect()
 }
 
 fn this_namespace(node: &Node, namespace: &NamespaceState, figures: &Figures) -> proto::Namespace {
@@ -292,7 +324,6 @@ fn this_namespace(node: &Node, namespace: &NamespaceState, figures: &Figures) ->
         tombstones: figures.records.tombstones,
         partitions: Some(partitions(node, namespace)),
         migrations_remaining: remaining(node, namespace),
-        migrations_eta_seconds: None,
         index_bytes,
         index_bytes_per_record: if entries == 0 {
             0.0
@@ -319,6 +350,7 @@ fn this_namespace(node: &Node, namespace: &NamespaceState, figures: &Figures) ->
         damage: Some(storage::damage(figures)),
         recovery: Some(recovery::recovery(namespace)),
         checkpoint: recovery::checkpoint(namespace),
+        ..proto::Namespace::default()
     }
 }
 
@@ -399,6 +431,7 @@ fn alarms(node: &Node, figures: &[Figures]) -> Vec<proto::Alarm> {
             text,
         ));
     }
+    alarms.extend(cluster_alarms::alarms(node));
     for (namespace, figures) in node.namespaces.iter().zip(figures) {
         space_alarms(namespace, figures, &mut alarms);
         device_alarms(node, namespace, &mut alarms);

@@ -7,6 +7,7 @@
 //! The number of series is bounded by the configuration: namespaces, devices and cores, each times a
 //! fixed list of operations and endings. Nothing that a client chooses becomes a label.
 
+mod cluster;
 mod figures;
 mod storage;
 
@@ -99,7 +100,7 @@ static NODE_INFO: Metric<()> = Metric {
 };
 
 /// Without labels.
-static NODE: [OfNode; 7] = [
+static NODE: [OfNode; 6] = [
     gauge("serving", None, "1 while clients are served", |node| {
         u64::from(node.state() == State::Serving)
     }),
@@ -126,12 +127,6 @@ static NODE: [OfNode; 7] = [
         None,
         "Nodes that count as alive",
         |node| node.cluster.heard().alive.len() as u64,
-    ),
-    gauge(
-        "migration_partitions_remaining",
-        None,
-        "Partition copies that have yet to move or catch up",
-        |_| 0, // a node alone has nobody to move them to
     ),
 ];
 
@@ -469,6 +464,7 @@ impl Collector for Scrape {
             .map(|position| Figures::of(node, position))
             .collect();
         write_node(&mut encoder, node)?;
+        cluster::write(&mut encoder, node)?;
         write_requests(&mut encoder, node, &figures)?;
         for metric in NAMESPACE.iter().chain(&storage::NAMESPACE) {
             metric.write(&mut encoder, |out| {

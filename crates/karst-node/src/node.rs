@@ -19,9 +19,11 @@ use crate::control::Cluster;
 use crate::core::histograms::Histograms;
 use crate::counters::CoreCounters;
 use crate::fabric_port::fill::Repairs;
+use crate::fabric_port::lag::Lags;
 use crate::failures::Failures;
 use crate::island::Hearing;
 use crate::marks::Marks;
+use crate::migrations::Migrations;
 use crate::restart::Restart;
 use crate::sight::Sights;
 use crate::user_agents::UserAgents;
@@ -125,6 +127,10 @@ pub struct Node {
     pub repairs: Repairs,
     /// Who answers on the fabric.
     pub hearing: Hearing,
+    /// Copies on their way.
+    pub migrations: Migrations,
+    /// Records that other nodes have not confirmed yet.
+    pub lags: Lags,
     state: AtomicU8,
     /// Memory of the machine in use, in percent; [`UNKNOWN_PERCENT`] where it cannot be told.
     memory_percent: AtomicU64,
@@ -166,6 +172,8 @@ impl Node {
             sights: Sights::new(parts.id, parts.cluster.me().incarnation, names.collect()),
             repairs: Repairs::default(),
             hearing: Hearing::default(),
+            migrations: Migrations::default(),
+            lags: Lags::default(),
             config: parts.config,
             id: parts.id,
             cluster_id: parts.cluster_id,

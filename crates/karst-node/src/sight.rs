@@ -5,8 +5,10 @@
 //! Whoever decided on the old view and comes too late is refused and looks again, so that no write slips
 //! past somebody who has just been told that he is being filled.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use karst_cluster::map::{NamespaceMap, Ownership, Role};
@@ -21,6 +23,11 @@ use crate::node::Node;
 
 /// Marks the generation of a state that a node made for itself.
 pub const ISLAND: u64 = 1 << 63;
+/// When clients are reminded of a change of the map. Most nodes have put it into force by then.
+const REMIND_AFTER: Duration = Duration::from_millis(400);
+
+/// When they are once more, if nothing has changed since.
+const REMIND_AGAIN_AFTER: Duration = Duration::from_millis(1600);
 
 /// One state of the cluster, seen from this node.
 pub struct Sight {
@@ -48,6 +55,13 @@ impl Sight {
     /// Whether there are other nodes at all, heard of or not: then deletes are remembered for them.
     pub fn has_others(&self) -> bool {
         self.state.nodes.len() > 1
+    }
+
+    /// Nodes that are about to stop: they serve, and clients are told of the others.
+    pub fn stopping(&self) -> BTreeSet<NodeId> {
+        let members = self.state.nodes.iter();
+        let stopping = members.filter(|(_, member)| member.stopping);
+        stopping.map(|(node, _)| *node).collect()
     }
 
     /// Copies of a namespace that are on their way: nodes that are being filled, and those alive that hold
@@ -91,6 +105,8 @@ pub struct Sights {
     changed: watch::Sender<u64>,
     /// Counts the views in which a partition that this node serves, or served, has changed hands.
     generation: AtomicU64,
+    /// Counts how often clients were reminded of the map beside that.
+    reminders: AtomicU64,
     /// Counts changes of who the others are and where clients reach them.
     peers_generation: AtomicU64,
     placed: AtomicBool,
@@ -110,6 +126,7 @@ impl Sights {
             names,
             changed: watch::Sender::new(0),
             generation: AtomicU64::new(0),
+            reminders: AtomicU64::new(0),
             peers_generation: AtomicU64::new(1),
             placed: AtomicBool::new(false),
         }
@@ -125,7 +142,21 @@ impl Sights {
         self.changed.subscribe()
     }
 
-    /// Rises whenever clients should read the partition map of this node again; 0 before the first.
+    /// The generation that clients are told. It rises with that of the map, and again a little later: of two nodes
+    /// that both name themselves, one by an older map, clients believe whom they heard last, and do not ask the
+    /// right one again before its generation rises.
+    pub fn generation_for_clients(&self) -> u64 {
+        self.generation() + self.reminders.load(Ordering::Acquire)
+    }
+
+    /// Has clients read the partition map once more.
+    fn remind(&self) {
+        if self.generation() > 0 {
+            self.reminders.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Rises whenever a partition that this node serves, or served, changes hands; 0 before the first.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
@@ -165,6 +196,7 @@ impl Sights {
         let before = self.now.load();
         let placed = self.places(&sight);
         let mut changed = placed && !self.is_placed();
+        changed |= before.stopping() != sight.stopping();
         for (index, namespace) in namespaces.enumerate() {
             for id in PartitionId::all() {
                 let (was, is) = (before.view.share(index, id), sight.view.share(index, id));
@@ -202,6 +234,24 @@ fn serves(role: Role) -> bool {
 
 fn as_strs(names: &[String]) -> Vec<&str> {
     names.iter().map(String::as_str).collect()
+}
+
+/// Reminds clients of the map some time after each change of it; never returns.
+pub async fn remind_clients(node: Arc<Node>) {
+    let mut changes = node.sights.changes();
+    let mut is_new = false;
+    loop {
+        if !is_new && changes.changed().await.is_err() {
+            return;
+        }
+        tokio::time::sleep(REMIND_AFTER).await;
+        node.sights.remind();
+        let next = tokio::time::timeout(REMIND_AGAIN_AFTER, changes.changed()).await;
+        is_new = next.is_ok();
+        if !is_new {
+            node.sights.remind();
+        }
+    }
 }
 
 /// Puts a state into force, truncations first.

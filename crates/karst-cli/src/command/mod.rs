@@ -7,6 +7,8 @@ mod dev;
 mod index;
 mod key;
 mod load;
+mod operate;
+mod partitions;
 mod record;
 mod scan;
 
@@ -33,10 +35,9 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Namespaces { namespace } => block_on(cluster::namespaces(&host, json, namespace)),
         Verb::Sets { namespace } => block_on(cluster::sets(&host, json, namespace)),
         Verb::Damage { namespace } => block_on(cluster::damage(&host, json, namespace)),
-        Verb::Partitions {
-            namespace,
-            partition,
-        } => block_on(index::partitions(&host, json, &namespace, partition)),
+        Verb::Partitions(args) => block_on(partitions::run(&host, json, &args)),
+        Verb::Drain(args) => block_on(operate::drain(&host, json, &args)),
+        Verb::Remove { node } => block_on(operate::remove(&host, json, &node)),
         Verb::Entries {
             namespace,
             partition,

@@ -1,5 +1,6 @@
 //! How results and progress look, for people and for programs.
 
+pub(crate) mod grid;
 pub(crate) mod human;
 pub(crate) mod output;
 pub(crate) mod progress;

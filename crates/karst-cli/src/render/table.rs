@@ -4,7 +4,9 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
 use super::human;
-use crate::view::{Alarm, DamagedRecord, Namespace, Node, Partition, Recovery, Set, Status};
+use crate::view::{
+    Alarm, DamagedRecord, Held, Namespace, Node, OnePartition, Partition, Recovery, Set, Status,
+};
 
 /// A table without lines: columns line up, nothing else is drawn. Columns after the first
 /// `text_columns` hold numbers and are set to the right.
@@ -29,7 +31,7 @@ fn table(header: &[&str], text_columns: usize, rows: Vec<Vec<String>>) -> String
 pub(crate) fn nodes(nodes: &[Node]) -> String {
     let header = [
         "NODE", "STATE", "SERVICE", "ADMIN", "VERSION", "IO", "RACK", "CORES", "UPTIME", "CLIENTS",
-        "REQUESTS",
+        "REQUESTS", "PRIMARY", "REPLICA", "JOINING",
     ];
     let row = |node: &Node| {
         vec![
@@ -44,6 +46,9 @@ pub(crate) fn nodes(nodes: &[Node]) -> String {
             human::seconds(node.uptime_seconds),
             human::count(node.connections),
             human::count(node.requests_total),
+            human::count(node.partitions.primary),
+            human::count(node.partitions.replica),
+            human::count(node.partitions.joining),
         ]
     };
     table(&header, 6, nodes.iter().map(row).collect())
@@ -210,7 +215,7 @@ pub(crate) fn status(status: &Status, colours: bool) -> String {
     parts.join("\n\n")
 }
 
-/// `karst partitions`
+/// `karst partitions --contents`
 pub(crate) fn partition_contents(partitions: &[Partition]) -> String {
     let header = ["PARTITION", "FINGERPRINT", "RECORDS", "TOMBSTONES"];
     let row = |partition: &Partition| {
@@ -222,6 +227,44 @@ pub(crate) fn partition_contents(partitions: &[Partition]) -> String {
         ]
     };
     table(&header, 2, partitions.iter().map(row).collect())
+}
+
+/// `karst partitions --id`
+pub(crate) fn one_partition(partition: &OnePartition) -> String {
+    let owners = &partition.owners;
+    let names = |names: &[String]| match names {
+        [] => "-".to_owned(),
+        names => names.join(" "),
+    };
+    let header = ["NODE", "ROLE", "FINGERPRINT", "RECORDS", "TOMBSTONES"];
+    let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), human::count);
+    let row = |held: &Held| {
+        vec![
+            held.node.clone(),
+            held.role.to_owned(),
+            held.fingerprint.clone().unwrap_or_else(|| "-".to_owned()),
+            number(held.records),
+            number(held.tombstones),
+        ]
+    };
+    let mut parts = vec![
+        format!(
+            "partition {}: {}, regime {}\nreplicas {}, in sync {}, joining {}, apart {}",
+            owners.number,
+            owners.state,
+            owners.regime,
+            names(&owners.replicas),
+            names(&owners.in_sync),
+            names(&owners.joining),
+            names(&owners.apart),
+        ),
+        table(&header, 3, partition.nodes.iter().map(row).collect()),
+    ];
+    let failure = |held: &Held| Some(format!("{}: {}", held.node, held.failure.as_ref()?));
+    let failures: Vec<String> = partition.nodes.iter().filter_map(failure).collect();
+    parts.push(failures.join("\n"));
+    parts.retain(|part| !part.is_empty());
+    parts.join("\n\n")
 }
 
 /// A line for each namespace: how far its recovery is, or how it came up.

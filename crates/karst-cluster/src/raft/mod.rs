@@ -47,6 +47,7 @@ impl fmt::Display for Command {
             Command::SetAlive { node, alive } => write!(f, "set {node} alive {alive}"),
             Command::SetDraining { node, draining } => write!(f, "set {node} draining {draining}"),
             Command::Stray(node) => write!(f, "stray {node}"),
+            Command::Stop(node) => write!(f, "stop {node}"),
             Command::Remove(node) => write!(f, "remove {node}"),
             Command::Repartition(changes) => write!(f, "repartition {}", changes.len()),
             Command::Truncate(mark) => write!(f, "truncate {} {}", mark.namespace, mark.set),

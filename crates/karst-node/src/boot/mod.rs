@@ -4,7 +4,7 @@
 //! identity, marks -> doors bound, http answers -> control plane: gRPC door, the cluster's id
 //!   -> devices opened and claimed -> what an earlier process left in shared memory is taken over, or recovery: devices to index
 //!      (/readyz answers 503) -> what it was letting go of is gone -> sessions begin -> data cores -> clients accepted, serving
-//! signal -> draining: no new clients -> cores flush what they hold -> last checkpoints -> control plane
+//! signal -> others lead what this node holds (`leave`) -> draining: no new clients -> cores flush what they hold -> last checkpoints -> control plane
 //!   ends -> exit
 //! ```
 //!
@@ -40,7 +40,7 @@ use crate::failures::Failures;
 use crate::marks::Marks;
 use crate::node::{ClusterId, Doors, IoReport, NamespaceState, Node, NodeSlot, Parts, State};
 use crate::restart::{Outcome, Way};
-use crate::{checkpoint, client_port, http, island, limits, memory};
+use crate::{checkpoint, client_port, http, island, leave, limits, memory, migrations, sight};
 
 /// Operations that one core's device queue holds at once.
 pub const QUEUE_DEPTH: u32 = 256;
@@ -668,13 +668,15 @@ async fn serve(
     ));
     let linking = tokio::spawn(door::accept(fabric, cores.links.clone()));
     let watching = tokio::spawn(island::follow(node.clone()));
+    tokio::spawn(migrations::watch(node.clone()));
+    tokio::spawn(sight::remind_clients(node.clone()));
     node.set_state(State::Serving);
     node.cluster.set_serves(true);
     announce(&node);
     told.await;
+    leave::leave(&node).await;
     tracing::info!("stopping: what was written goes to the devices first");
     node.set_state(State::Draining);
-    node.cluster.set_serves(false);
     watching.abort();
     accepting.abort();
     linking.abort();

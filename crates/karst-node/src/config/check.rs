@@ -61,6 +61,10 @@ const SUSPECT_AFTER: Duration = Duration::from_millis(800);
 /// Three heartbeats; fewer would mistake one lost message for a death.
 const SUSPECT_AFTER_MIN: Duration = Duration::from_millis(300);
 
+/// Most of the two seconds that it usually takes are for clients to hear of it; the rest is for busy machines. Well
+/// below what service managers wait before they kill: 30 s in Kubernetes, 90 s in systemd.
+const DRAIN_ON_STOP: Duration = Duration::from_secs(10);
+
 /// Levels of the log, from silence to everything.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -218,6 +222,12 @@ impl Check<'_> {
                 raw.suspect_after.as_deref(),
                 SUSPECT_AFTER,
                 SUSPECT_AFTER_MIN..=Duration::from_secs(60),
+            ),
+            drain_on_stop: self.time(
+                "cluster.drain_on_stop",
+                raw.drain_on_stop.as_deref(),
+                DRAIN_ON_STOP,
+                Duration::ZERO..=Duration::from_secs(600),
             ),
         }
     }

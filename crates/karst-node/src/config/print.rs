@@ -36,6 +36,7 @@ impl Config {
                 seeds: Some(self.cluster.seeds.iter().map(HostPort::to_string).collect()),
                 bootstrap_expect: Some(self.cluster.bootstrap_expect.into()),
                 suspect_after: Some(print_time(self.cluster.suspect_after)),
+                drain_on_stop: Some(print_time(self.cluster.drain_on_stop)),
             },
             namespace: self.namespaces.iter().map(Namespace::to_raw).collect(),
         }

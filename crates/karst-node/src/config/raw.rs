@@ -77,6 +77,7 @@ pub(super) struct RawCluster {
     pub(super) seeds: Option<Vec<String>>,
     pub(super) bootstrap_expect: Option<i64>,
     pub(super) suspect_after: Option<String>,
+    pub(super) drain_on_stop: Option<String>,
 }
 
 /// `[[namespace]]`
@@ -182,6 +183,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("cluster.seeds", Kind::List),
     ("cluster.bootstrap_expect", Kind::Number),
     ("cluster.suspect_after", Kind::Text),
+    ("cluster.drain_on_stop", Kind::Text),
     ("namespace.*.name", Kind::Text),
     ("namespace.*.mode", Kind::Text),
     ("namespace.*.replication_factor", Kind::Number),
@@ -325,6 +327,7 @@ mod tests {
                 seeds: Some(vec!["x".into()]),
                 bootstrap_expect: Some(1),
                 suspect_after: text(),
+                drain_on_stop: text(),
             },
             namespace: vec![RawNamespace {
                 name: text(),

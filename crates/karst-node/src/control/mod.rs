@@ -381,6 +381,30 @@ impl Cluster {
         self.0.leader()
     }
 
+    /// If this node leads the group, asks another voter that stays to lead it. Whether that comes about shows
+    /// in [`Cluster::leader`].
+    pub async fn step_down(&self) {
+        let shared = self.0.clone();
+        let (Some(runtime), true) = (self.0.runtime.get(), shared.leads()) else {
+            return;
+        };
+        let asking = runtime.spawn(async move {
+            let state = shared.published.newest();
+            let stays = |id: &NodeId| {
+                let member = state.nodes.get(id);
+                *id != shared.me.id && member.is_some_and(|it| it.alive && !it.stopping)
+            };
+            let metrics = shared.metrics();
+            let voters = metrics
+                .iter()
+                .flat_map(|it| it.membership_config.voter_ids());
+            if let (Some(to), Ok(raft)) = (voters.filter(stays).min(), shared.raft()) {
+                let _ = raft.trigger().transfer_leader(to).await; // else they elect one by themselves
+            }
+        });
+        let _ = asking.await; // a task that is gone has nothing to tell
+    }
+
     /// Figures of the group.
     pub fn figures(&self) -> RaftFigures {
         let Some(metrics) = self.0.metrics() else {

@@ -132,14 +132,22 @@ pub(crate) async fn report(shared: Arc<Shared>, seeds: Vec<String>) {
     let mut ticks = interval(REPORT_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut silent = 0;
+    let mut was_member = false;
     loop {
         ticks.tick().await;
+        was_member |= shared.published.newest().nodes.contains_key(&shared.me.id);
         if shared.settled().is_none() || !shared.serves.load(Ordering::Acquire) {
             continue; // it looks for a cluster yet, or recovers what it holds
         }
         match report_once(&shared).await {
             Some(known) => {
                 silent = 0;
+                if !known && std::mem::take(&mut was_member) {
+                    tracing::warn!(
+                        "this node was removed from the cluster: it joins as a new one, and what it holds gives \
+                         way to what the others hold"
+                    );
+                }
                 if !known || !is_as_told(&shared) {
                     let _ = join(&shared).await; // the next report finds out
                 }

@@ -3,6 +3,10 @@
 //! It is sent to all of them at once, in the turn in which it was made. Whoever waits for it waits until
 //! each has taken it or has ceased to be one of those who should: then another node is filled in its
 //! stead, from an index that knows of the write already.
+//!
+//! If meanwhile another node has become the primary, it may lack the write, and will not be sent it as a copy any
+//! more. Then it is asked to take the write over, and when it has, the write counts as arrived: a partition
+//! that changes hands in order fails no request.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,7 +19,7 @@ use karst_data::key::PartitionId;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::peer::{Answer, Asked};
+use super::peer::{Answer, Asked, Peer};
 use crate::core::Core;
 
 /// How long an answer is waited for before it is asked whether it is still owed.
@@ -32,9 +36,14 @@ pub struct Copies {
     sent: SmallVec<[(NodeId, Option<Asked>); 2]>,
 }
 
-/// Some node did not take a write in time, or cannot.
+/// Why a write is not where it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotCopied;
+pub enum NotCopied {
+    /// Some node did not take it in time, or cannot.
+    Missed,
+    /// This node is the partition's primary no more.
+    Overtaken,
+}
 
 impl Copies {
     /// Sends a write to everybody who is to have it.
@@ -62,6 +71,12 @@ impl Copies {
     }
 
     fn ask(&self, core: &Core, node: NodeId, regime: Regime) -> Option<Asked> {
+        core.counters.replicated_out.add(1);
+        let peer = core.peers.to(node)?;
+        self.put(core, &peer, Kind::Replicate, regime)
+    }
+
+    fn put(&self, core: &Core, peer: &Peer, kind: Kind, regime: Regime) -> Option<Asked> {
         let name = &core.namespace(self.namespace).config.name;
         let replicate = Replicate {
             of: OfPartition {
@@ -71,9 +86,7 @@ impl Copies {
             },
             record: &self.image,
         };
-        core.counters.replicated_out.add(1);
-        let peer = core.peers.to(node)?;
-        peer.ask(Kind::Replicate, |out| replicate.put(out))
+        peer.ask(kind, |out| replicate.put(out))
     }
 
     /// Waits until everybody has it who is to have it.
@@ -82,11 +95,58 @@ impl Copies {
     /// When that does not come true in time: it may or may not be on some of them.
     pub async fn arrive(mut self, core: &Rc<Core>, patience: Duration) -> Result<(), NotCopied> {
         let deadline = Instant::now() + patience;
+        match self.arrive_at_all(core, deadline).await {
+            Err(NotCopied::Overtaken) => self.hand_over(core, deadline).await,
+            outcome => outcome,
+        }
+    }
+
+    /// As [`Copies::arrive`], for a write that nobody else is to take over.
+    pub(super) async fn arrive_here(
+        mut self,
+        core: &Rc<Core>,
+        patience: Duration,
+    ) -> Result<(), NotCopied> {
+        let deadline = Instant::now() + patience;
+        self.arrive_at_all(core, deadline).await
+    }
+
+    async fn arrive_at_all(&mut self, core: &Rc<Core>, deadline: Instant) -> Result<(), NotCopied> {
         let mut outcome = Ok(());
         for (node, asked) in std::mem::take(&mut self.sent) {
             outcome = outcome.and(self.arrive_at(core, node, asked, deadline).await);
         }
         outcome
+    }
+
+    /// Has the primary of now take the write over.
+    async fn hand_over(&self, core: &Rc<Core>, deadline: Instant) -> Result<(), NotCopied> {
+        while Instant::now() < deadline {
+            let (primary, regime) = {
+                let sight = core.node.sights.now();
+                let share = sight.view.share(self.namespace, self.partition);
+                (share.primary, share.regime)
+            };
+            if primary == Some(core.node.id) {
+                return Err(NotCopied::Missed); // it was not in between, and what it holds was merged
+            }
+            let link = primary.and_then(|primary| core.peers.to(primary));
+            let asked = link.and_then(|link| {
+                core.counters.replicated_out.add(1);
+                self.put(core, &link, Kind::Late, regime)
+            });
+            let Some(asked) = asked else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            match tokio::time::timeout_at(deadline, asked).await {
+                Ok(Ok(Answer::Reply(_) | Answer::Refused(Ack::Done))) => return Ok(()),
+                Ok(Ok(Answer::Refused(Ack::Failed))) => return Err(NotCopied::Missed),
+                // Another map is in force there, or the link has ended: to merge it twice does no harm.
+                Ok(Ok(Answer::Refused(_)) | Err(_)) | Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+        Err(NotCopied::Missed)
     }
 
     async fn arrive_at(
@@ -127,7 +187,7 @@ impl Copies {
         let sight = core.node.sights.now();
         let share = sight.view.share(self.namespace, self.partition);
         if share.role != Role::Primary {
-            return Err(NotCopied); // whoever is it now has it, or does not
+            return Err(NotCopied::Overtaken); // whoever is it now has it, or does not
         }
         Ok(share.followers.contains(&node).then_some(share.regime))
     }
@@ -135,7 +195,7 @@ impl Copies {
     /// Notes that a node holds less than it should.
     fn missed(&self, core: &Core, node: NodeId) -> Result<(), NotCopied> {
         core.node.repairs.ask(self.namespace, self.partition, node);
-        Err(NotCopied)
+        Err(NotCopied::Missed)
     }
 }
 

@@ -202,6 +202,22 @@ fn take(core: &Rc<Core>, replies: &Rc<Replies>, frame: &Frame<'_>) -> Result<(),
             let replicate = Replicate::read(frame.payload)?;
             replicated(core, replies, number, &replicate)
         }
+        Kind::Late => {
+            let late = Replicate::read(frame.payload)?;
+            sound(&late)?;
+            let Some((index, _)) = core.node.namespace(late.of.namespace) else {
+                replies.acknowledge(number, Ack::Misled);
+                return Ok(());
+            };
+            let (partition, regime) = (PartitionId(late.of.partition), late.of.regime);
+            let (core, answers) = (core.clone(), replies.clone());
+            let image = late.record.to_vec();
+            replies.run(async move {
+                let ack = super::adopt::late(&core, index, partition, regime, &image).await;
+                answers.acknowledge(number, ack);
+            });
+            Ok(())
+        }
         Kind::Proxy => {
             let proxy = Proxy::read(frame.payload)?;
             let (row, message) = (proxy.row, Box::<[u8]>::from(proxy.message));

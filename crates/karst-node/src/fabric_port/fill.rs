@@ -22,11 +22,9 @@ use karst_cluster::node::NodeId;
 use karst_data::flat::Record;
 use karst_data::key::{Digest, PartitionId};
 use karst_engine::reconcile::{How, difference};
-use karst_engine::replica::Merged;
-use karst_engine::{Reason, Step};
 use parking_lot::Mutex;
 
-use super::copy::Copies;
+use super::adopt::{Adopting, Cut};
 use super::peer::{Answer, NoAnswer, Peer};
 use crate::core::Core;
 
@@ -41,9 +39,6 @@ const FETCH_AT_ONCE: usize = 256;
 
 /// How long an answer to a comparison may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long a write that merging makes may take to arrive.
-const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether something is to be done, beside every change of the map.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -97,15 +92,6 @@ struct Task {
     how: How,
     /// Whether the node is to hold what this one holds. If not it is only asked for what it has of its own.
     follows: bool,
-}
-
-/// Why a partition could not be filled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cut {
-    /// The map has changed, or the other node has another one: look again.
-    Overtaken,
-    /// The other node does not answer, or something failed: try again later.
-    Later,
 }
 
 impl From<NoAnswer> for Cut {
@@ -345,72 +331,29 @@ impl Filling<'_> {
 
     async fn merge(&self, record: &Record<'_>) -> Result<(), Cut> {
         let engine = &self.core.namespace(self.task.namespace).engine;
-        self.write(|hand, _| engine.merge(hand, record)).await
+        let adopting = self.adopting();
+        adopting.write(|hand, _| engine.merge(hand, record)).await
     }
 
     async fn renew(&self, digest: &Digest, theirs: u64) -> Result<(), Cut> {
         let engine = &self.core.namespace(self.task.namespace).engine;
-        self.write(|hand, fetched| engine.renew(hand, digest, theirs, fetched))
-            .await
+        let adopting = self.adopting();
+        let renew = |hand: &_, fetched: Option<&_>| engine.renew(hand, digest, theirs, fetched);
+        adopting.write(renew).await
     }
 
     async fn bury(&self, digest: &Digest) -> Result<(), Cut> {
         let engine = &self.core.namespace(self.task.namespace).engine;
-        self.write(|hand, _| engine.deny(hand, digest)).await
+        let adopting = self.adopting();
+        adopting.write(|hand, _| engine.deny(hand, digest)).await
     }
 
-    /// Carries out a write that comparing asked for, and brings it to everybody.
-    async fn write(
-        &self,
-        write: impl Fn(
-            &karst_engine::write::Hand,
-            Option<&karst_engine::Fetched>,
-        ) -> Step<Result<Merged, Reason>>,
-    ) -> Result<(), Cut> {
-        let (core, index) = (self.core, self.task.namespace);
-        let mut fetched = None;
-        loop {
-            core.begin_turn();
-            let hand = core.hand(index, self.task.regime, true);
-            match write(&hand, fetched.as_ref()) {
-                Step::Done(Ok(merged)) => return self.spread(merged).await,
-                Step::Done(Err(_)) => return Err(Cut::Later),
-                Step::Read(read) => {
-                    fetched = Some(core.fetch(index, read).await.map_err(|_| Cut::Later)?);
-                }
-                Step::Wait => {
-                    let engine = &core.namespace(index).engine;
-                    if engine.regime(self.task.partition) != self.task.regime.0 {
-                        return Err(Cut::Overtaken);
-                    }
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                }
-            }
-        }
-    }
-
-    async fn spread(&self, merged: Merged) -> Result<(), Cut> {
-        let (core, index) = (self.core, self.task.namespace);
-        if merged.commit.is_some() && core.namespace(index).engine.log().config().on_devices {
-            core.appended(index);
-        }
-        let Some(image) = merged.image else {
-            return Ok(());
-        };
-        let copies = {
-            let sight = core.node.sights.now();
-            let share = sight.view.share(index, self.task.partition);
-            if share.regime != self.task.regime {
-                return Err(Cut::Overtaken);
-            }
-            Copies::send(core, index, self.task.partition, share, image)
-        };
-        match copies {
-            None => Ok(()),
-            Some(copies) => {
-                let arrived = copies.arrive(core, WRITE_PATIENCE).await;
-                arrived.map_err(|_| Cut::Later)
-            }
+    fn adopting(&self) -> Adopting<'_> {
+        Adopting {
+            core: self.core,
+            namespace: self.task.namespace,
+            partition: self.task.partition,
+            regime: self.task.regime,
         }
     }
 

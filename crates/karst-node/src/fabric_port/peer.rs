@@ -10,6 +10,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -22,6 +23,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, oneshot};
 
 use crate::core::Core;
+use crate::counters::Counter;
 
 /// Unsent bytes of a link beyond which it takes no requests.
 const OUT_BYTES_MAX: usize = 8 << 20;
@@ -71,8 +73,15 @@ pub type Asked = oneshot::Receiver<Answer>;
 #[derive(Default)]
 struct State {
     out: Vec<u8>,
-    waiting: Slab<oneshot::Sender<Answer>>,
+    waiting: Slab<Waiting>,
     connected: bool,
+}
+
+/// Who waits for an answer.
+struct Waiting {
+    sender: oneshot::Sender<Answer>,
+    /// It is to confirm a record.
+    confirms: bool,
 }
 
 /// See [the module](self).
@@ -85,6 +94,8 @@ pub struct Peer {
     room: Notify,
     /// The node is no member any more.
     retired: Cell<bool>,
+    /// Records that it has not confirmed.
+    lag: Arc<Counter>,
 }
 
 impl Peer {
@@ -98,7 +109,9 @@ impl Peer {
             return None;
         }
         let (sender, receiver) = oneshot::channel();
-        let number = state.waiting.insert(sender) as u64;
+        let confirms = matches!(kind, Kind::Replicate | Kind::Late);
+        self.lag.add(u64::from(confirms));
+        let number = state.waiting.insert(Waiting { sender, confirms }) as u64;
         if state.out.is_empty() {
             self.wake.notify_one();
         }
@@ -131,9 +144,10 @@ impl Peer {
     fn answered(&self, number: u64, answer: Answer) -> Result<(), fabric::Malformed> {
         let mut state = self.state.borrow_mut();
         let key = usize::try_from(number).unwrap_or(usize::MAX);
-        let sender = state.waiting.try_remove(key);
-        let sender = sender.ok_or(fabric::Malformed("a reply to no request"))?;
-        let _ = sender.send(answer); // who asked may have given up
+        let waiting = state.waiting.try_remove(key);
+        let waiting = waiting.ok_or(fabric::Malformed("a reply to no request"))?;
+        self.lag.subtract(u64::from(waiting.confirms));
+        let _ = waiting.sender.send(answer); // who asked may have given up
         if state.waiting.len() + 1 == WAITING_MAX {
             self.room.notify_waiters();
         }
@@ -149,6 +163,7 @@ impl Peer {
     fn disconnected(&self) {
         let mut state = self.state.borrow_mut();
         *state = State::default();
+        self.lag.subtract(self.lag.get());
     }
 }
 
@@ -194,6 +209,7 @@ impl Peers {
                     wake: Notify::new(),
                     room: Notify::new(),
                     retired: Cell::new(false),
+                    lag: core.node.lags.counter(*node, core.number),
                 });
                 tokio::task::spawn_local(keep(core.clone(), peer.clone()));
                 peer
@@ -264,7 +280,8 @@ async fn connect(core: &Rc<Core>, peer: &Rc<Peer>, address: &str) -> std::io::Re
     let (sender, greeted) = oneshot::channel();
     {
         let state = &mut *peer.state.borrow_mut();
-        let number = state.waiting.insert(sender) as u64;
+        let confirms = false;
+        let number = state.waiting.insert(Waiting { sender, confirms }) as u64;
         fabric::put(&mut state.out, Kind::Hello, number, |out| hello.put(out));
         peer.wake.notify_one();
     }

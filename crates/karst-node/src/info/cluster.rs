@@ -3,7 +3,7 @@
 //! Everything is told from the newest view of the cluster's state. Until this node serves and has a map, its
 //! own part of the map is empty and its generation is -1, which clients take as "come back later".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -24,13 +24,13 @@ const BITMAP_BYTES: usize = PARTITIONS / 8;
 
 pub(super) const COMMANDS: &[Entry] = &[
     entry("partition-generation", |asked| {
-        made(partition_generation(asked.node))
+        made(asked.memo.partition_generation)
     }),
     entry("rebalance-generation", |asked| {
-        made(partition_generation(asked.node).max(0))
+        made(asked.memo.partition_generation.max(0))
     }),
     entry("peers-generation", |asked| {
-        made(asked.node.sights.peers_generation())
+        made(asked.memo.peers_generation)
     }),
     entry("peers-clear-std", peers),
     entry("peers-clear-alt", peers),
@@ -135,9 +135,9 @@ pub(super) fn is_settled(node: &Node) -> bool {
 }
 
 /// A counter of 32 bits with a sign, of which -1 means "no map yet".
-fn partition_generation(node: &Node) -> i64 {
+pub(super) fn partition_generation(node: &Node) -> i64 {
     match is_settled(node) {
-        true => (node.sights.generation() & 0x7fff_ffff) as i64,
+        true => (node.sights.generation_for_clients() & 0x7fff_ffff) as i64,
         false => -1,
     }
 }
@@ -166,7 +166,7 @@ fn peers(asked: &mut Asked<'_>) -> Answer {
     let peers: Vec<_> = sight.others_alive().map(peer).collect();
     made(format!(
         "{},{port},[{}]",
-        asked.node.sights.peers_generation(),
+        asked.memo.peers_generation,
         peers.join(",")
     ))
 }
@@ -208,24 +208,36 @@ pub(super) fn effective_factor(map: Option<&NamespaceMap>) -> usize {
 }
 
 /// The columns of a partition in which clients should use a node: its place among those in sync. The
-/// primary also stands in for replicas that do not hold everything yet.
-fn columns(node: NodeId, ownership: &Ownership, factor: usize) -> std::ops::Range<usize> {
-    match ownership.in_sync.iter().position(|it| *it == node) {
-        None => 0..0,
-        Some(0) => 0..1, // and see `stands_in`
-        Some(place) => place..place.saturating_add(1).min(factor),
-    }
-}
-
-/// The further columns of a primary.
-fn stands_in(ownership: &Ownership, factor: usize) -> std::ops::Range<usize> {
-    ownership.in_sync.len().min(factor)..factor
+/// primary also stands in for replicas that do not hold everything yet, and for those that are about to stop,
+/// which are the last.
+fn columns(
+    node: NodeId,
+    ownership: &Ownership,
+    stopping: &BTreeSet<NodeId>,
+    factor: usize,
+) -> impl Iterator<Item = usize> {
+    let in_sync = &ownership.in_sync;
+    let stays = in_sync.iter().filter(|it| !stopping.contains(it)).count();
+    let used = match stays {
+        0 => in_sync.len(), // there is nobody else
+        stays => stays,
+    };
+    let place = in_sync.iter().take(used).position(|it| *it == node);
+    let further = match place {
+        Some(0) => used.min(factor)..factor,
+        Some(_) | None => 0..0,
+    };
+    place
+        .into_iter()
+        .filter(move |place| *place < factor)
+        .chain(further)
 }
 
 /// For each column, the partitions in which clients should use this node.
 fn bitmaps(asked: &Asked<'_>, name: &str, factor: usize) -> Vec<[u8; BITMAP_BYTES]> {
     let mut bitmaps = vec![[0; BITMAP_BYTES]; factor];
     let sight = asked.node.sights.now();
+    let stopping = sight.stopping();
     let Some(map) = sight
         .state
         .maps
@@ -235,12 +247,7 @@ fn bitmaps(asked: &Asked<'_>, name: &str, factor: usize) -> Vec<[u8; BITMAP_BYTE
         return bitmaps;
     };
     for (number, ownership) in map.partitions.iter().enumerate() {
-        let own = columns(asked.node.id, ownership, factor);
-        let more = match ownership.primary() == Some(asked.node.id) {
-            true => stands_in(ownership, factor),
-            false => 0..0,
-        };
-        for column in own.chain(more) {
+        for column in columns(asked.node.id, ownership, &stopping, factor) {
             bitmaps[column][number / 8] |= 0x80 >> (number % 8);
         }
     }

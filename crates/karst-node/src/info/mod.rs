@@ -215,6 +215,11 @@ fn find(name: &str) -> Option<&'static Entry> {
 /// What one request has found out so far, so that many commands cost one look.
 struct Memo<'n> {
     node: &'n Node,
+    /// As of the beginning: what is told after it may be of a newer map, never of an older one. A client that
+    /// took an older map for one of this generation would not ask again.
+    partition_generation: i64,
+    /// The same of the other nodes.
+    peers_generation: u64,
     figures: Box<[OnceCell<Figures>]>,
     truncations: Cell<u32>,
     agreed: Option<truncate::Agreed>,
@@ -225,6 +230,8 @@ impl<'n> Memo<'n> {
         let figures = node.namespaces.iter().map(|_| OnceCell::new()).collect();
         Memo {
             node,
+            partition_generation: cluster::partition_generation(node),
+            peers_generation: node.sights.peers_generation(),
             figures,
             truncations: Cell::new(0),
             agreed,

@@ -629,3 +629,21 @@ fn a_watch_waits_only_as_the_one_command_of_its_request() {
     let refused = ask(&world, "karst-map-watch:timeout=soon");
     assert_eq!(refused, "ERROR:4:bad timeout");
 }
+
+#[test]
+fn a_map_is_never_told_under_a_generation_that_is_newer_than_it() {
+    let world = World::serving();
+    let memo = Memo::new(&world.node, None);
+    let told = world.node.sights.generation_for_clients();
+    let newer = {
+        let mut state = (*world.node.sights.now().state).clone();
+        let id = world.node.id;
+        state.generation += 1;
+        state.apply(karst_cluster::state::Command::Stop(id));
+        std::sync::Arc::new(state)
+    };
+    let engines = world.node.namespaces.iter().map(|it| &it.engine);
+    world.node.sights.put_into_force(newer, engines);
+    assert!(world.node.sights.generation_for_clients() > told);
+    assert_eq!(memo.partition_generation, told as i64, "clients ask again");
+}

@@ -114,6 +114,11 @@ impl Figures {
         }
     }
 
+    /// Requests that were answered, and parts of batches, whatever the result.
+    pub(crate) fn answered(&self) -> u64 {
+        self.requests.iter().flatten().sum()
+    }
+
     /// Requests of one kind that ended one way.
     pub(crate) fn requests(&self, op: Op, ending: Ending) -> u64 {
         self.requests[op as usize][ending as usize]

@@ -98,7 +98,14 @@ fn what_was_counted_is_scraped_under_the_names_of_the_contract() {
         (r#"karst_expired_records_total{namespace="test"}"#, 0.0),
         (r#"karst_connections{core="0"}"#, 5.0),
         (r#"karst_connections{core="1"}"#, 0.0),
-        ("karst_migration_partitions_remaining", 0.0),
+        (
+            "karst_migration_partitions_remaining{namespace=\"test\"}",
+            0.0,
+        ),
+        (
+            "karst_partitions{namespace=\"test\",role=\"primary\"}",
+            4096.0,
+        ),
         ("karst_serving", 1.0),
     ] {
         assert_eq!(scraped.get(sample), value, "{sample}");

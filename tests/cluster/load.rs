@@ -147,7 +147,6 @@ impl Load {
     pub(crate) async fn check(&mut self) -> u64 {
         let policy = ReadPolicy {
             base_policy: base(),
-            ..ReadPolicy::default()
         };
         let mut records = 0;
         for (number, kept) in self.writers.iter_mut().flatten() {
@@ -231,7 +230,6 @@ async fn read(client: Arc<Client>, seed: u64, stop: Arc<AtomicBool>) -> (Keys, T
             replica: Replica::MasterProles,
             ..base()
         },
-        ..ReadPolicy::default()
     };
     let mut rng = StdRng::seed_from_u64(seed);
     let mut tally = Tally::default();

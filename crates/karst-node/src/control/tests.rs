@@ -95,6 +95,7 @@ impl World {
         }
         for control in &mut world.controls {
             control.formed().await.unwrap();
+            control.cluster().set_serves(true); // nobody says before that it is alive
         }
         world
     }

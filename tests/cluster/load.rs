@@ -251,7 +251,6 @@ async fn read(client: Arc<Client>, seed: u64, stop: Arc<AtomicBool>) -> (Keys, T
             replica: Replica::MasterProles,
             ..base()
         },
-        ..ReadPolicy::default()
     };
     let mut rng = StdRng::seed_from_u64(seed);
     let mut tally = Tally::default();

@@ -91,7 +91,7 @@ impl World {
         }
         for control in &mut world.controls {
             control.formed().await.unwrap();
-            control.cluster().set_serves(true); // there is nothing else to a node here
+            control.cluster().set_serves(true); // nobody says before that it is alive
         }
         world
     }

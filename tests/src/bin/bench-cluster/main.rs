@@ -4,6 +4,11 @@
 //! Starts `karst dev --nodes 3`, loads it with `karst bench`, and reads metrics and the processes' CPU time. The
 //! binaries are those beside this one.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a measurement waits for real processes on the real clock"
+)]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};

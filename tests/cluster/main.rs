@@ -11,4 +11,5 @@ mod formation;
 mod group;
 mod island;
 mod leader;
+mod let_go;
 mod load;

@@ -36,6 +36,11 @@ fn prints(server: &Server) -> BTreeMap<u64, Print> {
     held.filter(|(_, (records, _))| *records > 0).collect()
 }
 
+/// Records that a node holds.
+pub(crate) fn records_held(server: &Server) -> u64 {
+    prints(server).values().map(|(records, _)| records).sum()
+}
+
 /// Waits until no copy is on its way any more, and each node says so.
 pub(crate) fn wait_until_stable(servers: &[&Server]) {
     let deadline = Instant::now() + SETTLE_MAX;

@@ -12,6 +12,7 @@ mod formation;
 mod group;
 mod island;
 mod leader;
+mod let_go;
 mod load;
 mod operate;
 mod traffic;

@@ -86,9 +86,8 @@ impl Adopting<'_> {
         };
         match copies {
             None => Ok(()),
-            // One that is overtaken in turn is looked at again by whoever asked.
             Some(copies) => {
-                let arrived = copies.arrive_here(core, WRITE_PATIENCE).await;
+                let arrived = copies.arrive(core, WRITE_PATIENCE).await;
                 arrived.map_err(|_| Cut::Later)
             }
         }

@@ -101,16 +101,6 @@ impl Copies {
         }
     }
 
-    /// As [`Copies::arrive`], for a write that nobody else is to take over.
-    pub(super) async fn arrive_here(
-        mut self,
-        core: &Rc<Core>,
-        patience: Duration,
-    ) -> Result<(), NotCopied> {
-        let deadline = Instant::now() + patience;
-        self.arrive_at_all(core, deadline).await
-    }
-
     async fn arrive_at_all(&mut self, core: &Rc<Core>, deadline: Instant) -> Result<(), NotCopied> {
         let mut outcome = Ok(());
         for (node, asked) in std::mem::take(&mut self.sent) {
@@ -125,11 +115,11 @@ impl Copies {
             let (primary, regime) = {
                 let sight = core.node.sights.now();
                 let share = sight.view.share(self.namespace, self.partition);
+                if share.role == Role::Primary {
+                    return self.compare_with_all(core, share); // it is the primary again
+                }
                 (share.primary, share.regime)
             };
-            if primary == Some(core.node.id) {
-                return Err(NotCopied::Missed); // it was not in between, and what it holds was merged
-            }
             let link = primary.and_then(|primary| core.peers.to(primary));
             let asked = link.and_then(|link| {
                 core.counters.replicated_out.add(1);
@@ -190,6 +180,13 @@ impl Copies {
             return Err(NotCopied::Overtaken); // whoever is it now has it, or does not
         }
         Ok(share.followers.contains(&node).then_some(share.regime))
+    }
+
+    /// Notes that whoever follows now may lack it: in between it was sent to others, or to nobody.
+    fn compare_with_all(&self, core: &Core, share: &Share) -> Result<(), NotCopied> {
+        let ask = |node: &NodeId| core.node.repairs.ask(self.namespace, self.partition, *node);
+        share.followers.iter().for_each(ask);
+        Err(NotCopied::Missed)
     }
 
     /// Notes that a node holds less than it should.

@@ -159,6 +159,9 @@ fn what_cannot_be_drained_or_removed_says_why_and_a_removed_node_joins_as_a_new_
     for leaves in ["a", "b"] {
         servers[2].karst(&["drain", leaves, "--json"]);
     }
+    agree(&refs(&servers), |view| {
+        view.nodes_in("draining") == ["a", "b"]
+    }); // the next is asked of another
     let last = refusal(&servers[0], &["drain", "c"]);
     assert!(
         last.contains("node c is the last one that can hold"),

@@ -25,7 +25,7 @@ type Print = (u64, String);
 
 /// The partitions of a node that hold records.
 fn prints(server: &Server) -> BTreeMap<u64, Print> {
-    let listed = server.karst(&["partitions", "--namespace", "test", "--json"]);
+    let listed = server.karst(&["partitions", "--contents", "--json"]);
     let number = |value: &Value| value.as_u64().unwrap_or_default();
     let partitions = listed.as_array().expect("a list of partitions");
     let of = |it: &Value| {

@@ -190,7 +190,7 @@ pub(crate) fn whereabouts(servers: &[&Server], key: &Key) -> String {
         let start = format!("test:{partition}:");
         let line = info.split(';').find(|line| line.starts_with(&start));
         let number = partition.to_string();
-        let entries = server.karst(&["partitions", "--partition", &number, "--json"]);
+        let entries = server.karst(&["partitions", "--contents", "--id", &number, "--json"]);
         said += &format!("\n{}: {line:?} {entries}", server.service());
     }
     said

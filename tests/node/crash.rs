@@ -36,7 +36,7 @@ fn came_from(server: &Server) -> String {
 
 /// Records and fingerprint of every partition.
 fn fingerprints(server: &Server) -> Vec<(u64, String)> {
-    let partitions = server.karst(&["partitions", "--namespace", "test", "--json"]);
+    let partitions = server.karst(&["partitions", "--contents", "--json"]);
     let one = |partition: &serde_json::Value| {
         let fingerprint = partition["fingerprint"].as_str().expect("16 digits");
         (

@@ -12,9 +12,12 @@ const PARTITIONS: u32 = 4096;
 /// `karst partitions`
 pub(super) async fn run(host: &str, json: bool, args: &Partitions) -> Outcome {
     let mut admin = Admin::connect(host).await?;
-    if args.contents && !json {
+    if args.contents {
         let found = contents(&mut admin, &args.namespace, args.id).await?;
-        return output::line(&table::partition_contents(&found));
+        return match json {
+            true => output::json(&found),
+            false => output::line(&table::partition_contents(&found)),
+        };
     }
     if let Some(id) = args.id {
         let found = one(&mut admin, &args.namespace, id).await?;

@@ -377,8 +377,7 @@ fn partitions(node: &Node, namespace: &NamespaceState) -> proto::PartitionCounts
 /// Copies on their way, over the whole cluster.
 fn remaining(node: &Node, namespace: &NamespaceState) -> u64 {
     let sight = node.sights.now();
-    let map = sight.state.maps.get(&namespace.config.name);
-    map.map_or(0, |map| sight.remaining(map)) as u64
+    sight.remaining(&namespace.config.name) as u64
 }
 
 fn devices(node: &Node, namespace: &NamespaceState) -> Vec<proto::Device> {

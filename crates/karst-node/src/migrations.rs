@@ -59,10 +59,8 @@ pub async fn watch(node: Arc<Node>) {
     loop {
         let left = {
             let sight = node.sights.now();
-            let maps = &sight.state.maps;
             let names = node.namespaces.iter().map(|it| &it.config.name);
-            let left =
-                names.map(|name| maps.get(name).map_or(0, |map| sight.remaining(map)) as u64);
+            let left = names.map(|name| sight.remaining(name) as u64);
             left.collect()
         };
         node.migrations.note(clock::boot_us(), left);

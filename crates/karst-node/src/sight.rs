@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use karst_cluster::map::{NamespaceMap, Ownership, Role};
+use karst_cluster::map::{Ownership, Role};
 use karst_cluster::node::{NodeFacts, NodeId};
-use karst_cluster::state::{ClusterState, Truncation};
+use karst_cluster::state::{ClusterState, Member, Truncation};
 use karst_cluster::view::View;
 use karst_data::key::PartitionId;
 use karst_engine::Namespace;
@@ -65,12 +65,24 @@ impl Sight {
     }
 
     /// Copies of a namespace that are on their way: nodes that are being filled, and those alive that hold
-    /// what is still to be merged. A partition whose row does not serve in its order counts once.
-    pub fn remaining(&self, map: &NamespaceMap) -> usize {
+    /// what is still to be merged. A partition counts once whose row does not serve in its order, or is not yet
+    /// what it should be: shorter than it could be, or with somebody who is gone.
+    pub fn remaining(&self, name: &str) -> usize {
+        let Some(map) = self.state.maps.get(name) else {
+            return 0;
+        };
         let alive = |node: &NodeId| self.state.nodes.get(node).is_some_and(|it| it.alive);
+        let takes = |member: &&Member| {
+            let mut namespaces = member.facts.namespaces.iter();
+            let stays = member.alive && !member.draining && !member.stopping;
+            stays && namespaces.any(|it| it.name == name)
+        };
+        let takers = self.state.nodes.values().filter(takes).count();
+        let copies_least = takers.min(map.replication_factor.into());
         let of = |it: &Ownership| {
+            let unplanned = it.row.len() < copies_least || !it.row.iter().all(alive);
             let copies = it.to_reconcile().filter(alive).count();
-            copies.max(usize::from(!it.is_settled()))
+            copies.max(usize::from(!it.is_settled() || unplanned))
         };
         map.partitions.iter().map(of).sum()
     }

@@ -386,7 +386,7 @@ pub(super) fn cluster_size(sight: &Sight) -> usize {
 fn is_moving(sight: &Sight, name: Option<&str>) -> bool {
     let maps = sight.state.maps.iter();
     let mut maps = maps.filter(|(own, _)| name.is_none_or(|name| name == *own));
-    maps.any(|(_, map)| sight.remaining(map) > 0)
+    maps.any(|(name, _)| sight.remaining(name) > 0)
 }
 
 /// Of this node in each namespace.

@@ -29,8 +29,8 @@ fn statistics(asked: &mut Asked<'_>) -> Answer {
     let remaining: usize = sight
         .state
         .maps
-        .values()
-        .map(|map| sight.remaining(map))
+        .keys()
+        .map(|name| sight.remaining(name))
         .sum();
     pairs.put("migrate_partitions_remaining", remaining);
     pairs.zeros(&["rw_in_progress", "proxy_in_progress"]);

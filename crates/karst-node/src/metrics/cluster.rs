@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use karst_cluster::map::{NamespaceMap, Role};
+use karst_cluster::map::Role;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::{Metric, gauge};
@@ -10,11 +10,11 @@ use crate::node::Node;
 use crate::sight::Sight;
 
 /// By `namespace`.
-static REMAINING: Metric<fn(&Sight, &NamespaceMap) -> usize> = gauge(
+static REMAINING: Metric<fn(&Sight, &str) -> usize> = gauge(
     "migration_partitions_remaining",
     None,
     "Partition copies of the whole cluster that have yet to move or catch up",
-    |sight, map| sight.remaining(map),
+    |sight, name| sight.remaining(name),
 );
 
 /// By `namespace` and `role`.
@@ -49,8 +49,7 @@ pub(super) fn write(encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Re
     };
     REMAINING.write(encoder, |out| {
         names().try_for_each(|name| {
-            let map = sight.state.maps.get(name);
-            let remaining = map.map_or(0, |map| (REMAINING.value)(&sight, map));
+            let remaining = (REMAINING.value)(&sight, name);
             out.number(&[("namespace", name)], remaining as u64)
         })
     })?;

@@ -48,7 +48,8 @@ pub enum Kind {
     Replicate = 2,
     /// A client's message for the primary: [`Proxy`]. Answered with the reply to the client.
     Proxy = 3,
-    /// Asks for the hashes of a partition's ranges: [`OfPartition`]. Answered with [`RANGES`] numbers.
+    /// Asks for the hashes of a partition's ranges: [`OfPartition`]. Answered with [`RANGES`] numbers, and how
+    /// many records and tombstones there are.
     Hashes = 4,
     /// Asks what a range holds: [`ListRange`]. Answered with [`Listed`] entries.
     List = 5,

@@ -172,6 +172,17 @@ impl Namespace {
         hashes
     }
 
+    /// The records of a partition that are not deleted.
+    pub fn records_of(&self, id: PartitionId) -> Vec<Digest> {
+        let mut digests = Vec::new();
+        self.each_entry(id, |entry| {
+            if !entry.flags.contains(Flags::TOMBSTONE) {
+                digests.push(entry.digest);
+            }
+        });
+        digests
+    }
+
     /// Everything that one range of a partition holds, tombstones included, by digest.
     pub fn range_entries(&self, id: PartitionId, range: u8) -> Vec<NewEntry> {
         let mut entries = Vec::new();

@@ -234,11 +234,13 @@ fn take(core: &Rc<Core>, replies: &Rc<Replies>, frame: &Frame<'_>) -> Result<(),
             let of = OfPartition::read(frame.payload)?;
             match place(core, &of) {
                 Ok((index, id)) => {
-                    let hashes = core.namespace(index).engine.range_hashes(id);
+                    let engine = &core.namespace(index).engine;
+                    let hashes = engine.range_hashes(id);
+                    let (records, tombstones) = engine.partition_counts(id);
+                    let count = records + tombstones;
                     let put = |out: &mut Vec<u8>| {
-                        hashes
-                            .iter()
-                            .for_each(|hash| out.extend(hash.to_le_bytes()));
+                        let numbers = hashes.iter().chain([&count]);
+                        numbers.for_each(|number| out.extend(number.to_le_bytes()));
                     };
                     replies.put(Kind::Reply, number, put);
                 }

@@ -249,8 +249,15 @@ impl Filling<'_> {
     }
 
     async fn partition(&self) -> Result<(), Cut> {
-        let theirs = self.hashes().await?;
+        let (theirs, count) = self.hashes().await?;
         let engine = &self.core.namespace(self.task.namespace).engine;
+        if count == 0 {
+            // It has nothing: there is nothing to compare.
+            return match self.task.follows {
+                true => self.push(&engine.records_of(self.task.partition)).await,
+                false => Ok(()),
+            };
+        }
         let mine = engine.range_hashes(self.task.partition);
         for range in 0..RANGES {
             if mine[range] != theirs[range] {
@@ -260,16 +267,19 @@ impl Filling<'_> {
         Ok(())
     }
 
-    async fn hashes(&self) -> Result<Vec<u64>, Cut> {
+    /// The hashes of the other node's ranges, and how much it holds.
+    async fn hashes(&self) -> Result<(Vec<u64>, u64), Cut> {
         let asked = self
             .peer
             .request(Kind::Hashes, PATIENCE, |out| self.of().put(out));
         let payload = reply(asked.await?)?;
         let (numbers, rest) = payload.as_chunks::<8>();
-        if numbers.len() != RANGES || !rest.is_empty() {
+        if numbers.len() != RANGES + 1 || !rest.is_empty() {
             return Err(Cut::Later);
         }
-        Ok(numbers.iter().map(|it| u64::from_le_bytes(*it)).collect())
+        let mut numbers: Vec<u64> = numbers.iter().map(|it| u64::from_le_bytes(*it)).collect();
+        let count = numbers.pop().ok_or(Cut::Later)?;
+        Ok((numbers, count))
     }
 
     async fn range(&self, range: u8) -> Result<(), Cut> {

@@ -142,6 +142,7 @@ impl Cluster {
         std::thread::sleep(Duration::from_secs(3)); // it is given up, and others are filled in its stead
     }
 
+    /// Starts a node again and waits until it serves.
     fn start_again(&mut self, at: usize) -> Child {
         let home = self.dir.join(&self.nodes[at].name);
         let child = beside("karstd")
@@ -151,6 +152,9 @@ impl Cluster {
             .spawn()
             .expect("karstd starts");
         self.nodes[at].pid = child.id() as i32;
+        while !get(&self.nodes[at].http, "/readyz").starts_with("HTTP/1.1 200") {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         child
     }
 }
@@ -178,15 +182,21 @@ fn serving(status: &Value) -> usize {
         .count()
 }
 
-fn metric(http: &str, name: &str) -> f64 {
+/// What a node answers on its HTTP door; empty if it does not.
+fn get(http: &str, path: &str) -> String {
     let mut answer = String::new();
     let asked = TcpStream::connect(http).and_then(|mut stream| {
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
+        )?;
         stream.read_to_string(&mut answer)
     });
-    if asked.is_err() {
-        return 0.0;
-    }
+    asked.map_or(String::new(), |_| answer)
+}
+
+fn metric(http: &str, name: &str) -> f64 {
+    let answer = get(http, "/metrics");
     let of = |line: &str| line.starts_with(name) && line[name.len()..].starts_with(['{', ' ']);
     let value = |line: &str| {
         line.rsplit(' ')
@@ -266,7 +276,8 @@ fn away_and_empty(arguments: &Arguments) {
     cluster.bench(&few, &["--load", "--seconds", "1", "--read-percent", "100"]);
     std::thread::sleep(Duration::from_secs(5)); // others hold what it held
     let before = cluster.metric("karst_migration_sent_bytes_total");
-    let (started, mut back) = (Instant::now(), cluster.start_again(1));
+    let started = Instant::now();
+    let mut back = cluster.start_again(1);
     cluster.settle();
     let sent = cluster.metric("karst_migration_sent_bytes_total") - before;
     println!(
@@ -287,7 +298,8 @@ fn away_and_empty(arguments: &Arguments) {
     }
     std::thread::sleep(Duration::from_secs(5));
     let before = cluster.metric("karst_migration_sent_bytes_total");
-    let (started, mut fresh) = (Instant::now(), cluster.start_again(1));
+    let started = Instant::now();
+    let mut fresh = cluster.start_again(1);
     cluster.settle();
     let (sent, took) = (
         cluster.metric("karst_migration_sent_bytes_total") - before,

@@ -162,12 +162,6 @@ impl NamespaceMap {
     pub fn partition(&self, id: PartitionId) -> &Ownership {
         &self.partitions[id.index()]
     }
-
-    /// Copies that are on their way: joining nodes over all partitions.
-    pub fn joining_count(&self) -> usize {
-        let joining = |partition: &Ownership| partition.joining().count();
-        self.partitions.iter().map(joining).sum()
-    }
 }
 
 /// The maps of all namespaces, by name.

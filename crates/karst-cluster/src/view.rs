@@ -35,7 +35,7 @@ pub enum Way {
 }
 
 impl Share {
-    /// Of a partition that one node alone serves, for as long as there is no map.
+    /// Of a partition that nobody serves, for as long as there is no map.
     fn unserved() -> Share {
         Share {
             regime: Regime::default(),

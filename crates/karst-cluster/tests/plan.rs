@@ -64,9 +64,8 @@ struct Known {
     synced: &'static str,
 }
 
-/// A partition is `row/in sync`; `wanted` is what the balancer would have.
-#[track_caller]
-fn check(before: &str, wanted: &str, known: Known, after: &str) {
+/// The partition that follows from this one, which is under regime 7, when the balancer would have `wanted`.
+fn after(row: &str, in_sync: &str, apart: &str, wanted: &str, known: Known) -> Ownership {
     let mut state = state_of("ABCDE", &["test"], 2);
     for node in nodes(known.draining) {
         let draining = true;
@@ -75,17 +74,12 @@ fn check(before: &str, wanted: &str, known: Known, after: &str) {
     for node in nodes(known.stopping) {
         state.apply(Command::Stop(node));
     }
-    let (row, in_sync) = before.split_once('/').expect("row/in sync");
-    let partitions = &mut state
-        .maps
-        .get_mut("test")
-        .expect("the namespace")
-        .partitions;
-    *partitions = vec![Ownership {
+    let map = state.maps.get_mut("test").expect("the namespace");
+    map.partitions = vec![Ownership {
         regime: Regime(7),
         row: nodes(row),
         in_sync: nodes(in_sync),
-        apart: Vec::new(),
+        apart: nodes(apart),
     }];
     let report = |node| Synced {
         namespace: "test".into(),
@@ -98,15 +92,26 @@ fn check(before: &str, wanted: &str, known: Known, after: &str) {
     let rows = Arc::new(vec![nodes(wanted)]);
     let commands = plan_with(&state, &heard, &synced, |_, _| rows.clone());
     apply(&mut state, commands);
-    let partition = &state.maps["test"].partitions[0];
+    state.maps["test"].partitions[0].clone()
+}
+
+/// A partition is `row/in sync`.
+#[track_caller]
+fn check(before: &str, wanted: &str, known: Known, expected: &str) {
+    let (row, in_sync) = before.split_once('/').expect("row/in sync");
+    let partition = after(row, in_sync, "", wanted, known);
     let found = format!(
         "{}/{}",
         letters(&partition.row),
         letters(&partition.in_sync)
     );
-    assert_eq!(found, after);
+    assert_eq!(found, expected);
     let changed = partition.regime != Regime(7);
-    assert_eq!(changed, before != after, "the regime rises with a change");
+    assert_eq!(
+        changed,
+        before != expected,
+        "the regime rises with a change"
+    );
 }
 
 fn heard(heard: &'static str) -> Known {
@@ -342,26 +347,7 @@ fn after_two_went_apart_and_met_again_one_serves_and_the_other_joins() {
 }
 
 fn apart_after(in_sync: &str, apart: &str, known: Known) -> String {
-    let mut state = state_of("ABCDE", &["test"], 2);
-    let map = state.maps.get_mut("test").expect("the namespace");
-    map.partitions = vec![Ownership {
-        regime: Regime(7),
-        row: nodes("AB"),
-        in_sync: nodes(in_sync),
-        apart: nodes(apart),
-    }];
-    let report = |node| Synced {
-        namespace: "test".into(),
-        partition: 0,
-        regime: Regime(7),
-        node,
-    };
-    let synced: Vec<_> = nodes(known.synced).into_iter().map(report).collect();
-    let heard = set(known.heard);
-    let rows = Arc::new(vec![nodes("AB")]);
-    let commands = plan_with(&state, &heard, &synced, |_, _| rows.clone());
-    apply(&mut state, commands);
-    letters(&state.maps["test"].partitions[0].apart)
+    letters(&after("AB", in_sync, apart, "AB", known).apart)
 }
 
 #[test]

@@ -146,6 +146,22 @@ pub struct Meta {
     pub moves: u8,
 }
 
+impl Meta {
+    /// Of the memory of a deleted record. `fill` is the log's fill number at the delete.
+    pub fn tombstone(digest: Digest, version: [u8; 10], update_time_ms: u64, fill: u32) -> Meta {
+        Meta {
+            digest,
+            generation: 1,
+            void_time_s: fill,
+            update_time_ms,
+            version,
+            tombstone: true,
+            over_tombstone: false,
+            moves: 0,
+        }
+    }
+}
+
 /// How key and bins of a record are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
@@ -465,6 +481,16 @@ impl<'a> Record<'a> {
         })
     }
 
+    /// The record as one to be stored, under these facts.
+    pub fn draft(&self, meta: Meta) -> Draft<'a, BinIter<'a>> {
+        Draft {
+            meta,
+            set: self.set,
+            key: self.key,
+            bins: self.bins(),
+        }
+    }
+
     /// The record without its key and bins.
     pub fn facts(&self) -> Facts {
         Facts {
@@ -630,6 +656,18 @@ pub struct Draft<'a, B> {
     pub bins: B,
 }
 
+impl<'a> Draft<'a, std::iter::Empty<BinRef<'a>>> {
+    /// A tombstone, which has neither key nor bins.
+    pub fn tombstone(meta: Meta, set: &'a [u8]) -> Self {
+        Draft {
+            meta,
+            set,
+            key: None,
+            bins: std::iter::empty(),
+        }
+    }
+}
+
 impl<'b, B> Draft<'_, B>
 where
     B: Iterator<Item = BinRef<'b>> + Clone,
@@ -652,6 +690,16 @@ where
         let sealed = reseal(&mut out[..size], seal);
         sealed.expect("a record was just laid there");
         size
+    }
+
+    /// The plain record for another node, its checksums not filled in.
+    ///
+    /// # Panics
+    /// As [`Draft::write`].
+    pub fn image(&self) -> Vec<u8> {
+        let mut image = vec![0; self.size_bytes()];
+        self.lay(&mut image);
+        image
     }
 
     /// As [`Draft::write`], and leaves the checksums to [`reseal`].

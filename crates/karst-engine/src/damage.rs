@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use karst_data::flat::{Draft, FlatError, Form, Header, Meta, Record, Seal};
+use karst_data::flat::{FlatError, Form, Header, Meta, Record, Seal};
 use karst_data::key::{Digest, PartitionId};
 use karst_storage::index::{Entry, WalkCursor};
 use karst_storage::log::format::BlockHeader;
@@ -414,12 +414,7 @@ impl Namespace {
             moves: record.meta.moves.saturating_add(1),
             ..record.meta
         };
-        let draft = Draft {
-            meta,
-            set: record.set,
-            key: record.key,
-            bins: record.bins(),
-        };
+        let draft = record.draft(meta);
         let append = |floor| {
             self.log
                 .append_record(lane, Purpose::Move, floor, &draft, flush_clock_ms)

@@ -94,12 +94,6 @@ impl Difference {
             self.renew.push((mine.digest, theirs.sequence));
         }
     }
-
-    /// Whether nothing is to be done.
-    pub fn is_empty(&self) -> bool {
-        let lists = [&self.push, &self.pull, &self.bury];
-        self.renew.is_empty() && lists.iter().all(|digests| digests.is_empty())
-    }
 }
 
 /// What another node is told of an entry.

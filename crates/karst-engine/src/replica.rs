@@ -86,9 +86,7 @@ impl Namespace {
         };
         match self.put(&mut partition, &hand, record, entry, version) {
             Ok(stored) => Step::Done(Copied::Stored(stored.commit)),
-            Err(Halt::Refuse(refusal)) => Step::Done(Copied::Refused(refusal.reason)),
-            Err(Halt::Read(read)) => Step::Read(read),
-            Err(Halt::Wait) => Step::Wait,
+            Err(halt) => halt.step(|refusal| Copied::Refused(refusal.reason)),
         }
     }
 
@@ -109,19 +107,13 @@ impl Namespace {
         if meta.tombstone {
             meta.void_time_s = self.tombstone_fill(); // of this node's log, not of the other's
         }
-        let mut draft = Draft {
-            meta,
-            set: record.set,
-            key: record.key,
-            bins: record.bins(),
-        };
         let alive = partition.directory.get(&meta.digest);
         let alive = alive.is_some_and(|entry| self.is_alive(entry, hand.now));
         let before = entry.map(|entry| Before { entry, alive });
         // What lies below it is a matter of this node's log too.
-        draft.meta.over_tombstone = !meta.tombstone
+        meta.over_tombstone = !meta.tombstone
             && before.is_some_and(|before| self.is_over_tombstone(&before, set_id, hand.now));
-        self.store(partition, hand, &draft, set_id, before)
+        self.store(partition, hand, &record.draft(meta), set_id, before)
     }
 
     /// The image of a record or tombstone as this node has it, for another node: in stored form, plain,
@@ -146,17 +138,8 @@ impl Namespace {
             Ok(bytes) => bytes,
             Err(read) => return Step::Read(read),
         };
-        Step::Done(self.checked(&bytes, entry).map(|record| {
-            let draft = Draft {
-                meta: record.meta,
-                set: record.set,
-                key: record.key,
-                bins: record.bins(),
-            };
-            let mut image = vec![0; draft.size_bytes()];
-            draft.lay(&mut image);
-            Some(image)
-        }))
+        let record = self.checked(&bytes, entry);
+        Step::Done(record.map(|record| Some(record.draft(record.meta).image())))
     }
 
     /// A number for each range of a partition, over the states of all records there that are not deleted:
@@ -210,7 +193,7 @@ impl Namespace {
 
     /// Writes a state that another node has kept as this primary's own next write, because it outweighs
     /// what is here ([`Weight`]). Its update time and generation stay, its version is new.
-    pub fn merge(&self, hand: &Hand, record: &Record<'_>) -> Step<Result<Merged, Reason>> {
+    pub fn merge(&self, hand: &Hand, record: &Record<'_>) -> Step<Result<Stored, Reason>> {
         let mut partition = self.partition_of(&record.meta.digest);
         if !partition.is_under(hand.regime) {
             return Step::Wait;
@@ -221,7 +204,7 @@ impl Namespace {
             .map(Entry::to_new);
         let theirs = Weight::of_record(record);
         if entry.is_some_and(|entry| Weight::of_entry(&entry) >= theirs) {
-            return Step::Done(Ok(Merged::default()));
+            return Step::Done(Ok(Stored::default()));
         }
         // The other node keeps the highest version that it knows: this has to be higher.
         partition.not_before(Version::unpack(record.meta.version).sequence);
@@ -231,30 +214,21 @@ impl Namespace {
 
     /// Remembers that a record which another node still has is long gone, so that it can be told. Does nothing
     /// if there is a record, or the memory of one, after all.
-    pub fn deny(&self, hand: &Hand, digest: &Digest) -> Step<Result<Merged, Reason>> {
+    pub fn deny(&self, hand: &Hand, digest: &Digest) -> Step<Result<Stored, Reason>> {
         let mut partition = self.partition_of(digest);
         if !partition.is_under(hand.regime) {
             return Step::Wait;
         }
         if partition.directory.get(digest).is_some() {
-            return Step::Done(Ok(Merged::default()));
+            return Step::Done(Ok(Stored::default()));
         }
-        let meta = Meta {
-            digest: *digest,
-            generation: 1,
-            void_time_s: self.tombstone_fill(),
-            update_time_ms: hand.now.epoch_ms(),
-            version: partition.upcoming_version().pack(),
-            tombstone: true,
-            over_tombstone: false,
-            moves: 0,
-        };
-        let draft = Draft {
-            meta,
-            set: b"",
-            key: None,
-            bins: std::iter::empty(),
-        };
+        let meta = Meta::tombstone(
+            *digest,
+            partition.upcoming_version().pack(),
+            hand.now.epoch_ms(),
+            self.tombstone_fill(),
+        );
+        let draft = Draft::tombstone(meta, b"");
         merged(self.store(&mut partition, hand, &draft, 0, None))
     }
 
@@ -269,10 +243,10 @@ impl Namespace {
         digest: &Digest,
         theirs: u64,
         fetched: Option<&Fetched>,
-    ) -> Step<Result<Merged, Reason>> {
+    ) -> Step<Result<Stored, Reason>> {
         let image = match self.image(digest, fetched) {
             Step::Done(Ok(Some(image))) => image,
-            Step::Done(Ok(None)) => return Step::Done(Ok(Merged::default())),
+            Step::Done(Ok(None)) => return Step::Done(Ok(Stored::default())),
             Step::Done(Err(reason)) => return Step::Done(Err(reason)),
             Step::Read(read) => return Step::Read(read),
             Step::Wait => return Step::Wait,
@@ -285,7 +259,7 @@ impl Namespace {
         }
         let Some(entry) = entry.filter(|it| it.version == Version::unpack(record.meta.version))
         else {
-            return Step::Done(Ok(Merged::default())); // somebody wrote it meanwhile
+            return Step::Done(Ok(Stored::default())); // somebody wrote it meanwhile
         };
         partition.not_before(theirs);
         let version = partition.upcoming_version();
@@ -293,25 +267,12 @@ impl Namespace {
     }
 }
 
-fn merged(put: Result<Stored, Halt>) -> Step<Result<Merged, Reason>> {
+/// What a merge changed here: nothing, if what was here stays.
+fn merged(put: Result<Stored, Halt>) -> Step<Result<Stored, Reason>> {
     match put {
-        Ok(stored) => Step::Done(Ok(Merged {
-            commit: stored.commit,
-            image: stored.image,
-        })),
-        Err(Halt::Refuse(refusal)) => Step::Done(Err(refusal.reason)),
-        Err(Halt::Read(read)) => Step::Read(read),
-        Err(Halt::Wait) => Step::Wait,
+        Ok(stored) => Step::Done(Ok(stored)),
+        Err(halt) => halt.step(|refusal| Err(refusal.reason)),
     }
-}
-
-/// What a merge changed here.
-#[derive(Debug, Default)]
-pub struct Merged {
-    /// When it is on the device.
-    pub commit: Option<CommitPoint>,
-    /// The record as it is now; `None` if what was here stays.
-    pub image: Option<Vec<u8>>,
 }
 
 impl Weight {
@@ -342,22 +303,13 @@ pub fn range_of(digest: &Digest) -> usize {
 /// The tombstone that an index remembers, as a record to be sent.
 fn tombstone_image(entry: &NewEntry, set: &[u8]) -> Vec<u8> {
     let meta = Meta {
-        digest: entry.digest,
         generation: entry.generation,
-        void_time_s: entry.void_time_s,
-        update_time_ms: entry.update_time_ms,
-        version: entry.version.pack(),
-        tombstone: true,
-        over_tombstone: false,
-        moves: 0,
+        ..Meta::tombstone(
+            entry.digest,
+            entry.version.pack(),
+            entry.update_time_ms,
+            entry.void_time_s,
+        )
     };
-    let draft = Draft {
-        meta,
-        set,
-        key: None,
-        bins: std::iter::empty(),
-    };
-    let mut image = vec![0; draft.size_bytes()];
-    draft.lay(&mut image);
-    image
+    Draft::tombstone(meta, set).image()
 }

@@ -3,7 +3,6 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
-use karst_data::bin::BinRef;
 use karst_data::flat::{Draft, Facts, Meta};
 use karst_data::key::{Digest, PartitionId};
 use karst_data::mutation::{Mutation, is_planted};
@@ -151,26 +150,9 @@ impl Namespace {
     /// live from now on as the tombstone has that defrag will write in its stead. So room is made by
     /// expiry alone, and blocks of expired records become worth moving.
     pub(crate) fn shrunk(&self, was: &NewEntry) -> Place {
-        let meta = Meta {
-            digest: was.digest,
-            generation: 1,
-            void_time_s: 0,
-            update_time_ms: was.update_time_ms,
-            version: was.version.pack(),
-            tombstone: true,
-            over_tombstone: false,
-            moves: 0,
-        };
+        let meta = Meta::tombstone(was.digest, was.version.pack(), was.update_time_ms, 0);
         let size = self.sets.with(was.set_id, |set| {
-            let bins = std::iter::empty::<BinRef<'_>>();
-            let (set, key) = (&*set.name, None);
-            Draft {
-                meta,
-                set,
-                key,
-                bins,
-            }
-            .size_bytes()
+            Draft::tombstone(meta, &set.name).size_bytes()
         });
         Place {
             length: Rblocks::holding(size as u64).min(was.place.length),
@@ -255,13 +237,7 @@ impl Namespace {
             moves: facts.meta.moves.saturating_add(1),
             ..facts.meta
         };
-        let bins = std::iter::empty::<BinRef<'_>>();
-        let draft = Draft {
-            meta,
-            set: &facts.set,
-            key: None,
-            bins,
-        };
+        let draft = Draft::tombstone(meta, &facts.set);
         self.log
             .append_record(lane, Purpose::Move, floor, &draft, flush_clock_ms)
     }

@@ -396,11 +396,7 @@ impl Namespace {
             self.log.release(place);
             return Err(Reason::IndexFull.into());
         }
-        let image = hand.replicated.then(|| {
-            let mut image = vec![0; size_bytes];
-            draft.lay(&mut image);
-            image
-        });
+        let image = hand.replicated.then(|| draft.image());
         Ok(Stored {
             commit: Some(commit),
             image,
@@ -519,23 +515,14 @@ impl Namespace {
             self.log.release(entry.place);
             return Ok(Stored::default());
         }
-        let meta = Meta {
-            digest: *digest,
-            generation: 1,
-            void_time_s: self.tombstone_fill(),
-            update_time_ms: hand.now.epoch_ms().max(entry.update_time_ms),
-            version: partition.upcoming_version().pack(),
-            tombstone: true,
-            over_tombstone: false,
-            moves: 0,
-        };
+        let meta = Meta::tombstone(
+            *digest,
+            partition.upcoming_version().pack(),
+            hand.now.epoch_ms().max(entry.update_time_ms),
+            self.tombstone_fill(),
+        );
         let set = self.sets.get(entry.set_id);
-        let draft = Draft {
-            meta,
-            set: &set.name,
-            key: None,
-            bins: std::iter::empty(),
-        };
+        let draft = Draft::tombstone(meta, &set.name);
         let before = Some(Before { entry, alive: true });
         self.store(partition, hand, &draft, entry.set_id, before)
     }
@@ -555,11 +542,12 @@ struct Outcome<'a> {
 }
 
 /// What was put into the log, if anything was.
-#[derive(Default)]
-pub(crate) struct Stored {
-    pub(crate) commit: Option<CommitPoint>,
-    /// For other nodes, if they are to have it.
-    pub(crate) image: Option<Vec<u8>>,
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// When it is on the device.
+    pub commit: Option<CommitPoint>,
+    /// The record as it is now, for other nodes, if they are to have it.
+    pub image: Option<Vec<u8>>,
 }
 
 impl Partition {
@@ -574,8 +562,13 @@ impl Partition {
 
 impl Halt {
     fn end<R>(self, answer: impl FnOnce(Result<Written<'_>, Refusal>) -> R) -> Step<R> {
+        self.step(|refusal| answer(Err(refusal)))
+    }
+
+    /// What the caller is to do; `refused` answers if it is refused.
+    pub(crate) fn step<R>(self, refused: impl FnOnce(Refusal) -> R) -> Step<R> {
         match self {
-            Halt::Refuse(refusal) => Step::Done(answer(Err(refusal))),
+            Halt::Refuse(refusal) => Step::Done(refused(refusal)),
             Halt::Read(read) => Step::Read(read),
             Halt::Wait => Step::Wait,
         }

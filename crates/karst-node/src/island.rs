@@ -86,11 +86,6 @@ async fn silence(node: &Node) {
     }
 }
 
-/// Whether a state is one by which a node serves alone.
-pub fn is_island(state: &ClusterState) -> bool {
-    state.generation & ISLAND != 0
-}
-
 /// Where it is noted that the node went on alone.
 fn note(node: &Node) -> PathBuf {
     node.config.node.data_dir.join("island")

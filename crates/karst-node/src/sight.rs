@@ -64,6 +64,19 @@ impl Sight {
         stopping.map(|(node, _)| *node).collect()
     }
 
+    /// Every node that counts as alive and this one, the greatest id first.
+    pub fn succession(&self) -> Vec<NodeId> {
+        let mut ids: Vec<NodeId> = self.others_alive().map(|facts| facts.id).collect();
+        ids.push(self.view.me);
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        ids
+    }
+
+    /// Whether a node counts as alive.
+    pub fn is_alive(&self, node: NodeId) -> bool {
+        self.state.nodes.get(&node).is_some_and(|it| it.alive)
+    }
+
     /// Copies of a namespace that are on their way: nodes that are being filled, and those alive that hold
     /// what is still to be merged. A partition counts once whose row does not serve in its order, or is not yet
     /// what it should be: shorter than it could be, or with somebody who is gone.
@@ -71,7 +84,7 @@ impl Sight {
         let Some(map) = self.state.maps.get(name) else {
             return 0;
         };
-        let alive = |node: &NodeId| self.state.nodes.get(node).is_some_and(|it| it.alive);
+        let alive = |node: &NodeId| self.is_alive(*node);
         let takes = |member: &&Member| {
             let mut namespaces = member.facts.namespaces.iter();
             let stays = member.alive && !member.draining && !member.stopping;

@@ -8,7 +8,6 @@ use karst_cluster::state::{ClusterState, Member};
 use karst_proto::admin as proto;
 
 use super::alarm;
-use crate::island;
 use crate::node::{Node, State};
 
 /// All of it, in no order.
@@ -18,7 +17,7 @@ pub(super) fn alarms(node: &Node) -> Vec<proto::Alarm> {
         return alarms; // it has no map yet
     }
     let sight = node.sights.now();
-    if island::is_island(&sight.state) {
+    if sight.is_island() {
         let text = "it hears nothing of the cluster and serves alone, or with the nodes that it hears; what it \
                     takes is merged later";
         let subject = format!("node {}", node.config.node.name);

@@ -9,8 +9,7 @@ use karst_cluster::fabric::Ack;
 use karst_cluster::map::{Regime, Role};
 use karst_data::flat::Record;
 use karst_data::key::PartitionId;
-use karst_engine::replica::Merged;
-use karst_engine::write::Hand;
+use karst_engine::write::{Hand, Stored};
 use karst_engine::{Fetched, Reason, Step};
 
 use super::copy::Copies;
@@ -44,7 +43,7 @@ impl Adopting<'_> {
     /// Carries out a write that comparing asked for, and brings it to everybody.
     pub(super) async fn write(
         &self,
-        write: impl Fn(&Hand, Option<&Fetched>) -> Step<Result<Merged, Reason>>,
+        write: impl Fn(&Hand, Option<&Fetched>) -> Step<Result<Stored, Reason>>,
     ) -> Result<(), Cut> {
         let (core, index) = (self.core, self.namespace);
         let mut fetched = None;
@@ -68,7 +67,7 @@ impl Adopting<'_> {
         }
     }
 
-    async fn spread(&self, merged: Merged) -> Result<(), Cut> {
+    async fn spread(&self, merged: Stored) -> Result<(), Cut> {
         let (core, index) = (self.core, self.namespace);
         if merged.commit.is_some() && core.namespace(index).engine.log().config().on_devices {
             core.appended(index);

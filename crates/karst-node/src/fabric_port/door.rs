@@ -204,7 +204,7 @@ fn take(core: &Rc<Core>, replies: &Rc<Replies>, frame: &Frame<'_>) -> Result<(),
         }
         Kind::Late => {
             let late = Replicate::read(frame.payload)?;
-            sound(&late)?;
+            sound(late.record, PartitionId(late.of.partition))?;
             let Some((index, _)) = core.node.namespace(late.of.namespace) else {
                 replies.acknowledge(number, Ack::Misled);
                 return Ok(());
@@ -324,7 +324,7 @@ fn replicated(
     replicate: &Replicate<'_>,
 ) -> Result<(), Malformed> {
     core.counters.replicated_in.add(1);
-    let record = sound(replicate)?;
+    let record = sound(replicate.record, PartitionId(replicate.of.partition))?;
     let Some((index, _)) = core.node.namespace(replicate.of.namespace) else {
         replies.acknowledge(number, Ack::Misled);
         return Ok(());
@@ -353,12 +353,12 @@ fn replicated(
     Ok(())
 }
 
-/// The record of a message, checked as far as its bytes tell.
-fn sound<'a>(replicate: &Replicate<'a>) -> Result<Record<'a>, Malformed> {
+/// A record that another node sent, checked as far as its bytes tell.
+pub(super) fn sound(image: &[u8], partition: PartitionId) -> Result<Record<'_>, Malformed> {
     let malformed = |_| Malformed("a record that is none");
-    let record = Record::parse_unsealed(replicate.record).map_err(malformed)?;
+    let record = Record::parse_unsealed(image).map_err(malformed)?;
     record.validate().map_err(malformed)?;
-    if record.meta.digest.partition() != PartitionId(replicate.of.partition) {
+    if record.meta.digest.partition() != partition {
         return Err(Malformed("a record of another partition"));
     }
     Ok(record)

@@ -25,6 +25,7 @@ use karst_engine::reconcile::{How, difference};
 use parking_lot::Mutex;
 
 use super::adopt::{Adopting, Cut};
+use super::door::sound;
 use super::peer::{Answer, NoAnswer, Peer};
 use crate::core::Core;
 
@@ -69,16 +70,6 @@ impl Repairs {
         let mut asked = self.asked.lock();
         let mine = |(_, id, _): &(usize, PartitionId, NodeId)| id.index() % cores == core;
         asked.extract_if(|it| mine(it)).collect()
-    }
-
-    /// How many are outstanding.
-    pub fn len(&self) -> usize {
-        self.asked.lock().len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -138,7 +129,7 @@ fn tasks(core: &Core, filled: &mut HashSet<Task>) -> VecDeque<Task> {
                 continue;
             }
             for node in ownership.to_reconcile() {
-                if !sight.state.nodes.get(&node).is_some_and(|it| it.alive) {
+                if !sight.is_alive(node) {
                     continue;
                 }
                 let task = Task {
@@ -322,11 +313,7 @@ impl Filling<'_> {
             let images = records(&payload).map_err(|_| Cut::Later)?;
             let mut last = None;
             for image in images {
-                let record = Record::parse_unsealed(image).map_err(|_| Cut::Later)?;
-                record.validate().map_err(|_| Cut::Later)?;
-                if record.meta.digest.partition() != self.task.partition {
-                    return Err(Cut::Later);
-                }
+                let record = sound(image, self.task.partition).map_err(|_| Cut::Later)?;
                 last = Some(record.meta.digest);
                 self.merge(&record).await?;
             }

@@ -188,10 +188,7 @@ fn services(asked: &mut Asked<'_>) -> Answer {
 /// The nodes, the greatest id first.
 fn succession(asked: &mut Asked<'_>) -> Answer {
     let sight = asked.node.sights.now();
-    let mut ids: Vec<NodeId> = sight.others_alive().map(|facts| facts.id).collect();
-    ids.push(asked.node.id);
-    ids.sort_unstable_by(|a, b| b.cmp(a));
-    made(joined(ids.iter(), ","))
+    made(joined(sight.succession().iter(), ","))
 }
 
 fn joined(items: impl Iterator<Item = impl ToString>, separator: &str) -> String {
@@ -425,10 +422,7 @@ fn racks(asked: &mut Asked<'_>) -> Answer {
 /// A roster is kept for strong consistency only, which no namespace has yet: it is empty.
 fn roster(asked: &mut Asked<'_>) -> Answer {
     let sight = asked.node.sights.now();
-    let mut ids: Vec<NodeId> = sight.others_alive().map(|facts| facts.id).collect();
-    ids.push(asked.node.id);
-    ids.sort_unstable_by(|a, b| b.cmp(a));
-    let observed = joined(ids.iter(), ",");
+    let observed = joined(sight.succession().iter(), ",");
     of_one_or_each(asked, |_| {
         format!("roster=null:pending_roster=null:observed_nodes={observed}")
     })

@@ -43,8 +43,7 @@ fn put_cluster(pairs: &mut Pairs, node: &Node) {
     pairs.put("cluster_size", cluster_size(&sight));
     pairs.put("cluster_key", format_args!("{:X}", cluster_key(node)));
     pairs.put("cluster_generation", sight.state.generation);
-    let others = sight.others_alive().map(|facts| facts.id);
-    let principal = others.chain([node.id]).max().unwrap_or(node.id);
+    let principal = sight.succession().first().copied().unwrap_or(node.id);
     pairs.put("cluster_principal", principal);
     pairs.put("cluster_min_compatibility_id", 15);
     pairs.put("cluster_max_compatibility_id", 15);

@@ -11,6 +11,7 @@
 //!   only the process that was started here is ever signalled
 //!   every wait ends: by what was waited for, or by a panic that shows the end of the log
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::RandomState;
 use std::fs::{self, OpenOptions};
 use std::hash::BuildHasher as _;
@@ -19,6 +20,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -506,15 +508,13 @@ impl Drop for Server {
 /// Ports that the kernel gives to nobody by itself, so that no outgoing connection takes one before its server does.
 const OWN_PORTS: std::ops::Range<u16> = 10_000..32_000;
 
+/// Ports that this process has given out. None is given twice: a server that is prepared first and started last
+/// listens to nothing in between.
+static GIVEN_PORTS: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
 /// Four ports that were free a moment ago.
 fn free_ports() -> Ports {
-    // All four are held until all are known, so that they differ.
-    let held: [TcpListener; 4] = std::array::from_fn(|_| free_port());
-    let [service, fabric, admin, http] = held.map(|listener| {
-        listener
-            .local_addr()
-            .expect("a bound socket has an address")
-    });
+    let [service, fabric, admin, http] = std::array::from_fn(|_| free_port());
     Ports {
         service,
         fabric,
@@ -523,12 +523,16 @@ fn free_ports() -> Ports {
     }
 }
 
-fn free_port() -> TcpListener {
+fn free_port() -> SocketAddr {
+    let mut given = GIVEN_PORTS
+        .lock()
+        .expect("nobody panics while holding the ports");
     loop {
         let random = RandomState::new().hash_one(std::process::id());
         let port = OWN_PORTS.start + (random % OWN_PORTS.len() as u64) as u16;
-        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            return listener;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() && given.insert(port) {
+            return address;
         }
     }
 }

@@ -79,7 +79,8 @@ impl Sight {
 
     /// Copies of a namespace that are on their way: nodes that are being filled, and those alive that hold
     /// what is still to be merged. A partition counts once whose row does not serve in its order, or is not yet
-    /// what it should be: shorter than it could be, or with somebody who is gone.
+    /// what it should be: shorter than it could be, or with somebody who is gone. So does a node that is to hold
+    /// something and was given nothing yet.
     pub fn remaining(&self, name: &str) -> usize {
         let Some(map) = self.state.maps.get(name) else {
             return 0;
@@ -90,14 +91,21 @@ impl Sight {
             let stays = member.alive && !member.draining && !member.stopping;
             stays && namespaces.any(|it| it.name == name)
         };
-        let takers = self.state.nodes.values().filter(takes).count();
-        let copies_least = takers.min(map.replication_factor.into());
+        let takers = || self.state.nodes.values().filter(takes);
+        let copies_least = takers().count().min(map.replication_factor.into());
+        let placed: BTreeSet<NodeId> = map
+            .partitions
+            .iter()
+            .flat_map(|it| &it.row)
+            .copied()
+            .collect();
+        let unplaced = takers().filter(|it| !placed.contains(&it.facts.id)).count();
         let of = |it: &Ownership| {
             let unplanned = it.row.len() < copies_least || !it.row.iter().all(alive);
             let copies = it.to_reconcile().filter(alive).count();
             copies.max(usize::from(!it.is_settled() || unplanned))
         };
-        map.partitions.iter().map(of).sum()
+        map.partitions.iter().map(of).sum::<usize>() + unplaced
     }
 
     /// Whether this is a map of this node's own, made while nothing is heard of the cluster.

@@ -1,6 +1,7 @@
 //! Nodes that leave in order: nobody who uses the cluster notices.
 
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use karst_tests::binary;
@@ -187,6 +188,21 @@ fn what_cannot_be_drained_or_removed_says_why_and_a_removed_node_joins_as_a_new_
     assert!(log.contains("was removed from the cluster"), "{log}");
 }
 
+fn heat_while_one_record_is_asked_for(server: &Server) -> String {
+    let done = AtomicBool::new(false);
+    let heat = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                karst(server, &["put", "1", "v=1"]);
+            }
+        });
+        let heat = karst(server, &["partitions", "--by", "heat"]);
+        done.store(true, Ordering::Relaxed);
+        heat
+    });
+    String::from_utf8(heat.stdout).expect("it is text")
+}
+
 #[test]
 fn the_map_is_a_grid_and_one_partition_is_told_in_full() {
     let servers = formed(&NAMES);
@@ -202,6 +218,10 @@ fn the_map_is_a_grid_and_one_partition_is_told_in_full() {
     let owners = karst(&servers[0], &["partitions", "--by", "owner"]);
     let owners = String::from_utf8(owners.stdout).expect("it is text");
     assert!(owners.contains("a a 1,3"), "{owners}");
+    let heat = heat_while_one_record_is_asked_for(&servers[0]);
+    let places = heat.lines().take(64).flat_map(|line| line.chars().skip(5));
+    let hot: Vec<char> = places.filter(|place| *place != '.').collect();
+    assert_eq!(hot, ['9'], "one partition is asked for\n{heat}");
     let one = servers[1].karst(&["partitions", "--id", "7", "--json"]);
     assert_eq!(one["state"], "settled");
     assert_eq!(one["replicas"], one["in_sync"]);

@@ -151,6 +151,14 @@ impl Admin {
         Ok(reachable(&node.admin, &name))
     }
 
+    /// How often the node was asked for records of each partition.
+    pub(crate) async fn heat(&mut self, namespace: &str) -> Outcome<Vec<u64>> {
+        let namespace = namespace.into();
+        let answer = self.client.heat(proto::HeatRequest { namespace }).await;
+        let answer = answer.map_err(|status| self.refused(&status))?;
+        Ok(answer.into_inner().requests)
+    }
+
     /// Some index entries of a partition.
     pub(crate) async fn entries(
         &mut self,
@@ -340,6 +348,13 @@ mod tests {
             _: tonic::Request<proto::MapRequest>,
         ) -> Result<tonic::Response<proto::MapResponse>, tonic::Status> {
             Ok(tonic::Response::new(proto::MapResponse::default()))
+        }
+
+        async fn heat(
+            &self,
+            _: tonic::Request<proto::HeatRequest>,
+        ) -> Result<tonic::Response<proto::HeatResponse>, tonic::Status> {
+            Ok(tonic::Response::new(proto::HeatResponse::default()))
         }
 
         async fn entries(

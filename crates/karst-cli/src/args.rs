@@ -140,6 +140,8 @@ pub(crate) enum GridBy {
     Owner,
     /// How many records the asked node holds of it
     Records,
+    /// How often clients ask for its records, on all nodes that answer, within a second
+    Heat,
 }
 
 /// `karst drain`

@@ -193,6 +193,14 @@ impl Admin for Service {
         index::blocking(move || index::partitions(&node, request.get_ref())).await
     }
 
+    async fn heat(
+        &self,
+        request: Request<proto::HeatRequest>,
+    ) -> Result<Response<proto::HeatResponse>, Status> {
+        let heat = index::heat(self.node()?, request.get_ref())?;
+        Ok(Response::new(heat))
+    }
+
     async fn drain(
         &self,
         request: Request<proto::DrainRequest>,

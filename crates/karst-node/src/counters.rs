@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use karst_data::key::{PARTITIONS, PartitionId};
+
 /// A number that one thread writes and any reads.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -144,6 +146,29 @@ impl Latency {
     }
 }
 
+/// How often each partition was asked for.
+#[derive(Debug)]
+pub struct Heat(Box<[Counter]>);
+
+impl Default for Heat {
+    fn default() -> Heat {
+        Heat((0..PARTITIONS).map(|_| Counter::default()).collect())
+    }
+}
+
+impl Heat {
+    /// Counts a request for one of its records.
+    #[inline]
+    pub fn add(&self, id: PartitionId) {
+        self.0[id.index()].add(1);
+    }
+
+    /// Requests of each partition, in order.
+    pub fn all(&self) -> impl Iterator<Item = u64> + '_ {
+        self.0.iter().map(Counter::get)
+    }
+}
+
 /// What is counted per namespace.
 #[derive(Debug, Default)]
 pub struct NamespaceCounters {
@@ -151,6 +176,8 @@ pub struct NamespaceCounters {
     pub requests: [[Counter; Ending::ALL.len()]; Op::ALL.len()],
     /// By [`Op`].
     pub latency: [Latency; Op::ALL.len()],
+    /// Requests for single records that were carried out here, by partition.
+    pub heat: Heat,
     /// Reads that a device was asked for.
     pub device_reads: Counter,
     /// Time that device reads took, summed, in microseconds.

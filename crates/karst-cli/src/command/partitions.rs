@@ -1,10 +1,15 @@
 //! `partitions`: who serves which, as a grid; one in full; what the asked node holds of each.
 
+use std::time::Duration;
+
 use crate::admin::Admin;
 use crate::args::{GridBy, Partitions};
 use crate::failure::{Failure, Outcome};
 use crate::render::{self, grid, output, table};
 use crate::view::{Held, OnePartition, Owners, Partition, Served};
+
+/// Time over which it is counted how often partitions are asked for.
+const HEAT_TIME: Duration = Duration::from_secs(1);
 
 /// Partitions of a namespace.
 const PARTITIONS: u32 = 4096;
@@ -42,7 +47,33 @@ pub(super) async fn run(host: &str, json: bool, args: &Partitions) -> Outcome {
             let records: Vec<u64> = contents.iter().map(|it| it.records).collect();
             grid::by_records(&records, colours)
         }
+        GridBy::Heat => grid::by_heat(&heat(&mut admin, &args.namespace).await?, colours),
     })
+}
+
+/// Requests for each partition within a second, over all nodes that answer.
+async fn heat(admin: &mut Admin, namespace: &str) -> Outcome<Vec<u64>> {
+    let mut nodes = Vec::new();
+    for node in admin.nodes().await? {
+        if let Ok(mut node) = Admin::connect(&admin.admin_address(&node)?).await
+            && let Ok(before) = node.heat(namespace).await
+        {
+            nodes.push((node, before));
+        }
+    }
+    tokio::time::sleep(HEAT_TIME).await;
+    let mut heat = vec![0; PARTITIONS as usize];
+    for (mut node, before) in nodes {
+        if let Ok(after) = node.heat(namespace).await {
+            let grown = after.iter().zip(&before);
+            // A node that restarted in between has counted from 0.
+            let grown = grown.map(|(after, before)| after.saturating_sub(*before));
+            heat.iter_mut()
+                .zip(grown)
+                .for_each(|(all, of_node)| *all += of_node);
+        }
+    }
+    Ok(heat)
 }
 
 /// What the asked node holds.

@@ -84,7 +84,22 @@ pub(crate) fn by_owner(owners: &[Owners], names: &[String], colours: bool) -> St
 
 /// How many records one node holds of each, in ninths of the most.
 pub(crate) fn by_records(records: &[u64], colours: bool) -> String {
-    let most = records.iter().copied().max().unwrap_or(0);
+    let total = human::count(records.iter().sum());
+    by_ninths(records, colours, |most| {
+        format!(". none   9 up to {most} records; {total} on the asked node")
+    })
+}
+
+/// How often each was asked for within a second, in ninths of the most.
+pub(crate) fn by_heat(requests: &[u64], colours: bool) -> String {
+    let total = human::count(requests.iter().sum());
+    by_ninths(requests, colours, |most| {
+        format!(". none   9 up to {most} requests within a second; {total} in all")
+    })
+}
+
+fn by_ninths(counts: &[u64], colours: bool, legend: impl Fn(&str) -> String) -> String {
+    let most = counts.iter().copied().max().unwrap_or(0);
     let ninths = |count: u64| match count {
         0 => 0,
         count => (count * 9).div_ceil(most).min(9) as u8,
@@ -99,13 +114,8 @@ pub(crate) fn by_records(records: &[u64], colours: bool) -> String {
             colour: [36, 32, 33, 31][usize::from(ninths - 1) * 4 / 9],
         },
     };
-    let total = human::count(records.iter().sum());
-    let legend = format!(
-        ". none   9 up to {} records; {total} on the asked node",
-        human::count(most)
-    );
-    let places: Vec<Place> = records.iter().map(place).collect();
-    grid(&places, colours, &legend)
+    let places: Vec<Place> = counts.iter().map(place).collect();
+    grid(&places, colours, &legend(&human::count(most)))
 }
 
 /// Rows with the number of their first partition, and the legend below.

@@ -26,9 +26,29 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 fn namespace<'n>(node: &'n Node, name: &str) -> Result<&'n NamespaceState, Status> {
+    Ok(&node.namespaces[position(node, name)?])
+}
+
+fn position(node: &Node, name: &str) -> Result<usize, Status> {
     let found = node.namespace(name.as_bytes());
     let missing = || Status::not_found(format!("there is no namespace \"{name}\""));
-    found.map(|(_, namespace)| namespace).ok_or_else(missing)
+    found.map(|(position, _)| position).ok_or_else(missing)
+}
+
+pub(super) fn heat(
+    node: &Node,
+    request: &proto::HeatRequest,
+) -> Result<proto::HeatResponse, Status> {
+    let position = position(node, &request.namespace)?;
+    let mut requests = vec![0; PARTITIONS];
+    for core in node.cores.iter() {
+        let heat = core.namespaces[position].heat.all();
+        requests
+            .iter_mut()
+            .zip(heat)
+            .for_each(|(all, of_core)| *all += of_core);
+    }
+    Ok(proto::HeatResponse { requests })
 }
 
 fn partition(number: u32) -> Result<PartitionId, Status> {

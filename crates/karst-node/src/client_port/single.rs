@@ -140,6 +140,7 @@ pub(super) fn attempt(
         let sight = core.node.sights.now();
         let share = sight.view.share(index, digest.partition());
         match share.way(kind != Kind::Read) {
+            Way::Here if fetched.is_none() => core.counted(index).heat.add(digest.partition()),
             Way::Here => {}
             Way::At(node) => return Ok(Try::Away(node)),
             Way::Nowhere => return Ok(Try::Nowhere),

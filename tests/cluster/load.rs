@@ -43,6 +43,8 @@ pub(crate) struct Tally {
     pub(crate) failed: u64,
     /// The longest that any request took to be acknowledged.
     pub(crate) slowest: Duration,
+    /// The longest that a writer went without an acknowledgement, whatever it tried.
+    pub(crate) silence: Duration,
 }
 
 /// Writers at rest.
@@ -143,6 +145,7 @@ impl Load {
             self.tally.acknowledged += tally.acknowledged;
             self.tally.failed += tally.failed;
             self.tally.slowest = self.tally.slowest.max(tally.slowest);
+            self.tally.silence = self.tally.silence.max(tally.silence);
         }
     }
 
@@ -211,6 +214,7 @@ async fn write(
     stop: Arc<AtomicBool>,
 ) -> (Keys, Tally) {
     let (mut tally, began) = (Tally::default(), Instant::now());
+    let mut last = began;
     let first = *keys.keys().next().expect("a writer has keys");
     while !stop.load(Ordering::Relaxed) {
         let number = first + rng.random_range(0..KEYS);
@@ -238,6 +242,8 @@ async fn write(
                 tally.acknowledged += 1;
                 let took = started.elapsed();
                 tally.slowest = tally.slowest.max(took);
+                tally.silence = tally.silence.max(last.elapsed());
+                last = Instant::now();
                 if took > SLOW {
                     eprintln!("key {number} took {took:?} until {:?}", began.elapsed());
                 }

@@ -14,5 +14,7 @@ mod island;
 mod leader;
 mod let_go;
 mod load;
+mod network;
 mod operate;
 mod traffic;
+mod wires;

@@ -16,5 +16,6 @@ mod let_go;
 mod load;
 mod network;
 mod operate;
+mod planned;
 mod traffic;
 mod wires;

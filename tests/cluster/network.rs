@@ -91,8 +91,9 @@ fn two_nodes_that_do_not_hear_each_other_lose_no_acknowledged_write() {
 #[test]
 fn a_node_that_is_parted_from_two_is_merged_with_them() {
     apart(|| {
-        let cuts: [Cut; 2] = [
+        let cuts: [Cut; 3] = [
             ("a is alone", &|wires| wires.part(&[&[0], &[1, 2]])),
+            ("all are alone", &|wires| wires.part(&[&[0], &[1], &[2]])),
             ("c is alone", &|wires| wires.part(&[&[0, 1], &[2]])),
         ];
         survives(&THREE, &cuts);
@@ -102,15 +103,12 @@ fn a_node_that_is_parted_from_two_is_merged_with_them() {
 #[test]
 fn two_halves_of_four_nodes_are_merged() {
     apart(|| {
-        let halves: Cut = ("two and two", &|wires| wires.part(&[&[0, 1], &[2, 3]]));
-        survives(&["a", "b", "c", "d"], &[halves]);
-    });
-}
-
-#[test]
-fn islands_of_one_node_each_are_merged() {
-    apart(|| {
-        let islands: Cut = ("all alone", &|wires| wires.part(&[&[0], &[1], &[2]]));
-        survives(&THREE, &[islands]);
+        let cuts: [Cut; 2] = [
+            ("two and two", &|wires| wires.part(&[&[0, 1], &[2, 3]])),
+            ("two, one and one", &|wires| {
+                wires.part(&[&[0, 2], &[1], &[3]]);
+            }),
+        ];
+        survives(&["a", "b", "c", "d"], &cuts);
     });
 }

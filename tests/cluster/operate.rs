@@ -37,7 +37,7 @@ fn refusal(server: &Server, arguments: &[&str]) -> String {
 }
 
 /// Lets a node give everything away, asking another one.
-fn drain(servers: &[Server], leaves: usize) {
+pub(crate) fn drain(servers: &[Server], leaves: usize) {
     let asked = &servers[(leaves + 1) % servers.len()];
     let arguments = [
         "drain",

@@ -17,5 +17,6 @@ mod load;
 mod network;
 mod operate;
 mod planned;
+mod table;
 mod traffic;
 mod wires;

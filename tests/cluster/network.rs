@@ -33,7 +33,7 @@ fn survives(names: &[&str], cuts: &[Cut]) {
         .build();
     runtime.expect("a runtime can be had").block_on(async {
         let wires = Wires::new(names);
-        let servers = wires.formed();
+        let servers = wires.formed(names.len());
         let all: Vec<&Server> = servers.iter().collect();
         all_serve(&all, names);
         wait_until_stable(&all);

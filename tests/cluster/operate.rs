@@ -22,7 +22,7 @@ fn refs(servers: &[Server]) -> Vec<&Server> {
     servers.iter().collect()
 }
 
-fn karst(server: &Server, arguments: &[&str]) -> Output {
+pub(crate) fn karst(server: &Server, arguments: &[&str]) -> Output {
     let mut command = Command::new(binary::karst());
     command.args(["--host", &server.admin().to_string()]);
     command.args(arguments).output().expect("karst can be run")

@@ -13,7 +13,7 @@
 //!
 //! What is cut is lost without a word, as on a real wire: no connection is reset. The client always reaches all.
 
-use std::any::type_name_of_val;
+use std::any::type_name;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
@@ -49,40 +49,61 @@ const TRY: &str = "ip netns add probe && ip link add name probe type veth peer n
 /// # Panics
 /// When the test does, with what it printed.
 pub(crate) fn apart(test: impl FnOnce()) {
+    if let Some(mut second) = second_process(test) {
+        match told(&mut second) {
+            Ok(told) if told.contains("1 passed") => println!("{told}"),
+            Ok(told) | Err(told) => panic!("{told}"),
+        }
+    }
+}
+
+/// As [`apart`], and shows at once what the test prints.
+///
+/// # Panics
+/// When the test does.
+pub(crate) fn apart_aloud(test: impl FnOnce()) {
+    if let Some(mut second) = second_process(test) {
+        let status = second.status().expect("it was just tried");
+        assert!(status.success(), "{status}");
+    }
+}
+
+/// The process that is to run a test, unless this one is it and has, or there cannot be one.
+fn second_process<Test: FnOnce()>(test: Test) -> Option<Command> {
     if std::env::var_os(INSIDE).is_some() {
         shell(PREPARE);
-        return test();
+        test();
+        return None;
     }
-    if let Err(why) = unshare(&["sh", "-c", &format!("{PREPARE} && {TRY}")]) {
+    let tried = told(&mut unshare(&["sh", "-c", &format!("{PREPARE} && {TRY}")]));
+    if let Err(why) = tried {
         eprintln!("not run: this machine gives no network namespaces: {why}");
-        return;
+        return None;
     }
-    let name = type_name_of_val(&test);
+    let name = type_name::<Test>();
     let (_, name) = name.split_once("::").expect("a crate and a path in it");
     let name = name.trim_end_matches("::{{closure}}");
     let own = std::env::current_exe().expect("a test knows its own path");
     let own = own.to_str().expect("its path is UTF-8");
-    let told = unshare(&[own, "--exact", name, "--nocapture", "--include-ignored"]);
-    match told {
-        Ok(told) if told.contains("1 passed") => println!("{told}"),
-        Ok(told) => panic!("no test is called {name}: {told}"),
-        Err(told) => panic!("{told}"),
-    }
+    let arguments = [own, "--exact", name, "--nocapture", "--include-ignored"];
+    Some(unshare(&arguments))
 }
 
-/// What a command prints in namespaces of its own; an error if it fails.
-fn unshare(command: &[&str]) -> Result<String, String> {
+/// A command that is to run in namespaces of its own.
+fn unshare(command: &[&str]) -> Command {
     let rights = match rustix::process::geteuid().is_root() {
         true => &UNSHARE[2..],
         false => &UNSHARE,
     };
-    let output = Command::new("unshare")
-        .args(rights)
-        .args(command)
-        .env(INSIDE, "1")
-        .stdin(Stdio::null())
-        .output();
-    let output = output.map_err(|error| format!("unshare: {error}"))?;
+    let mut unshare = Command::new("unshare");
+    unshare.args(rights).args(command);
+    unshare.env(INSIDE, "1").stdin(Stdio::null());
+    unshare
+}
+
+/// What a command prints; an error if it fails.
+fn told(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|error| error.to_string())?;
     let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     match output.status.success() {
         true => Ok(format!("{out}{err}")),
@@ -98,6 +119,7 @@ fn shell(script: &str) {
 }
 
 /// The nodes' namespaces, by the number of the node.
+#[derive(Clone, Debug)]
 pub(crate) struct Wires {
     names: Vec<String>,
 }
@@ -134,12 +156,9 @@ rules"
         Wires { names }
     }
 
-    /// Servers that have formed a cluster over these wires and serve.
-    pub(crate) fn formed(&self) -> Vec<Server> {
-        let expect = self.names.len();
-        let place = |(at, name): (usize, &String)| spec(name, expect).within(name, address(at));
-        let specs = self.names.iter().enumerate().map(place);
-        let mut servers: Vec<Server> = specs.map(|spec| spec.prepare()).collect();
+    /// Servers that have formed a cluster over these wires and serve: the first so many.
+    pub(crate) fn formed(&self, nodes: usize) -> Vec<Server> {
+        let mut servers: Vec<Server> = (0..nodes).map(|at| self.server(at, nodes)).collect();
         let seeds = seeds(&servers);
         for server in &mut servers {
             server.reconfigure(|spec| spec.set("cluster", "seeds", &seeds));
@@ -147,6 +166,18 @@ rules"
         servers.iter_mut().for_each(Server::start);
         servers.iter_mut().for_each(Server::wait_until_serving);
         servers
+    }
+
+    /// A server that is yet to be started, with nothing on its disk, in one of the namespaces.
+    pub(crate) fn server(&self, at: usize, expect: usize) -> Server {
+        let name = &self.names[at];
+        spec(name, expect).within(name, address(at)).prepare()
+    }
+
+    /// In which of the namespaces a server runs.
+    pub(crate) fn at(&self, server: &Server) -> usize {
+        let at = (0..self.names.len()).find(|at| server.service().ip() == address(*at));
+        at.expect("it is one of these")
     }
 
     /// From now on nothing that `from` sends arrives at `to`.

@@ -19,6 +19,9 @@ const HEALED: Duration = Duration::from_secs(2);
 /// A node that hears nobody goes on alone after four suspicion times, 3.2 s.
 const CUT: Duration = Duration::from_millis(4200);
 
+/// How long a link may be kept on which nothing arrives.
+const GIVEN_UP_MAX: Duration = Duration::from_secs(8);
+
 /// One way to damage wires.
 type Cut<'a> = (&'a str, &'a dyn Fn(&Wires));
 
@@ -110,5 +113,30 @@ fn two_halves_of_four_nodes_are_merged() {
             }),
         ];
         survives(&["a", "b", "c", "d"], &cuts);
+    });
+}
+
+/// The link between two nodes that does not come up by itself: what was sent is sent again at ever longer intervals.
+#[test]
+fn a_link_on_which_nothing_arrives_is_given_up_and_made_anew() {
+    apart(|| {
+        let wires = Wires::new(&THREE);
+        let mut servers: Vec<Server> = wires.prepared(3);
+        for server in &mut servers {
+            server.reconfigure(|spec| spec.set("log", "level", "\"info,karst_node=debug\""));
+        }
+        servers.iter_mut().for_each(Server::start);
+        servers.iter_mut().for_each(Server::wait_until_serving);
+        let all: Vec<&Server> = servers.iter().collect();
+        all_serve(&all, &THREE);
+        let given_up = |server: &Server| server.log().contains("a link to a node has ended");
+        assert!(!given_up(all[0]), "nothing has happened yet");
+        wires.cut(0, 1);
+        let deadline = Instant::now() + GIVEN_UP_MAX;
+        while !(given_up(all[0]) && given_up(all[1])) {
+            assert!(Instant::now() < deadline, "the link is kept");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        assert!(!given_up(all[2]), "it hears all and is heard by all");
     });
 }

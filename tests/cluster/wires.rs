@@ -158,13 +158,19 @@ rules"
 
     /// Servers that have formed a cluster over these wires and serve: the first so many.
     pub(crate) fn formed(&self, nodes: usize) -> Vec<Server> {
+        let mut servers = self.prepared(nodes);
+        servers.iter_mut().for_each(Server::start);
+        servers.iter_mut().for_each(Server::wait_until_serving);
+        servers
+    }
+
+    /// Servers that are not started, each told of all the others.
+    pub(crate) fn prepared(&self, nodes: usize) -> Vec<Server> {
         let mut servers: Vec<Server> = (0..nodes).map(|at| self.server(at, nodes)).collect();
         let seeds = seeds(&servers);
         for server in &mut servers {
             server.reconfigure(|spec| spec.set("cluster", "seeds", &seeds));
         }
-        servers.iter_mut().for_each(Server::start);
-        servers.iter_mut().for_each(Server::wait_until_serving);
         servers
     }
 

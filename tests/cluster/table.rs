@@ -1,6 +1,7 @@
 //! What each fault costs: `scripts/fault-table` runs this, on nodes of the release profile, and prints a table.
 //!
-//! `KARST_ROUNDS` sets how often each fault happens, `KARST_FAULTS` which do: words of their names, with commas.
+//! `KARST_ROUNDS` sets how often each fault happens, `KARST_FAULTS` which do: words of their names, with commas;
+//! `KARST_FAULT_S` how many seconds a node is frozen, or a wire cut.
 //! Every round has a cluster of its own. In every other round the fault hits the node that leads the group.
 
 use std::time::{Duration, Instant};
@@ -21,8 +22,8 @@ const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 /// How long clients write before the fault, and when it is over.
 const AROUND: Duration = Duration::from_secs(1);
 
-/// How long a node is frozen, or a wire cut.
-const FAULT: Duration = Duration::from_secs(5);
+/// How many seconds a node is frozen, or a wire cut, unless something else is set.
+const FAULT_S: u64 = 5;
 
 /// How long a dead node stays so.
 const DEAD: Duration = Duration::from_secs(3);
@@ -62,7 +63,7 @@ impl Scene {
 
     fn cut(&self, cut: impl FnOnce(&Wires)) {
         cut(&self.wires);
-        std::thread::sleep(FAULT);
+        std::thread::sleep(Duration::from_secs(fault_s()));
         self.wires.heal();
     }
 
@@ -90,7 +91,7 @@ impl Scene {
     fn freeze(&mut self) {
         let pid = self.servers[self.hit].pid();
         kill_process(pid, Signal::STOP).expect("it is our own");
-        std::thread::sleep(FAULT);
+        std::thread::sleep(Duration::from_secs(fault_s()));
         kill_process(pid, Signal::CONT).expect("it is our own");
     }
 
@@ -138,19 +139,28 @@ impl Scene {
     }
 }
 
+fn setting(name: &str, usual: u64) -> u64 {
+    let set = std::env::var(name).ok().and_then(|text| text.parse().ok());
+    set.unwrap_or(usual)
+}
+
+fn fault_s() -> u64 {
+    setting("KARST_FAULT_S", FAULT_S)
+}
+
 /// A name, and what happens.
 type Fault = (&'static str, fn(&mut Scene));
 
 const FAULTS: [Fault; 10] = [
     ("kill -9, back after 3 s", Scene::kill),
-    ("SIGSTOP for 5 s", Scene::freeze),
-    ("a node is not heard by another, 5 s", |scene| {
+    ("SIGSTOP, SIGCONT", Scene::freeze),
+    ("a node is not heard by another", |scene| {
         scene.cut(|wires| wires.cut_one_way(scene.hit, scene.next()));
     }),
-    ("two nodes do not hear each other, 5 s", |scene| {
+    ("two nodes do not hear each other", |scene| {
         scene.cut(|wires| wires.cut(scene.hit, scene.next()));
     }),
-    ("halves: one of three cut off, 5 s", |scene| {
+    ("halves: one of three cut off", |scene| {
         let rest = [scene.next(), (scene.hit + 2) % 3];
         scene.cut(|wires| wires.part(&[&[scene.hit], &rest]));
     }),
@@ -241,8 +251,7 @@ fn chosen(name: &str) -> bool {
 #[ignore = "scripts/fault-table runs it"]
 fn no_fault_costs_an_acknowledged_write() {
     apart_aloud(|| {
-        let rounds = std::env::var("KARST_ROUNDS").ok();
-        let rounds = rounds.and_then(|text| text.parse().ok()).unwrap_or(3);
+        let rounds = setting("KARST_ROUNDS", 3) as usize;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -260,7 +269,11 @@ fn no_fault_costs_an_acknowledged_write() {
             rows.push(row(name, &rounds));
             eprintln!("{}", rows[rows.len() - 1]);
         }
-        println!("\n{}\n", rows.join("\n"));
+        println!(
+            "\nThree nodes, four writers; SIGSTOP and cuts last {} s; a client gives a write up after 4 s.\n\n{}\n",
+            fault_s(),
+            rows.join("\n")
+        );
         assert_eq!(lost, 0);
     });
 }

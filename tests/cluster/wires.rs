@@ -95,7 +95,8 @@ fn unshare(command: &[&str]) -> Command {
         true => &UNSHARE[2..],
         false => &UNSHARE,
     };
-    let mut unshare = Command::new("unshare");
+    let mut unshare = Command::new("setpriv"); // so that it ends with this process, whoever kills that
+    unshare.args(["--pdeathsig", "KILL", "unshare"]);
     unshare.args(rights).args(command);
     unshare.env(INSIDE, "1").stdin(Stdio::null());
     unshare

@@ -23,7 +23,7 @@ fn refs(servers: &[Server]) -> Vec<&Server> {
     servers.iter().collect()
 }
 
-fn karst(server: &Server, arguments: &[&str]) -> Output {
+pub(crate) fn karst(server: &Server, arguments: &[&str]) -> Output {
     let mut command = Command::new(binary::karst());
     command.args(["--host", &server.admin().to_string()]);
     command.args(arguments).output().expect("karst can be run")
@@ -38,7 +38,7 @@ fn refusal(server: &Server, arguments: &[&str]) -> String {
 }
 
 /// Lets a node give everything away, asking another one.
-fn drain(servers: &[Server], leaves: usize) {
+pub(crate) fn drain(servers: &[Server], leaves: usize) {
     let asked = &servers[(leaves + 1) % servers.len()];
     let arguments = [
         "drain",

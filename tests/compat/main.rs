@@ -11,4 +11,3 @@
 
 mod python;
 mod rust_client;
-mod venv;

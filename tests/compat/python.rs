@@ -2,9 +2,7 @@
 
 use std::process::Command;
 
-use karst_tests::{Io, Namespace, Server, ServerSpec};
-
-use crate::venv;
+use karst_tests::{Io, Namespace, Server, ServerSpec, venv};
 
 /// Sets with rules of their own, for `test_lives.py`.
 const SETS: &str = r#"[

@@ -68,7 +68,7 @@ impl ServerSpec {
             match server.wait_until_ready() {
                 Ok(()) => return server,
                 Err(NotReady::Exited(_)) if server.log().contains("cannot listen on") => {
-                    server.ports = free_ports();
+                    server.ports = ports(&server.spec);
                     server.write_config();
                 }
                 Err(not_ready) => server.fail(&not_ready.to_string()),
@@ -132,11 +132,12 @@ impl Server {
             .tempdir_in("/dev/shm");
         let shm = shm.or_else(|_| tempfile::Builder::new().prefix("karst-shm-").tempdir());
         let shm = shm.expect("a temporary folder can be made");
+        let ports = ports(&spec);
         let server = Server {
             spec,
             folder,
             shm,
-            ports: free_ports(),
+            ports,
             child: None,
         };
         server.write_config();
@@ -159,7 +160,15 @@ impl Server {
         let log = log.expect("the temporary folder takes files");
         let errors = log.try_clone().expect("a file can be held twice");
         let program = binary::karstd();
-        let child = Command::new(&program)
+        let mut command = match self.spec.network() {
+            None => Command::new(&program),
+            Some(network) => {
+                let mut within = Command::new("ip"); // which becomes the program
+                within.args(["netns", "exec", &network.name]).arg(&program);
+                within
+            }
+        };
+        let child = command
             .arg("--config")
             .arg(self.config_path())
             .env("NO_COLOR", "1")
@@ -254,7 +263,7 @@ impl Server {
     /// When it is running.
     pub fn move_ports(&mut self) {
         assert!(self.child.is_none(), "the server is running");
-        self.ports = free_ports();
+        self.ports = ports(&self.spec);
         self.write_config();
     }
 
@@ -486,7 +495,8 @@ impl Server {
     /// Copies the whole log to the folder `KARST_KEEP_LOGS`, if one is set.
     fn keep_log(&self) {
         if let Some(folder) = std::env::var_os("KARST_KEEP_LOGS") {
-            let name = format!("{}.log", self.ports.service.port());
+            let address = self.ports.service;
+            let name = format!("{}-{}.log", address.ip(), address.port());
             let kept = fs::write(Path::new(&folder).join(name), self.log());
             kept.unwrap_or_else(|error| eprintln!("the log cannot be kept: {error}"));
         }
@@ -510,8 +520,8 @@ impl Drop for Server {
                 self.ports.service,
                 self.tail()
             );
-            self.keep_log();
         }
+        self.keep_log();
     }
 }
 
@@ -521,6 +531,21 @@ const OWN_PORTS: std::ops::Range<u16> = 10_000..32_000;
 /// Ports that this process has given out. None is given twice: a server that is prepared first and started last
 /// listens to nothing in between.
 static GIVEN_PORTS: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// Where a server is to listen: in a network of its own at the usual ports, since nobody else is there.
+fn ports(spec: &ServerSpec) -> Ports {
+    let Some(network) = spec.network() else {
+        return free_ports();
+    };
+    let [service, fabric, admin, http] =
+        std::array::from_fn(|at| SocketAddr::from((network.address, 3000 + at as u16)));
+    Ports {
+        service,
+        fabric,
+        admin,
+        http,
+    }
+}
 
 /// Four ports that were free a moment ago.
 fn free_ports() -> Ports {

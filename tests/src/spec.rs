@@ -2,7 +2,7 @@
 //! `karstd` reads.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// How the server asks the kernel for devices.
@@ -175,6 +175,14 @@ pub struct ServerSpec {
     io: Io,
     namespaces: Vec<Namespace>,
     settings: Vec<(String, Setting)>,
+    network: Option<Network>,
+}
+
+/// A network namespace (`ip netns`) and the address that a server has in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Network {
+    pub(crate) name: String,
+    pub(crate) address: Ipv4Addr,
 }
 
 impl ServerSpec {
@@ -216,6 +224,18 @@ impl ServerSpec {
         self.settings
             .push((section.into(), (key.into(), toml.into())));
         self
+    }
+
+    /// Runs it in a network namespace of this name, where it has this address to itself.
+    #[must_use]
+    pub fn within(mut self, network: &str, address: Ipv4Addr) -> ServerSpec {
+        let name = network.into();
+        self.network = Some(Network { name, address });
+        self
+    }
+
+    pub(crate) fn network(&self) -> Option<&Network> {
+        self.network.as_ref()
     }
 
     pub(crate) fn namespaces(&self) -> &[Namespace] {

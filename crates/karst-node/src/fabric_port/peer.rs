@@ -50,6 +50,10 @@ const READ_BYTES: usize = 64 << 10;
 /// Silence after which the kernel asks whether the other side is still there.
 const KEEPALIVE: Duration = Duration::from_secs(2);
 
+/// How long something that was sent may go unconfirmed by the other side's kernel. It sends it again at ever longer
+/// intervals, so that after a wire was cut for a minute nothing would arrive for another one.
+const UNCONFIRMED_MAX: Duration = Duration::from_secs(2);
+
 /// What came back.
 #[derive(Debug)]
 pub enum Answer {
@@ -324,13 +328,14 @@ async fn connect(core: &Rc<Core>, peer: &Rc<Peer>, address: &str) -> std::io::Re
     }
 }
 
-/// Lets the kernel notice a peer that vanished without a word.
+/// Lets the kernel notice a peer that vanished without a word, whether something is on its way to it or not.
 pub(super) fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
     use rustix::net::sockopt;
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, KEEPALIVE)?;
     sockopt::set_tcp_keepintvl(stream, KEEPALIVE)?;
     sockopt::set_tcp_keepcnt(stream, 3)?;
+    sockopt::set_tcp_user_timeout(stream, UNCONFIRMED_MAX.as_millis() as u32)?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// `tests/compat`.
-pub(crate) fn folder() -> &'static Path {
+pub fn folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/compat"))
 }
 
@@ -16,7 +16,7 @@ pub(crate) fn folder() -> &'static Path {
 ///
 /// # Panics
 /// When it cannot be made, with what is missing.
-pub(crate) fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     let venv = folder().join(".venv");
     let python = venv.join("bin/python");
     let requirements = folder().join("requirements.txt");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use karst_tests::server::Server;
 
 use crate::data::{wait_until_held_twice, wait_until_stable};
-use crate::group::all_serve;
+use crate::group::{agree, all_serve};
 use crate::load::Load;
 use crate::wires::{Wires, apart};
 
@@ -18,6 +18,9 @@ const HEALED: Duration = Duration::from_secs(2);
 
 /// A node that hears nobody goes on alone after four suspicion times, 3.2 s.
 const CUT: Duration = Duration::from_millis(4200);
+
+/// Far longer than it takes to give up one of two that do not hear each other.
+const LONG_CUT: Duration = Duration::from_secs(12);
 
 /// How long a link may be kept on which nothing arrives.
 const GIVEN_UP_MAX: Duration = Duration::from_secs(8);
@@ -88,6 +91,44 @@ fn two_nodes_that_do_not_hear_each_other_lose_no_acknowledged_write() {
             ("b is not heard by a", &|wires| wires.cut_one_way(1, 0)),
         ];
         survives(&THREE, &cuts);
+    });
+}
+
+/// One of the two is given up, though the leader hears both.
+#[test]
+fn two_nodes_that_do_not_hear_each_other_hold_up_writes_for_seconds_only() {
+    apart(|| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build();
+        runtime.expect("a runtime can be had").block_on(async {
+            let wires = Wires::new(&THREE);
+            let servers = wires.formed(3);
+            let all: Vec<&Server> = servers.iter().collect();
+            let leader = all_serve(&all, &THREE).leader;
+            let pair: Vec<usize> = (0..3).filter(|node| THREE[*node] != leader).collect();
+            wait_until_stable(&all);
+            let mut load = Load::strict(&all, 4, 22).await;
+            let running = load.start();
+            tokio::time::sleep(AROUND).await;
+            tokio::task::block_in_place(|| wires.cut(pair[0], pair[1]));
+            tokio::time::sleep(LONG_CUT).await;
+            load.end(running).await;
+            let silence = load.tally.silence;
+            assert!(silence < LONG_CUT, "no write was taken for {silence:?}");
+            tokio::task::block_in_place(|| {
+                let leads = THREE.iter().position(|name| *name == leader);
+                let asked = leads.map(|at| all[at]).expect("one of them leads");
+                agree(&[asked], |view| view.nodes_in("serving").len() == 2);
+                wires.heal();
+                all_serve(&all, &THREE);
+                wait_until_stable(&all);
+            });
+            let records = load.check(&all).await;
+            tokio::task::block_in_place(|| wait_until_held_twice(&all, records));
+            load.close().await;
+        });
     });
 }
 

@@ -7,6 +7,7 @@
 //! - [`balance`]: who should hold each partition, from nodes and racks alone.
 //! - [`plan`]: what the Raft leader should propose now, so that the map becomes what it should be.
 //! - [`island`]: the map of nodes that hear each other and no Raft leader.
+//! - [`member`]: who counts as there, from who is heard and by whom.
 //! - [`node`]: what a node is and what it tells of itself.
 //! - [`fabric`]: messages between nodes.
 //! - [`map`]: for each namespace and partition, who serves it; immutable once published.
@@ -20,6 +21,7 @@ pub mod fabric;
 pub mod formation;
 pub mod island;
 pub mod map;
+pub mod member;
 pub mod node;
 pub mod plan;
 #[cfg(feature = "raft")]

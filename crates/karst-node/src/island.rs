@@ -37,10 +37,52 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Default)]
 pub struct Hearing(Mutex<BTreeMap<NodeId, u64>>);
 
+/// Since when each node was to be heard. For whoever asks regularly.
+#[derive(Default)]
+pub struct Expected {
+    since_us: BTreeMap<NodeId, u64>,
+    asked_us: u64,
+}
+
+/// Pause between two questions after which this process itself must have stood still, so that nobody can be blamed.
+const STANDSTILL_US: u64 = 1_000_000;
+
+impl Expected {
+    /// Of these nodes, those that were to be heard for this long and were not. `last_us` is when each was.
+    fn unheard(
+        &mut self,
+        nodes: BTreeSet<NodeId>,
+        last_us: &BTreeMap<NodeId, u64>,
+        patience: Duration,
+        now_us: u64,
+    ) -> BTreeSet<NodeId> {
+        let stood_still = now_us.saturating_sub(self.asked_us) > STANDSTILL_US;
+        self.asked_us = now_us;
+        self.since_us
+            .retain(|node, _| nodes.contains(node) && !stood_still);
+        let is_unheard = |node: &NodeId| {
+            let since_us = *self.since_us.entry(*node).or_insert(now_us);
+            let heard_us = last_us.get(node).copied().unwrap_or(0).max(since_us);
+            now_us.saturating_sub(heard_us) >= patience.as_micros() as u64
+        };
+        nodes.into_iter().filter(is_unheard).collect()
+    }
+}
+
 impl Hearing {
     /// A node has answered.
     pub fn note(&self, node: NodeId) {
         self.0.lock().insert(node, clock::boot_us());
+    }
+
+    /// Of these nodes, those that were to be heard for this long and were not.
+    pub fn unheard(
+        &self,
+        expected: &mut Expected,
+        nodes: BTreeSet<NodeId>,
+        patience: Duration,
+    ) -> BTreeSet<NodeId> {
+        expected.unheard(nodes, &self.0.lock(), patience, clock::boot_us())
     }
 
     /// Who has within this time.
@@ -158,5 +200,33 @@ async fn put(node: &Arc<Node>, state: Arc<ClusterState>) {
     if let Err(error) = put.await {
         tracing::error!(%error, "a state of the cluster could not be put into force");
         std::process::exit(1); // it would serve by an old one for ever
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    fn nodes(ids: &[u64]) -> BTreeSet<NodeId> {
+        ids.iter().map(|id| NodeId(*id)).collect()
+    }
+
+    #[test]
+    fn a_node_is_unheard_when_it_was_to_be_heard_for_long_and_nobody_is_while_this_process_stood_still()
+     {
+        let mut expected = Expected::default();
+        let mut heard = BTreeMap::new();
+        let mut found = nodes(&[]);
+        for tick in 50..70u64 {
+            let now_us = tick * 200_000;
+            heard.insert(NodeId(1), now_us);
+            found = expected.unheard(nodes(&[1, 2]), &heard, PATIENCE, now_us);
+            assert_eq!(found.contains(&NodeId(2)), tick >= 60, "{tick}");
+        }
+        assert_eq!(found, nodes(&[2]));
+        let later = expected.unheard(nodes(&[1, 2]), &heard, PATIENCE, 40_000_000);
+        assert_eq!(later, nodes(&[]), "it slept for half a minute");
     }
 }

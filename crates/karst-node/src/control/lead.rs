@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use karst_cluster::member::who_hear_each_other;
 use karst_cluster::node::{NodeFacts, NodeId};
 use karst_cluster::raft::{TypeConfig, voters};
 use karst_cluster::state::{Command, Outcome};
@@ -88,9 +89,18 @@ async fn look(shared: &Shared, planner: Planner, led: Duration) {
         let alive = state.nodes.iter().filter(|(_, member)| member.alive);
         gathered.heard.extend(alive.map(|(id, _)| *id));
     }
+    let alive = state.nodes.iter().filter(|(_, member)| member.alive);
+    let alive = alive.map(|(id, _)| *id).collect();
+    let heard = who_hear_each_other(shared.me.id, &gathered.heard, &gathered.unheard, &alive);
+    for node in gathered
+        .heard
+        .difference(&heard)
+        .filter(|it| alive.contains(it))
+    {
+        tracing::warn!(%node, "a node that another one does not hear is given up until they hear each other");
+    }
     // A plan for many partitions takes long, and heartbeats are sent from this thread.
-    let planned =
-        tokio::task::spawn_blocking(move || planner(&state, &gathered.heard, &gathered.synced));
+    let planned = tokio::task::spawn_blocking(move || planner(&state, &heard, &gathered.synced));
     let Ok(commands) = planned.await else {
         tracing::error!("the planner failed: nothing is changed");
         return;

@@ -47,6 +47,7 @@ use karst_proto::raft::membership_client::MembershipClient;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::error::{ClientWriteError, RaftError};
 use openraft::{Instant as _, RaftMetrics};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tonic::Status;
@@ -183,6 +184,8 @@ pub(crate) struct Shared {
     pub(crate) peers: Peers,
     pub(crate) reports: Reports,
     pub(crate) outbox: Outbox,
+    /// Whom this node does not hear on the fabric.
+    pub(crate) unheard: Mutex<BTreeSet<NodeId>>,
     /// Whether this node can serve what it is given: until then it does not say that it is alive.
     pub(crate) serves: AtomicBool,
     /// When this node last asked something that showed it in touch with a majority; 0 for never.
@@ -437,6 +440,11 @@ impl Cluster {
         });
     }
 
+    /// Says whom this node does not hear on the fabric of those that count as alive.
+    pub fn set_unheard(&self, unheard: BTreeSet<NodeId>) {
+        *self.0.unheard.lock() = unheard;
+    }
+
     /// Who is alive, and whether this node itself is in touch with a majority.
     pub fn heard(&self) -> Heard {
         let state = self.snapshot();
@@ -495,6 +503,7 @@ impl Shared {
             peers: Peers::default(),
             reports: Reports::default(),
             outbox: Outbox::default(),
+            unheard: Mutex::default(),
             serves: AtomicBool::new(false),
             contact_us: AtomicU64::new(0),
             raft: OnceLock::new(),

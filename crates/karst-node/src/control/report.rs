@@ -42,6 +42,8 @@ pub(crate) struct Reported {
     pub(crate) incarnation: u64,
     /// Copies that it knows to be complete.
     pub(crate) synced: Vec<Synced>,
+    /// Whom it does not hear on the fabric.
+    pub(crate) unheard: BTreeSet<NodeId>,
 }
 
 /// What the leader remembers of reports; only of members, so of few.
@@ -55,6 +57,8 @@ pub(crate) struct Gathered {
     pub(crate) heard: BTreeSet<NodeId>,
     /// Complete copies.
     pub(crate) synced: Vec<Synced>,
+    /// Whom each does not hear, where there is somebody.
+    pub(crate) unheard: BTreeMap<NodeId, BTreeSet<NodeId>>,
 }
 
 impl Reports {
@@ -81,6 +85,9 @@ impl Reports {
         for (node, (_, reported)) in reports.iter() {
             gathered.heard.insert(*node);
             gathered.synced.extend(reported.synced.iter().cloned());
+            if !reported.unheard.is_empty() {
+                gathered.unheard.insert(*node, reported.unheard.clone());
+            }
         }
         gathered
     }
@@ -171,6 +178,7 @@ fn is_as_told(shared: &Shared) -> bool {
 async fn report_once(shared: &Shared) -> Option<bool> {
     let state = shared.published.newest();
     let synced = shared.outbox.next(&state);
+    let unheard = shared.unheard.lock().clone();
     let asked_us = clock::boot_us();
     let leader = shared.leader()?;
     if leader == shared.me.id {
@@ -179,6 +187,7 @@ async fn report_once(shared: &Shared) -> Option<bool> {
         let reported = Reported {
             incarnation: shared.me.incarnation,
             synced,
+            unheard,
         };
         shared.reports.note(leader, reported);
         return Some(state.nodes.contains_key(&leader));
@@ -188,6 +197,7 @@ async fn report_once(shared: &Shared) -> Option<bool> {
         from: Some(shared.peer()),
         incarnation: shared.me.incarnation,
         synced: synced.iter().map(Synced::to_message).collect(),
+        unheard: unheard.into_iter().map(|node| node.0).collect(),
     };
     let mut client = shared.membership(&shared.address_of(leader)?).ok()?;
     let answer = timeout(REPORT_MAX, client.report(request)).await.ok()?;

@@ -42,6 +42,9 @@ const KNOWN_MAX: usize = 256;
 /// Partitions that a report names.
 pub(crate) const SYNCED_MAX: usize = 256;
 
+/// Nodes that a report says not to be heard; more are not listened to.
+const UNHEARD_MAX: usize = 1024;
+
 /// The service of the group.
 pub(crate) struct RaftService {
     shared: Arc<Shared>,
@@ -321,6 +324,12 @@ impl Membership for MembershipService {
             let reported = Reported {
                 incarnation: request.incarnation,
                 synced: synced.filter_map(Synced::from_message).collect(),
+                unheard: request
+                    .unheard
+                    .into_iter()
+                    .take(UNHEARD_MAX)
+                    .map(NodeId)
+                    .collect(),
             };
             shared.reports.note(node, reported);
         }

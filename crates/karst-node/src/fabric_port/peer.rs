@@ -25,6 +25,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::core::Core;
 use crate::counters::Counter;
+use crate::island::Expected;
 
 /// Unsent bytes of a link beyond which it takes no requests.
 const OUT_BYTES_MAX: usize = 8 << 20;
@@ -40,6 +41,10 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Time between two questions whether a node is there.
 const PING_EVERY: Duration = Duration::from_millis(200);
+
+/// Silence of a node, in suspicion times, after which the leader is told that this one does not hear it. The leader
+/// itself gives up sooner whom it does not hear.
+const UNHEARD_SUSPICIONS: u32 = 3;
 
 /// How long an answer to that may take.
 const PING_PATIENCE: Duration = Duration::from_secs(1);
@@ -259,8 +264,16 @@ pub async fn follow_members(core: Rc<Core>) {
 /// Asks every node again and again whether it is there, and notes who answers; never returns. One core does
 /// that for all.
 pub async fn listen(core: Rc<Core>) {
+    let mut expected = Expected::default();
+    let patience = core.node.config.cluster.suspect_after * UNHEARD_SUSPICIONS;
     loop {
         tokio::time::sleep(PING_EVERY).await;
+        let others = {
+            let sight = core.node.sights.now();
+            sight.others_alive().map(|facts| facts.id).collect()
+        };
+        let unheard = core.node.hearing.unheard(&mut expected, others, patience);
+        core.node.cluster.set_unheard(unheard);
         for link in core.peers.all() {
             let Some(asked) = link.ask(Kind::Ping, |_| {}) else {
                 continue;

@@ -368,7 +368,7 @@ fn cluster_stable(asked: &mut Asked<'_>) -> Answer {
     if size.is_some_and(|size| size != cluster_size(&sight)) {
         return unstable("cluster not specified size");
     }
-    if !is_settled(asked.node) || (!ignores && is_moving(&sight, name)) {
+    if sight.is_island() || !is_settled(asked.node) || (!ignores && is_moving(&sight, name)) {
         return unstable("unstable cluster");
     }
     made(format!("{:X}", cluster_key(asked.node)))

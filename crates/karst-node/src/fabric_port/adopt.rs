@@ -78,15 +78,12 @@ impl Adopting<'_> {
         let copies = {
             let sight = core.node.sights.now();
             let share = sight.view.share(index, self.partition);
-            if share.regime != self.regime {
-                return Err(Cut::Overtaken);
-            }
-            Copies::send(core, index, self.partition, share, image)
+            Copies::send(core, index, self.partition, share, image, WRITE_PATIENCE)
         };
         match copies {
             None => Ok(()),
             Some(copies) => {
-                let arrived = copies.arrive(core, WRITE_PATIENCE).await;
+                let arrived = copies.arrive(core).await;
                 arrived.map_err(|_| Cut::Later)
             }
         }

@@ -49,7 +49,7 @@ const REMEMBERED_MAX: usize = 16;
 ///
 /// A primary repeats it under its newest regime until the map shows the node in sync: a report of another
 /// regime counts for nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Synced {
     /// The namespace.
     pub namespace: String,

@@ -19,7 +19,7 @@ use karst_storage::place::Version;
 use crate::replica::Weight;
 
 /// What may become of the other node's own states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum How {
     /// It may hold writes that nobody else has: the later state wins.
     Merge,

@@ -21,8 +21,6 @@ use tokio::sync::watch;
 
 use crate::node::Node;
 
-/// Marks the generation of a state that a node made for itself.
-pub const ISLAND: u64 = 1 << 63;
 /// When clients are reminded of a change of the map. Most nodes have put it into force by then.
 const REMIND_AFTER: Duration = Duration::from_millis(400);
 
@@ -74,7 +72,7 @@ impl Sight {
 
     /// Whether a node counts as alive.
     pub fn is_alive(&self, node: NodeId) -> bool {
-        self.state.nodes.get(&node).is_some_and(|it| it.alive)
+        self.state.is_alive(node)
     }
 
     /// Copies of a namespace that are on their way: nodes that are being filled, and those alive that hold
@@ -110,22 +108,7 @@ impl Sight {
 
     /// Whether this is a map of this node's own, made while nothing is heard of the cluster.
     pub fn is_island(&self) -> bool {
-        self.state.generation & ISLAND != 0
-    }
-
-    /// Whether some node may hold an older state of a record than those who serve it: one is away, partitions
-    /// of the namespace are still on their way, or what others hold is not known.
-    pub fn may_be_outdated_somewhere(&self, name: &str) -> bool {
-        let away = self.state.nodes.values().any(|member| !member.alive);
-        let moving = || {
-            let map = self.state.maps.get(name);
-            map.is_some_and(|map| {
-                map.partitions
-                    .iter()
-                    .any(|it| !it.is_settled() || !it.apart.is_empty())
-            })
-        };
-        self.has_others() && (self.is_island() || away || moving())
+        self.state.is_island()
     }
 }
 
@@ -238,7 +221,7 @@ impl Sights {
                 }
                 changed |= was.role != is.role || (was.regime != is.regime && serves(is.role));
             }
-            namespace.keep_tombstones(sight.may_be_outdated_somewhere(&self.names[index]));
+            namespace.keep_tombstones(sight.state.may_be_outdated_somewhere(&self.names[index]));
         }
         let peers = |sight: &Sight| -> Vec<(NodeId, Vec<String>)> {
             let others = sight.others_alive();

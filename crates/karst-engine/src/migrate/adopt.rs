@@ -1,0 +1,69 @@
+//! A primary takes a state of a record over that was made elsewhere: what another node kept while it was apart,
+//! and what a former primary was writing when it was told that it is one no more.
+//!
+//! What it then has stored is a write of its own, which goes the way of all writes
+//! ([`karst_cluster::replicate`]) to everybody who is to have it.
+
+use karst_data::flat::Record;
+use karst_data::key::{Digest, PartitionId};
+use karst_storage::log::DeviceRead;
+
+use super::Cut;
+use crate::namespace::{Fetched, Namespace, Step};
+use crate::write::{Hand, Stored};
+
+/// A write to be made by the primary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Adopt {
+    /// Another node's state of a record, in stored form, if it outweighs what is here.
+    Merge(Vec<u8>),
+    /// What is here, under a version above another node's.
+    Renew {
+        /// The record.
+        digest: Digest,
+        /// The sequence of the other node's.
+        theirs: u64,
+    },
+    /// The memory that a record is long gone.
+    Bury(Digest),
+}
+
+/// How far it came.
+#[derive(Debug)]
+pub enum Adopted {
+    /// It is done here. If there is an image, others are to have it.
+    Stored(Stored),
+    /// Read this from the device and try again with the bytes.
+    Read(DeviceRead),
+    /// There is no room for the moment: try again.
+    Wait,
+    /// It is not done.
+    Cut(Cut),
+}
+
+impl Adopt {
+    /// Tries to make the write, in a partition of which the hand's owner was found to be the primary.
+    pub fn attempt(
+        &self,
+        engine: &Namespace,
+        partition: PartitionId,
+        hand: &Hand,
+        fetched: Option<&Fetched>,
+    ) -> Adopted {
+        let step = match self {
+            Adopt::Merge(image) => match Record::parse_unsealed(image) {
+                Ok(record) => engine.merge(hand, &record),
+                Err(_) => return Adopted::Cut(Cut::Later), // it was parsed before it was kept
+            },
+            Adopt::Renew { digest, theirs } => engine.renew(hand, digest, *theirs, fetched),
+            Adopt::Bury(digest) => engine.deny(hand, digest),
+        };
+        match step {
+            Step::Done(Ok(stored)) => Adopted::Stored(stored),
+            Step::Done(Err(_)) => Adopted::Cut(Cut::Later),
+            Step::Read(read) => Adopted::Read(read),
+            Step::Wait if engine.regime(partition) != hand.regime => Adopted::Cut(Cut::Overtaken),
+            Step::Wait => Adopted::Wait,
+        }
+    }
+}

@@ -14,6 +14,7 @@
 //! devices and their caches, and other nodes. Those come with clusters.
 
 pub mod check;
+pub mod cluster;
 pub mod crowd;
 pub mod disk;
 pub mod life;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use karst_data::mutation::Mutation;
 use karst_sim::crowd::{self, Outcome};
 use karst_sim::media::{self, Counts};
-use karst_sim::{life, world::Tally};
+use karst_sim::{cluster, life, world::Tally};
 
 use crate::arguments::{Arguments, Asked};
 
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     }
     let held = [
         arguments.seeds.map(|seeds| at_random(&arguments, seeds)),
+        arguments.cluster.map(|seeds| clusters(&arguments, seeds)),
         arguments
             .every_cut
             .map(|seeds| at_every_write(&arguments, seeds)),
@@ -51,10 +52,32 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// When to begin no further seed, and how many there may be until then.
+fn limits(arguments: &Arguments, seeds: u64) -> (Instant, u64) {
+    let minutes = arguments.minutes;
+    let until = now() + Duration::from_secs(60 * minutes.unwrap_or(60 * 24 * 365));
+    (until, if minutes.is_some() { u64::MAX } else { seeds })
+}
+
+fn clusters(arguments: &Arguments, seeds: u64) -> bool {
+    let begun = now();
+    let (until, seeds) = limits(arguments, seeds);
+    let told = arguments.tell;
+    let outcome = crowd::run(
+        "clusters",
+        arguments.first,
+        seeds,
+        || now() < until,
+        |seed| cluster::life(seed, told),
+        |sum: &mut cluster::Tally, tally| sum.add(&tally),
+    );
+    report::clusters(&outcome, begun.elapsed());
+    verdict(&outcome, "--cluster 1")
+}
+
 fn at_random(arguments: &Arguments, seeds: u64) -> bool {
-    let (begun, minutes) = (now(), arguments.minutes);
-    let until = begun + Duration::from_secs(60 * minutes.unwrap_or(60 * 24 * 365));
-    let seeds = if minutes.is_some() { u64::MAX } else { seeds };
+    let begun = now();
+    let (until, seeds) = limits(arguments, seeds);
     let told = arguments.tell;
     let outcome = crowd::run(
         "random cuts",

@@ -310,6 +310,7 @@ mod tests {
             } else {
                 Role::Replica
             },
+            apart: false,
             primary: Some(primary),
             followers: followers.into(),
         }

@@ -4,6 +4,10 @@
 //! partition's primaries, one after the other, and a primary that takes over, or merges what another node
 //! has kept, writes under a higher regime than any before it. So a node that receives a record compares
 //! versions alone, whether it comes from the stream of writes, twice, late, or from being filled.
+//!
+//! But a node that is apart holds states that the primary has not weighed yet. Until it is merged it keeps those that
+//! outweigh what it is sent: they are asked for in the comparison that is still to come, or were in that which is
+//! under way, and then the primary has them.
 
 use std::cmp::Ordering;
 
@@ -47,12 +51,12 @@ pub struct Weight {
 
 impl Namespace {
     /// From now on a partition is written under this regime; or from when it has been let go of, if that is
-    /// under way.
-    pub fn reign(&self, id: PartitionId, regime: u32) {
+    /// under way. `apart` says whether this node may hold writes of it that nobody else has.
+    pub fn reign(&self, id: PartitionId, regime: u32, apart: bool) {
         let mut partition = self.partition(id);
         match &mut partition.leaving {
-            Some(leaving) => leaving.next_regime = Some(regime),
-            None => partition.regime = regime,
+            Some(leaving) => leaving.next_reign = Some((regime, apart)),
+            None => (partition.regime, partition.apart) = (regime, apart),
         }
     }
 
@@ -77,7 +81,9 @@ impl Namespace {
             .get(&record.meta.digest)
             .map(Entry::to_new);
         let version = Version::unpack(record.meta.version);
-        if entry.is_some_and(|entry| entry.version >= version) {
+        if entry
+            .is_some_and(|entry| entry.version >= version || outweighs(&partition, &entry, record))
+        {
             return Step::Done(Copied::Known);
         }
         let hand = Hand {
@@ -142,15 +148,14 @@ impl Namespace {
         Step::Done(record.map(|record| Some(record.draft(record.meta).image())))
     }
 
-    /// A number for each range of a partition, over the states of all records there that are not deleted:
-    /// two nodes hold the same where these are equal. Walks the whole partition, a slice at a time.
+    /// A number for each range of a partition, over the states of all records there: two nodes hold the same where
+    /// these are equal. Tombstones count, for one of them may outweigh a record that a third node still has. Walks
+    /// the whole partition, a slice at a time.
     pub fn range_hashes(&self, id: PartitionId) -> Box<[u64; RANGES]> {
         let mut hashes = Box::new([0u64; RANGES]);
         self.each_entry(id, |entry| {
-            if !entry.flags.contains(Flags::TOMBSTONE) {
-                let hash = &mut hashes[range_of(&entry.digest)];
-                *hash = hash.wrapping_add(hash_of_state(entry));
-            }
+            let hash = &mut hashes[range_of(&entry.digest)];
+            *hash = hash.wrapping_add(hash_of_state(entry));
         });
         hashes
     }
@@ -265,6 +270,12 @@ impl Namespace {
         let version = partition.upcoming_version();
         merged(self.put(&mut partition, hand, &record, Some(entry), version))
     }
+}
+
+/// Whether what a node has kept while it was apart is to stay, whatever the primary has given a higher version:
+/// the primary may be merging what yet another node has kept, and comes to this node's in its turn.
+fn outweighs(partition: &Partition, entry: &NewEntry, record: &Record<'_>) -> bool {
+    partition.apart && Weight::of_entry(entry) > Weight::of_record(record)
 }
 
 /// What a merge changed here: nothing, if what was here stays.

@@ -11,7 +11,7 @@ use karst_data::operation::{CommandFlags, Operation};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::{Now, Ttl};
 use karst_data::value::{ParticleType, Value};
-use karst_engine::reconcile::{How, difference};
+use karst_engine::reconcile::{Difference, How, difference};
 use karst_engine::replica::Copied;
 use karst_engine::write::{DeleteRequest, Hand, WriteRequest};
 use karst_engine::{Namespace, Reason, Step};
@@ -51,7 +51,7 @@ impl Node {
 
     fn reign(&mut self, regime: u32) {
         self.regime = regime;
-        PartitionId::all().for_each(|id| self.world.namespace.reign(id, regime));
+        PartitionId::all().for_each(|id| self.world.namespace.reign(id, regime, false));
     }
 
     fn namespace(&self) -> &Namespace {
@@ -152,7 +152,12 @@ fn reconcile(primary: &Node, other: &Node, how: How) -> usize {
             primary.namespace().range_hashes(id),
             other.namespace().range_hashes(id),
         );
-        assert_eq!(mine, theirs, "partition {id}");
+        // Tombstones that the other node does not need stay the difference.
+        for range in (0..=255u8).filter(|it| mine[usize::from(*it)] != theirs[usize::from(*it)]) {
+            let mine = primary.namespace().range_entries(id, range);
+            let left = difference(&mine, &other.listed(id, range), how);
+            assert_eq!(left, Difference::default(), "partition {id}");
+        }
     }
     shipped
 }
@@ -264,6 +269,59 @@ fn two_nodes_that_wrote_apart_come_to_hold_the_later_state_of_every_record() {
         assert_eq!(other.content(), latest, "seed {seed}");
         assert_eq!(reconcile(primary, other, How::Merge), 0, "seed {seed}");
     }
+}
+
+#[test]
+fn a_delete_that_only_one_node_remembers_wins_over_a_record_that_only_another_one_has() {
+    // The one that is to merge them has nothing of that range, as the one that remembers has no record there.
+    let (mut remembers, keeps) = (Node::new(), Node::new());
+    let image = keeps.change(1, Some(1)).unwrap();
+    remembers.take(&image);
+    remembers.now_ms += 5;
+    remembers.change(1, None).unwrap();
+    for order in [[&remembers, &keeps], [&keeps, &remembers]] {
+        let mut primary = Node::new();
+        primary.reign(2);
+        for node in order {
+            let (id, range) = (digest(1).partition(), digest(1).0[2]);
+            let hashes = |node: &Node| node.namespace().range_hashes(id)[usize::from(range)];
+            assert_ne!(hashes(&primary), hashes(node));
+            let mine = primary.namespace().range_entries(id, range);
+            for digest in difference(&mine, &node.listed(id, range), How::Merge).pull {
+                let image = node.image(&digest);
+                let record = Record::parse_unsealed(&image).unwrap();
+                assert!(matches!(
+                    primary.namespace().merge(&primary.hand(), &record),
+                    Step::Done(Ok(_))
+                ));
+            }
+        }
+        assert_eq!(primary.content(), BTreeMap::new());
+    }
+}
+
+#[test]
+fn a_node_that_is_apart_keeps_what_outweighs_a_write_that_merging_with_another_one_made() {
+    let (mut primary, mut apart, keeps) = (Node::new(), Node::new(), Node::new());
+    let old = keeps.change(1, Some(1)).unwrap();
+    apart.take(&old);
+    apart.now_ms += 5;
+    apart.change(1, None).unwrap();
+    primary.reign(2);
+    apart.reign(2);
+    apart.world.namespace.reign(digest(1).partition(), 2, true);
+    let merged = |image: &[u8]| {
+        let record = Record::parse_unsealed(image).unwrap();
+        match primary.namespace().merge(&primary.hand(), &record) {
+            Step::Done(Ok(merged)) => merged.image,
+            Step::Done(Err(_)) | Step::Read(_) | Step::Wait => panic!("there is room"),
+        }
+    };
+    assert!(matches!(apart.take(&merged(&old).unwrap()), Copied::Known));
+    let delete = merged(&apart.image(&digest(1))).unwrap();
+    assert!(matches!(apart.take(&delete), Copied::Stored(_)));
+    assert_eq!(apart.content(), BTreeMap::new());
+    assert_eq!(primary.content(), BTreeMap::new());
 }
 
 #[test]

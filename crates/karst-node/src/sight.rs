@@ -217,7 +217,7 @@ impl Sights {
             for id in PartitionId::all() {
                 let (was, is) = (before.view.share(index, id), sight.view.share(index, id));
                 if was.regime != is.regime {
-                    namespace.reign(id, is.regime.0);
+                    namespace.reign(id, is.regime.0, is.apart);
                 }
                 changed |= was.role != is.role || (was.regime != is.regime && serves(is.role));
             }

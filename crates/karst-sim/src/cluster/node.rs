@@ -334,7 +334,7 @@ impl World {
                 drop_all(&old.engine, id); // what it had begun to let go of goes
                 old.engine.end_leaving(id, 0);
             }
-            old.engine.reign(id, FIRST_REGIME);
+            old.engine.reign(id, FIRST_REGIME, false);
         }
         if old.note {
             old.mode = Mode::Returning {
@@ -501,7 +501,7 @@ impl World {
         for (at, is) in view.shares(0).iter().enumerate() {
             let id = PartitionId(at as u16);
             if it.view.share(0, id).regime != is.regime {
-                it.engine.reign(id, is.regime.0);
+                it.engine.reign(id, is.regime.0, is.apart);
             }
         }
         it.engine

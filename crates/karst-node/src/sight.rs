@@ -17,6 +17,7 @@ use karst_cluster::state::{ClusterState, Member, Truncation};
 use karst_cluster::view::View;
 use karst_data::key::PartitionId;
 use karst_engine::Namespace;
+use karst_engine::migrate::duty::taken_over;
 use tokio::sync::watch;
 
 use crate::node::Node;
@@ -276,6 +277,24 @@ pub fn put(node: &Node, state: Arc<ClusterState>) {
     truncate(node, &before.truncations, &state.truncations);
     let engines = node.namespaces.iter().map(|namespace| &namespace.engine);
     node.sights.put_into_force(state, engines);
+    compare_where_taken_over(node, &before);
+}
+
+/// Has this node compare with those in sync beside it wherever it has become the primary since then.
+fn compare_where_taken_over(node: &Node, before: &ClusterState) {
+    let sight = node.sights.now();
+    for (namespace, state) in node.namespaces.iter().enumerate() {
+        let name = &state.config.name;
+        let Some(now) = sight.state.maps.get(name) else {
+            continue;
+        };
+        let before = before.maps.get(name);
+        for id in PartitionId::all() {
+            let was = before.map(|map| map.partition(id));
+            let repairs = taken_over(node.id, namespace, id, was, now.partition(id));
+            repairs.for_each(|repair| node.repairs.add(repair));
+        }
+    }
 }
 
 /// Carries out what the cluster has agreed to truncate, and what it has taken back.

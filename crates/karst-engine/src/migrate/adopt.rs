@@ -9,6 +9,7 @@ use karst_data::key::{Digest, PartitionId};
 use karst_storage::log::DeviceRead;
 
 use super::Cut;
+use crate::error::Reason;
 use crate::namespace::{Fetched, Namespace, Step};
 use crate::write::{Hand, Stored};
 
@@ -17,6 +18,9 @@ use crate::write::{Hand, Stored};
 pub enum Adopt {
     /// Another node's state of a record, in stored form, if it outweighs what is here.
     Merge(Vec<u8>),
+    /// What a former primary was writing. It may have come here as a copy, and to others not: so what is here then
+    /// goes to everybody, whether this is it or something that outweighs it.
+    TakeOver(Vec<u8>),
     /// What is here, under a version above another node's.
     Renew {
         /// The record.
@@ -55,6 +59,10 @@ impl Adopt {
                 Ok(record) => engine.merge(hand, &record),
                 Err(_) => return Adopted::Cut(Cut::Later), // it was parsed before it was kept
             },
+            Adopt::TakeOver(image) => match Record::parse_unsealed(image) {
+                Ok(record) => take_over(engine, hand, &record, fetched),
+                Err(_) => return Adopted::Cut(Cut::Later),
+            },
             Adopt::Renew { digest, theirs } => engine.renew(hand, digest, *theirs, fetched),
             Adopt::Bury(digest) => engine.deny(hand, digest),
         };
@@ -65,5 +73,24 @@ impl Adopt {
             Step::Wait if engine.regime(partition) != hand.regime => Adopted::Cut(Cut::Overtaken),
             Step::Wait => Adopted::Wait,
         }
+    }
+}
+
+fn take_over(
+    engine: &Namespace,
+    hand: &Hand,
+    record: &Record<'_>,
+    fetched: Option<&Fetched>,
+) -> Step<Result<Stored, Reason>> {
+    match engine.merge(hand, record) {
+        Step::Done(Ok(Stored {
+            commit,
+            image: None,
+        })) => match engine.image(&record.meta.digest, fetched) {
+            Step::Done(image) => Step::Done(image.map(|image| Stored { commit, image })),
+            Step::Read(read) => Step::Read(read),
+            Step::Wait => Step::Wait,
+        },
+        merged => merged,
     }
 }

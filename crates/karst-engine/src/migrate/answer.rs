@@ -155,7 +155,7 @@ fn refusal(reason: Reason) -> Ack {
 }
 
 /// Whether a write that a former primary hands over under a regime is to be adopted here. The later of two writes
-/// wins, as everywhere when copies are merged; one that came here already changes nothing.
+/// wins, as everywhere when copies are merged; one that came here already is only sent on.
 ///
 /// # Errors
 /// When this node is not the primary under that regime.

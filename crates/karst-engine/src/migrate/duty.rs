@@ -31,7 +31,19 @@ pub struct Task {
     pub follows: bool,
 }
 
-/// A node that missed a write of a partition although it is to have it.
+impl Task {
+    /// The same comparison, to be asked for again.
+    pub fn repair(&self) -> Repair {
+        Repair {
+            namespace: self.namespace,
+            partition: self.partition,
+            node: self.node,
+            how: self.how,
+        }
+    }
+}
+
+/// A node that is to be compared with although the map takes it for one that holds everything, or is about to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Repair {
     /// The namespace's position.
@@ -40,6 +52,32 @@ pub struct Repair {
     pub partition: PartitionId,
     /// Who.
     pub node: NodeId,
+    /// What may become of its own states: replaced where it missed a write of this primary, merged where both
+    /// followed another one.
+    pub how: How,
+}
+
+/// Whom a primary has to compare with because it has just become one: those in sync beside it. The one before may
+/// have been about to write, and have reached some of them and not others.
+pub fn taken_over(
+    me: NodeId,
+    namespace: usize,
+    partition: PartitionId,
+    was: Option<&Ownership>,
+    is: &Ownership,
+) -> impl Iterator<Item = Repair> {
+    let went_on = was.is_some_and(|was| {
+        let next = was.regime == is.regime || was.regime.next() == is.regime;
+        was.primary() == Some(me) && next
+    });
+    let takes_over = is.primary() == Some(me) && !is.regime.is_alone() && !went_on;
+    let others = is.in_sync.iter().skip(1).filter(move |_| takes_over);
+    others.map(move |node| Repair {
+        namespace,
+        partition,
+        node: *node,
+        how: How::Merge,
+    })
 }
 
 /// What follows when a comparison has ended.
@@ -149,13 +187,16 @@ fn of_partition(
 }
 
 fn of_repair(me: NodeId, ownership: &Ownership, repair: Repair) -> Option<Task> {
-    let follows = ownership.followers().any(|node| node == repair.node);
+    let follows = match repair.how {
+        How::Merge => ownership.in_sync.contains(&repair.node),
+        How::Impose => ownership.followers().any(|node| node == repair.node),
+    };
     (ownership.primary() == Some(me) && follows).then_some(Task {
         namespace: repair.namespace,
         partition: repair.partition,
         regime: ownership.regime,
         node: repair.node,
-        how: How::Impose, // it has taken nothing but what this one sent
+        how: repair.how,
         follows: true,
     })
 }

@@ -91,5 +91,5 @@ pub(super) async fn late(
         partition,
         regime,
     };
-    of_late(adopting.adopt(&Adopt::Merge(image)).await)
+    of_late(adopting.adopt(&Adopt::TakeOver(image)).await)
 }

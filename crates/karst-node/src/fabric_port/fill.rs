@@ -17,6 +17,7 @@ use karst_data::key::{Digest, PartitionId};
 use karst_engine::migrate::Cut;
 use karst_engine::migrate::compare::{Comparison, Next, Question};
 use karst_engine::migrate::duty::{After, Duties, Repair, Task};
+use karst_engine::reconcile::How;
 use parking_lot::Mutex;
 
 use super::adopt::Adopting;
@@ -45,15 +46,21 @@ pub struct Repairs {
 }
 
 impl Repairs {
-    /// Asks for a comparison with a node.
+    /// Asks for a comparison with a node that missed a write.
     pub fn ask(&self, namespace: usize, partition: PartitionId, node: NodeId) {
+        self.add(Repair {
+            namespace,
+            partition,
+            node,
+            how: How::Impose, // it has taken nothing but what this one sent
+        });
+    }
+
+    /// Asks for a comparison.
+    pub fn add(&self, repair: Repair) {
         let mut asked = self.asked.lock();
         if asked.len() < REPAIRS_MAX {
-            asked.insert(Repair {
-                namespace,
-                partition,
-                node,
-            });
+            asked.insert(repair);
         }
     }
 
@@ -118,7 +125,7 @@ async fn run(core: &Rc<Core>, mut tasks: VecDeque<Task>, duties: &mut Duties) {
                 let cluster = &core.node.cluster;
                 cluster.report_synced(name, partition, task.regime, node);
             }
-            After::Repair => core.node.repairs.ask(task.namespace, partition, node),
+            After::Repair => core.node.repairs.add(task.repair()),
             After::Nothing => {}
         }
     }

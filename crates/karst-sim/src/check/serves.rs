@@ -67,6 +67,9 @@ pub fn unsettled(world: &World) -> Option<String> {
     if let Some(wanting) = is_whole(world) {
         return Some(wanting);
     }
+    if let Some((from, to)) = world.net.down(world.nodes.len()) {
+        return Some(format!("n{from} has no link to n{to}"));
+    }
     let leaving = |node: usize| {
         let mut ids = world.partitions();
         ids.find(|id| world.nodes[node].engine.floor(*id) == Some(Floor::Leaving))

@@ -302,7 +302,7 @@ impl World {
                 match answer::admit_late(self.nodes[node].share(partition), regime) {
                     Err(ack) => Err(ack),
                     Ok(()) => {
-                        let adopt = Adopt::Merge(late.record.to_vec());
+                        let adopt = Adopt::TakeOver(late.record.to_vec());
                         self.adopt(node, partition, regime.0, adopt, Then::Late(reply));
                         return Ok(());
                     }

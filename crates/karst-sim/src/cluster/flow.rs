@@ -16,6 +16,7 @@ use karst_engine::migrate::answer::of_late;
 use karst_engine::migrate::compare::{self, Comparison};
 use karst_engine::migrate::duty::{After, Repair};
 use karst_engine::read::{Need, ReadRequest};
+use karst_engine::reconcile::How;
 use karst_engine::write::{DeleteRequest, WriteRequest};
 use karst_engine::{Reason, Refusal, Step};
 
@@ -373,6 +374,7 @@ impl World {
                         namespace: 0,
                         partition,
                         node: follower,
+                        how: How::Impose,
                     });
                 }
                 Next::Wait { until_us } => {
@@ -613,11 +615,7 @@ impl World {
                 });
             }
             After::Repair => {
-                it.repairs.insert(Repair {
-                    namespace: task.namespace,
-                    partition: task.partition,
-                    node: task.node,
-                });
+                it.repairs.insert(task.repair());
             }
             After::Nothing => {}
         }

@@ -127,6 +127,14 @@ impl Net {
         self.links.entry((from, to)).or_default()
     }
 
+    /// A link that carries nothing, of those between so many nodes.
+    pub fn down(&self, nodes: usize) -> Option<(usize, usize)> {
+        let pairs = (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to)));
+        let up = |link: &Link| link.connected && !link.dead;
+        let mut pairs = pairs.filter(|(from, to)| from != to);
+        pairs.find(|pair| !self.links.get(pair).is_some_and(up))
+    }
+
     /// How long a message takes.
     pub fn delay_us(&self, rng: &mut Rng) -> u64 {
         match rng.one_in(self.slow_one_in) {

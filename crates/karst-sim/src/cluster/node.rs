@@ -15,7 +15,7 @@ use karst_cluster::view::{Share, View};
 use karst_data::key::PartitionId;
 use karst_data::time::Now;
 use karst_engine::migrate::adopt::Adopt;
-use karst_engine::migrate::duty::{Duties, Repair, Task};
+use karst_engine::migrate::duty::{Duties, Repair, Task, taken_over};
 use karst_engine::namespace::FIRST_REGIME;
 use karst_engine::write::Hand;
 use karst_engine::{Namespace, NamespaceConfig};
@@ -523,8 +523,17 @@ impl World {
             map.partitions.iter().all(|it| it.primary().is_some())
         };
         it.placed |= alive && state.maps.get(NAMESPACE).is_some_and(served);
-        it.state = state;
+        let before = std::mem::replace(&mut it.state, state);
         it.generation += 1;
+        let map = |state: &ClusterState| state.maps.get(NAMESPACE).cloned();
+        if let Some(now) = map(&it.state) {
+            let before = map(&before);
+            for (at, is) in now.partitions.iter().enumerate() {
+                let id = PartitionId(at as u16);
+                let was = before.as_ref().map(|map| map.partition(id));
+                it.repairs.extend(taken_over(it.id, 0, id, was, is));
+            }
+        }
         self.tell(|| {
             let it = &self.nodes[node];
             let shares: Vec<_> = it.view.shares(0).iter().collect();

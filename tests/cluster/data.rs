@@ -121,7 +121,7 @@ async fn no_acknowledged_write_is_lost_when_nodes_are_killed_one_after_the_other
     let mut servers = formed(&NAMES);
     all_serve(&refs(&servers), &NAMES);
     wait_until_stable(&refs(&servers));
-    let mut load = Load::new(&refs(&servers), 4, seed).await;
+    let mut load = Load::strict(&refs(&servers), 4, seed).await;
     let mut pauses = Vec::new();
     for _ in 0..kills {
         let running = load.start();

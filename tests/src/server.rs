@@ -483,6 +483,15 @@ impl Server {
         lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
     }
 
+    /// Copies the whole log to the folder `KARST_KEEP_LOGS`, if one is set.
+    fn keep_log(&self) {
+        if let Some(folder) = std::env::var_os("KARST_KEEP_LOGS") {
+            let name = format!("{}.log", self.ports.service.port());
+            let kept = fs::write(Path::new(&folder).join(name), self.log());
+            kept.unwrap_or_else(|error| eprintln!("the log cannot be kept: {error}"));
+        }
+    }
+
     fn fail(&self, why: &str) -> ! {
         panic!("{why}"); // the log is shown when the server is dropped
     }
@@ -501,6 +510,7 @@ impl Drop for Server {
                 self.ports.service,
                 self.tail()
             );
+            self.keep_log();
         }
     }
 }

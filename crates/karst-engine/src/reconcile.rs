@@ -78,8 +78,8 @@ impl Difference {
     fn weigh(&mut self, mine: &NewEntry, theirs: &Listed, how: How) {
         let other = Weight {
             update_time_ms: theirs.update_time_ms,
+            version: Version::unpack(theirs.version),
             generation: theirs.generation,
-            version: theirs.version,
         };
         let order = Weight::of_entry(mine).cmp(&other);
         if order.is_eq() {

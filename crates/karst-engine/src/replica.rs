@@ -43,10 +43,11 @@ pub enum Copied {
 pub struct Weight {
     /// The later update wins.
     pub update_time_ms: u64,
-    /// Of two at the same time the one that was written more often.
+    /// Of two at the same time the one of the higher version: where one followed the other it is the later one.
+    /// Generations do not say so, since a record that was deleted begins anew.
+    pub version: Version,
+    /// Then the one that was written more often.
     pub generation: u16,
-    /// Then the one of the higher version.
-    pub version: [u8; 10],
 }
 
 impl Namespace {
@@ -291,8 +292,8 @@ impl Weight {
     pub fn of_entry(entry: &NewEntry) -> Weight {
         Weight {
             update_time_ms: entry.update_time_ms,
+            version: entry.version,
             generation: entry.generation,
-            version: entry.version.pack(),
         }
     }
 
@@ -300,8 +301,8 @@ impl Weight {
     pub fn of_record(record: &Record<'_>) -> Weight {
         Weight {
             update_time_ms: record.meta.update_time_ms,
+            version: Version::unpack(record.meta.version),
             generation: record.meta.generation,
-            version: record.meta.version,
         }
     }
 }

@@ -272,6 +272,30 @@ fn two_nodes_that_wrote_apart_come_to_hold_the_later_state_of_every_record() {
 }
 
 #[test]
+fn a_delete_and_what_is_written_after_it_outweigh_what_they_follow_within_the_same_millisecond() {
+    for ends_alive in [false, true] {
+        let mut nodes = [Node::new(), Node::new()];
+        let older: Vec<_> = (1..=5)
+            .filter_map(|it| nodes[0].change(1, Some(it)))
+            .collect();
+        older.iter().for_each(|image| {
+            nodes[1].take(image);
+        });
+        nodes[0].change(1, None); // the other one does not hear of it
+        if ends_alive {
+            nodes[0].change(1, Some(6));
+        }
+        nodes.iter_mut().for_each(|node| node.reign(2));
+        let left = nodes[0].content();
+        assert_eq!(left.len(), usize::from(ends_alive));
+        let [knows, does_not] = &nodes;
+        reconcile(does_not, knows, How::Merge);
+        assert_eq!(does_not.content(), left);
+        assert_eq!(knows.content(), left);
+    }
+}
+
+#[test]
 fn a_delete_that_only_one_node_remembers_wins_over_a_record_that_only_another_one_has() {
     // The one that is to merge them has nothing of that range, as the one that remembers has no record there.
     let (mut remembers, keeps) = (Node::new(), Node::new());

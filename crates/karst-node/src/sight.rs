@@ -51,6 +51,11 @@ impl Sight {
             .map(|member| &member.facts)
     }
 
+    /// Whether this is of a cluster that knows of this node.
+    pub fn is_known(&self) -> bool {
+        self.state.nodes.contains_key(&self.view.me)
+    }
+
     /// Whether there are other nodes at all, heard of or not: then deletes are remembered for them.
     pub fn has_others(&self) -> bool {
         self.state.nodes.len() > 1
@@ -199,11 +204,7 @@ impl Sights {
     }
 
     /// Puts a new state into force, once it knows of this process. Called by one thread at a time, in the order of the states.
-    pub fn put_into_force<'n>(
-        &self,
-        state: Arc<ClusterState>,
-        namespaces: impl Iterator<Item = &'n Namespace>,
-    ) {
+    pub fn put_into_force(&self, state: Arc<ClusterState>, namespaces: &[&Namespace]) {
         let known = state.nodes.get(&self.me);
         if known.is_none_or(|member| member.facts.incarnation != self.incarnation) {
             return; // what it says of this node was true of an earlier process, which may have held more
@@ -214,7 +215,7 @@ impl Sights {
         let placed = self.places(&sight);
         let mut changed = placed && !self.is_placed();
         changed |= before.stopping() != sight.stopping();
-        for (index, namespace) in namespaces.enumerate() {
+        for (index, namespace) in namespaces.iter().enumerate() {
             for id in PartitionId::all() {
                 let (was, is) = (before.view.share(index, id), sight.view.share(index, id));
                 if was.regime != is.regime {
@@ -222,7 +223,6 @@ impl Sights {
                 }
                 changed |= was.role != is.role || (was.regime != is.regime && serves(is.role));
             }
-            namespace.keep_tombstones(sight.state.may_be_outdated_somewhere(&self.names[index]));
         }
         let peers = |sight: &Sight| -> Vec<(NodeId, Vec<String>)> {
             let others = sight.others_alive();
@@ -230,7 +230,14 @@ impl Sights {
         };
         let other_peers = peers(&before) != peers(&sight);
         drop(before);
+        let outdated: Vec<bool> = (self.names.iter())
+            .map(|name| sight.state.may_be_outdated_somewhere(name))
+            .collect();
         self.now.store(Arc::new(sight));
+        // Behind the sight: whoever lets tombstones go by an older one looks again afterwards.
+        for (namespace, _) in namespaces.iter().zip(outdated).filter(|it| it.1) {
+            namespace.keep_tombstones(true);
+        }
         self.placed.fetch_or(placed, Ordering::AcqRel);
         if changed {
             self.generation.fetch_add(1, Ordering::AcqRel);
@@ -276,7 +283,8 @@ pub fn put(node: &Node, state: Arc<ClusterState>) {
     let before = node.sights.now().state.clone();
     truncate(node, &before.truncations, &state.truncations);
     let engines = node.namespaces.iter().map(|namespace| &namespace.engine);
-    node.sights.put_into_force(state, engines);
+    node.sights
+        .put_into_force(state, &engines.collect::<Vec<_>>());
     compare_where_taken_over(node, &before);
 }
 

@@ -75,7 +75,8 @@ impl World {
         };
         let node = Node::new(parts);
         let engines = node.namespaces.iter().map(|namespace| &namespace.engine);
-        node.sights.put_into_force(Arc::new(alone(&node)), engines);
+        node.sights
+            .put_into_force(Arc::new(alone(&node)), &engines.collect::<Vec<_>>());
         World { node, dir }
     }
 

@@ -28,7 +28,7 @@ use karst_storage::index::HashKey;
 use karst_storage::log::codec::{Codec, Compression, MasterKey};
 use karst_storage::log::{DeviceGeometry, Log, LogConfig};
 use karst_storage::place::DeviceId;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -44,6 +44,9 @@ use crate::{checkpoint, client_port, http, island, leave, limits, memory, migrat
 
 /// Operations that one core's device queue holds at once.
 pub const QUEUE_DEPTH: u32 = 256;
+
+/// Connections that the kernel takes before they are looked at.
+const BACKLOG: u32 = 1024;
 
 /// Why a node does not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -192,25 +195,68 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 
 /// The doors, bound before anything else: what others are told of this node names them.
 struct Bound {
-    service: TcpListener,
+    service: Reserved,
     admin: TcpListener,
     http: TcpListener,
-    fabric: TcpListener,
+    fabric: Reserved,
     doors: Doors,
+}
+
+/// An address at which nobody is let in yet. Were it listened at, the kernel would let clients connect and keep what
+/// they ask: they would wait instead of asking another node, and a write that its client gave up long ago would
+/// be carried out once this node serves.
+struct Reserved {
+    door: &'static str,
+    address: SocketAddr,
+    socket: TcpSocket,
+}
+
+impl Reserved {
+    fn at(door: &'static str, at: SocketAddr) -> Result<Reserved, BootError> {
+        let open = || {
+            let socket = match at {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            socket.set_reuseaddr(true)?; // the connections of an earlier process may not have faded yet
+            socket.bind(at)?;
+            Ok((socket.local_addr()?, socket))
+        };
+        let (address, socket) = open().map_err(|error| BootError::Door {
+            door,
+            address: at,
+            error,
+        })?;
+        Ok(Reserved {
+            door,
+            address,
+            socket,
+        })
+    }
+
+    fn listen(self) -> Result<TcpListener, BootError> {
+        let (door, address) = (self.door, self.address);
+        let listener = self.socket.listen(BACKLOG);
+        listener.map_err(|error| BootError::Door {
+            door,
+            address,
+            error,
+        })
+    }
 }
 
 impl Bound {
     async fn open(config: &Config) -> Result<Bound, BootError> {
-        let service = bind("service", config.service.listen).await?;
+        let service = Reserved::at("service", config.service.listen)?;
         let admin = bind("admin", config.admin.listen).await?;
         let http = bind("http", config.http.listen).await?;
-        let fabric = bind("fabric", config.fabric.listen).await?;
+        let fabric = Reserved::at("fabric", config.fabric.listen)?;
         let doors = Doors {
-            advertised: advertised(&config.service.advertise, address(&service)),
-            service: address(&service),
+            advertised: advertised(&config.service.advertise, service.address),
+            service: service.address,
             admin: address(&admin),
             http: address(&http),
-            fabric: address(&fabric),
+            fabric: fabric.address,
         };
         Ok(Bound {
             service,
@@ -645,7 +691,7 @@ fn begin_one(node: &Node, index: usize, pending: Pending) -> Result<(), BootErro
 /// Brings the node up and serves until told to stop.
 async fn serve(
     start: Start,
-    (service, fabric): (TcpListener, TcpListener),
+    (service, fabric): (Reserved, Reserved),
     slot: NodeSlot,
     stop: &watch::Sender<bool>,
     told: impl Future<Output = ()>,
@@ -661,6 +707,7 @@ async fn serve(
     begin(&node, pending).await?;
     let cores = cores::start(&node, queue_kind, stop.subscribe())?;
     let checkpoints = checkpoint::Keeper::start(node.clone()).map_err(BootError::Cores)?;
+    let (service, fabric) = (service.listen()?, fabric.listen()?);
     let accepting = tokio::spawn(client_port::accept(
         node.clone(),
         service,

@@ -9,6 +9,7 @@ use karst_io::clock;
 use karst_storage::log::{BlockId, Loaded};
 use karst_storage::place::DeviceId;
 use karst_storage::watermark::Resource;
+use tokio::time::Instant;
 
 use super::{Core, damage, defrag, devices, evict, histograms, scrub};
 use crate::limits::{self, Refusal};
@@ -16,6 +17,13 @@ use crate::node;
 
 /// How often it is looked how full a namespace is.
 const SPACE_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long nothing has to have moved in a cluster before deletes are forgotten. Until then somebody may have yet
+/// to let go of what he holds, or may be carrying out what was asked for before.
+const REST: Duration = Duration::from_mins(1);
+
+/// How often it is looked whether that is so.
+const REST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Starts the upkeep of every namespace.
 pub fn start(core: &Rc<Core>) {
@@ -33,6 +41,7 @@ pub fn start(core: &Rc<Core>) {
             tokio::task::spawn_local(scrub::run(core.clone(), index));
             tokio::task::spawn_local(evict::evict(core.clone(), index));
             tokio::task::spawn_local(histograms::keep(core.clone(), index));
+            tokio::task::spawn_local(forget_deletes(core.clone(), index));
         }
     }
 }
@@ -83,6 +92,35 @@ async fn watch_space(core: Rc<Core>, index: usize) {
             near.push(breach.resource); // was told, and need not be once it is merely near again
         }
         tokio::time::sleep(SPACE_PAUSE).await;
+    }
+}
+
+/// Lets tombstones go once no other node can hold what they cover.
+async fn forget_deletes(core: Rc<Core>, index: usize) {
+    let namespace = core.namespace(index);
+    let name = &namespace.config.name;
+    let mut rests_since = None;
+    let mut changes = core.node.sights.changes();
+    let outdated = || {
+        let sight = core.node.sights.now();
+        sight.state.may_be_outdated_somewhere(name)
+    };
+    loop {
+        rests_since = match outdated() {
+            true => None,
+            false => rests_since.or_else(|| Some(Instant::now())),
+        };
+        let rested = rests_since.is_some_and(|since| since.elapsed() >= REST);
+        let alone = {
+            let sight = core.node.sights.now();
+            sight.is_known() && !sight.has_others()
+        };
+        let forget = rested || alone;
+        namespace.engine.keep_tombstones(!forget);
+        if forget && outdated() {
+            continue; // another sight came meanwhile
+        }
+        let _ = tokio::time::timeout(REST_PAUSE, changes.changed()).await;
     }
 }
 

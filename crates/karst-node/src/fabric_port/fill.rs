@@ -139,7 +139,7 @@ struct Filling<'c> {
 }
 
 async fn fill(core: &Rc<Core>, task: Task) -> Result<(), Cut> {
-    let peer = core.peers.to(task.node).ok_or(Cut::Later)?;
+    let peer = core.peers.bulk(task.node).ok_or(Cut::Later)?;
     Filling { core, task, peer }.carry_out().await
 }
 

@@ -1,4 +1,5 @@
-//! One core's link to one other node.
+//! One core's links to one other node: one for writes as they come and for what clients wait for, one for what
+//! is moved in bulk, so that a partition on its way holds up no write.
 //!
 //! Requests of a turn gather and leave in one write. A reply finds who asked by the request's number. When
 //! the connection ends, everybody who waits for a reply is told that it is gone: the other node may or
@@ -99,6 +100,26 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// A link that is kept up from now on.
+    fn start(core: &Rc<Core>, node: NodeId, lag: Arc<Counter>) -> Rc<Peer> {
+        let peer = Rc::new(Peer {
+            node,
+            state: RefCell::default(),
+            wake: Notify::new(),
+            room: Notify::new(),
+            retired: Cell::new(false),
+            lag,
+        });
+        tokio::task::spawn_local(keep(core.clone(), peer.clone()));
+        peer
+    }
+
+    /// Lets the link end.
+    fn retire(&self) {
+        self.retired.set(true);
+        self.wake.notify_one();
+    }
+
     /// Sends a request, unless the link has no connection or no room.
     pub fn ask(&self, kind: Kind, put: impl FnOnce(&mut Vec<u8>)) -> Option<Asked> {
         let state = &mut *self.state.borrow_mut();
@@ -167,52 +188,54 @@ impl Peer {
     }
 }
 
+/// The links to one node.
+struct Links {
+    live: Rc<Peer>,
+    bulk: Rc<Peer>,
+}
+
 /// The links of one core.
 #[derive(Default)]
 pub struct Peers {
-    links: RefCell<HashMap<NodeId, Rc<Peer>>>,
+    links: RefCell<HashMap<NodeId, Links>>,
 }
 
 impl Peers {
-    /// The link to a node, if it is a member.
+    /// The link to a node for what does not wait, if it is a member.
     pub fn to(&self, node: NodeId) -> Option<Rc<Peer>> {
-        self.links.borrow().get(&node).cloned()
+        let links = self.links.borrow();
+        links.get(&node).map(|links| links.live.clone())
     }
 
-    /// All of them.
+    /// The link to a node for what is moved in bulk, if it is a member.
+    pub fn bulk(&self, node: NodeId) -> Option<Rc<Peer>> {
+        let links = self.links.borrow();
+        links.get(&node).map(|links| links.bulk.clone())
+    }
+
+    /// All for what does not wait.
     fn all(&self) -> Vec<Rc<Peer>> {
-        self.links.borrow().values().cloned().collect()
+        let links = self.links.borrow();
+        links.values().map(|links| links.live.clone()).collect()
     }
 
     /// Makes links to those who have become members and ends those to who are none any more.
     fn follow(&self, core: &Rc<Core>) {
         let sight = core.node.sights.now();
         let mut links = self.links.borrow_mut();
-        links.retain(|node, link| {
+        links.retain(|node, links| {
             let stays = sight.state.nodes.contains_key(node);
-            link.retired.set(!stays);
             if !stays {
-                link.wake.notify_one();
+                links.live.retire();
+                links.bulk.retire();
             }
             stays
         });
-        for node in sight
-            .state
-            .nodes
-            .keys()
-            .filter(|node| **node != core.node.id)
-        {
-            links.entry(*node).or_insert_with(|| {
-                let peer = Rc::new(Peer {
-                    node: *node,
-                    state: RefCell::default(),
-                    wake: Notify::new(),
-                    room: Notify::new(),
-                    retired: Cell::new(false),
-                    lag: core.node.lags.counter(*node, core.number),
-                });
-                tokio::task::spawn_local(keep(core.clone(), peer.clone()));
-                peer
+        let others = sight.state.nodes.keys();
+        for node in others.filter(|node| **node != core.node.id) {
+            links.entry(*node).or_insert_with(|| Links {
+                live: Peer::start(core, *node, core.node.lags.counter(*node, core.number)),
+                bulk: Peer::start(core, *node, Arc::default()), // nobody waits for what is on its way there
             });
         }
     }

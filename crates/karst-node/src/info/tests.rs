@@ -643,7 +643,10 @@ fn a_map_is_never_told_under_a_generation_that_is_newer_than_it() {
         std::sync::Arc::new(state)
     };
     let engines = world.node.namespaces.iter().map(|it| &it.engine);
-    world.node.sights.put_into_force(newer, engines);
+    world
+        .node
+        .sights
+        .put_into_force(newer, &engines.collect::<Vec<_>>());
     assert!(world.node.sights.generation_for_clients() > told);
     assert_eq!(memo.partition_generation, told as i64, "clients ask again");
 }

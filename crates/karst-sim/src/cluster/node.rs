@@ -186,6 +186,8 @@ pub struct Node {
     pub generation: u64,
     /// Of the map by which the tasks were found.
     pub tasks_of: u64,
+    /// Since when nobody can hold an older state of anything.
+    pub rests_since_us: Option<u64>,
     /// Which look for comparisons counts.
     pub fill_look: u64,
     /// Counts whatever needs a number.
@@ -247,6 +249,7 @@ impl Node {
             running_tasks: BTreeMap::new(),
             generation: 0,
             tasks_of: 0,
+            rests_since_us: None,
             fill_look: 0,
             count: 0,
         }
@@ -504,8 +507,6 @@ impl World {
                 it.engine.reign(id, is.regime.0, is.apart);
             }
         }
-        it.engine
-            .keep_tombstones(state.may_be_outdated_somewhere(NAMESPACE));
         it.putting = true;
         let us = match self.rng.one_in(20) {
             true => self.rng.below(30_000),
@@ -524,6 +525,10 @@ impl World {
         };
         it.placed |= alive && state.maps.get(NAMESPACE).is_some_and(served);
         let before = std::mem::replace(&mut it.state, state);
+        if it.state.may_be_outdated_somewhere(NAMESPACE) {
+            it.rests_since_us = None;
+            it.engine.keep_tombstones(true);
+        }
         it.generation += 1;
         let map = |state: &ClusterState| state.maps.get(NAMESPACE).cloned();
         if let Some(now) = map(&it.state) {
@@ -608,7 +613,16 @@ impl World {
     fn sweep(&mut self, node: usize) {
         self.later(node, SWEEP_EVERY_US, Deed::Sweep);
         let now = Now::from_epoch_ms(self.now_ms());
-        let ids = self.partitions();
+        let (ids, now_us) = (self.partitions(), self.agenda.now_us());
+        let it = &mut self.nodes[node];
+        it.rests_since_us = match it.state.may_be_outdated_somewhere(NAMESPACE) {
+            true => None,
+            false => it.rests_since_us.or(Some(now_us)),
+        };
+        let rests = |since_us: u64| now_us - since_us >= self.setup.rest_us;
+        let alone = it.state.nodes.len() == 1;
+        it.engine
+            .keep_tombstones(!alone && !it.rests_since_us.is_some_and(rests));
         let engine = &self.nodes[node].engine;
         let oldest_fill = u64::MAX; // as if every block had been filled anew since: tombstones go at once
         for id in ids {

@@ -90,6 +90,8 @@ pub struct Setup {
     pub delay_us: u64,
     /// One message in so many takes much longer.
     pub slow_one_in: u64,
+    /// How long nothing has to have moved before deletes are forgotten.
+    pub rest_us: u64,
     /// Whether memory is gone with its process.
     pub volatile: bool,
     /// How long faults go on.
@@ -115,6 +117,7 @@ impl Setup {
             tick_ms: *rng.pick(&[1, 1, 5, 20, 100]),
             delay_us: *rng.pick(&[100, 500, 2_000]),
             slow_one_in: *rng.pick(&[20, 100, 1000]),
+            rest_us: *rng.pick(&[300_000, 1_000_000, 3_000_000]),
             volatile,
             faults_us: rng.between(2, 20) * 1_000_000,
             calm_us_max: *rng.pick(&[200_000, 1_000_000, 3_000_000]),

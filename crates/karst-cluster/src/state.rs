@@ -140,7 +140,8 @@ impl ClusterState {
     }
 
     /// Whether some node may hold an older state of a record than those who serve it: one is away, partitions
-    /// of the namespace are still on their way, or what others hold is not known. Then no tombstone is dropped.
+    /// of the namespace are still on their way, or what others hold is not known, or nothing at all. Then no tombstone
+    /// is dropped.
     pub fn may_be_outdated_somewhere(&self, namespace: &str) -> bool {
         let away = self.nodes.values().any(|member| !member.alive);
         let moving = || {
@@ -151,7 +152,8 @@ impl ClusterState {
                     .any(|it| !it.is_settled() || !it.apart.is_empty())
             })
         };
-        self.nodes.len() > 1 && (self.is_island() || away || moving())
+        let unknown = self.nodes.is_empty(); // of a node that was not let in yet
+        unknown || self.nodes.len() > 1 && (self.is_island() || away || moving())
     }
 
     /// Applies a command. See [the module](self).
@@ -399,6 +401,20 @@ mod tests {
         assert!(matches!(second, Outcome::Refused(_)));
         assert_eq!(state, before);
         assert_eq!(state.maps["test"].partitions[7].regime, Regime(1));
+    }
+
+    #[test]
+    fn who_knows_nothing_of_the_others_takes_them_for_outdated() {
+        let mut state = ClusterState::default();
+        assert!(state.may_be_outdated_somewhere("test"));
+        state.apply(Command::Admit(facts(1)));
+        assert!(!state.may_be_outdated_somewhere("test"));
+        state.apply(Command::Admit(facts(2)));
+        state.apply(Command::SetAlive {
+            node: NodeId(2),
+            alive: false,
+        });
+        assert!(state.may_be_outdated_somewhere("test"));
     }
 
     #[test]

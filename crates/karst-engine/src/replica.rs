@@ -220,6 +220,9 @@ impl Namespace {
 
     /// Remembers that a record which another node still has is long gone, so that it can be told. Does nothing
     /// if there is a record, or the memory of one, after all.
+    ///
+    /// That this node does not know of it is all that is said, and weighs nothing: if it merely lacks the record, because
+    /// it stands in for those who held everything, theirs is taken back when they return.
     pub fn deny(&self, hand: &Hand, digest: &Digest) -> Step<Result<Stored, Reason>> {
         let mut partition = self.partition_of(digest);
         if !partition.is_under(hand.regime) {
@@ -231,7 +234,7 @@ impl Namespace {
         let meta = Meta::tombstone(
             *digest,
             partition.upcoming_version().pack(),
-            hand.now.epoch_ms(),
+            0,
             self.tombstone_fill(),
         );
         let draft = Draft::tombstone(meta, b"");

@@ -31,8 +31,8 @@ impl World {
 pub fn is_whole(world: &World) -> Option<String> {
     let state = world.control.newest();
     for (node, it) in world.nodes.iter().enumerate() {
-        if !it.acts() {
-            return Some(format!("n{node} does not run"));
+        if !it.acts() || it.leaving {
+            return Some(format!("n{node} does not run, or is about to end"));
         }
         let Some(member) = state.nodes.get(&it.id) else {
             return Some(format!("n{node} is not a member"));

@@ -125,7 +125,7 @@ impl World {
                 }
             }
             8 if self.nodes.len() < NODES_MAX => self.join(),
-            9 if self.nodes[node].acts() && self.nodes[node].reports => {
+            9 if self.nodes[node].acts() && !self.nodes[node].leaving => {
                 self.tell(|| format!("n{node} is told to stop"));
                 self.later(node, 0, Deed::Leave(0));
             }

@@ -5,6 +5,7 @@ use karst_cluster::fabric::{Ack, Kind, OfPartition, Proxy, Replicate};
 use karst_cluster::map::Regime;
 use karst_cluster::replicate::{Next, Outcome, Spreading};
 use karst_cluster::view::Way;
+use karst_data::flat::Record;
 use karst_data::key::{Digest, PartitionId};
 use karst_data::operation::{CommandFlags, Operation};
 use karst_data::policy::{Exists, GenerationRule};
@@ -19,6 +20,7 @@ use karst_engine::read::{Need, ReadRequest};
 use karst_engine::reconcile::How;
 use karst_engine::write::{DeleteRequest, WriteRequest};
 use karst_engine::{Reason, Refusal, Step};
+use karst_storage::place::Version;
 
 use super::World;
 use super::client::{Ask, Code, Reply, SET, What};
@@ -440,7 +442,7 @@ impl World {
             Adopted::Stored(stored) => match stored.image {
                 Some(image) => {
                     self.tally.adopted += 1;
-                    self.tell(|| format!("n{node} adopts a state of {partition}: {adopt:.40?}"));
+                    self.tell(|| format!("n{node} adopts of {partition}: {}", named(&adopt)));
                     self.spread(node, partition, image, then, ADOPT_US);
                 }
                 None => self.adopted(node, then, Ok(())),
@@ -678,6 +680,27 @@ impl World {
                 }
             }
         }
+    }
+}
+
+/// A write that others ask for, in few words.
+fn named(adopt: &Adopt) -> String {
+    match adopt {
+        Adopt::Merge(image) | Adopt::TakeOver(image) => match Record::parse_unsealed(image) {
+            Ok(record) => {
+                let deleted = if record.meta.tombstone {
+                    " is deleted"
+                } else {
+                    ""
+                };
+                let Version { regime, sequence } = Version::unpack(record.meta.version);
+                let (digest, ms) = (record.meta.digest, record.meta.update_time_ms);
+                format!("{digest}{deleted} at {ms}, version {regime}:{sequence}")
+            }
+            Err(_) => "no record".into(),
+        },
+        Adopt::Renew { digest, .. } => format!("{digest} anew"),
+        Adopt::Bury(digest) => format!("{digest} is not known"),
     }
 }
 

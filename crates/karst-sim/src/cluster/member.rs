@@ -258,6 +258,7 @@ impl World {
             .is_some_and(|at_us| at_us + SUSPECT_US > self.agenda.now_us());
         match step {
             0 => {
+                self.nodes[node].leaving = true;
                 if self.control.leader == Some(node) {
                     self.elect();
                 }

@@ -144,6 +144,8 @@ pub struct Node {
     pub running: bool,
     /// It stands still, and this is what is due.
     pub still: Option<Vec<Deed>>,
+    /// It is about to end in order.
+    pub leaving: bool,
     /// It says that it is alive.
     pub reports: bool,
     /// Its records.
@@ -228,6 +230,7 @@ impl Node {
             life: 0,
             running: false,
             still: None,
+            leaving: false,
             reports: false,
             engine: engine(),
             view: View::new(id, &state, &[NAMESPACE]),
@@ -624,10 +627,16 @@ impl World {
         it.engine
             .keep_tombstones(!alone && !it.rests_since_us.is_some_and(rests));
         let engine = &self.nodes[node].engine;
-        let oldest_fill = u64::MAX; // as if every block had been filled anew since: tombstones go at once
+        // As if a block were filled with each sweep, and every block anew within that time: tombstones go soon.
+        let turnover = self.setup.turnover_us / SWEEP_EVERY_US;
+        engine.log().raise_fills(now_us / SWEEP_EVERY_US + turnover);
+        let oldest_fill = engine.log().fills() - turnover;
         for id in ids {
             let swept = engine.sweep_slice(id, None, oldest_fill, now);
             self.tally.tombstones += swept.tombstones;
+            if swept.tombstones > 0 {
+                self.tell(|| format!("n{node} forgets {} deletes of {id}", swept.tombstones));
+            }
         }
     }
 

@@ -92,6 +92,9 @@ pub struct Setup {
     pub slow_one_in: u64,
     /// How long nothing has to have moved before deletes are forgotten.
     pub rest_us: u64,
+    /// Within this every block is filled anew, so that no older copy of what was deleted is left: longer than a write may be
+    /// on its way.
+    pub turnover_us: u64,
     /// Whether memory is gone with its process.
     pub volatile: bool,
     /// How long faults go on.
@@ -118,6 +121,7 @@ impl Setup {
             delay_us: *rng.pick(&[100, 500, 2_000]),
             slow_one_in: *rng.pick(&[20, 100, 1000]),
             rest_us: *rng.pick(&[300_000, 1_000_000, 3_000_000]),
+            turnover_us: *rng.pick(&[1_400_000, 6_000_000]),
             volatile,
             faults_us: rng.between(2, 20) * 1_000_000,
             calm_us_max: *rng.pick(&[200_000, 1_000_000, 3_000_000]),

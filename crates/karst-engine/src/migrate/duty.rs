@@ -140,7 +140,7 @@ impl Duties {
         tasks
     }
 
-    /// A comparison has ended; `name` is that of its namespace.
+    /// A comparison has ended, or was not begun because the map has changed; `name` is that of its namespace.
     pub fn ended(
         &mut self,
         state: &ClusterState,
@@ -157,7 +157,8 @@ impl Duties {
                 self.done.insert(task);
                 After::Report
             }
-            Err(Cut::Later) if in_sync() => After::Repair,
+            // Whatever the map says now, nothing else would tell that it is still to be done.
+            Err(Cut::Later | Cut::Overtaken) if in_sync() => After::Repair,
             Err(Cut::Later | Cut::Overtaken) => After::Nothing,
         }
     }
@@ -199,4 +200,79 @@ fn of_repair(me: NodeId, ownership: &Ownership, repair: Repair) -> Option<Task> 
         how: repair.how,
         follows: true,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use karst_cluster::map::NamespaceMap;
+    use karst_data::key::PARTITIONS;
+
+    use super::*;
+
+    const ME: NodeId = NodeId(1);
+    const OTHER: NodeId = NodeId(2);
+    const ID: PartitionId = PartitionId(7);
+
+    fn ownership(regime: u32, in_sync: &[NodeId]) -> Ownership {
+        Ownership {
+            regime: Regime(regime),
+            row: in_sync.to_vec(),
+            in_sync: in_sync.to_vec(),
+            apart: Vec::new(),
+        }
+    }
+
+    fn state(ownership: Ownership) -> ClusterState {
+        let mut map = NamespaceMap::new(2);
+        assert_eq!(map.partitions.len(), PARTITIONS);
+        map.partitions[ID.index()] = ownership;
+        ClusterState {
+            maps: [("test".to_owned(), map)].into(),
+            ..ClusterState::default()
+        }
+    }
+
+    fn look(state: &ClusterState, repairs: Vec<Repair>) -> Vec<Task> {
+        let names = ["test"].into_iter();
+        let tasks = Duties::default().look(ME, state, names, |_| true, || repairs);
+        tasks.into_iter().collect()
+    }
+
+    #[test]
+    fn a_primary_that_has_just_become_one_merges_with_who_is_in_sync_beside_it() {
+        let is = ownership(5, &[ME, OTHER]);
+        let after = |was: Option<&Ownership>| taken_over(ME, 0, ID, was, &is).count();
+        assert_eq!(after(None), 1, "after a restart");
+        assert_eq!(after(Some(&ownership(4, &[OTHER, ME]))), 1);
+        assert_eq!(
+            after(Some(&ownership(3, &[ME, OTHER]))),
+            1,
+            "who led meanwhile is not known"
+        );
+        assert_eq!(after(Some(&ownership(4, &[ME, OTHER]))), 0);
+        let repairs: Vec<Repair> = taken_over(ME, 0, ID, None, &is).collect();
+        let tasks = look(&state(is), repairs.clone());
+        assert_eq!((tasks[0].how, tasks[0].node), (How::Merge, OTHER));
+        let given_up = look(&state(ownership(6, &[ME])), repairs);
+        assert_eq!(given_up, []);
+    }
+
+    #[test]
+    fn a_repair_that_the_map_has_overtaken_is_still_to_be_made() {
+        let repair = Repair {
+            namespace: 0,
+            partition: ID,
+            node: OTHER,
+            how: How::Impose,
+        };
+        let task = look(&state(ownership(4, &[ME, OTHER])), vec![repair])[0];
+        let now = state(ownership(5, &[ME, OTHER]));
+        for cut in [Cut::Later, Cut::Overtaken] {
+            let after = Duties::default().ended(&now, "test", task, Err(cut));
+            assert_eq!(after, After::Repair);
+        }
+        assert_eq!(task.repair(), repair);
+        let later = look(&now, vec![repair]);
+        assert_eq!(later[0].regime, Regime(5));
+    }
 }

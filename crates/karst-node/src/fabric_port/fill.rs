@@ -116,18 +116,24 @@ async fn run(core: &Rc<Core>, mut tasks: VecDeque<Task>, duties: &mut Duties) {
             running.push(async move { (task, fill(core, task).await) });
         }
         let Some((task, outcome)) = running.next().await else {
-            return;
+            break;
         };
-        let name = &core.namespace(task.namespace).config.name;
-        let (partition, node) = (task.partition, task.node);
-        match duties.ended(&core.node.sights.now().state, name, task, outcome) {
-            After::Report => {
-                let cluster = &core.node.cluster;
-                cluster.report_synced(name, partition, task.regime, node);
-            }
-            After::Repair => core.node.repairs.add(task.repair()),
-            After::Nothing => {}
+        ended(core, duties, task, outcome);
+    }
+    for task in tasks {
+        ended(core, duties, task, Err(Cut::Overtaken));
+    }
+}
+
+fn ended(core: &Core, duties: &mut Duties, task: Task, outcome: Result<(), Cut>) {
+    let name = &core.namespace(task.namespace).config.name;
+    match duties.ended(&core.node.sights.now().state, name, task, outcome) {
+        After::Report => {
+            let cluster = &core.node.cluster;
+            cluster.report_synced(name, task.partition, task.regime, task.node);
         }
+        After::Repair => core.node.repairs.add(task.repair()),
+        After::Nothing => {}
     }
 }
 

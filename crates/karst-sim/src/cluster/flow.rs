@@ -15,7 +15,7 @@ use karst_engine::migrate::Cut;
 use karst_engine::migrate::adopt::{Adopt, Adopted};
 use karst_engine::migrate::answer::of_late;
 use karst_engine::migrate::compare::{self, Comparison};
-use karst_engine::migrate::duty::{After, Repair};
+use karst_engine::migrate::duty::{After, Repair, Task};
 use karst_engine::read::{Need, ReadRequest};
 use karst_engine::reconcile::How;
 use karst_engine::write::{DeleteRequest, WriteRequest};
@@ -498,8 +498,11 @@ impl World {
         loop {
             let it = &mut self.nodes[node];
             if it.tasks_of != it.generation {
-                it.tasks.clear(); // they are found again
+                for task in std::mem::take(&mut it.tasks) {
+                    self.ended(node, task, Err(Cut::Overtaken));
+                }
             }
+            let it = &mut self.nodes[node];
             if it.running_tasks.len() >= COMPARISONS_MAX {
                 return;
             }
@@ -599,13 +602,13 @@ impl World {
         self.go_on_comparing(node, number);
     }
 
-    fn compared(
-        &mut self,
-        node: usize,
-        task: karst_engine::migrate::duty::Task,
-        outcome: Result<(), Cut>,
-    ) {
+    fn compared(&mut self, node: usize, task: Task, outcome: Result<(), Cut>) {
         self.tell(|| format!("n{node} compared {}: {outcome:?}", task.partition));
+        self.ended(node, task, outcome);
+        self.begin_comparisons(node);
+    }
+
+    fn ended(&mut self, node: usize, task: Task, outcome: Result<(), Cut>) {
         let it = &mut self.nodes[node];
         match it.duties.ended(&it.state, NAMESPACE, task, outcome) {
             After::Report => {
@@ -621,7 +624,6 @@ impl World {
             }
             After::Nothing => {}
         }
-        self.begin_comparisons(node);
     }
 
     /// Something came back from another node, or never will.

@@ -21,6 +21,7 @@
 //! of the partition: when it begins, when something else than "done" was answered, and at the latest when the
 //! last [`Next::Wait`] says. An answer that is late or doubled changes nothing.
 
+use karst_data::mutation::{Mutation, is_planted};
 use smallvec::SmallVec;
 
 use crate::fabric::{Ack, Kind};
@@ -235,7 +236,10 @@ impl Spreading {
                 copy.state = State::Missed;
                 return Next::Repair(copy.node);
             } else if due_us.is_some_and(|at_us| at_us <= now_us) {
-                copy.state = State::Asked;
+                copy.state = match is_planted(Mutation::AcknowledgesBeforeCopied) {
+                    true => State::Settled,
+                    false => State::Asked,
+                };
                 return Next::Send {
                     to: copy.node,
                     kind: Kind::Replicate,

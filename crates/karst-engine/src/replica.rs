@@ -11,9 +11,10 @@
 
 use std::cmp::Ordering;
 
-use karst_cluster::fabric::RANGES;
+use karst_cluster::fabric::{Listed, RANGES};
 use karst_data::flat::{Draft, Meta, Record};
 use karst_data::key::{Digest, PartitionId};
+use karst_data::mutation::{Mutation, is_planted};
 use karst_storage::index::{Entry, Flags, NewEntry, WalkCursor};
 use karst_storage::log::CommitPoint;
 use karst_storage::place::Version;
@@ -155,17 +156,23 @@ impl Namespace {
     pub fn range_hashes(&self, id: PartitionId) -> Box<[u64; RANGES]> {
         let mut hashes = Box::new([0u64; RANGES]);
         self.each_entry(id, |entry| {
+            if entry.flags.contains(Flags::TOMBSTONE)
+                && is_planted(Mutation::HashesWithoutTombstones)
+            {
+                return;
+            }
             let hash = &mut hashes[range_of(&entry.digest)];
             *hash = hash.wrapping_add(hash_of_state(entry));
         });
         hashes
     }
 
-    /// The records of a partition that are not deleted.
-    pub fn records_of(&self, id: PartitionId) -> Vec<Digest> {
+    /// All that a partition holds, tombstones included.
+    pub fn digests_of(&self, id: PartitionId) -> Vec<Digest> {
         let mut digests = Vec::new();
         self.each_entry(id, |entry| {
-            if !entry.flags.contains(Flags::TOMBSTONE) {
+            let tombstone = entry.flags.contains(Flags::TOMBSTONE);
+            if !tombstone || !is_planted(Mutation::MovesWithoutTombstones) {
                 digests.push(entry.digest);
             }
         });
@@ -234,7 +241,10 @@ impl Namespace {
         let meta = Meta::tombstone(
             *digest,
             partition.upcoming_version().pack(),
-            0,
+            match is_planted(Mutation::BuriesForGood) {
+                true => hand.now.epoch_ms(),
+                false => 0,
+            },
             self.tombstone_fill(),
         );
         let draft = Draft::tombstone(meta, b"");
@@ -279,7 +289,8 @@ impl Namespace {
 /// Whether what a node has kept while it was apart is to stay, whatever the primary has given a higher version:
 /// the primary may be merging what yet another node has kept, and comes to this node's in its turn.
 fn outweighs(partition: &Partition, entry: &NewEntry, record: &Record<'_>) -> bool {
-    partition.apart && Weight::of_entry(entry) > Weight::of_record(record)
+    let apart = partition.apart && !is_planted(Mutation::ApartTakesByVersion);
+    apart && Weight::of_entry(entry) > Weight::of_record(record)
 }
 
 /// What a merge changed here: nothing, if what was here stays.
@@ -291,22 +302,34 @@ fn merged(put: Result<Stored, Halt>) -> Step<Result<Stored, Reason>> {
 }
 
 impl Weight {
+    fn new(update_time_ms: u64, version: Version, generation: u16) -> Weight {
+        let by_version = is_planted(Mutation::MergesByVersion);
+        Weight {
+            update_time_ms: if by_version { 0 } else { update_time_ms },
+            version,
+            generation,
+        }
+    }
+
+    /// Of what another node tells of an entry.
+    pub fn of_listed(listed: &Listed) -> Weight {
+        let version = Version::unpack(listed.version);
+        Weight::new(listed.update_time_ms, version, listed.generation)
+    }
+
     /// Of what an index knows.
     pub fn of_entry(entry: &NewEntry) -> Weight {
-        Weight {
-            update_time_ms: entry.update_time_ms,
-            version: entry.version,
-            generation: entry.generation,
-        }
+        Weight::new(entry.update_time_ms, entry.version, entry.generation)
     }
 
     /// Of a record that was sent.
     pub fn of_record(record: &Record<'_>) -> Weight {
-        Weight {
-            update_time_ms: record.meta.update_time_ms,
-            version: Version::unpack(record.meta.version),
-            generation: record.meta.generation,
-        }
+        let meta = &record.meta;
+        Weight::new(
+            meta.update_time_ms,
+            Version::unpack(meta.version),
+            meta.generation,
+        )
     }
 }
 

@@ -152,7 +152,7 @@ fn reconcile(primary: &Node, other: &Node, how: How) -> usize {
             primary.namespace().range_hashes(id),
             other.namespace().range_hashes(id),
         );
-        // Tombstones that the other node does not need stay the difference.
+        // Tombstones that the primary does not need stay the difference.
         for range in (0..=255u8).filter(|it| mine[usize::from(*it)] != theirs[usize::from(*it)]) {
             let mine = primary.namespace().range_entries(id, range);
             let left = difference(&mine, &other.listed(id, range), how);
@@ -293,6 +293,25 @@ fn a_delete_and_what_is_written_after_it_outweigh_what_they_follow_within_the_sa
         assert_eq!(does_not.content(), left);
         assert_eq!(knows.content(), left);
     }
+}
+
+#[test]
+fn who_is_given_a_partition_remembers_what_was_deleted_from_it() {
+    let (primary, joins) = (Node::new(), Node::new());
+    primary.change(1, Some(1)).unwrap();
+    let comes_back = Node::new();
+    comes_back.take(&primary.image(&digest(1)));
+    primary.change(1, None).unwrap();
+    reconcile(&primary, &joins, How::Impose);
+    let id = digest(1).partition();
+    assert_eq!(joins.namespace().partition_counts(id), (0, 1));
+    assert_eq!(
+        joins.namespace().digests_of(id),
+        primary.namespace().digests_of(id)
+    );
+    reconcile(&joins, &comes_back, How::Merge);
+    assert_eq!(joins.content(), BTreeMap::new());
+    assert_eq!(comes_back.content(), BTreeMap::new());
 }
 
 #[test]

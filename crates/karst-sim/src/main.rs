@@ -144,7 +144,10 @@ fn mutations(seeds: u64) -> bool {
     for mutation in Mutation::ALL {
         let mut child = Command::new(&this);
         child.args(["--plant", &format!("{mutation:?}")]);
-        child.args(["--seeds", &seeds.to_string(), "--media", "2000"]);
+        match mutation.is_of_cluster() {
+            true => child.args(["--cluster", &seeds.to_string()]),
+            false => child.args(["--seeds", &seeds.to_string(), "--media", "2000"]),
+        };
         let output = child.output().expect("this program can be run again");
         let text = String::from_utf8_lossy(&output.stdout);
         let caught = text.lines().any(|line| line.starts_with("seed "));

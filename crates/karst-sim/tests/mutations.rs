@@ -15,7 +15,10 @@ fn every_planted_behaviour_is_caught() {
     let missed = planted.filter(|mutation| {
         let mut sim = Command::new(env!("CARGO_BIN_EXE_karst-sim"));
         sim.args(["--plant", &format!("{mutation:?}")]);
-        sim.args(["--seeds", SEEDS, "--media", "2000"]);
+        match mutation.is_of_cluster() {
+            true => sim.args(["--cluster", SEEDS]),
+            false => sim.args(["--seeds", SEEDS, "--media", "2000"]),
+        };
         let output = sim.output().expect("the simulator can be run");
         let text = String::from_utf8_lossy(&output.stdout);
         !text.lines().any(|line| line.starts_with("seed "))

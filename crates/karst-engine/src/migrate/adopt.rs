@@ -6,6 +6,7 @@
 
 use karst_data::flat::Record;
 use karst_data::key::{Digest, PartitionId};
+use karst_data::mutation::{Mutation, is_planted};
 use karst_storage::log::DeviceRead;
 
 use super::Cut;
@@ -86,11 +87,13 @@ fn take_over(
         Step::Done(Ok(Stored {
             commit,
             image: None,
-        })) => match engine.image(&record.meta.digest, fetched) {
-            Step::Done(image) => Step::Done(image.map(|image| Stored { commit, image })),
-            Step::Read(read) => Step::Read(read),
-            Step::Wait => Step::Wait,
-        },
+        })) if !is_planted(Mutation::KeepsWhatIsHandedOver) => {
+            match engine.image(&record.meta.digest, fetched) {
+                Step::Done(image) => Step::Done(image.map(|image| Stored { commit, image })),
+                Step::Read(read) => Step::Read(read),
+                Step::Wait => Step::Wait,
+            }
+        }
         merged => merged,
     }
 }

@@ -10,6 +10,7 @@ use karst_cluster::map::{Ownership, Regime};
 use karst_cluster::node::NodeId;
 use karst_cluster::state::ClusterState;
 use karst_data::key::PartitionId;
+use karst_data::mutation::{Mutation, is_planted};
 
 use super::Cut;
 use crate::reconcile::How;
@@ -70,6 +71,7 @@ pub fn taken_over(
         let next = was.regime == is.regime || was.regime.next() == is.regime;
         was.primary() == Some(me) && next
     });
+    let went_on = went_on || is_planted(Mutation::TakesOverUnseen);
     let takes_over = is.primary() == Some(me) && !is.regime.is_alone() && !went_on;
     let others = is.in_sync.iter().skip(1).filter(move |_| takes_over);
     others.map(move |node| Repair {
@@ -157,6 +159,7 @@ impl Duties {
                 self.done.insert(task);
                 After::Report
             }
+            Err(Cut::Overtaken) if is_planted(Mutation::ForgetsRepairs) => After::Nothing,
             // Whatever the map says now, nothing else would tell that it is still to be done.
             Err(Cut::Later | Cut::Overtaken) if in_sync() => After::Repair,
             Err(Cut::Later | Cut::Overtaken) => After::Nothing,

@@ -11,6 +11,7 @@ use karst_data::operation::{CommandFlags, Operation};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::{Now, Ttl};
 use karst_data::value::{ParticleType, Value};
+use karst_engine::migrate::adopt::{Adopt, Adopted};
 use karst_engine::reconcile::{Difference, How, difference};
 use karst_engine::replica::Copied;
 use karst_engine::write::{DeleteRequest, Hand, WriteRequest};
@@ -422,4 +423,46 @@ fn a_partition_is_let_go_only_under_the_regime_that_said_so() {
     assert_eq!(node.namespace().report().records, 0);
     let log = node.namespace().log();
     assert_eq!(log.device_live_bytes(DeviceId(0)), 0);
+}
+
+#[test]
+fn a_write_that_is_handed_over_is_sent_on_whether_it_came_here_already_or_not() {
+    for came in [false, true] {
+        let (former, mut primary) = (Node::new(), Node::new());
+        let image = former.change(1, Some(1)).unwrap();
+        if came {
+            primary.take(&image);
+        }
+        primary.reign(2);
+        let id = digest(1).partition();
+        let write = Adopt::TakeOver(image);
+        let adopted = write.attempt(primary.namespace(), id, &primary.hand(), None);
+        let Adopted::Stored(stored) = adopted else {
+            panic!("{adopted:?}");
+        };
+        let follower = Node::new();
+        follower.world.namespace.reign(id, 2, false);
+        let image = stored.image.expect("others may lack it");
+        let hand = primary.hand();
+        let record = Record::parse_unsealed(&image).unwrap();
+        let taken = follower.namespace().take_copy(&hand, &record);
+        assert!(matches!(taken, Step::Done(Copied::Stored(_))));
+        assert_eq!(follower.content(), primary.content());
+    }
+}
+
+#[test]
+fn that_a_primary_does_not_know_of_a_record_does_not_undo_it_for_who_has_it() {
+    let (mut knows, mut stands_in, mut joins) = (Node::new(), Node::new(), Node::new());
+    let image = knows.change(1, Some(1)).unwrap();
+    joins.take(&image);
+    for node in [&mut knows, &mut stands_in, &mut joins] {
+        node.reign(2);
+    }
+    stands_in.now_ms += 50;
+    reconcile(&stands_in, &joins, How::Impose);
+    assert_eq!(joins.content(), BTreeMap::new());
+    reconcile(&stands_in, &knows, How::Merge);
+    assert_eq!(stands_in.content(), knows.content());
+    assert_eq!(knows.content(), BTreeMap::from([(1, value(1, 1, 40))]));
 }

@@ -142,7 +142,7 @@ impl Comparison {
     }
 
     /// What to do now. To be asked until it is to wait, or it is over.
-    pub fn next(&mut self) -> Next {
+    pub fn go_on(&mut self) -> Next {
         match self.phase {
             Phase::Beginning
                 if self.task.how == How::Merge && is_planted(Mutation::SkipsWhoIsApart) =>

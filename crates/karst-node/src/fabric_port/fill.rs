@@ -167,7 +167,7 @@ impl Filling<'_> {
         let mut comparison = Comparison::new(self.task);
         let mut pushing = FuturesUnordered::new();
         loop {
-            match comparison.next() {
+            match comparison.go_on() {
                 Next::Ask(question) => self.ask(&mut comparison, &question).await,
                 Next::Adopt(write) => {
                     let adopting = Adopting {

@@ -41,7 +41,7 @@ impl<E> Agenda<E> {
     }
 
     /// Goes on to the next event.
-    pub fn next(&mut self) -> Option<E> {
+    pub fn advance(&mut self) -> Option<E> {
         let ((at_us, _), event) = self.events.pop_first()?;
         self.now_us = at_us;
         Some(event)

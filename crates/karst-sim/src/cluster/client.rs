@@ -105,6 +105,8 @@ pub struct Reply {
     pub by: usize,
     /// When, by the coarse clock.
     pub update_time_ms: u64,
+    /// Whether that node went by a map of its own then.
+    pub alone: bool,
     /// What was read.
     pub value: u64,
 }
@@ -116,6 +118,7 @@ impl Reply {
             code,
             by: 0,
             update_time_ms: 0,
+            alone: false,
             value: 0,
         }
     }
@@ -128,14 +131,14 @@ impl Reply {
             Code::Refused => 2,
             Code::InDoubt => 3,
         };
-        out.extend([code, self.by as u8]);
+        out.extend([code, self.by as u8, u8::from(self.alone)]);
         out.extend(self.update_time_ms.to_le_bytes());
         out.extend(self.value.to_le_bytes());
     }
 
     /// Reads it.
     pub fn read(bytes: &[u8]) -> Option<Reply> {
-        let (&[code, by], rest) = bytes.split_first_chunk::<2>()?;
+        let (&[code, by, alone], rest) = bytes.split_first_chunk::<3>()?;
         let numbers = <[u8; 16]>::try_from(rest).ok()?;
         let (numbers, _) = numbers.as_chunks::<8>();
         Some(Reply {
@@ -147,6 +150,7 @@ impl Reply {
                 _ => return None,
             },
             by: by.into(),
+            alone: alone != 0,
             update_time_ms: u64::from_le_bytes(numbers[0]),
             value: u64::from_le_bytes(numbers[1]),
         })
@@ -358,6 +362,7 @@ impl World {
             Some((Code::Done, reply)) => Told::Acknowledged {
                 by: reply.by,
                 update_time_ms: reply.update_time_ms,
+                alone: reply.alone,
             },
             Some((Code::Refused, _)) => Told::Refused,
             Some((Code::NotFound, _)) => Told::NotFound,

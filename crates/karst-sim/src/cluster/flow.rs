@@ -245,6 +245,7 @@ impl World {
         let entry = engine.entry(&ask.digest);
         let reply = Reply {
             by: node,
+            alone: regime.is_alone(),
             update_time_ms: entry.map_or(self.now_ms(), |entry| entry.update_time_ms),
             ..Reply::plain(Code::Done)
         };
@@ -530,7 +531,7 @@ impl World {
             let to = self.position(task.node);
             let running = self.nodes[node].running_tasks.get_mut(&number);
             let Some(running) = running else { return };
-            match running.comparison.next() {
+            match running.comparison.go_on() {
                 compare::Next::Ask(question) => {
                     let put = |out: &mut Vec<u8>| {
                         question.put(of(task.partition, task.regime), out);

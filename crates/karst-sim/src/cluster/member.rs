@@ -155,7 +155,7 @@ impl World {
         }
     }
 
-    pub(crate) fn to_leader(&mut self, what: ToLeader) {
+    pub(crate) fn at_leader(&mut self, what: ToLeader) {
         let Some(leader) = self.control.leader else {
             return;
         };

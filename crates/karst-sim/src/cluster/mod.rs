@@ -282,7 +282,7 @@ impl World {
     }
 
     fn turn(&mut self) -> Result<(), Violation> {
-        let event = self.agenda.next();
+        let event = self.agenda.advance();
         let event = event.ok_or_else(|| Violation::new("serves", "nothing happens any more"))?;
         self.tally.events += 1;
         match event {
@@ -295,7 +295,7 @@ impl World {
             } => self.arrive(from, to, epoch, forward),
             Event::Notice { from, to, epoch } => self.notice(from, to, epoch),
             Event::Lead => self.lead(),
-            Event::ToLeader(what) => self.to_leader(what),
+            Event::ToLeader(what) => self.at_leader(what),
             Event::Client(client, turn) => self.client(client, turn),
             Event::Fault(fault) => self.fault(fault),
         }

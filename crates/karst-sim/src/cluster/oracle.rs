@@ -4,8 +4,9 @@
 //! key are in order, but for those in doubt: such a write may take effect at any time after it was sent, even
 //! after one that was acknowledged later.
 //!
-//! Two writes at the same moment of the coarse clock, carried out by two nodes that did not hear each other, are
-//! not in order either: of those one is lost, by the documented rule.
+//! Two writes at the same moment of the coarse clock, carried out by two nodes or by one on an island, are not in
+//! order either, since the first may have been merged elsewhere before the second was made: of those one is lost, by
+//! the documented rule.
 
 use std::collections::BTreeSet;
 
@@ -23,6 +24,8 @@ pub enum Told {
         by: usize,
         /// Its time by the coarse clock.
         update_time_ms: u64,
+        /// It went by a map of its own.
+        alone: bool,
     },
     /// It was not carried out.
     Refused,
@@ -63,12 +66,17 @@ impl History {
             let counts = match (change.told, last.map(|it| it.told)) {
                 (Told::InDoubt, _) => true,
                 (
-                    Told::Acknowledged { by, update_time_ms },
+                    Told::Acknowledged {
+                        by,
+                        update_time_ms,
+                        alone,
+                    },
                     Some(Told::Acknowledged {
                         by: last_by,
                         update_time_ms: last_ms,
+                        alone: last_alone,
                     }),
-                ) => by != last_by && update_time_ms == last_ms,
+                ) => update_time_ms == last_ms && (by != last_by || alone || last_alone),
                 _ => false,
             };
             if counts {

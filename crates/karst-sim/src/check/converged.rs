@@ -1,9 +1,11 @@
 //! Copies are the same.
 
+use karst_data::key::Digest;
 use karst_storage::index::{Flags, NewEntry};
 
 use super::Violation;
 use crate::cluster::World;
+use crate::cluster::oracle::Value;
 
 /// All nodes of a row hold the same records in the same state, and nobody else holds anything.
 ///
@@ -61,7 +63,15 @@ fn same(
         let what = format!("n{other} lacks {lacks:?} of n{one} and has {extra:?}");
         return Err(Violation::new("converged", what));
     }
-    let differ = ones.iter().find(|(.., values)| values.0 != values.1);
+    let keys = || world.clients.iter().flat_map(|client| &client.keys);
+    let collide = |digest: &Digest, values: &(Value, Value)| {
+        let mut keys = keys().filter(|key| key.digest == *digest);
+        keys.any(|key| key.history.collide(values.0, values.1))
+    };
+    let differ = |(digest, .., values): &&(Digest, _, _, _, (Value, Value))| {
+        values.0 != values.1 && !collide(digest, values)
+    };
+    let differ = ones.iter().find(differ);
     differ.map_or(Ok(()), |it| {
         let what = format!("n{one} and n{other} differ in content: {it:?}");
         Err(Violation::new("converged", what))

@@ -86,6 +86,23 @@ impl History {
         allowed
     }
 
+    /// Whether two islands wrote these at the same moment. They may even have given both the same version: then
+    /// nothing tells their copies apart. Known, and not mended yet.
+    pub fn collide(&self, one: Value, other: Value) -> bool {
+        let alone_at = |value: Value| {
+            let change = self.changes.iter().find(|it| it.value == value)?;
+            match change.told {
+                Told::Acknowledged {
+                    update_time_ms,
+                    alone: true,
+                    ..
+                } => Some(update_time_ms),
+                _ => None,
+            }
+        };
+        alone_at(one).is_some() && alone_at(one) == alone_at(other)
+    }
+
     /// Whether the last that is known of it is a delete which was acknowledged, and nothing is in doubt.
     pub fn is_surely_deleted(&self) -> bool {
         self.last_acknowledged().is_some() && self.allowed() == BTreeSet::from([None])

@@ -81,7 +81,7 @@ impl World {
         let other = self.rng.index(self.nodes.len());
         match self.rng.weighted(&self.setup.pace.weights()) {
             0 if node != other => {
-                let both = self.rng.one_in(2);
+                let both = self.rng.one_in(2) || !self.setup.one_way;
                 let ways = [(node, other), (other, node)];
                 let ways = ways[..if both { 2 } else { 1 }].to_vec();
                 self.cut(ways, 6_000_000);
@@ -92,7 +92,7 @@ impl World {
             }
             2 => {
                 let side: Vec<bool> = (0..self.nodes.len()).map(|it| it == node).collect();
-                let both = !self.rng.one_in(4);
+                let both = !self.rng.one_in(4) || !self.setup.one_way;
                 self.cut(ways_between(&side, both), 10_000_000);
             }
             3 if node != other => {

@@ -90,7 +90,9 @@ pub struct Setup {
     pub delay_us: u64,
     /// One message in so many takes much longer.
     pub slow_one_in: u64,
-    /// How long nothing has to have moved before deletes are forgotten.
+    /// Whether ways are cut one way only: then a node may be heard by the leader, and not learn what has changed.
+    pub one_way: bool,
+    /// How long nothing has to have moved before deletes are forgotten: longer than a node may be heard so.
     pub rest_us: u64,
     /// Within this every block is filled anew, so that no older copy of what was deleted is left: longer than a write may be
     /// on its way.
@@ -108,7 +110,7 @@ pub struct Setup {
 impl Setup {
     /// Draws one.
     pub fn draw(rng: &mut Rng) -> Setup {
-        let volatile = rng.one_in(4);
+        let (volatile, one_way) = (rng.one_in(4), rng.one_in(2));
         Setup {
             nodes: rng.between(3, 5) as usize,
             replication_factor: if rng.one_in(3) { 3 } else { 2 },
@@ -120,7 +122,11 @@ impl Setup {
             tick_ms: *rng.pick(&[1, 1, 5, 20, 100]),
             delay_us: *rng.pick(&[100, 500, 2_000]),
             slow_one_in: *rng.pick(&[20, 100, 1000]),
-            rest_us: *rng.pick(&[300_000, 1_000_000, 3_000_000]),
+            one_way,
+            rest_us: match one_way {
+                true => 25_000_000,
+                false => *rng.pick(&[300_000, 1_000_000, 3_000_000]),
+            },
             turnover_us: *rng.pick(&[1_400_000, 6_000_000]),
             volatile,
             faults_us: rng.between(2, 20) * 1_000_000,

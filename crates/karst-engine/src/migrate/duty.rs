@@ -191,6 +191,9 @@ fn of_partition(
 }
 
 fn of_repair(me: NodeId, ownership: &Ownership, repair: Repair) -> Option<Task> {
+    // What it holds of its own is merged first, whatever it missed meanwhile.
+    let apart = ownership.apart.contains(&repair.node);
+    let how = if apart { How::Merge } else { repair.how };
     let follows = match repair.how {
         How::Merge => ownership.in_sync.contains(&repair.node),
         How::Impose => ownership.followers().any(|node| node == repair.node),
@@ -200,7 +203,7 @@ fn of_repair(me: NodeId, ownership: &Ownership, repair: Repair) -> Option<Task> 
         partition: repair.partition,
         regime: ownership.regime,
         node: repair.node,
-        how: repair.how,
+        how,
         follows: true,
     })
 }
@@ -277,5 +280,22 @@ mod tests {
         assert_eq!(task.repair(), repair);
         let later = look(&now, vec![repair]);
         assert_eq!(later[0].regime, Regime(5));
+    }
+
+    #[test]
+    fn who_missed_a_write_and_is_apart_is_merged_with() {
+        let apart = Ownership {
+            row: vec![ME, OTHER],
+            apart: vec![OTHER],
+            ..ownership(4, &[ME])
+        };
+        let repair = Repair {
+            namespace: 0,
+            partition: ID,
+            node: OTHER,
+            how: How::Impose,
+        };
+        let tasks = look(&state(apart), vec![repair]);
+        assert!(tasks.iter().all(|task| task.how == How::Merge));
     }
 }

@@ -30,7 +30,7 @@ use std::collections::BTreeSet;
 use crate::map::Maps;
 use crate::node::NodeId;
 use crate::plan::plan;
-use crate::state::ClusterState;
+use crate::state::{ClusterState, ISLAND};
 
 /// A map that was made alone. See [the module](self).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,4 +60,18 @@ pub fn local_map(committed: &ClusterState, me: NodeId, heard: &BTreeSet<NodeId>)
         nodes,
         maps,
     }
+}
+
+/// The state by which a node serves that hears these nodes and no leader.
+pub fn alone_with(committed: &ClusterState, me: NodeId, heard: &BTreeSet<NodeId>) -> ClusterState {
+    let island = local_map(committed, me, heard);
+    let mut state = ClusterState {
+        maps: island.maps,
+        generation: committed.generation | ISLAND, // it is told apart from the cluster's by clients
+        ..committed.clone()
+    };
+    for (id, member) in &mut state.nodes {
+        member.alive = island.nodes.contains(id);
+    }
+    state
 }

@@ -11,6 +11,7 @@
 //! - [`node`]: what a node is and what it tells of itself.
 //! - [`fabric`]: messages between nodes.
 //! - [`map`]: for each namespace and partition, who serves it; immutable once published.
+//! - [`replicate`]: a write on its way to the nodes that are to have it.
 //! - [`state`]: everything that Raft keeps, and the commands that change it.
 //! - [`view`]: the map as one node's data path reads it.
 //! - [`formation`]: how a node without a cluster comes to one.
@@ -26,5 +27,6 @@ pub mod node;
 pub mod plan;
 #[cfg(feature = "raft")]
 pub mod raft;
+pub mod replicate;
 pub mod state;
 pub mod view;

@@ -134,6 +134,16 @@ impl Ownership {
         self.in_sync.iter().skip(1).copied().chain(self.joining())
     }
 
+    /// Whether a node has nothing to do with it any more, and may let go of what it holds: others hold all of it.
+    /// Never on an island: there others may not, whatever the map says.
+    pub fn is_needless_at(&self, node: NodeId) -> bool {
+        self.is_settled()
+            && !self.regime.is_alone()
+            && self.primary().is_some()
+            && self.role(node) == Role::Stranger
+            && !self.apart.contains(&node)
+    }
+
     /// Whether the row serves, in its order, and nobody else.
     pub fn is_settled(&self) -> bool {
         self.row == self.in_sync

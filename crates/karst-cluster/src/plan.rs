@@ -49,7 +49,7 @@ const REMEMBERED_MAX: usize = 16;
 ///
 /// A primary repeats it under its newest regime until the map shows the node in sync: a report of another
 /// regime counts for nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Synced {
     /// The namespace.
     pub namespace: String,
@@ -240,12 +240,24 @@ impl Present {
     }
 
     /// Who may hold writes that nobody else has: those apart until now and those in sync that died or went
-    /// on alone, but for whom a primary has merged with.
+    /// on alone, but for whom a primary has merged with. Where nobody is left of those in sync, those who were
+    /// joining have taken their writes, and who stands in may have not.
     fn apart(&self, old: &Ownership, in_sync: &[NodeId], complete: &[NodeId]) -> Vec<NodeId> {
         let sound = |node: &NodeId| self.alive.contains(node);
-        let fell_out = old.in_sync.iter().filter(|node| !sound(node));
+        let fell_out = old.in_sync.iter().copied().filter(|node| !sound(node));
+        let none_left = !old.in_sync.iter().any(|node| in_sync.contains(node));
+        let joining = old
+            .joining()
+            .filter(|_| none_left && !old.in_sync.is_empty());
         let mut apart: Vec<NodeId> = Vec::new();
-        for node in old.apart.iter().chain(fell_out) {
+        for node in &old
+            .apart
+            .iter()
+            .copied()
+            .chain(fell_out)
+            .chain(joining)
+            .collect::<Vec<_>>()
+        {
             let merged = in_sync.contains(node) || (complete.contains(node) && sound(node));
             if !merged && self.configured.contains(node) && !apart.contains(node) {
                 apart.push(*node);

@@ -110,6 +110,9 @@ pub enum Outcome {
     Refused(String),
 }
 
+/// Marks the generation of a state that a node made [for itself](crate::island).
+pub const ISLAND: u64 = 1 << 63;
+
 /// See [the module](self).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterState {
@@ -126,6 +129,33 @@ pub struct ClusterState {
 }
 
 impl ClusterState {
+    /// Whether a node counts as alive.
+    pub fn is_alive(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|it| it.alive)
+    }
+
+    /// Whether this is a state that a node made for itself, while nothing was heard of the cluster.
+    pub fn is_island(&self) -> bool {
+        self.generation & ISLAND != 0
+    }
+
+    /// Whether some node may hold an older state of a record than those who serve it: one is away, partitions
+    /// of the namespace are still on their way, or what others hold is not known, or nothing at all. Then no tombstone
+    /// is dropped.
+    pub fn may_be_outdated_somewhere(&self, namespace: &str) -> bool {
+        let away = self.nodes.values().any(|member| !member.alive);
+        let moving = || {
+            let map = self.maps.get(namespace);
+            map.is_some_and(|map| {
+                map.partitions
+                    .iter()
+                    .any(|it| !it.is_settled() || !it.apart.is_empty())
+            })
+        };
+        let unknown = self.nodes.is_empty(); // of a node that was not let in yet
+        unknown || self.nodes.len() > 1 && (self.is_island() || away || moving())
+    }
+
     /// Applies a command. See [the module](self).
     pub fn apply(&mut self, command: Command) -> Outcome {
         let before = self.generation;
@@ -371,6 +401,20 @@ mod tests {
         assert!(matches!(second, Outcome::Refused(_)));
         assert_eq!(state, before);
         assert_eq!(state.maps["test"].partitions[7].regime, Regime(1));
+    }
+
+    #[test]
+    fn who_knows_nothing_of_the_others_takes_them_for_outdated() {
+        let mut state = ClusterState::default();
+        assert!(state.may_be_outdated_somewhere("test"));
+        state.apply(Command::Admit(facts(1)));
+        assert!(!state.may_be_outdated_somewhere("test"));
+        state.apply(Command::Admit(facts(2)));
+        state.apply(Command::SetAlive {
+            node: NodeId(2),
+            alive: false,
+        });
+        assert!(state.may_be_outdated_somewhere("test"));
     }
 
     #[test]

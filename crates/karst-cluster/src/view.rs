@@ -17,6 +17,8 @@ pub struct Share {
     pub regime: Regime,
     /// What this node is to it.
     pub role: Role,
+    /// Whether this node may hold writes of it that nobody else has.
+    pub apart: bool,
     /// Who takes its writes.
     pub primary: Option<NodeId>,
     /// Whom its primary sends each write.
@@ -40,6 +42,7 @@ impl Share {
         Share {
             regime: Regime::default(),
             role: Role::Stranger,
+            apart: false,
             primary: None,
             followers: Box::default(),
         }
@@ -49,6 +52,7 @@ impl Share {
         Share {
             regime: ownership.regime,
             role: ownership.role(me),
+            apart: ownership.apart.contains(&me),
             primary: ownership.primary(),
             followers: ownership.followers().collect(),
         }

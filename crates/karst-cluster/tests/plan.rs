@@ -364,6 +364,15 @@ fn who_falls_out_of_those_in_sync_is_apart_until_it_was_merged_with() {
 }
 
 #[test]
+fn when_another_stands_in_who_was_joining_is_merged_with_and_not_brought_to_what_that_one_has() {
+    let stands_in = after("ABC", "A", "", "ABC", heard("BCDE"));
+    assert_eq!(letters(&stands_in.in_sync), "B");
+    assert_eq!(letters(&stands_in.apart), "AC");
+    let goes_on = after("ABC", "AB", "", "ABC", heard("BCDE"));
+    assert_eq!(letters(&goes_on.apart), "A");
+}
+
+#[test]
 fn a_node_that_is_about_to_stop_leads_nothing_that_another_can_lead() {
     let stops = |stopping, synced| Known {
         heard: "ABCDE",

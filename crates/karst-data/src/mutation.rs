@@ -35,11 +35,31 @@ pub enum Mutation {
     ServesUnchecked,
     /// Recovery takes in what is left of partitions that were let go of.
     TakesInWhatWasLetGo,
+    /// A write counts as arrived when it was sent.
+    AcknowledgesBeforeCopied,
+    /// Of two states that were written apart the one of the higher version wins, whenever it was written.
+    MergesByVersion,
+    /// What a node kept while it was apart is not asked for.
+    SkipsWhoIsApart,
+    /// The hashes by which nodes compare leave tombstones out.
+    HashesWithoutTombstones,
+    /// A node that is apart gives what it kept for whatever it is sent.
+    ApartTakesByVersion,
+    /// A node that becomes the primary does not compare with who is in sync beside it.
+    TakesOverUnseen,
+    /// A write that a former primary hands over goes to nobody else if it is here already.
+    KeepsWhatIsHandedOver,
+    /// That a primary does not know of a record outweighs the record.
+    BuriesForGood,
+    /// Who joins a partition is sent its records and not what was deleted.
+    MovesWithoutTombstones,
+    /// A comparison that the map has overtaken is not made again.
+    ForgetsRepairs,
 }
 
 impl Mutation {
     /// All there are.
-    pub const ALL: [Mutation; 14] = [
+    pub const ALL: [Mutation; 24] = [
         Mutation::AcknowledgesBeforeDurable,
         Mutation::NoQuarantine,
         Mutation::RewritesASector,
@@ -54,7 +74,22 @@ impl Mutation {
         Mutation::MovesStaleRecords,
         Mutation::ServesUnchecked,
         Mutation::TakesInWhatWasLetGo,
+        Mutation::AcknowledgesBeforeCopied,
+        Mutation::MergesByVersion,
+        Mutation::SkipsWhoIsApart,
+        Mutation::HashesWithoutTombstones,
+        Mutation::ApartTakesByVersion,
+        Mutation::TakesOverUnseen,
+        Mutation::KeepsWhatIsHandedOver,
+        Mutation::BuriesForGood,
+        Mutation::MovesWithoutTombstones,
+        Mutation::ForgetsRepairs,
     ];
+
+    /// Whether it takes several nodes to see it.
+    pub fn is_of_cluster(self) -> bool {
+        self as u8 >= Mutation::AcknowledgesBeforeCopied as u8
+    }
 }
 
 /// Whether this one is planted.

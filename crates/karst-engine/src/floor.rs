@@ -51,7 +51,7 @@ pub enum Floor {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Leaving {
     /// What is in force afterwards, if the map has moved on.
-    pub(crate) next_regime: Option<u32>,
+    pub(crate) next_reign: Option<(u32, bool)>,
 }
 
 /// What a slice of a drop did.
@@ -143,8 +143,8 @@ impl Namespace {
         assert!(floor >= partition.floor);
         assert!(floor <= self.log.next_fill());
         partition.floor = floor;
-        if let Some(regime) = leaving.next_regime {
-            partition.regime = regime;
+        if let Some(reign) = leaving.next_reign {
+            (partition.regime, partition.apart) = reign;
         }
     }
 

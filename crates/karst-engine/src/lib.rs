@@ -13,6 +13,7 @@ pub mod floor;
 pub mod iterate;
 pub mod life;
 mod look;
+pub mod migrate;
 pub mod namespace;
 pub mod read;
 pub mod reconcile;

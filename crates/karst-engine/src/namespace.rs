@@ -61,6 +61,8 @@ pub struct Partition {
     pub(crate) never: u32,
     /// Under which its primary writes. What was decided under another is refused.
     pub(crate) regime: u32,
+    /// This node may hold writes of it that nobody else has, which are still to be merged.
+    pub(crate) apart: bool,
     /// What of it lies on the devices in fills below this is void; 0 while nothing is. See [`crate::floor`].
     pub(crate) floor: u64,
     /// It is being let go of.
@@ -205,6 +207,7 @@ impl Namespace {
                 expires: false,
                 never: 0,
                 regime: FIRST_REGIME,
+                apart: false,
                 floor: 0,
                 leaving: None,
             })

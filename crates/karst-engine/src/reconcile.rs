@@ -13,13 +13,14 @@
 
 use karst_cluster::fabric::Listed;
 use karst_data::key::Digest;
+use karst_data::mutation::{Mutation, is_planted};
 use karst_storage::index::{Flags, NewEntry};
 use karst_storage::place::Version;
 
 use crate::replica::Weight;
 
 /// What may become of the other node's own states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum How {
     /// It may hold writes that nobody else has: the later state wins.
     Merge,
@@ -62,8 +63,10 @@ pub fn difference(mine: &[NewEntry], theirs: &[Listed], how: How) -> Difference 
 impl Difference {
     fn add(&mut self, mine: Option<&NewEntry>, theirs: Option<&Listed>, how: How) {
         match (mine, theirs) {
-            // To be told that something is gone helps only who still has it.
-            (Some(mine), None) if mine.flags.contains(Flags::TOMBSTONE) => {}
+            // Also that something is gone: when others hold the partition they are the ones to tell who comes back.
+            (Some(mine), None)
+                if mine.flags.contains(Flags::TOMBSTONE)
+                    && is_planted(Mutation::MovesWithoutTombstones) => {}
             (Some(mine), None) => self.push.push(mine.digest),
             (None, Some(theirs)) => match how {
                 How::Merge => self.pull.push(theirs.digest),
@@ -76,12 +79,7 @@ impl Difference {
     }
 
     fn weigh(&mut self, mine: &NewEntry, theirs: &Listed, how: How) {
-        let other = Weight {
-            update_time_ms: theirs.update_time_ms,
-            version: Version::unpack(theirs.version),
-            generation: theirs.generation,
-        };
-        let order = Weight::of_entry(mine).cmp(&other);
+        let order = Weight::of_entry(mine).cmp(&Weight::of_listed(theirs));
         if order.is_eq() {
             return;
         }

@@ -4,12 +4,17 @@
 //! partition's primaries, one after the other, and a primary that takes over, or merges what another node
 //! has kept, writes under a higher regime than any before it. So a node that receives a record compares
 //! versions alone, whether it comes from the stream of writes, twice, late, or from being filled.
+//!
+//! But a node that is apart holds states that the primary has not weighed yet. Until it is merged it keeps those that
+//! outweigh what it is sent: they are asked for in the comparison that is still to come, or were in that which is
+//! under way, and then the primary has them.
 
 use std::cmp::Ordering;
 
-use karst_cluster::fabric::RANGES;
+use karst_cluster::fabric::{Listed, RANGES};
 use karst_data::flat::{Draft, Meta, Record};
 use karst_data::key::{Digest, PartitionId};
+use karst_data::mutation::{Mutation, is_planted};
 use karst_storage::index::{Entry, Flags, NewEntry, WalkCursor};
 use karst_storage::log::CommitPoint;
 use karst_storage::place::Version;
@@ -48,12 +53,12 @@ pub struct Weight {
 
 impl Namespace {
     /// From now on a partition is written under this regime; or from when it has been let go of, if that is
-    /// under way.
-    pub fn reign(&self, id: PartitionId, regime: u32) {
+    /// under way. `apart` says whether this node may hold writes of it that nobody else has.
+    pub fn reign(&self, id: PartitionId, regime: u32, apart: bool) {
         let mut partition = self.partition(id);
         match &mut partition.leaving {
-            Some(leaving) => leaving.next_regime = Some(regime),
-            None => partition.regime = regime,
+            Some(leaving) => leaving.next_reign = Some((regime, apart)),
+            None => (partition.regime, partition.apart) = (regime, apart),
         }
     }
 
@@ -78,7 +83,9 @@ impl Namespace {
             .get(&record.meta.digest)
             .map(Entry::to_new);
         let version = Version::unpack(record.meta.version);
-        if entry.is_some_and(|entry| entry.version >= version) {
+        if entry
+            .is_some_and(|entry| entry.version >= version || outweighs(&partition, &entry, record))
+        {
             return Step::Done(Copied::Known);
         }
         let hand = Hand {
@@ -143,24 +150,29 @@ impl Namespace {
         Step::Done(record.map(|record| Some(record.draft(record.meta).image())))
     }
 
-    /// A number for each range of a partition, over the states of all records there that are not deleted:
-    /// two nodes hold the same where these are equal. Walks the whole partition, a slice at a time.
+    /// A number for each range of a partition, over the states of all records there: two nodes hold the same where
+    /// these are equal. Tombstones count, for one of them may outweigh a record that a third node still has. Walks
+    /// the whole partition, a slice at a time.
     pub fn range_hashes(&self, id: PartitionId) -> Box<[u64; RANGES]> {
         let mut hashes = Box::new([0u64; RANGES]);
         self.each_entry(id, |entry| {
-            if !entry.flags.contains(Flags::TOMBSTONE) {
-                let hash = &mut hashes[range_of(&entry.digest)];
-                *hash = hash.wrapping_add(hash_of_state(entry));
+            if entry.flags.contains(Flags::TOMBSTONE)
+                && is_planted(Mutation::HashesWithoutTombstones)
+            {
+                return;
             }
+            let hash = &mut hashes[range_of(&entry.digest)];
+            *hash = hash.wrapping_add(hash_of_state(entry));
         });
         hashes
     }
 
-    /// The records of a partition that are not deleted.
-    pub fn records_of(&self, id: PartitionId) -> Vec<Digest> {
+    /// All that a partition holds, tombstones included.
+    pub fn digests_of(&self, id: PartitionId) -> Vec<Digest> {
         let mut digests = Vec::new();
         self.each_entry(id, |entry| {
-            if !entry.flags.contains(Flags::TOMBSTONE) {
+            let tombstone = entry.flags.contains(Flags::TOMBSTONE);
+            if !tombstone || !is_planted(Mutation::MovesWithoutTombstones) {
                 digests.push(entry.digest);
             }
         });
@@ -215,6 +227,9 @@ impl Namespace {
 
     /// Remembers that a record which another node still has is long gone, so that it can be told. Does nothing
     /// if there is a record, or the memory of one, after all.
+    ///
+    /// That this node does not know of it is all that is said, and weighs nothing: if it merely lacks the record, because
+    /// it stands in for those who held everything, theirs is taken back when they return.
     pub fn deny(&self, hand: &Hand, digest: &Digest) -> Step<Result<Stored, Reason>> {
         let mut partition = self.partition_of(digest);
         if !partition.is_under(hand.regime) {
@@ -226,7 +241,10 @@ impl Namespace {
         let meta = Meta::tombstone(
             *digest,
             partition.upcoming_version().pack(),
-            hand.now.epoch_ms(),
+            match is_planted(Mutation::BuriesForGood) {
+                true => hand.now.epoch_ms(),
+                false => 0,
+            },
             self.tombstone_fill(),
         );
         let draft = Draft::tombstone(meta, b"");
@@ -268,6 +286,13 @@ impl Namespace {
     }
 }
 
+/// Whether what a node has kept while it was apart is to stay, whatever the primary has given a higher version:
+/// the primary may be merging what yet another node has kept, and comes to this node's in its turn.
+fn outweighs(partition: &Partition, entry: &NewEntry, record: &Record<'_>) -> bool {
+    let apart = partition.apart && !is_planted(Mutation::ApartTakesByVersion);
+    apart && Weight::of_entry(entry) > Weight::of_record(record)
+}
+
 /// What a merge changed here: nothing, if what was here stays.
 fn merged(put: Result<Stored, Halt>) -> Step<Result<Stored, Reason>> {
     match put {
@@ -277,22 +302,34 @@ fn merged(put: Result<Stored, Halt>) -> Step<Result<Stored, Reason>> {
 }
 
 impl Weight {
+    fn new(update_time_ms: u64, version: Version, generation: u16) -> Weight {
+        let by_version = is_planted(Mutation::MergesByVersion);
+        Weight {
+            update_time_ms: if by_version { 0 } else { update_time_ms },
+            version,
+            generation,
+        }
+    }
+
+    /// Of what another node tells of an entry.
+    pub fn of_listed(listed: &Listed) -> Weight {
+        let version = Version::unpack(listed.version);
+        Weight::new(listed.update_time_ms, version, listed.generation)
+    }
+
     /// Of what an index knows.
     pub fn of_entry(entry: &NewEntry) -> Weight {
-        Weight {
-            update_time_ms: entry.update_time_ms,
-            version: entry.version,
-            generation: entry.generation,
-        }
+        Weight::new(entry.update_time_ms, entry.version, entry.generation)
     }
 
     /// Of a record that was sent.
     pub fn of_record(record: &Record<'_>) -> Weight {
-        Weight {
-            update_time_ms: record.meta.update_time_ms,
-            version: Version::unpack(record.meta.version),
-            generation: record.meta.generation,
-        }
+        let meta = &record.meta;
+        Weight::new(
+            meta.update_time_ms,
+            Version::unpack(meta.version),
+            meta.generation,
+        )
     }
 }
 

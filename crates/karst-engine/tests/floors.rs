@@ -129,7 +129,7 @@ fn after_a_start_there_is_what_was_received_since_the_partition_was_let_go_of_an
     let live_of_others = live_bytes(&world);
     assert!(live_of_others < live);
     // It joins again: of what it held some was deleted meanwhile, and the rest is sent as it was.
-    world.namespace.reign(the_partition(), 3);
+    world.namespace.reign(the_partition(), 3, false);
     let open = world.namespace.log().fills();
     for image in &images[..4] {
         receive(&world, image);
@@ -197,12 +197,12 @@ fn another_regime_is_in_force_only_when_nothing_is_left_that_could_be_taken_for_
     let (world, inside, _) = filled();
     let (id, namespace) = (the_partition(), &world.namespace);
     let image = image(&world, inside[0]);
-    namespace.reign(id, 3);
+    namespace.reign(id, 3, false);
     assert!(!namespace.begin_leaving(id, 2), "the map has moved on");
     assert!(namespace.begin_leaving(id, 3));
     assert!(!namespace.begin_leaving(id, 3), "it is under way");
-    namespace.reign(id, 4);
-    namespace.reign(id, 5);
+    namespace.reign(id, 4, false);
+    namespace.reign(id, 5, false);
     assert_eq!(namespace.regime(id), 3);
     assert!(matches!(take(&world, &image, 5), Copied::Early));
     assert!(matches!(take(&world, &image, 3), Copied::Stale));

@@ -11,7 +11,8 @@ use karst_data::operation::{CommandFlags, Operation};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::{Now, Ttl};
 use karst_data::value::{ParticleType, Value};
-use karst_engine::reconcile::{How, difference};
+use karst_engine::migrate::adopt::{Adopt, Adopted};
+use karst_engine::reconcile::{Difference, How, difference};
 use karst_engine::replica::Copied;
 use karst_engine::write::{DeleteRequest, Hand, WriteRequest};
 use karst_engine::{Namespace, Reason, Step};
@@ -51,7 +52,7 @@ impl Node {
 
     fn reign(&mut self, regime: u32) {
         self.regime = regime;
-        PartitionId::all().for_each(|id| self.world.namespace.reign(id, regime));
+        PartitionId::all().for_each(|id| self.world.namespace.reign(id, regime, false));
     }
 
     fn namespace(&self) -> &Namespace {
@@ -152,7 +153,12 @@ fn reconcile(primary: &Node, other: &Node, how: How) -> usize {
             primary.namespace().range_hashes(id),
             other.namespace().range_hashes(id),
         );
-        assert_eq!(mine, theirs, "partition {id}");
+        // Tombstones that the primary does not need stay the difference.
+        for range in (0..=255u8).filter(|it| mine[usize::from(*it)] != theirs[usize::from(*it)]) {
+            let mine = primary.namespace().range_entries(id, range);
+            let left = difference(&mine, &other.listed(id, range), how);
+            assert_eq!(left, Difference::default(), "partition {id}");
+        }
     }
     shipped
 }
@@ -291,6 +297,78 @@ fn a_delete_and_what_is_written_after_it_outweigh_what_they_follow_within_the_sa
 }
 
 #[test]
+fn who_is_given_a_partition_remembers_what_was_deleted_from_it() {
+    let (primary, joins) = (Node::new(), Node::new());
+    primary.change(1, Some(1)).unwrap();
+    let comes_back = Node::new();
+    comes_back.take(&primary.image(&digest(1)));
+    primary.change(1, None).unwrap();
+    reconcile(&primary, &joins, How::Impose);
+    let id = digest(1).partition();
+    assert_eq!(joins.namespace().partition_counts(id), (0, 1));
+    assert_eq!(
+        joins.namespace().digests_of(id),
+        primary.namespace().digests_of(id)
+    );
+    reconcile(&joins, &comes_back, How::Merge);
+    assert_eq!(joins.content(), BTreeMap::new());
+    assert_eq!(comes_back.content(), BTreeMap::new());
+}
+
+#[test]
+fn a_delete_that_only_one_node_remembers_wins_over_a_record_that_only_another_one_has() {
+    // The one that is to merge them has nothing of that range, as the one that remembers has no record there.
+    let (mut remembers, keeps) = (Node::new(), Node::new());
+    let image = keeps.change(1, Some(1)).unwrap();
+    remembers.take(&image);
+    remembers.now_ms += 5;
+    remembers.change(1, None).unwrap();
+    for order in [[&remembers, &keeps], [&keeps, &remembers]] {
+        let mut primary = Node::new();
+        primary.reign(2);
+        for node in order {
+            let (id, range) = (digest(1).partition(), digest(1).0[2]);
+            let hashes = |node: &Node| node.namespace().range_hashes(id)[usize::from(range)];
+            assert_ne!(hashes(&primary), hashes(node));
+            let mine = primary.namespace().range_entries(id, range);
+            for digest in difference(&mine, &node.listed(id, range), How::Merge).pull {
+                let image = node.image(&digest);
+                let record = Record::parse_unsealed(&image).unwrap();
+                assert!(matches!(
+                    primary.namespace().merge(&primary.hand(), &record),
+                    Step::Done(Ok(_))
+                ));
+            }
+        }
+        assert_eq!(primary.content(), BTreeMap::new());
+    }
+}
+
+#[test]
+fn a_node_that_is_apart_keeps_what_outweighs_a_write_that_merging_with_another_one_made() {
+    let (mut primary, mut apart, keeps) = (Node::new(), Node::new(), Node::new());
+    let old = keeps.change(1, Some(1)).unwrap();
+    apart.take(&old);
+    apart.now_ms += 5;
+    apart.change(1, None).unwrap();
+    primary.reign(2);
+    apart.reign(2);
+    apart.world.namespace.reign(digest(1).partition(), 2, true);
+    let merged = |image: &[u8]| {
+        let record = Record::parse_unsealed(image).unwrap();
+        match primary.namespace().merge(&primary.hand(), &record) {
+            Step::Done(Ok(merged)) => merged.image,
+            Step::Done(Err(_)) | Step::Read(_) | Step::Wait => panic!("there is room"),
+        }
+    };
+    assert!(matches!(apart.take(&merged(&old).unwrap()), Copied::Known));
+    let delete = merged(&apart.image(&digest(1))).unwrap();
+    assert!(matches!(apart.take(&delete), Copied::Stored(_)));
+    assert_eq!(apart.content(), BTreeMap::new());
+    assert_eq!(primary.content(), BTreeMap::new());
+}
+
+#[test]
 fn a_write_that_was_decided_under_an_older_regime_changes_nothing() {
     let mut node = Node::new();
     node.change(1, Some(1)).unwrap();
@@ -345,4 +423,46 @@ fn a_partition_is_let_go_only_under_the_regime_that_said_so() {
     assert_eq!(node.namespace().report().records, 0);
     let log = node.namespace().log();
     assert_eq!(log.device_live_bytes(DeviceId(0)), 0);
+}
+
+#[test]
+fn a_write_that_is_handed_over_is_sent_on_whether_it_came_here_already_or_not() {
+    for came in [false, true] {
+        let (former, mut primary) = (Node::new(), Node::new());
+        let image = former.change(1, Some(1)).unwrap();
+        if came {
+            primary.take(&image);
+        }
+        primary.reign(2);
+        let id = digest(1).partition();
+        let write = Adopt::TakeOver(image);
+        let adopted = write.attempt(primary.namespace(), id, &primary.hand(), None);
+        let Adopted::Stored(stored) = adopted else {
+            panic!("{adopted:?}");
+        };
+        let follower = Node::new();
+        follower.world.namespace.reign(id, 2, false);
+        let image = stored.image.expect("others may lack it");
+        let hand = primary.hand();
+        let record = Record::parse_unsealed(&image).unwrap();
+        let taken = follower.namespace().take_copy(&hand, &record);
+        assert!(matches!(taken, Step::Done(Copied::Stored(_))));
+        assert_eq!(follower.content(), primary.content());
+    }
+}
+
+#[test]
+fn that_a_primary_does_not_know_of_a_record_does_not_undo_it_for_who_has_it() {
+    let (mut knows, mut stands_in, mut joins) = (Node::new(), Node::new(), Node::new());
+    let image = knows.change(1, Some(1)).unwrap();
+    joins.take(&image);
+    for node in [&mut knows, &mut stands_in, &mut joins] {
+        node.reign(2);
+    }
+    stands_in.now_ms += 50;
+    reconcile(&stands_in, &joins, How::Impose);
+    assert_eq!(joins.content(), BTreeMap::new());
+    reconcile(&stands_in, &knows, How::Merge);
+    assert_eq!(stands_in.content(), knows.content());
+    assert_eq!(knows.content(), BTreeMap::from([(1, value(1, 1, 40))]));
 }

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use karst_cluster::island::local_map;
+use karst_cluster::island::alone_with;
 use karst_cluster::node::NodeId;
 use karst_cluster::state::{ClusterState, Command, Outcome};
 use karst_io::clock;
@@ -22,7 +22,6 @@ use parking_lot::Mutex;
 
 use crate::data_dir;
 use crate::node::Node;
-use crate::sight::ISLAND;
 
 /// Silence of the cluster, in suspicion times, after which a node goes on alone.
 const SUSPICIONS: u32 = 4;
@@ -148,26 +147,12 @@ async fn alone(node: &Arc<Node>) {
                 with = with.join(" "),
                 "nothing is heard of the cluster: this node serves on an island"
             );
-            put(node, Arc::new(island(node, &heard))).await;
+            let state = alone_with(&node.cluster.snapshot(), node.id, &heard);
+            put(node, Arc::new(state)).await;
             last = Some(heard);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-}
-
-/// The state by which a node serves that hears only these.
-fn island(node: &Node, heard: &BTreeSet<NodeId>) -> ClusterState {
-    let committed = node.cluster.snapshot();
-    let island = local_map(&committed, node.id, heard);
-    let mut state = ClusterState {
-        maps: island.maps,
-        generation: committed.generation | ISLAND, // it is told apart from the cluster's by clients
-        ..(*committed).clone()
-    };
-    for (id, member) in &mut state.nodes {
-        member.alive = island.nodes.contains(id);
-    }
-    state
 }
 
 /// Has the cluster know that this node has writes of its own, and waits until its state says so.

@@ -17,12 +17,11 @@ use karst_cluster::state::{ClusterState, Member, Truncation};
 use karst_cluster::view::View;
 use karst_data::key::PartitionId;
 use karst_engine::Namespace;
+use karst_engine::migrate::duty::taken_over;
 use tokio::sync::watch;
 
 use crate::node::Node;
 
-/// Marks the generation of a state that a node made for itself.
-pub const ISLAND: u64 = 1 << 63;
 /// When clients are reminded of a change of the map. Most nodes have put it into force by then.
 const REMIND_AFTER: Duration = Duration::from_millis(400);
 
@@ -79,7 +78,7 @@ impl Sight {
 
     /// Whether a node counts as alive.
     pub fn is_alive(&self, node: NodeId) -> bool {
-        self.state.nodes.get(&node).is_some_and(|it| it.alive)
+        self.state.is_alive(node)
     }
 
     /// Copies of a namespace that are on their way: nodes that are being filled, and those alive that hold
@@ -115,22 +114,7 @@ impl Sight {
 
     /// Whether this is a map of this node's own, made while nothing is heard of the cluster.
     pub fn is_island(&self) -> bool {
-        self.state.generation & ISLAND != 0
-    }
-
-    /// Whether some node may hold an older state of a record than those who serve it: one is away, partitions
-    /// of the namespace are still on their way, or what others hold is not known.
-    pub fn may_be_outdated_somewhere(&self, name: &str) -> bool {
-        let away = self.state.nodes.values().any(|member| !member.alive);
-        let moving = || {
-            let map = self.state.maps.get(name);
-            map.is_some_and(|map| {
-                map.partitions
-                    .iter()
-                    .any(|it| !it.is_settled() || !it.apart.is_empty())
-            })
-        };
-        self.has_others() && (self.is_island() || away || moving())
+        self.state.is_island()
     }
 }
 
@@ -235,7 +219,7 @@ impl Sights {
             for id in PartitionId::all() {
                 let (was, is) = (before.view.share(index, id), sight.view.share(index, id));
                 if was.regime != is.regime {
-                    namespace.reign(id, is.regime.0);
+                    namespace.reign(id, is.regime.0, is.apart);
                 }
                 changed |= was.role != is.role || (was.regime != is.regime && serves(is.role));
             }
@@ -247,7 +231,7 @@ impl Sights {
         let other_peers = peers(&before) != peers(&sight);
         drop(before);
         let outdated: Vec<bool> = (self.names.iter())
-            .map(|name| sight.may_be_outdated_somewhere(name))
+            .map(|name| sight.state.may_be_outdated_somewhere(name))
             .collect();
         self.now.store(Arc::new(sight));
         // Behind the sight: whoever lets tombstones go by an older one looks again afterwards.
@@ -301,6 +285,24 @@ pub fn put(node: &Node, state: Arc<ClusterState>) {
     let engines = node.namespaces.iter().map(|namespace| &namespace.engine);
     node.sights
         .put_into_force(state, &engines.collect::<Vec<_>>());
+    compare_where_taken_over(node, &before);
+}
+
+/// Has this node compare with those in sync beside it wherever it has become the primary since then.
+fn compare_where_taken_over(node: &Node, before: &ClusterState) {
+    let sight = node.sights.now();
+    for (namespace, state) in node.namespaces.iter().enumerate() {
+        let name = &state.config.name;
+        let Some(now) = sight.state.maps.get(name) else {
+            continue;
+        };
+        let before = before.maps.get(name);
+        for id in PartitionId::all() {
+            let was = before.map(|map| map.partition(id));
+            let repairs = taken_over(node.id, namespace, id, was, now.partition(id));
+            repairs.for_each(|repair| node.repairs.add(repair));
+        }
+    }
 }
 
 /// Carries out what the cluster has agreed to truncate, and what it has taken back.

@@ -5,15 +5,16 @@ use karst_data::mutation::Mutation;
 pub(crate) const HELP: &str = "\
 The real storage engine over made-up devices, in one thread per seed.
 
-karst-sim [--seeds N] [--every-cut N] [--media N] [--mutations N] [--seed S] [--minutes M]
+karst-sim [--seeds N] [--cluster N] [--every-cut N] [--media N] [--mutations N] [--seed S] [--minutes M]
 
   --seeds N       lives cut at random points (1000 if nothing else is asked for)
+  --cluster N     lives of a whole cluster, its links and its clients
   --every-cut N   lives of which each device write is cut: before, during, after
   --media N       at least so many faults on durable data
   --mutations N   plants each known-wrong behaviour and looks for it in N lives
                   (needs a build with `--features mutations`)
   --seed S        the first seed, 0 if not given; each failure names its own
-  --minutes M     random lives for so long, however many that are
+  --minutes M     random lives, or clusters, for so long, however many that are
   --plant NAME    plants one known-wrong behaviour
   --tell          prints what happens, for one seed
 
@@ -24,6 +25,7 @@ Exits with 1 if a promise was broken.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Arguments {
     pub(crate) seeds: Option<u64>,
+    pub(crate) cluster: Option<u64>,
     pub(crate) every_cut: Option<u64>,
     pub(crate) media: Option<u64>,
     pub(crate) mutations: Option<u64>,
@@ -55,6 +57,7 @@ impl Arguments {
             };
             match word.as_str() {
                 "--seeds" => arguments.seeds = Some(number()?),
+                "--cluster" => arguments.cluster = Some(number()?),
                 "--every-cut" => arguments.every_cut = Some(number()?),
                 "--media" => arguments.media = Some(number()?),
                 "--mutations" => arguments.mutations = Some(number()?),
@@ -66,8 +69,16 @@ impl Arguments {
                 _ => return Err(format!("unknown argument {word:?}")),
             }
         }
-        let asked = [arguments.every_cut, arguments.media, arguments.mutations];
-        if arguments.minutes.is_some() || asked.iter().all(Option::is_none) {
+        let Arguments {
+            cluster,
+            every_cut,
+            media,
+            mutations,
+            ..
+        } = arguments;
+        let timed = arguments.minutes.is_some() && cluster.is_none();
+        let asked = [cluster, every_cut, media, mutations];
+        if timed || asked.iter().all(Option::is_none) {
             arguments.seeds.get_or_insert(1000);
         }
         Ok(Asked::Run(arguments))

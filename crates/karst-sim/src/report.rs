@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use karst_data::mutation::Mutation;
+use karst_sim::cluster;
 use karst_sim::crowd::Outcome;
 use karst_sim::disk::fault::Kind;
 use karst_sim::media::{Count, Counts};
@@ -34,6 +35,36 @@ pub(crate) fn lives(what: &str, outcome: &Outcome<Tally>, took: Duration) {
     println!(
         "  {emptied} blocks emptied by defrag, {tombstones} tombstones forgotten, \
          {truncations} truncations, {let_go} partitions let go of"
+    );
+}
+
+/// The sum of many clusters.
+pub(crate) fn clusters(outcome: &Outcome<cluster::Tally>, took: Duration) {
+    let sum = outcome.sum;
+    let (seconds, virtual_s) = (took.as_secs_f64(), sum.virtual_us as f64 / 1e6);
+    let seeds = outcome.seeds.max(1) as f64;
+    println!(
+        "clusters: {} seeds in {seconds:.1} s; {virtual_s:.0} virtual seconds, {:.0} in one",
+        outcome.seeds,
+        virtual_s / seconds
+    );
+    println!(
+        "  {} changes, {} of them acknowledged, {} in doubt; {} reads",
+        sum.changes, sum.acknowledged, sum.doubtful, sum.reads
+    );
+    println!(
+        "  {} faults, {} islands, {} changes of the cluster's state, {} messages, {} events",
+        sum.faults, sum.islands, sum.entries, sum.messages, sum.events
+    );
+    println!(
+        "  {} comparisons, {} writes by merging, {} handed over, {} partitions let go of, \
+         {} tombstones forgotten; settled after {:.2} s",
+        sum.comparisons,
+        sum.adopted,
+        sum.handed_over,
+        sum.let_go,
+        sum.tombstones,
+        sum.settling_us as f64 / 1e6 / seeds
     );
 }
 

@@ -1,7 +1,7 @@
 //! A few lives of each kind, so that `cargo test` alone says something. `scripts/test` runs many more, in
 //! release.
 
-use karst_sim::{life, media};
+use karst_sim::{cluster, life, media};
 
 /// Runs a life for each of some seeds and panics with the first that fails.
 fn all(seeds: std::ops::Range<u64>, life: impl Fn(u64) -> Result<(), karst_sim::check::Violation>) {
@@ -23,6 +23,17 @@ fn what_was_promised_survives_a_cut_before_during_and_after_each_write() {
 #[test]
 fn no_fault_of_the_media_is_served() {
     all(0..2, |seed| media::life(seed).map(drop));
+}
+
+#[test]
+fn a_cluster_keeps_its_promises_whatever_becomes_of_its_nodes_and_links() {
+    all(0..40, |seed| cluster::life(seed, false).map(drop));
+}
+
+#[test]
+fn a_cluster_lives_the_same_life_again() {
+    let lived = || format!("{:?}", cluster::life(10, false).expect("seed 10 holds"));
+    assert_eq!(lived(), lived());
 }
 
 #[test]

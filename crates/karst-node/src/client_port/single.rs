@@ -83,8 +83,8 @@ pub(super) struct Pending {
     namespace: usize,
     /// A commit on this node's devices.
     point: Option<CommitPoint>,
-    /// Copies on their way to other nodes, and for how long they may be.
-    copies: Option<(Copies, Duration)>,
+    /// Copies on their way to other nodes.
+    copies: Option<Copies>,
 }
 
 /// What a reply has to know of its request beside the message.
@@ -501,10 +501,17 @@ fn after_write(core: &Core, at: &At<'_>, message: &Message<'_>, step: Step<Optio
     }
     let point = Some(point).filter(|_| engine.config().commit_to_device);
     let partition = at.digest.partition();
-    let send = |image| Copies::send(core, namespace, partition, at.share, image);
-    let copies = image
-        .and_then(send)
-        .map(|copies| (copies, timeout(message)));
+    let send = |image| {
+        Copies::send(
+            core,
+            namespace,
+            partition,
+            at.share,
+            image,
+            timeout(message),
+        )
+    };
+    let copies = image.and_then(send);
     let answers_first = message.header.info3.contains(Info3::COMMIT_LEVEL_MASTER);
     let pending = Pending {
         namespace,
@@ -797,7 +804,7 @@ impl Pending {
         let copied = async {
             match self.copies {
                 None => true,
-                Some((copies, patience)) => copies.arrive(core, patience).await.is_ok(),
+                Some(copies) => copies.arrive(core).await.is_ok(),
             }
         };
         let (committed, copied) = tokio::join!(committed, copied);
@@ -809,12 +816,12 @@ impl Pending {
     fn unwatched(mut self, core: &Core) -> Option<Pending> {
         let unwatched = &core.unwatched;
         if unwatched.get() < UNWATCHED_MAX
-            && let Some((copies, patience)) = self.copies.take()
+            && let Some(copies) = self.copies.take()
         {
             unwatched.set(unwatched.get() + 1);
             let core = core.itself();
             tokio::task::spawn_local(async move {
-                let _ = copies.arrive(&core, patience).await; // who missed it is compared with later
+                let _ = copies.arrive(&core).await; // who missed it is compared with later
                 core.unwatched.set(core.unwatched.get() - 1);
             });
         }

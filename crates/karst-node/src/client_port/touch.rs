@@ -72,10 +72,10 @@ impl Touch {
         let copies = image.and_then(|image| {
             let sight = core.node.sights.now();
             let share = sight.view.share(self.namespace, partition);
-            Copies::send(core, self.namespace, partition, share, image)
+            Copies::send(core, self.namespace, partition, share, image, PATIENCE)
         });
         if let Some(copies) = copies {
-            let _ = copies.arrive(core, PATIENCE).await; // who missed it is compared with later
+            let _ = copies.arrive(core).await; // who missed it is compared with later
         }
     }
 

@@ -103,7 +103,7 @@ async fn forget_deletes(core: Rc<Core>, index: usize) {
     let mut changes = core.node.sights.changes();
     let outdated = || {
         let sight = core.node.sights.now();
-        sight.may_be_outdated_somewhere(name)
+        sight.state.may_be_outdated_somewhere(name)
     };
     loop {
         rests_since = match outdated() {

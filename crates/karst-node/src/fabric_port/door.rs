@@ -15,11 +15,9 @@ use bytes::{Buf, BytesMut};
 use karst_cluster::fabric::{
     self, Ack, Fetch, Frame, Hello, Kind, ListRange, Malformed, OfPartition, Proxy, Replicate,
 };
-use karst_cluster::map::Regime;
 use karst_data::flat::Record;
 use karst_data::key::PartitionId;
-use karst_engine::replica::Copied;
-use karst_engine::{Reason, Step, reconcile};
+use karst_engine::migrate::answer::{self, Gathering, Taken, sound};
 use karst_storage::log::CommitPoint;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::OwnedWriteHalf;
@@ -42,12 +40,6 @@ const READ_BYTES: usize = 64 << 10;
 /// Pause before a record that found no free block is tried again, and how often it is.
 const SPACE_PAUSE: Duration = Duration::from_millis(2);
 const SPACE_TRIES: usize = 250;
-
-/// Bytes of records that one reply brings at most, unless the first alone exceeds it.
-const FETCHED_BYTES_MAX: usize = 4 << 20;
-
-/// Entries that a reply lists at most; a range that holds more is refused.
-const LISTED_MAX: usize = 1 << 20;
 
 /// Connections that may wait for their core.
 pub const HAND_OVER_MAX: usize = 64;
@@ -213,7 +205,7 @@ fn take(core: &Rc<Core>, replies: &Rc<Replies>, frame: &Frame<'_>) -> Result<(),
             let (core, answers) = (core.clone(), replies.clone());
             let image = late.record.to_vec();
             replies.run(async move {
-                let ack = super::adopt::late(&core, index, partition, regime, &image).await;
+                let ack = super::adopt::late(&core, index, partition, regime, image).await;
                 answers.acknowledge(number, ack);
             });
             Ok(())
@@ -233,17 +225,9 @@ fn take(core: &Rc<Core>, replies: &Rc<Replies>, frame: &Frame<'_>) -> Result<(),
         Kind::Hashes => {
             let of = OfPartition::read(frame.payload)?;
             match place(core, &of) {
-                Ok((index, id)) => {
-                    let engine = &core.namespace(index).engine;
-                    let hashes = engine.range_hashes(id);
-                    let (records, tombstones) = engine.partition_counts(id);
-                    let count = records + tombstones;
-                    let put = |out: &mut Vec<u8>| {
-                        let numbers = hashes.iter().chain([&count]);
-                        numbers.for_each(|number| out.extend(number.to_le_bytes()));
-                    };
-                    replies.put(Kind::Reply, number, put);
-                }
+                Ok((index, id)) => replies.put(Kind::Reply, number, |out| {
+                    answer::put_hashes(&core.namespace(index).engine, id, out);
+                }),
                 Err(ack) => replies.acknowledge(number, ack),
             }
             Ok(())
@@ -261,15 +245,13 @@ fn take(core: &Rc<Core>, replies: &Rc<Replies>, frame: &Frame<'_>) -> Result<(),
                     let (core, answers) = (core.clone(), replies.clone());
                     let digests = fetch.digests;
                     replies.run(async move {
-                        let mut records = Vec::new();
-                        for digest in &digests {
-                            if records.len() >= FETCHED_BYTES_MAX {
-                                break; // the rest is asked for again
-                            }
-                            if let Ok(Some(image)) = core.image(index, digest).await {
-                                fabric::put_record(&mut records, &image);
+                        let mut gathering = Gathering::new(digests);
+                        while let Some(digest) = gathering.wanted() {
+                            if let Ok(Some(image)) = core.image(index, &digest).await {
+                                gathering.add(&image);
                             }
                         }
+                        let records = gathering.into_reply();
                         answers.put(Kind::Reply, number, |out| out.extend(records));
                     });
                 }
@@ -289,15 +271,7 @@ fn take(core: &Rc<Core>, replies: &Rc<Replies>, frame: &Frame<'_>) -> Result<(),
 /// The namespace's position and the partition that are asked about, if the asker's map is this node's.
 fn place(core: &Core, of: &OfPartition<'_>) -> Result<(usize, PartitionId), Ack> {
     let (index, namespace) = core.node.namespace(of.namespace).ok_or(Ack::Misled)?;
-    let id = PartitionId(of.partition);
-    if id.index() >= karst_data::key::PARTITIONS {
-        return Err(Ack::Misled);
-    }
-    match of.regime.cmp(&Regime(namespace.engine.regime(id))) {
-        std::cmp::Ordering::Less => Err(Ack::Stale),
-        std::cmp::Ordering::Greater => Err(Ack::Early),
-        std::cmp::Ordering::Equal => Ok((index, id)),
-    }
+    Ok((index, answer::admit(&namespace.engine, of)?))
 }
 
 fn listed(core: &Core, replies: &Replies, number: u64, list: &ListRange<'_>) {
@@ -305,15 +279,12 @@ fn listed(core: &Core, replies: &Replies, number: u64, list: &ListRange<'_>) {
         Ok(place) => place,
         Err(ack) => return replies.acknowledge(number, ack),
     };
-    let entries = core.namespace(index).engine.range_entries(id, list.range);
-    if entries.len() > LISTED_MAX {
-        return replies.acknowledge(number, Ack::Failed);
+    match answer::list(&core.namespace(index).engine, id, list.range) {
+        Err(ack) => replies.acknowledge(number, ack),
+        Ok(entries) => replies.put(Kind::Reply, number, |out| {
+            entries.iter().for_each(|entry| entry.put(out));
+        }),
     }
-    replies.put(Kind::Reply, number, |out| {
-        entries
-            .iter()
-            .for_each(|entry| reconcile::listed(entry).put(out));
-    });
 }
 
 /// A record that the primary sends.
@@ -330,9 +301,11 @@ fn replicated(
         return Ok(());
     };
     let regime = replicate.of.regime;
-    match try_take(core, index, regime, &record) {
-        Some(taken) => answer(core, replies, number, index, taken),
-        None => {
+    let hand = core.hand(index, regime, true);
+    match answer::take(&core.namespace(index).engine, &hand, &record) {
+        Taken::Answer(ack) => replies.acknowledge(number, ack),
+        Taken::Stored(point) => stored(core, replies, number, index, point),
+        Taken::Wait => {
             let (core, answers) = (core.clone(), replies.clone());
             let image = replicate.record.to_vec();
             replies.run(async move {
@@ -342,8 +315,13 @@ fn replicated(
                 for _ in 0..SPACE_TRIES {
                     tokio::time::sleep(SPACE_PAUSE).await;
                     core.begin_turn();
-                    if let Some(taken) = try_take(&core, index, regime, &record) {
-                        return answer(&core, &answers, number, index, taken);
+                    let hand = core.hand(index, regime, true);
+                    match answer::take(&core.namespace(index).engine, &hand, &record) {
+                        Taken::Answer(ack) => return answers.acknowledge(number, ack),
+                        Taken::Stored(point) => {
+                            return stored(&core, &answers, number, index, point);
+                        }
+                        Taken::Wait => {}
                     }
                 }
                 answers.acknowledge(number, Ack::Full);
@@ -353,46 +331,25 @@ fn replicated(
     Ok(())
 }
 
-/// A record that another node sent, checked as far as its bytes tell.
-pub(super) fn sound(image: &[u8], partition: PartitionId) -> Result<Record<'_>, Malformed> {
-    let malformed = |_| Malformed("a record that is none");
-    let record = Record::parse_unsealed(image).map_err(malformed)?;
-    record.validate().map_err(malformed)?;
-    if record.meta.digest.partition() != partition {
-        return Err(Malformed("a record of another partition"));
+/// Answers once a record that is here is as durable as its namespace asks.
+fn stored(
+    core: &Rc<Core>,
+    replies: &Rc<Replies>,
+    number: u64,
+    index: usize,
+    point: Option<CommitPoint>,
+) {
+    let engine = &core.namespace(index).engine;
+    if engine.log().config().on_devices {
+        core.appended(index);
     }
-    Ok(record)
-}
-
-/// What became of it; `None` while there is no free block.
-fn try_take(core: &Core, index: usize, regime: Regime, record: &Record<'_>) -> Option<Copied> {
-    let hand = core.hand(index, regime, true);
-    match core.namespace(index).engine.take_copy(&hand, record) {
-        Step::Done(copied) => Some(copied),
-        Step::Read(_) | Step::Wait => None,
-    }
-}
-
-fn answer(core: &Rc<Core>, replies: &Rc<Replies>, number: u64, index: usize, copied: Copied) {
-    match copied {
-        Copied::Known => replies.acknowledge(number, Ack::Done),
-        Copied::Stale => replies.acknowledge(number, Ack::Stale),
-        Copied::Early => replies.acknowledge(number, Ack::Early),
-        Copied::Refused(reason) => replies.acknowledge(number, refusal(reason)),
-        Copied::Stored(point) => {
-            let engine = &core.namespace(index).engine;
-            if engine.log().config().on_devices {
-                core.appended(index);
-            }
-            match point.filter(|_| engine.config().commit_to_device) {
-                None => replies.acknowledge(number, Ack::Done),
-                Some(point) => {
-                    let (core, answers) = (core.clone(), replies.clone());
-                    replies.run(async move {
-                        answers.acknowledge(number, durable(&core, index, point).await);
-                    });
-                }
-            }
+    match point.filter(|_| engine.config().commit_to_device) {
+        None => replies.acknowledge(number, Ack::Done),
+        Some(point) => {
+            let (core, answers) = (core.clone(), replies.clone());
+            replies.run(async move {
+                answers.acknowledge(number, durable(&core, index, point).await);
+            });
         }
     }
 }
@@ -401,12 +358,5 @@ async fn durable(core: &Core, index: usize, point: CommitPoint) -> Ack {
     match core.committed(index, point).await {
         Ok(()) => Ack::Done,
         Err(_) => Ack::Failed,
-    }
-}
-
-fn refusal(reason: Reason) -> Ack {
-    match reason {
-        Reason::OutOfSpace | Reason::IndexFull | Reason::StopWrites | Reason::SetFull => Ack::Full,
-        _ => Ack::Failed,
     }
 }

@@ -8,7 +8,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use karst_cluster::map::{Regime, Role};
+use karst_cluster::map::Regime;
 use karst_data::key::PartitionId;
 use karst_engine::floor::Floor;
 
@@ -69,13 +69,7 @@ fn surplus(node: &Node) -> Vec<(usize, PartitionId, Regime)> {
         };
         for partition in PartitionId::all() {
             let ownership = map.partition(partition);
-            // On an island nothing is let go: others may not have it, whatever the map says.
-            let needless = ownership.is_settled()
-                && !ownership.regime.is_alone()
-                && ownership.primary().is_some()
-                && ownership.role(me) == Role::Stranger
-                && !ownership.apart.contains(&me);
-            if needless && state.engine.partition_counts(partition) != (0, 0) {
+            if ownership.is_needless_at(me) && state.engine.partition_counts(partition) != (0, 0) {
                 surplus.push((namespace, partition, ownership.regime));
             }
         }

@@ -1,6 +1,11 @@
 //! What must hold, one file per promise.
 
+pub mod converged;
+pub mod durable;
 pub mod index_matches_log;
+pub mod map_agreed;
+pub mod resurrection;
+pub mod serves;
 pub mod space;
 
 /// A promise that was broken.

@@ -1,0 +1,301 @@
+//! Which nodes a primary has to compare with now: who joins, who is apart, and who missed a write.
+//!
+//! That follows from the state of the cluster alone, and is looked up anew whenever it changes. What was
+//! compared and reported is not compared again under the same regime; when the partition changes hands it is,
+//! which costs little: what was sent is there.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use karst_cluster::map::{Ownership, Regime};
+use karst_cluster::node::NodeId;
+use karst_cluster::state::ClusterState;
+use karst_data::key::PartitionId;
+use karst_data::mutation::{Mutation, is_planted};
+
+use super::Cut;
+use crate::reconcile::How;
+
+/// One partition that is to be compared with one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Task {
+    /// The namespace's position.
+    pub namespace: usize,
+    /// The partition.
+    pub partition: PartitionId,
+    /// Under which this node is its primary.
+    pub regime: Regime,
+    /// With whom.
+    pub node: NodeId,
+    /// What may become of the other node's own states.
+    pub how: How,
+    /// Whether the node is to hold what this one holds. If not it is only asked for what it has of its own.
+    pub follows: bool,
+}
+
+impl Task {
+    /// The same comparison, to be asked for again.
+    pub fn repair(&self) -> Repair {
+        Repair {
+            namespace: self.namespace,
+            partition: self.partition,
+            node: self.node,
+            how: self.how,
+        }
+    }
+}
+
+/// A node that is to be compared with although the map takes it for one that holds everything, or is about to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Repair {
+    /// The namespace's position.
+    pub namespace: usize,
+    /// The partition.
+    pub partition: PartitionId,
+    /// Who.
+    pub node: NodeId,
+    /// What may become of its own states: replaced where it missed a write of this primary, merged where both
+    /// followed another one.
+    pub how: How,
+}
+
+/// Whom a primary has to compare with because it has just become one: those in sync beside it. The one before may
+/// have been about to write, and have reached some of them and not others.
+pub fn taken_over(
+    me: NodeId,
+    namespace: usize,
+    partition: PartitionId,
+    was: Option<&Ownership>,
+    is: &Ownership,
+) -> impl Iterator<Item = Repair> {
+    let went_on = was.is_some_and(|was| {
+        let next = was.regime == is.regime || was.regime.next() == is.regime;
+        was.primary() == Some(me) && next
+    });
+    let went_on = went_on || is_planted(Mutation::TakesOverUnseen);
+    let takes_over = is.primary() == Some(me) && !is.regime.is_alone() && !went_on;
+    let others = is.in_sync.iter().skip(1).filter(move |_| takes_over);
+    others.map(move |node| Repair {
+        namespace,
+        partition,
+        node: *node,
+        how: How::Merge,
+    })
+}
+
+/// What follows when a comparison has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// The node holds everything: the cluster is to know.
+    Report,
+    /// It counts as in sync and still may lack something: it is to be compared with again.
+    Repair,
+    /// Nothing: if it is still to be done, it is found again.
+    Nothing,
+}
+
+/// See [the module](self).
+#[derive(Default)]
+pub struct Duties {
+    /// What was reported under its regime is not looked at again.
+    done: BTreeSet<Task>,
+}
+
+impl Duties {
+    /// What a node has to do now by a state of the cluster. `names` are its namespaces in its own order, `mine`
+    /// tells which partitions are asked about, `repairs` who missed something of those.
+    pub fn look<'n>(
+        &mut self,
+        me: NodeId,
+        state: &ClusterState,
+        names: impl Iterator<Item = &'n str>,
+        mine: impl Fn(PartitionId) -> bool,
+        repairs: impl FnOnce() -> Vec<Repair>,
+    ) -> VecDeque<Task> {
+        let mut tasks = VecDeque::new();
+        let mut still_done = BTreeSet::new();
+        if state.is_island() {
+            // Who has gone on alone as well is not known: to bring it to this node's state would undo its writes.
+            return tasks;
+        }
+        let names: Vec<&str> = names.collect();
+        for (namespace, name) in names.iter().enumerate() {
+            let partitions = state.maps.get(*name).map(|map| &map.partitions);
+            for (at, ownership) in partitions.into_iter().flatten().enumerate() {
+                let partition = PartitionId(at as u16);
+                if ownership.primary() != Some(me) || !mine(partition) {
+                    continue;
+                }
+                for task in of_partition(state, namespace, partition, ownership) {
+                    match self.done.contains(&task) {
+                        true => _ = still_done.insert(task),
+                        false => tasks.push_back(task),
+                    }
+                }
+            }
+        }
+        let missed = repairs().into_iter().filter_map(|repair| {
+            let map = state.maps.get(*names.get(repair.namespace)?)?;
+            of_repair(me, map.partition(repair.partition), repair)
+        });
+        tasks.extend(missed);
+        self.done = still_done;
+        tasks
+    }
+
+    /// A comparison has ended, or was not begun because the map has changed; `name` is that of its namespace.
+    pub fn ended(
+        &mut self,
+        state: &ClusterState,
+        name: &str,
+        task: Task,
+        outcome: Result<(), Cut>,
+    ) -> After {
+        let in_sync = || {
+            let map = state.maps.get(name);
+            map.is_some_and(|map| map.partition(task.partition).in_sync.contains(&task.node))
+        };
+        match outcome {
+            Ok(()) => {
+                self.done.insert(task);
+                After::Report
+            }
+            Err(Cut::Overtaken) if is_planted(Mutation::ForgetsRepairs) => After::Nothing,
+            // Whatever the map says now, nothing else would tell that it is still to be done.
+            Err(Cut::Later | Cut::Overtaken) if in_sync() => After::Repair,
+            Err(Cut::Later | Cut::Overtaken) => After::Nothing,
+        }
+    }
+}
+
+fn of_partition(
+    state: &ClusterState,
+    namespace: usize,
+    partition: PartitionId,
+    ownership: &Ownership,
+) -> impl Iterator<Item = Task> {
+    let alive = |node: &NodeId| state.is_alive(*node);
+    ownership
+        .to_reconcile()
+        .filter(alive)
+        .map(move |node| Task {
+            namespace,
+            partition,
+            regime: ownership.regime,
+            node,
+            how: match ownership.apart.contains(&node) {
+                true => How::Merge,
+                false => How::Impose,
+            },
+            follows: ownership.row.contains(&node),
+        })
+}
+
+fn of_repair(me: NodeId, ownership: &Ownership, repair: Repair) -> Option<Task> {
+    // What it holds of its own is merged first, whatever it missed meanwhile.
+    let apart = ownership.apart.contains(&repair.node);
+    let how = if apart { How::Merge } else { repair.how };
+    let follows = match repair.how {
+        How::Merge => ownership.in_sync.contains(&repair.node),
+        How::Impose => ownership.followers().any(|node| node == repair.node),
+    };
+    (ownership.primary() == Some(me) && follows).then_some(Task {
+        namespace: repair.namespace,
+        partition: repair.partition,
+        regime: ownership.regime,
+        node: repair.node,
+        how,
+        follows: true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use karst_cluster::map::NamespaceMap;
+    use karst_data::key::PARTITIONS;
+
+    use super::*;
+
+    const ME: NodeId = NodeId(1);
+    const OTHER: NodeId = NodeId(2);
+    const ID: PartitionId = PartitionId(7);
+
+    fn ownership(regime: u32, in_sync: &[NodeId]) -> Ownership {
+        Ownership {
+            regime: Regime(regime),
+            row: in_sync.to_vec(),
+            in_sync: in_sync.to_vec(),
+            apart: Vec::new(),
+        }
+    }
+
+    fn state(ownership: Ownership) -> ClusterState {
+        let mut map = NamespaceMap::new(2);
+        assert_eq!(map.partitions.len(), PARTITIONS);
+        map.partitions[ID.index()] = ownership;
+        ClusterState {
+            maps: [("test".to_owned(), map)].into(),
+            ..ClusterState::default()
+        }
+    }
+
+    fn look(state: &ClusterState, repairs: Vec<Repair>) -> Vec<Task> {
+        let names = ["test"].into_iter();
+        let tasks = Duties::default().look(ME, state, names, |_| true, || repairs);
+        tasks.into_iter().collect()
+    }
+
+    #[test]
+    fn a_primary_that_has_just_become_one_merges_with_who_is_in_sync_beside_it() {
+        let is = ownership(5, &[ME, OTHER]);
+        let after = |was: Option<&Ownership>| taken_over(ME, 0, ID, was, &is).count();
+        assert_eq!(after(None), 1, "after a restart");
+        assert_eq!(after(Some(&ownership(4, &[OTHER, ME]))), 1);
+        assert_eq!(
+            after(Some(&ownership(3, &[ME, OTHER]))),
+            1,
+            "who led meanwhile is not known"
+        );
+        assert_eq!(after(Some(&ownership(4, &[ME, OTHER]))), 0);
+        let repairs: Vec<Repair> = taken_over(ME, 0, ID, None, &is).collect();
+        let tasks = look(&state(is), repairs.clone());
+        assert_eq!((tasks[0].how, tasks[0].node), (How::Merge, OTHER));
+        let given_up = look(&state(ownership(6, &[ME])), repairs);
+        assert_eq!(given_up, []);
+    }
+
+    #[test]
+    fn a_repair_that_the_map_has_overtaken_is_still_to_be_made() {
+        let repair = Repair {
+            namespace: 0,
+            partition: ID,
+            node: OTHER,
+            how: How::Impose,
+        };
+        let task = look(&state(ownership(4, &[ME, OTHER])), vec![repair])[0];
+        let now = state(ownership(5, &[ME, OTHER]));
+        for cut in [Cut::Later, Cut::Overtaken] {
+            let after = Duties::default().ended(&now, "test", task, Err(cut));
+            assert_eq!(after, After::Repair);
+        }
+        assert_eq!(task.repair(), repair);
+        let later = look(&now, vec![repair]);
+        assert_eq!(later[0].regime, Regime(5));
+    }
+
+    #[test]
+    fn who_missed_a_write_and_is_apart_is_merged_with() {
+        let apart = Ownership {
+            row: vec![ME, OTHER],
+            apart: vec![OTHER],
+            ..ownership(4, &[ME])
+        };
+        let repair = Repair {
+            namespace: 0,
+            partition: ID,
+            node: OTHER,
+            how: How::Impose,
+        };
+        let tasks = look(&state(apart), vec![repair]);
+        assert!(tasks.iter().all(|task| task.how == How::Merge));
+    }
+}

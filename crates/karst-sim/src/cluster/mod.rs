@@ -1,0 +1,318 @@
+//! A whole cluster in one thread from one seed: nodes, links, the control plane, clients, and faults.
+//!
+//! What runs here is what is shipped: the engine (`karst-engine`), the map and its planner, each node's view
+//! of it and the map of an island (`karst-cluster`), the flow of writes (`karst_cluster::replicate`) and of
+//! comparisons (`karst_engine::migrate`), and every message between nodes as bytes. What stands in: Raft by an
+//! [ideal log](control), sockets by [links](net) that delay, stall and snap, and the loops of `karst-node`
+//! that drive all this by the events in [`node`], [`fabric`], [`flow`] and [`member`], with the same pauses.
+//!
+//! ```text
+//! formed and settled -> clients begin, and faults -> faults end, everything is made whole
+//!                    -> within 30 s all is settled -> checks -> every partition takes a write -> checks
+//! ```
+//!
+//! The map is of a few partitions only: the others would behave the same, and cost the time.
+
+pub mod agenda;
+pub mod client;
+pub mod control;
+pub mod fabric;
+pub mod fault;
+pub mod flow;
+pub mod member;
+pub mod net;
+pub mod node;
+pub mod oracle;
+pub mod setup;
+
+use agenda::Agenda;
+use client::Client;
+use control::Control;
+use net::Net;
+use node::{Deed, Node};
+use setup::Setup;
+
+use crate::check::{self, Violation};
+use crate::rng::Rng;
+
+/// The time of day at the beginning, in ms since 2010.
+const BEGINNING_MS: u64 = 1_000_000;
+
+/// Within this all has to be settled again when faults have ended.
+const SETTLE_US: u64 = 30_000_000;
+
+/// How often it is looked whether all is settled.
+const LOOK_US: u64 = 50_000;
+
+/// How long a cluster may take to form.
+const FORM_US: u64 = 10_000_000;
+
+/// What a life came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Virtual time that went by.
+    pub virtual_us: u64,
+    /// Events.
+    pub events: u64,
+    /// Messages between nodes.
+    pub messages: u64,
+    /// Writes and deletes of clients.
+    pub changes: u64,
+    /// Of those, acknowledged.
+    pub acknowledged: u64,
+    /// Of those, in doubt.
+    pub doubtful: u64,
+    /// Reads.
+    pub reads: u64,
+    /// Faults.
+    pub faults: u64,
+    /// Times that a node went on alone.
+    pub islands: u64,
+    /// Entries of the control plane's log.
+    pub entries: u64,
+    /// Comparisons of a partition with a node.
+    pub comparisons: u64,
+    /// Writes that merging made.
+    pub adopted: u64,
+    /// Writes that a former primary handed over.
+    pub handed_over: u64,
+    /// Partitions that were let go of.
+    pub let_go: u64,
+    /// Tombstones that were forgotten.
+    pub tombstones: u64,
+    /// Time from the end of faults until all was settled, summed up.
+    pub settling_us: u64,
+}
+
+impl Tally {
+    /// Adds another life's.
+    pub fn add(&mut self, other: &Tally) {
+        let Tally {
+            virtual_us,
+            events,
+            messages,
+            changes,
+            acknowledged,
+            doubtful,
+            reads,
+            faults,
+            islands,
+            entries,
+            comparisons,
+            adopted,
+            handed_over,
+            let_go,
+            tombstones,
+            settling_us,
+        } = *other;
+        self.virtual_us += virtual_us;
+        self.events += events;
+        self.messages += messages;
+        self.changes += changes;
+        self.acknowledged += acknowledged;
+        self.doubtful += doubtful;
+        self.reads += reads;
+        self.faults += faults;
+        self.islands += islands;
+        self.entries += entries;
+        self.comparisons += comparisons;
+        self.adopted += adopted;
+        self.handed_over += handed_over;
+        self.let_go += let_go;
+        self.tombstones += tombstones;
+        self.settling_us += settling_us;
+    }
+}
+
+/// What comes to pass.
+pub enum Event {
+    /// Something of one process of a node. Nothing if that process has ended; later if it stands still.
+    Of {
+        /// The node.
+        node: usize,
+        /// Its process.
+        life: u64,
+        /// What.
+        deed: Deed,
+    },
+    /// The next message of a link is there.
+    Arrive {
+        /// Who asks by the link.
+        from: usize,
+        /// Who is asked.
+        to: usize,
+        /// The connection.
+        epoch: u64,
+        /// Whether it is a request.
+        forward: bool,
+    },
+    /// Who asks by a link that has snapped finds out.
+    Notice {
+        /// Who asks.
+        from: usize,
+        /// Who was asked.
+        to: usize,
+        /// The connection.
+        epoch: u64,
+    },
+    /// It is looked who leads, and whether there is a majority.
+    Lead,
+    /// Something reaches the leader.
+    ToLeader(member::ToLeader),
+    /// A client goes on.
+    Client(usize, client::Turn),
+    /// Something goes wrong, or is made good.
+    Fault(fault::Event),
+}
+
+/// See [the module](self).
+pub struct World {
+    pub(crate) setup: Setup,
+    pub(crate) rng: Rng,
+    pub(crate) agenda: Agenda<Event>,
+    pub(crate) net: Net,
+    pub(crate) control: Control,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) tally: Tally,
+    pub(crate) told: bool,
+    /// Faults go on.
+    pub(crate) troubled: bool,
+    /// Clients go on.
+    pub(crate) asked: bool,
+    /// Nobody but this check may end a life.
+    pub(crate) agreed: check::map_agreed::Agreed,
+    pub(crate) broken: Option<Violation>,
+}
+
+/// Lives one life of a seed; `told` prints what happens in it.
+///
+/// # Errors
+/// When a promise is broken.
+pub fn life(seed: u64, told: bool) -> Result<Tally, Violation> {
+    let mut world = World::new(seed, told);
+    world.live()?;
+    Ok(world.tally)
+}
+
+impl World {
+    fn new(seed: u64, told: bool) -> World {
+        let mut rng = Rng::from_seed(seed ^ 0x636c_7573_7465_7273);
+        let setup = Setup::draw(&mut rng);
+        let mut world = World {
+            agenda: Agenda::default(),
+            net: Net::new(setup.delay_us, setup.slow_one_in),
+            control: Control::new(
+                setup.replication_factor,
+                setup.first_partition,
+                setup.partitions,
+            ),
+            nodes: Vec::new(),
+            clients: Vec::new(),
+            tally: Tally::default(),
+            told,
+            troubled: false,
+            asked: false,
+            agreed: check::map_agreed::Agreed::default(),
+            broken: None,
+            rng,
+            setup,
+        };
+        if told {
+            println!("{:?}", world.setup);
+        }
+        (0..world.setup.nodes).for_each(|_| world.join());
+        (0..world.setup.clients).for_each(|number| {
+            let client = Client::new(number, &world.setup);
+            world.clients.push(client);
+        });
+        world.agenda.after(0, Event::Lead);
+        world
+    }
+
+    fn live(&mut self) -> Result<(), Violation> {
+        self.settle(FORM_US)?;
+        self.begin_requests();
+        self.begin_faults();
+        self.run_for(self.setup.faults_us)?;
+        self.end_faults();
+        let faults_end_us = self.agenda.now_us();
+        // Clients go on for a moment while copies are merged.
+        let more_us = self.rng.between(0, 3_000_000);
+        self.run_for(more_us)?;
+        self.end_requests();
+        self.settle(SETTLE_US)?;
+        self.tally.settling_us = self.agenda.now_us() - faults_end_us;
+        self.check()?;
+        check::serves::every_partition_takes_a_write(self)?;
+        self.settle(SETTLE_US)?;
+        self.check()?;
+        self.tally.virtual_us = self.agenda.now_us();
+        self.tally.entries = self.control.last() as u64;
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Violation> {
+        check::durable::every_key_holds_what_its_writer_was_told(self)?;
+        check::resurrection::nothing_that_was_deleted_is_anywhere(self)?;
+        check::converged::every_row_holds_the_same_and_nobody_else_anything(self)
+    }
+
+    /// Lets time go by.
+    pub(crate) fn run_for(&mut self, us: u64) -> Result<(), Violation> {
+        let until_us = self.agenda.now_us() + us;
+        while self.agenda.now_us() < until_us {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// Lets time go by until nothing is left to be done.
+    fn settle(&mut self, within_us: u64) -> Result<(), Violation> {
+        let until_us = self.agenda.now_us() + within_us;
+        while let Some(unsettled) = check::serves::unsettled(self) {
+            if self.agenda.now_us() >= until_us {
+                let seconds = within_us / 1_000_000;
+                let what = format!("not settled within {seconds} s: {unsettled}");
+                return Err(Violation::new("serves", what));
+            }
+            self.run_for(LOOK_US)?;
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self) -> Result<(), Violation> {
+        let event = self.agenda.advance();
+        let event = event.ok_or_else(|| Violation::new("serves", "nothing happens any more"))?;
+        self.tally.events += 1;
+        match event {
+            Event::Of { node, life, deed } => self.of(node, life, deed),
+            Event::Arrive {
+                from,
+                to,
+                epoch,
+                forward,
+            } => self.arrive(from, to, epoch, forward),
+            Event::Notice { from, to, epoch } => self.notice(from, to, epoch),
+            Event::Lead => self.lead(),
+            Event::ToLeader(what) => self.at_leader(what),
+            Event::Client(client, turn) => self.client(client, turn),
+            Event::Fault(fault) => self.fault(fault),
+        }
+        self.broken.take().map_or(Ok(()), Err)
+    }
+
+    /// The time of day, by everybody's coarse clock.
+    pub(crate) fn now_ms(&self) -> u64 {
+        let ms = self.agenda.now_us() / 1000;
+        BEGINNING_MS + ms / self.setup.tick_ms * self.setup.tick_ms
+    }
+
+    /// Prints what happens, if somebody wants to know.
+    pub(crate) fn tell(&self, what: impl FnOnce() -> String) {
+        if self.told {
+            let us = self.agenda.now_us();
+            println!("{:>4}.{:06} {}", us / 1_000_000, us % 1_000_000, what());
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What a cluster looks like, drawn from its seed: nodes, copies, keys, delays, and which faults it meets.
+//!
+//! Not every run meets everything: what is left out gives the rest room ("swarm testing").
+
+use crate::rng::Rng;
+
+/// How often each fault comes, as parts of the sum of all.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Two nodes do not reach each other for a while, both ways or one.
+    pub cut: u32,
+    /// The nodes fall apart into two groups.
+    pub halves: u32,
+    /// One node reaches nobody, for so long that it goes on alone.
+    pub island: u32,
+    /// A connection ends, and with it what was on its way.
+    pub snap: u32,
+    /// A process ends at once; its memory outlives it.
+    pub crash: u32,
+    /// A process ends at once, and its memory with it.
+    pub lose: u32,
+    /// A process stands still.
+    pub pause: u32,
+    /// A node is drained, or is to stay after all.
+    pub drain: u32,
+    /// A node comes that was never there.
+    pub join: u32,
+    /// A process ends in order.
+    pub stop: u32,
+    /// Another node leads the group.
+    pub elect: u32,
+}
+
+impl Pace {
+    fn draw(rng: &mut Rng, volatile: bool) -> Pace {
+        let mut some = |weight: u32| if rng.one_in(3) { 0 } else { weight };
+        Pace {
+            cut: some(6),
+            halves: some(3),
+            island: some(2),
+            snap: some(8),
+            crash: if volatile { 0 } else { some(4) },
+            lose: if volatile { 4 } else { 0 },
+            pause: some(5),
+            drain: some(2),
+            join: some(2),
+            stop: some(2),
+            elect: 1,
+        }
+    }
+
+    /// As weights, in the order of the fields.
+    pub fn weights(&self) -> [u32; 11] {
+        [
+            self.cut,
+            self.halves,
+            self.island,
+            self.snap,
+            self.crash,
+            self.lose,
+            self.pause,
+            self.drain,
+            self.join,
+            self.stop,
+            self.elect,
+        ]
+    }
+}
+
+/// See [the module](self).
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Nodes at the beginning.
+    pub nodes: usize,
+    /// Copies of each record.
+    pub replication_factor: u8,
+    /// Partitions in play.
+    pub partitions: usize,
+    /// The first of them, of those that the balancer gives out.
+    pub first_partition: usize,
+    /// Clients.
+    pub clients: usize,
+    /// Keys of each client.
+    pub keys: usize,
+    /// Longest pause of a client between two requests.
+    pub think_us_max: u64,
+    /// Milliseconds by which everybody's clock goes on at once.
+    pub tick_ms: u64,
+    /// Typical time of a message on its way.
+    pub delay_us: u64,
+    /// One message in so many takes much longer.
+    pub slow_one_in: u64,
+    /// Whether ways are cut one way only: then a node may be heard by the leader, and not learn what has changed.
+    pub one_way: bool,
+    /// How long nothing has to have moved before deletes are forgotten: longer than a node may be heard so.
+    pub rest_us: u64,
+    /// Within this every block is filled anew, so that no older copy of what was deleted is left: longer than a write may be
+    /// on its way.
+    pub turnover_us: u64,
+    /// Whether memory is gone with its process.
+    pub volatile: bool,
+    /// How long faults go on.
+    pub faults_us: u64,
+    /// Longest pause between two faults.
+    pub calm_us_max: u64,
+    /// How often each fault comes.
+    pub pace: Pace,
+}
+
+impl Setup {
+    /// Draws one.
+    pub fn draw(rng: &mut Rng) -> Setup {
+        let (volatile, one_way) = (rng.one_in(4), rng.one_in(2));
+        Setup {
+            nodes: rng.between(3, 5) as usize,
+            replication_factor: if rng.one_in(3) { 3 } else { 2 },
+            partitions: rng.between(1, 5) as usize,
+            first_partition: rng.below(4000) as usize,
+            clients: rng.between(2, 5) as usize,
+            keys: rng.between(2, 8) as usize,
+            think_us_max: *rng.pick(&[1_000, 20_000, 100_000]),
+            tick_ms: *rng.pick(&[1, 1, 5, 20, 100]),
+            delay_us: *rng.pick(&[100, 500, 2_000]),
+            slow_one_in: *rng.pick(&[20, 100, 1000]),
+            one_way,
+            rest_us: match one_way {
+                true => 25_000_000,
+                false => *rng.pick(&[300_000, 1_000_000, 3_000_000]),
+            },
+            turnover_us: *rng.pick(&[1_400_000, 6_000_000]),
+            volatile,
+            faults_us: rng.between(2, 20) * 1_000_000,
+            calm_us_max: *rng.pick(&[200_000, 1_000_000, 3_000_000]),
+            pace: Pace::draw(rng, volatile),
+        }
+    }
+}

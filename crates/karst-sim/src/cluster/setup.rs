@@ -125,7 +125,7 @@ impl Setup {
             one_way,
             rest_us: match one_way {
                 true => 25_000_000,
-                false => *rng.pick(&[300_000, 1_000_000, 3_000_000]),
+                false => *rng.pick(&[4_000_000, 6_000_000]), // a lost node may count as alive for three seconds
             },
             turnover_us: *rng.pick(&[1_400_000, 6_000_000]),
             volatile,

@@ -15,7 +15,7 @@ use super::{BootError, QUEUE_DEPTH, all_devices};
 use crate::client_port::{self, HAND_OVER_MAX};
 use crate::core::disk::Disk;
 use crate::core::{Core, upkeep};
-use crate::fabric_port::{door, fill, let_go, peer};
+use crate::fabric_port::{door, fill, let_go, pace, peer};
 use crate::node::Node;
 
 /// How long a core that stops waits for its devices to take what it holds.
@@ -142,6 +142,7 @@ async fn serve(start: Start) -> io::Result<()> {
         tokio::task::spawn_local(let_go::let_go(core.clone()));
     }
     tokio::task::spawn_local(fill::keep_filled(core.clone()));
+    tokio::task::spawn_local(pace::adapt(core.clone()));
     let fabric = tokio::task::spawn_local(door::serve(core.clone(), linked));
     let serving = tokio::task::spawn_local(client_port::serve(core.clone(), given));
     tokio::select! {

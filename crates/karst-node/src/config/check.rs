@@ -229,6 +229,10 @@ impl Check<'_> {
                 DRAIN_ON_STOP,
                 Duration::ZERO..=Duration::from_secs(600),
             ),
+            fill_rate: match raw.fill_rate.as_deref() {
+                None | Some("off") => None,
+                written => Some(self.size("cluster.fill_rate", written, 0, 64 * KIB..=64 * GIB)),
+            },
         }
     }
 

@@ -138,6 +138,8 @@ pub struct Cluster {
     pub bootstrap_expect: u32,
     /// Silence after which a node counts as dead.
     pub suspect_after: Duration,
+    /// Bytes a second that a node sends to others to fill them; `None` is as fast as clients allow.
+    pub fill_rate: Option<u64>,
     /// How long a node that is told to stop may take to let others lead what it holds; zero is not at all.
     pub drain_on_stop: Duration,
 }

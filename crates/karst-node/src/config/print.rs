@@ -37,6 +37,11 @@ impl Config {
                 bootstrap_expect: Some(self.cluster.bootstrap_expect.into()),
                 suspect_after: Some(print_time(self.cluster.suspect_after)),
                 drain_on_stop: Some(print_time(self.cluster.drain_on_stop)),
+                fill_rate: Some(
+                    self.cluster
+                        .fill_rate
+                        .map_or_else(|| "off".into(), print_size),
+                ),
             },
             namespace: self.namespaces.iter().map(Namespace::to_raw).collect(),
         }

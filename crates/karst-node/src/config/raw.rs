@@ -78,6 +78,7 @@ pub(super) struct RawCluster {
     pub(super) bootstrap_expect: Option<i64>,
     pub(super) suspect_after: Option<String>,
     pub(super) drain_on_stop: Option<String>,
+    pub(super) fill_rate: Option<String>,
 }
 
 /// `[[namespace]]`
@@ -184,6 +185,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("cluster.bootstrap_expect", Kind::Number),
     ("cluster.suspect_after", Kind::Text),
     ("cluster.drain_on_stop", Kind::Text),
+    ("cluster.fill_rate", Kind::Text),
     ("namespace.*.name", Kind::Text),
     ("namespace.*.mode", Kind::Text),
     ("namespace.*.replication_factor", Kind::Number),
@@ -328,6 +330,7 @@ mod tests {
                 bootstrap_expect: Some(1),
                 suspect_after: text(),
                 drain_on_stop: text(),
+                fill_rate: text(),
             },
             namespace: vec![RawNamespace {
                 name: text(),

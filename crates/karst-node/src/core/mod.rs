@@ -34,6 +34,7 @@ use tokio::sync::Notify;
 pub(crate) use self::damage::hex;
 use self::disk::Disk;
 use crate::counters::{CoreCounters, NamespaceCounters, Op};
+use crate::fabric_port::pace::Pace;
 use crate::fabric_port::peer::Peers;
 use crate::node::{self, NamespaceState, Node};
 
@@ -84,6 +85,8 @@ pub struct Core {
     pub counters: Arc<CoreCounters>,
     /// Its links to other nodes.
     pub peers: Peers,
+    /// How fast it fills them.
+    pub pace: Pace,
     disk: Rc<Disk>,
     lanes: Vec<Lanes>,
     /// First file of each namespace in the device queue.
@@ -113,6 +116,8 @@ impl Core {
             files.push(next);
             next += (namespace.devices.len() + namespace.cached.len()) as u16;
         }
+        let cores = node.cores.len() as u64;
+        let pace = Pace::new(node.config.cluster.fill_rate.map(|rate| rate / cores));
         let (turn_ends, outbox) = (Notify::new(), RefCell::new(Vec::new()));
         let (now, now_us) = (Cell::new(node::now()), Cell::new(clock::monotonic_us()));
         Rc::new_cyclic(|itself| Core {
@@ -122,6 +127,7 @@ impl Core {
             number,
             counters,
             peers: Peers::default(),
+            pace,
             disk,
             lanes,
             files,

@@ -201,9 +201,11 @@ impl Filling<'_> {
     /// Sends a record as it is here.
     async fn push(&self, digest: Digest) -> Result<(), Cut> {
         let (core, index) = (self.core, self.task.namespace);
+        let _place = core.pace.place().await;
         let Some(image) = core.image(index, &digest).await.map_err(|_| Cut::Later)? else {
             return Ok(());
         };
+        core.pace.take(image.len()).await;
         core.counters.filled_records.add(1);
         core.counters.filled_bytes.add(image.len() as u64);
         let replicate = Replicate {

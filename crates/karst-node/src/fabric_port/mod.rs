@@ -6,6 +6,7 @@
 //! - [`copy`]: a write on its way to the nodes that are to have it.
 //! - [`fill`]: a primary brings who joins to hold what it holds.
 //! - [`let_go`]: a node lets go of what others hold.
+//! - [`pace`]: how fast, beside what clients ask.
 //! - [`lag`]: how far other nodes are behind.
 //! - `adopt`: a primary takes over what was written elsewhere.
 
@@ -15,4 +16,5 @@ pub mod door;
 pub mod fill;
 pub mod lag;
 pub mod let_go;
+pub mod pace;
 pub mod peer;

@@ -11,6 +11,7 @@
 //! - [`fabric`]: messages between nodes.
 //! - [`map`]: for each namespace and partition, who serves it; immutable once published.
 //! - [`state`]: everything that Raft keeps, and the commands that change it.
+//! - [`strong`]: how many have to confirm a write of a strongly consistent partition, and how many are asked.
 //! - [`view`]: the map as one node's data path reads it.
 //! - [`formation`]: how a node without a cluster comes to one.
 //! - `raft`: what openraft needs to keep the state; only with the feature `raft`.
@@ -25,4 +26,5 @@ pub mod plan;
 #[cfg(feature = "raft")]
 pub mod raft;
 pub mod state;
+pub mod strong;
 pub mod view;

@@ -98,6 +98,7 @@ fn refs(servers: &[Server]) -> Vec<&Server> {
 async fn every_record_is_on_two_nodes_that_hold_the_same() {
     let servers = formed(&NAMES);
     all_serve(&refs(&servers), &NAMES);
+    wait_until_stable(&refs(&servers));
     let mut load = Load::new(&refs(&servers), 4, 1).await;
     let running = load.start();
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -163,6 +164,7 @@ async fn a_node_with_an_empty_disk_is_filled_while_the_others_serve() {
     servers.iter_mut().for_each(Server::start);
     servers.iter_mut().for_each(Server::wait_until_serving);
     all_serve(&refs(&servers), &names[..2]);
+    wait_until_stable(&refs(&servers));
     let mut load = Load::new(&refs(&servers), 4, 3).await;
     let running = load.start();
     tokio::time::sleep(Duration::from_secs(1)).await;

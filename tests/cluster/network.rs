@@ -145,7 +145,6 @@ fn a_node_that_is_parted_from_two_is_merged_with_them() {
 }
 
 #[test]
-#[ignore = "fails on a busy machine: `Known, not understood yet` in docs/consistency.md"]
 fn two_halves_of_four_nodes_are_merged() {
     apart(|| {
         let cuts: [Cut; 2] = [

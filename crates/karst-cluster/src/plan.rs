@@ -250,17 +250,11 @@ impl Present {
             .joining()
             .filter(|_| none_left && !old.in_sync.is_empty());
         let mut apart: Vec<NodeId> = Vec::new();
-        for node in &old
-            .apart
-            .iter()
-            .copied()
-            .chain(fell_out)
-            .chain(joining)
-            .collect::<Vec<_>>()
-        {
-            let merged = in_sync.contains(node) || (complete.contains(node) && sound(node));
-            if !merged && self.configured.contains(node) && !apart.contains(node) {
-                apart.push(*node);
+        let candidates = old.apart.iter().copied().chain(fell_out).chain(joining);
+        for node in candidates {
+            let merged = in_sync.contains(&node) || (complete.contains(&node) && sound(&node));
+            if !merged && self.configured.contains(&node) && !apart.contains(&node) {
+                apart.push(node);
             }
         }
         apart

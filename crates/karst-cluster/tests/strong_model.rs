@@ -370,58 +370,46 @@ impl World {
             return false;
         };
         let moves = in_sync == raft.in_sync;
+        let next = self.next_config(life, primary, in_sync, moves);
+        next.map(|next| self.raft = next).is_some()
+    }
+
+    /// What Raft keeps once these are in sync, if anybody may serve then: until more are there nothing is changed.
+    fn next_config(&self, life: &Life, primary: u8, in_sync: Set, moves: bool) -> Option<Config> {
+        let raft = self.raft;
         let stays = in_sync & one(raft.primary) != 0 && !moves;
         if in_sync & one(primary) == 0 || (stays && primary != raft.primary) {
-            return false;
+            return None;
         }
         let prior = raft.last_confirmed(life.broken);
         let fenced = Fenced {
             prior: &members(prior),
             in_sync: &members(in_sync),
         };
-        if !fenced.can_activate() && !life.is(Broken::ActivatesWithoutThem) {
-            return false; // nobody serves until more are there: nothing is changed
-        }
-        self.raft = Config {
+        let can = fenced.can_activate() || life.is(Broken::ActivatesWithoutThem);
+        can.then_some(Config {
             regime: raft.regime + 1,
             primary,
             in_sync,
             prior,
             ..raft
-        };
-        true
+        })
     }
 
     fn restart(&mut self, life: &Life, node: u8, primary: u8) -> bool {
         if self.restarts == life.restarts {
             return false;
         }
-        let raft = self.raft;
-        let left = raft.in_sync & !one(node);
-        let in_sync = if left == 0 { raft.in_sync } else { left };
-        let stays = in_sync & one(raft.primary) != 0;
-        if in_sync & one(primary) == 0 || (stays && primary != raft.primary) {
+        let left = self.raft.in_sync & !one(node);
+        let in_sync = if left == 0 { self.raft.in_sync } else { left };
+        let Some(next) = self.next_config(life, primary, in_sync, false) else {
             return false;
-        }
-        let prior = raft.last_confirmed(life.broken);
-        let fenced = Fenced {
-            prior: &members(prior),
-            in_sync: &members(in_sync),
         };
-        if !fenced.can_activate() {
-            return false;
-        }
         self.restarts += 1;
         let entry = self.nodes[usize::from(node)].entry;
         let forgetful = life.is(Broken::ForgetsPromises);
         if !forgetful {
-            self.raft = Config {
-                regime: raft.regime + 1,
-                primary,
-                in_sync,
-                prior,
-                ..raft
-            };
+            self.raft = next;
         }
         self.nodes[usize::from(node)] = Node {
             view: if forgetful {

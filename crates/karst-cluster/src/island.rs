@@ -27,9 +27,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::map::Maps;
+use crate::map::{Maps, NamespaceMap};
 use crate::node::NodeId;
-use crate::plan::plan;
+use crate::plan::{Heard, plan};
 use crate::state::{ClusterState, ISLAND};
 
 /// A map that was made alone. See [the module](self).
@@ -48,11 +48,17 @@ pub fn local_map(committed: &ClusterState, me: NodeId, heard: &BTreeSet<NodeId>)
     let mut nodes = heard.clone();
     nodes.insert(me);
     let mut state = committed.clone();
-    for command in plan(&state, &nodes, &[]) {
+    // Strongly consistent namespaces know no islands: what was agreed on stands.
+    let strong = |map: &NamespaceMap| map.strong;
+    state.maps.retain(|_, map| !strong(map));
+    for command in plan(&state, &Heard::all(nodes.clone()), &[]) {
         state.apply(command);
     }
     let mut maps = state.maps;
-    for partition in maps.values_mut().flat_map(|map| &mut map.partitions) {
+    let kept = committed.maps.iter().filter(|(_, map)| strong(map));
+    maps.extend(kept.map(|(name, map)| (name.clone(), map.clone())));
+    let available = maps.values_mut().filter(|map| !strong(map));
+    for partition in available.flat_map(|map| &mut map.partitions) {
         partition.regime = partition.regime.alone();
     }
     Island {

@@ -22,6 +22,7 @@ pub mod balance;
 pub mod fabric;
 pub mod formation;
 pub mod island;
+pub mod lease;
 pub mod map;
 pub mod member;
 pub mod node;

@@ -16,6 +16,9 @@
 //!
 //! Once every node of the row is in sync, in the row's order, the partition is *settled*: others drop what
 //! they hold of it.
+//!
+//! Of a strongly consistent namespace the map also keeps by whom writes were last confirmed ([`crate::strong`]); nobody
+//! of it is ever apart.
 
 use std::collections::BTreeMap;
 
@@ -81,6 +84,16 @@ pub struct Ownership {
     /// When it is there again its writes are merged, and what it holds is not just replaced.
     #[serde(default)]
     pub apart: Vec<NodeId>,
+    /// By whom writes were last confirmed, while this regime is not activated; else nobody. Only where
+    /// consistency is strong.
+    #[serde(default)]
+    pub prior: Vec<NodeId>,
+    /// Of those by whom writes were last confirmed, who has lost what he confirmed.
+    #[serde(default)]
+    pub lost: Vec<NodeId>,
+    /// The last regime that was activated.
+    #[serde(default)]
+    pub activated: Regime,
 }
 
 /// What a node is to a partition.
@@ -146,7 +159,7 @@ impl Ownership {
 
     /// Whether the row serves, in its order, and nobody else.
     pub fn is_settled(&self) -> bool {
-        self.row == self.in_sync
+        self.row == self.in_sync && self.prior.is_empty()
     }
 }
 
@@ -155,6 +168,9 @@ impl Ownership {
 pub struct NamespaceMap {
     /// Copies of each record aimed at; the nodes alive may be fewer.
     pub replication_factor: u8,
+    /// Whether it is strongly consistent.
+    #[serde(default)]
+    pub strong: bool,
     /// One for each partition.
     pub partitions: Vec<Ownership>,
 }
@@ -164,6 +180,7 @@ impl NamespaceMap {
     pub fn new(replication_factor: u8) -> NamespaceMap {
         NamespaceMap {
             replication_factor,
+            strong: false,
             partitions: vec![Ownership::default(); PARTITIONS],
         }
     }

@@ -59,4 +59,7 @@ pub struct NamespaceFacts {
     /// Whether all of it is gone with the process: it is in memory and on no device.
     #[serde(default)]
     pub volatile: bool,
+    /// Whether it is strongly consistent. A namespace is that for all its life, at every node.
+    #[serde(default)]
+    pub strong: bool,
 }

@@ -1,6 +1,6 @@
 //! What the Raft leader should propose now: from the state, who is heard, and what primaries report.
 //!
-//! Available mode: a partition is served as long as one node is alive that is configured with its namespace,
+//! Strongly consistent namespaces are planned in [`strong`]. In available mode a partition is served as long as one node is alive that is configured with its namespace,
 //! with whatever that node holds.
 //!
 //! The leader asks again a few times a second and proposes what it is told. Nothing is remembered between two
@@ -36,7 +36,9 @@ use std::sync::Arc;
 use crate::balance::balance;
 use crate::map::{NamespaceMap, Ownership, Regime};
 use crate::node::NodeId;
-use crate::state::{Change, ClusterState, Command, Member};
+use crate::state::{Activation, Change, ClusterState, Command, Member};
+
+mod strong;
 
 /// The most changes in one command, so that a Raft entry stays under a megabyte.
 pub const CHANGES_MAX: usize = 8192;
@@ -45,9 +47,9 @@ pub const CHANGES_MAX: usize = 8192;
 /// the one before, since nodes come back.
 const REMEMBERED_MAX: usize = 16;
 
-/// A primary's report that a node that was joining holds all of its partition now.
+/// A primary's report of what a node holds of its partition.
 ///
-/// A primary repeats it under its newest regime until the map shows the node in sync: a report of another
+/// A primary repeats it under its newest regime until the map shows what follows from it: a report of another
 /// regime counts for nothing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Synced {
@@ -55,17 +57,45 @@ pub struct Synced {
     pub namespace: String,
     /// The partition's number.
     pub partition: u16,
-    /// The regime under which the node became complete.
+    /// The regime under which that is so.
     pub regime: Regime,
-    /// Who.
+    /// Who. The primary itself, if everybody in sync holds what was confirmed, so that the regime can be activated.
     pub node: NodeId,
+    /// What the node holds.
+    pub holds: Holds,
+}
+
+/// How much a node holds of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Holds {
+    /// All.
+    All,
+    /// Less than it should, although it counts as in sync: it did not take a write in time.
+    Less,
 }
 
 /// A desired row for each partition.
 pub type Rows = Arc<Vec<Vec<NodeId>>>;
 
+/// Who is there, as the leader knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Who is heard.
+    pub nodes: BTreeSet<NodeId>,
+    /// Who may hold a lease that was granted to it, heard or not: it may be answering reads of what it leads.
+    pub leased: BTreeSet<NodeId>,
+}
+
+impl Heard {
+    /// Of nodes of which nobody else can hold a lease.
+    pub fn all(nodes: BTreeSet<NodeId>) -> Heard {
+        let leased = BTreeSet::new();
+        Heard { nodes, leased }
+    }
+}
+
 /// What to propose now, in this order. See [the module](self).
-pub fn plan(state: &ClusterState, heard: &BTreeSet<NodeId>, synced: &[Synced]) -> Vec<Command> {
+pub fn plan(state: &ClusterState, heard: &Heard, synced: &[Synced]) -> Vec<Command> {
     Planner::default().plan(state, heard, synced)
 }
 
@@ -83,12 +113,7 @@ struct Remembered {
 
 impl Planner {
     /// What [`plan`] says.
-    pub fn plan(
-        &mut self,
-        state: &ClusterState,
-        heard: &BTreeSet<NodeId>,
-        synced: &[Synced],
-    ) -> Vec<Command> {
+    pub fn plan(&mut self, state: &ClusterState, heard: &Heard, synced: &[Synced]) -> Vec<Command> {
         plan_with(state, heard, synced, |racks, factor| {
             self.rows(racks, factor)
         })
@@ -115,19 +140,44 @@ impl Planner {
 /// [`plan`] with somebody else's rows: of so many nodes, each with its rack, for a replication factor.
 pub fn plan_with(
     state: &ClusterState,
-    heard: &BTreeSet<NodeId>,
+    heard: &Heard,
     synced: &[Synced],
     mut rows: impl FnMut(&BTreeMap<NodeId, u32>, u8) -> Rows,
 ) -> Vec<Command> {
-    let mut commands = liveness(state, heard);
+    let mut commands = liveness(state, &heard.nodes);
     let mut changes = Vec::new();
+    let mut activations = Vec::new();
+    let none = Reported::default();
+    // Who says that its process ends answers nothing any more.
+    let answers = |node: &&NodeId| !state.nodes.get(node).is_some_and(is_gone);
+    let leased: BTreeSet<NodeId> = heard.leased.iter().filter(answers).copied().collect();
     for (name, map) in &state.maps {
-        let present = Present::new(state, heard, name);
+        let present = Present::new(state, &heard.nodes, name);
         let rows = rows(&present.takers, map.replication_factor);
-        let complete = complete(map, name, synced);
+        let reported = reported(map, name, synced);
         for (partition, (old, wanted)) in map.partitions.iter().zip(rows.iter()).enumerate() {
             let partition = partition as u16;
-            let complete = complete.get(&partition).map_or(&[][..], Vec::as_slice);
+            let reported = reported.get(&partition).unwrap_or(&none);
+            if map.strong {
+                match strong::decide(&present, &leased, old, wanted, reported) {
+                    Some(strong::Decision::Activate) => activations.push(Activation {
+                        namespace: name.clone(),
+                        partition,
+                        regime: old.regime,
+                    }),
+                    Some(strong::Decision::Change { row, in_sync }) => changes.push(Change {
+                        namespace: name.clone(),
+                        partition,
+                        expected: old.regime,
+                        row,
+                        in_sync,
+                        apart: Vec::new(),
+                    }),
+                    None => {}
+                }
+                continue;
+            }
+            let complete = &reported.complete;
             let (row, in_sync) = present.decide(old, wanted, complete);
             let apart = present.apart(old, &in_sync, complete);
             if row != old.row || in_sync != old.in_sync || apart != old.apart {
@@ -144,6 +194,8 @@ pub fn plan_with(
     }
     let pieces = changes.chunks(CHANGES_MAX);
     commands.extend(pieces.map(|piece| Command::Repartition(piece.to_vec())));
+    let pieces = activations.chunks(CHANGES_MAX);
+    commands.extend(pieces.map(|piece| Command::Activate(piece.to_vec())));
     commands
 }
 
@@ -162,19 +214,29 @@ fn is_gone(member: &Member) -> bool {
     member.stopping && !member.alive
 }
 
-/// Whom primaries reported to be complete under the regime that stands, by partition.
-fn complete(map: &NamespaceMap, name: &str, synced: &[Synced]) -> BTreeMap<u16, Vec<NodeId>> {
-    let mut complete = BTreeMap::<u16, Vec<NodeId>>::new();
+/// What was reported of a partition under the regime that stands.
+#[derive(Clone, Debug, Default)]
+struct Reported {
+    /// Who holds all of it.
+    complete: Vec<NodeId>,
+    /// Who holds less than it should.
+    lacking: Vec<NodeId>,
+}
+
+/// What primaries reported, by partition.
+fn reported(map: &NamespaceMap, name: &str, synced: &[Synced]) -> BTreeMap<u16, Reported> {
+    let mut reported = BTreeMap::<u16, Reported>::new();
     for report in synced.iter().filter(|report| report.namespace == name) {
         let partition = map.partitions.get(usize::from(report.partition));
         if partition.is_some_and(|it| it.regime == report.regime) {
-            complete
-                .entry(report.partition)
-                .or_default()
-                .push(report.node);
+            let of = reported.entry(report.partition).or_default();
+            match report.holds {
+                Holds::All => of.complete.push(report.node),
+                Holds::Less => of.lacking.push(report.node),
+            }
         }
     }
-    complete
+    reported
 }
 
 /// The nodes configured with one namespace, as they are to be seen now.

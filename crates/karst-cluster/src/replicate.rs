@@ -17,6 +17,10 @@
 //!                                           are compared with later ------------> missed
 //! ```
 //!
+//! A write of a strongly consistent partition is *confirmed* once those have it whose confirmations the map asks for
+//! ([`Quorums`](crate::view::Quorums)), by the map of that moment; it goes on until everybody has it. Nobody takes it over:
+//! whether it is one of those that the next primary finds is not known here.
+//!
 //! Whoever drives this hands in what is answered, and asks for the [`Next`] thing to do with the newest share
 //! of the partition: when it begins, when something else than "done" was answered, and at the latest when the
 //! last [`Next::Wait`] says. An answer that is late or doubled changes nothing.
@@ -73,6 +77,8 @@ pub struct Spreading {
     deadline_us: u64,
     copies: SmallVec<[Copy; 2]>,
     phase: Phase,
+    /// It has to be confirmed.
+    is_strong: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -87,8 +93,10 @@ enum State {
     Due { at_us: u64 },
     /// Nothing was answered yet.
     Asked,
-    /// It is there, or owed no more.
-    Settled,
+    /// It is there.
+    There,
+    /// It is owed no more.
+    Freed,
     /// The node cannot take it, now or later.
     Refused,
     /// It is not there, and the node is to be compared with.
@@ -124,7 +132,35 @@ impl Spreading {
             deadline_us,
             copies: share.followers.iter().map(copy).collect(),
             phase: Phase::Copying,
+            is_strong: false,
         })
+    }
+
+    /// A write that was just made and is to be confirmed by a certain time, by nobody else if need be.
+    pub fn begin_strong(deadline_us: u64) -> Spreading {
+        Spreading {
+            deadline_us,
+            copies: SmallVec::new(),
+            phase: Phase::Copying,
+            is_strong: true,
+        }
+    }
+
+    /// Whether those who have it, and this node, are enough by the newest share of the partition.
+    pub fn is_confirmed(&self, share: &Share) -> bool {
+        let Some(quorums) = &share.quorums else {
+            return false;
+        };
+        if share.role != Role::Primary {
+            return false;
+        }
+        if is_planted(Mutation::ConfirmsAlone) {
+            return true;
+        }
+        let there = self.copies.iter().filter(|it| it.state == State::There);
+        let there = there.map(|it| it.node).chain(share.primary);
+        let there: SmallVec<[NodeId; 4]> = there.collect();
+        quorums.are_met_by(&there)
     }
 
     /// What became of it, once that is known.
@@ -144,7 +180,7 @@ impl Spreading {
                 self.copied(
                     from,
                     match ack {
-                        Ack::Done => State::Settled,
+                        Ack::Done => State::There,
                         // Another map is in force there, or there is no room for the moment.
                         Ack::Stale | Ack::Early | Ack::Misled | Ack::Full => {
                             State::Due { at_us: again_us }
@@ -180,10 +216,14 @@ impl Spreading {
     }
 
     fn end_if_settled(&mut self) {
-        let is_settled = |copy: &Copy| copy.state == State::Settled;
-        if self.copies.iter().all(is_settled) {
+        if self.is_settled() && !self.is_strong {
             self.phase = Phase::Over(Outcome::Arrived);
         }
+    }
+
+    fn is_settled(&self) -> bool {
+        let is_settled = |copy: &Copy| matches!(copy.state, State::There | State::Freed);
+        self.copies.iter().all(is_settled)
     }
 
     /// What to do now, by the newest share of the partition. To be asked until it is to wait, or it is over.
@@ -216,7 +256,12 @@ impl Spreading {
         }
         let is_missed = |copy: &Copy| copy.state == State::Missed;
         let missed = self.copies.iter().any(is_missed);
-        if share.role != Role::Primary && self.is_open() {
+        if self.is_strong {
+            if share.role != Role::Primary {
+                return self.end(Outcome::Missed);
+            }
+            self.owe_to(share, now_us);
+        } else if share.role != Role::Primary && self.is_open() {
             if missed {
                 return self.end(Outcome::Missed);
             }
@@ -228,16 +273,16 @@ impl Spreading {
             let due_us = match copy.state {
                 State::Due { at_us } => Some(at_us),
                 State::Asked => None,
-                State::Settled | State::Refused | State::Missed => continue,
+                State::There | State::Freed | State::Refused | State::Missed => continue,
             };
             if !share.followers.contains(&copy.node) {
-                copy.state = State::Settled;
+                copy.state = State::Freed;
             } else if now_us >= self.deadline_us {
                 copy.state = State::Missed;
                 return Next::Repair(copy.node);
             } else if due_us.is_some_and(|at_us| at_us <= now_us) {
                 copy.state = match is_planted(Mutation::AcknowledgesBeforeCopied) {
-                    true => State::Settled,
+                    true => State::There,
                     false => State::Asked,
                 };
                 return Next::Send {
@@ -253,7 +298,28 @@ impl Spreading {
         match self.phase {
             Phase::Over(outcome) => Next::Over(outcome),
             _ if self.is_open() => self.wait(until_us),
+            _ if self.is_strong && self.is_settled() => match self.is_confirmed(share) {
+                true => self.end(Outcome::Arrived),
+                false if now_us >= self.deadline_us => self.end(Outcome::Missed),
+                false => self.wait(now_us + PAUSE_US), // those who are asked for change
+            },
             _ => self.end(Outcome::Missed),
+        }
+    }
+
+    /// Who is to have it by the newest map.
+    fn owe_to(&mut self, share: &Share, now_us: u64) {
+        for node in &share.followers {
+            let mut known = self.copies.iter_mut().filter(|it| it.node == *node);
+            let due = State::Due { at_us: now_us };
+            match known.next() {
+                Some(copy) if copy.state == State::Freed => copy.state = due,
+                Some(_) => {}
+                None => self.copies.push(Copy {
+                    node: *node,
+                    state: due,
+                }),
+            }
         }
     }
 
@@ -317,6 +383,23 @@ mod tests {
             apart: false,
             primary: Some(primary),
             followers: followers.into(),
+            quorums: None,
+        }
+    }
+
+    /// The same of a strongly consistent partition.
+    fn strong(regime: u32, primary: NodeId, in_sync: &[NodeId], prior: &[NodeId]) -> Share {
+        let others = in_sync.iter().chain(prior).filter(|it| **it != A);
+        let followers: std::collections::BTreeSet<NodeId> = others.copied().collect();
+        let followers: Vec<NodeId> = followers.into_iter().collect();
+        Share {
+            quorums: Some(crate::view::Quorums {
+                in_sync: in_sync.into(),
+                prior: prior.into(),
+                activated: Regime(1),
+                can_confirm: true,
+            }),
+            ..share(regime, primary, &followers)
         }
     }
 
@@ -344,6 +427,52 @@ mod tests {
         assert_eq!(write.outcome(), None);
         write.answered(C, Kind::Replicate, Ack::Done, 3);
         assert_eq!(write.outcome(), Some(Outcome::Arrived));
+    }
+
+    #[test]
+    fn a_write_is_confirmed_by_a_quorum_and_goes_on_until_everybody_has_it() {
+        let three = strong(1, A, &[A, B, C], &[]);
+        let mut write = Spreading::begin_strong(DEADLINE_US);
+        assert_eq!(write.next(&three, 0), send(B, Kind::Replicate, 1));
+        assert_eq!(write.next(&three, 0), send(C, Kind::Replicate, 1));
+        assert!(!write.is_confirmed(&three));
+        write.answered(B, Kind::Replicate, Ack::Done, 1);
+        assert!(write.is_confirmed(&three));
+        assert!(matches!(write.next(&three, 1), Next::Wait { .. }));
+        write.answered(C, Kind::Replicate, Ack::Done, 2);
+        assert_eq!(write.next(&three, 2), Next::Over(Outcome::Arrived));
+    }
+
+    #[test]
+    fn who_confirms_is_looked_up_in_the_newest_map() {
+        let mut write = Spreading::begin_strong(DEADLINE_US);
+        let before = strong(1, A, &[A, B], &[]);
+        assert_eq!(write.next(&before, 0), send(B, Kind::Replicate, 1));
+        write.answered(B, Kind::Replicate, Ack::Done, 1);
+        let joined = strong(2, A, &[A, B, C], &[A, B]);
+        assert!(write.is_confirmed(&joined), "two of three, and both of two");
+        let moved = strong(2, A, &[A, C], &[A, B]);
+        assert!(!write.is_confirmed(&moved), "one of two");
+        assert_eq!(write.next(&moved, 1), send(C, Kind::Replicate, 2));
+        write.answered(C, Kind::Replicate, Ack::Done, 2);
+        assert!(write.is_confirmed(&moved));
+        let led_by_another = strong(3, C, &[C, A], &[]);
+        assert!(!write.is_confirmed(&led_by_another));
+        let over = Next::Over(Outcome::Missed);
+        assert_eq!(write.next(&led_by_another, 3), over);
+    }
+
+    #[test]
+    fn a_write_that_those_who_are_left_may_not_confirm_waits_until_they_may() {
+        let mut write = Spreading::begin_strong(DEADLINE_US);
+        let both = strong(1, A, &[A, B], &[]);
+        assert_eq!(write.next(&both, 0), send(B, Kind::Replicate, 1));
+        let mut fenced = strong(2, A, &[A], &[A, B]);
+        fenced.followers = Box::default(); // it is dead
+        assert!(matches!(write.next(&fenced, 1), Next::Wait { .. }));
+        assert!(!write.is_confirmed(&fenced));
+        let alone = strong(2, A, &[A], &[]);
+        assert_eq!(write.next(&alone, 2), Next::Over(Outcome::Arrived));
     }
 
     #[test]

@@ -59,6 +59,17 @@ pub struct Change {
     pub apart: Vec<NodeId>,
 }
 
+/// A partition whose regime can be activated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activation {
+    /// The namespace.
+    pub namespace: String,
+    /// The partition's number.
+    pub partition: u16,
+    /// The regime.
+    pub regime: Regime,
+}
+
 /// What changes the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
@@ -90,6 +101,24 @@ pub enum Command {
     /// Partitions change hands. Those whose regime has moved on are left as they are, and those that would go
     /// to a node which was forgotten meanwhile.
     Repartition(Vec<Change>),
+    /// Of these partitions everybody in sync holds what was confirmed before: they are strongly consistent ones, and
+    /// each is under this regime. Others are left as they are.
+    Activate(Vec<Activation>),
+    /// A node has lost what it held of a strongly consistent namespace.
+    Lose {
+        /// Which node.
+        node: NodeId,
+        /// Its process.
+        incarnation: u64,
+        /// The namespace.
+        namespace: String,
+    },
+    /// The partitions of a strongly consistent namespace of which too few nodes are alive that know what was
+    /// confirmed go on with what others hold. What only those know that are not is lost.
+    Revive {
+        /// The namespace.
+        namespace: String,
+    },
     /// A truncation mark is set, never back.
     Truncate(Truncation),
     /// A truncation mark is taken away.
@@ -170,6 +199,13 @@ impl ClusterState {
             Command::Stop(node) => self.change(node, |member| member.stopping = true),
             Command::Remove(node) => self.remove(node),
             Command::Repartition(changes) => self.repartition(changes),
+            Command::Activate(activations) => self.activate(&activations),
+            Command::Lose {
+                node,
+                incarnation,
+                namespace,
+            } => self.lose(node, incarnation, &namespace),
+            Command::Revive { namespace } => self.revive(&namespace),
             Command::Truncate(truncation) => self.truncate(truncation),
             Command::UndoTruncate { namespace, set } => {
                 self.truncations
@@ -194,6 +230,19 @@ impl ClusterState {
     }
 
     fn admit(&mut self, facts: NodeFacts) -> Outcome {
+        let differs = facts.namespaces.iter().find(|namespace| {
+            let map = self.maps.get(&namespace.name);
+            map.is_some_and(|map| map.strong != namespace.strong)
+        });
+        if let Some(namespace) = differs {
+            let mode = |strong: bool| if strong { "cp" } else { "ap" };
+            return Outcome::Refused(format!(
+                "namespace {} has mode {:?} in this cluster, and {:?} at this node",
+                namespace.name,
+                mode(!namespace.strong),
+                mode(namespace.strong),
+            ));
+        }
         let known = self.nodes.get(&facts.id);
         let member = Member {
             draining: known.is_some_and(|member| member.draining),
@@ -206,6 +255,7 @@ impl ClusterState {
         let before = self.nodes.get(&id).map(|known| known.facts.incarnation);
         if before.is_some_and(|before| before != member.facts.incarnation) {
             self.out_of_sync(id);
+            self.restarted(id);
         }
         if self.nodes.get(&id) != Some(&member) {
             self.nodes.insert(id, member);
@@ -218,15 +268,18 @@ impl ClusterState {
     /// Gives every namespace that a node is configured with a map, and the replication factor that all nodes
     /// agree to: the smallest of theirs. One that no node is configured with any more keeps its last.
     fn take_up_namespaces(&mut self) {
-        let mut factors = BTreeMap::<&str, u8>::new();
+        let mut factors = BTreeMap::<&str, (u8, bool)>::new();
         for namespace in self.nodes.values().flat_map(|it| &it.facts.namespaces) {
-            let factor = factors
+            let (factor, _) = factors
                 .entry(&namespace.name)
-                .or_insert(namespace.replication_factor);
+                .or_insert((namespace.replication_factor, namespace.strong));
             *factor = (*factor).min(namespace.replication_factor);
         }
-        for (name, factor) in factors {
-            let new = || NamespaceMap::new(factor);
+        for (name, (factor, strong)) in factors {
+            let new = || NamespaceMap {
+                strong,
+                ..NamespaceMap::new(factor)
+            };
             let map = self.maps.entry(name.to_owned()).or_insert_with(new);
             map.replication_factor = factor;
         }
@@ -241,6 +294,7 @@ impl ClusterState {
         };
         for namespace in &member.facts.namespaces {
             let map = self.maps.get_mut(&namespace.name);
+            let map = map.filter(|map| !map.strong); // of that nobody takes writes alone
             for partition in map.into_iter().flat_map(|map| &mut map.partitions) {
                 let known = partition.in_sync.contains(&node) || partition.apart.contains(&node);
                 if !known {
@@ -263,7 +317,8 @@ impl ClusterState {
             let mut namespaces = facts.iter().flat_map(|facts| &facts.namespaces);
             namespaces.any(|it| it.name == name && it.volatile)
         };
-        let partitions = self.maps.iter_mut().flat_map(|(name, map)| {
+        let available = self.maps.iter_mut().filter(|(_, map)| !map.strong);
+        let partitions = available.flat_map(|(name, map)| {
             let volatile = volatile(name);
             map.partitions.iter_mut().map(move |it| (it, volatile))
         });
@@ -285,6 +340,65 @@ impl ClusterState {
         }
     }
 
+    /// A node has come back as another process, which takes part in nothing before its copy of the state says so.
+    fn restarted(&mut self, node: NodeId) {
+        let facts = self.nodes.get(&node).map(|member| &member.facts);
+        let namespaces = facts.iter().flat_map(|facts| &facts.namespaces);
+        for namespace in namespaces.filter(|it| it.strong) {
+            let map = self.maps.get_mut(&namespace.name);
+            for partition in map.into_iter().flat_map(|map| &mut map.partitions) {
+                partition.restarted(node, namespace.volatile);
+            }
+        }
+    }
+
+    fn lose(&mut self, node: NodeId, incarnation: u64, namespace: &str) -> Outcome {
+        let known = self.nodes.get(&node).map(|member| member.facts.incarnation);
+        if known != Some(incarnation) {
+            return Outcome::Refused(format!("node {node} is another process by now"));
+        }
+        let Some(map) = self.maps.get_mut(namespace).filter(|map| map.strong) else {
+            return Outcome::Refused(format!("no strongly consistent namespace {namespace}"));
+        };
+        for partition in &mut map.partitions {
+            partition.restarted(node, true);
+        }
+        self.generation += 1;
+        Outcome::Applied
+    }
+
+    fn revive(&mut self, namespace: &str) -> Outcome {
+        let nodes = &self.nodes;
+        let alive = |node: NodeId| nodes.get(&node).is_some_and(|it| it.alive);
+        let Some(map) = self.maps.get_mut(namespace).filter(|map| map.strong) else {
+            return Outcome::Refused(format!("no strongly consistent namespace {namespace}"));
+        };
+        let mut revived = 0;
+        for partition in &mut map.partitions {
+            if let Some(next) = partition.revived(alive) {
+                *partition = next;
+                revived += 1;
+            }
+        }
+        self.generation += u64::from(revived > 0);
+        Outcome::Applied
+    }
+
+    fn activate(&mut self, activations: &[Activation]) -> Outcome {
+        let mut stale = 0;
+        for it in activations {
+            let map = self.maps.get_mut(&it.namespace);
+            let partition = map.and_then(|map| map.partitions.get_mut(usize::from(it.partition)));
+            let activated = partition.is_some_and(|partition| partition.activate(it.regime));
+            stale += usize::from(!activated);
+        }
+        self.generation += u64::from(stale < activations.len());
+        match stale {
+            0 => Outcome::Applied,
+            _ => Outcome::Refused(format!("{stale} of {} were overtaken", activations.len())),
+        }
+    }
+
     fn change(&mut self, node: NodeId, change: impl FnOnce(&mut Member)) -> Outcome {
         let Some(member) = self.nodes.get_mut(&node) else {
             return Outcome::Refused(format!("no node {node}"));
@@ -300,6 +414,7 @@ impl ClusterState {
         // for good from being forgotten.
         let holds = |partition: &Ownership| {
             partition.in_sync.contains(&node)
+                || partition.prior.contains(&node)
                 || partition.row.contains(&node) && partition.primary().is_some()
         };
         let held = |map: &NamespaceMap| map.partitions.iter().filter(|it| holds(it)).count();
@@ -337,11 +452,16 @@ impl ClusterState {
         if partition.regime != change.expected || !named.all(|it| self.nodes.contains_key(it)) {
             return false;
         }
+        if map.strong {
+            let next = partition.next_config(change.row, change.in_sync);
+            return next.map(|next| *partition = next).is_some();
+        }
         *partition = Ownership {
             regime: change.expected.next(),
             row: change.row,
             in_sync: change.in_sync,
             apart: change.apart,
+            ..Ownership::default()
         };
         true
     }
@@ -373,6 +493,7 @@ mod tests {
                 name: "test".into(),
                 replication_factor: 2,
                 volatile: false,
+                strong: false,
             }],
         }
     }

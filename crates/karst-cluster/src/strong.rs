@@ -6,7 +6,17 @@
 //! any more; it serves when everybody in sync holds what was found. Until that has been agreed on by Raft (the
 //! regime is *activated*) whoever goes on serving has writes confirmed by both sets.
 //!
-//! `tests/strong_model.rs` explores all runs of these rules within bounds. No node goes by them yet: `mode = "cp"` is refused.
+//! `tests/strong_model.rs` explores all runs of these rules within bounds.
+//!
+//! A node whose process ended and that has kept all that it confirmed is as good as before: what it promised is void
+//! together with the regime, which rises when the cluster learns of its new process. A node that has *lost* what it
+//! confirmed still counts among those who did, and never among those who know: where too few are left that know,
+//! the partition is *dead* until somebody [revives](Ownership::revived) it.
+
+use karst_data::mutation::{Mutation, is_planted};
+
+use crate::map::{Ownership, Regime};
+use crate::node::NodeId;
 
 /// Confirmations that make a write of a set of so many nodes lasting: a majority.
 pub fn write_quorum(nodes: usize) -> usize {
@@ -41,6 +51,130 @@ impl<N: PartialEq> Fenced<'_, N> {
     pub fn can_activate(&self) -> bool {
         let known = self.prior.iter().filter(|it| self.in_sync.contains(it));
         known.count() >= fence_quorum(self.prior.len())
+    }
+}
+
+impl Ownership {
+    /// By whom writes that anybody knows of were confirmed.
+    pub fn last_confirmed(&self) -> &[NodeId] {
+        match self.prior.is_empty() {
+            true => &self.in_sync,
+            false if is_planted(Mutation::IgnoresPrior) => &self.in_sync,
+            false => &self.prior,
+        }
+    }
+
+    /// Of those, who still has what he confirmed.
+    pub fn known(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let all = self.last_confirmed().iter();
+        all.filter(|it| !self.lost.contains(it)).copied()
+    }
+
+    /// Whether too few are left that know what was confirmed: nothing but a [revival](Self::revived) helps.
+    pub fn is_dead(&self) -> bool {
+        !self.in_sync.is_empty() && self.known().count() < fence_quorum(self.last_confirmed().len())
+    }
+
+    /// This partition once these are in sync, the primary first, under a regime of its own that is still to be
+    /// activated. `None` if then nobody might serve: until more are there nothing is changed.
+    ///
+    /// Who was not in sync until now comes to it only if the regime before was activated: what he holds was
+    /// compared with what was confirmed then.
+    pub fn next_config(&self, row: Vec<NodeId>, in_sync: Vec<NodeId>) -> Option<Ownership> {
+        let first = self.in_sync.is_empty() && self.prior.is_empty();
+        let prior = match first {
+            true => in_sync.clone(), // nothing was written yet
+            false => self.last_confirmed().to_vec(),
+        };
+        let is_new = |it: &NodeId| !self.in_sync.contains(it) && !prior.contains(it);
+        if in_sync.is_empty() || (!self.prior.is_empty() && in_sync.iter().any(is_new)) {
+            return None;
+        }
+        let knowing: Vec<NodeId> = match first {
+            true => in_sync.clone(),
+            false => (self.known().filter(|it| in_sync.contains(it))).collect(),
+        };
+        let fenced = Fenced {
+            prior: &prior,
+            in_sync: &knowing,
+        };
+        fenced.can_activate().then(|| Ownership {
+            regime: self.regime.next(),
+            row,
+            in_sync,
+            apart: Vec::new(),
+            prior: prior.clone(),
+            lost: self.lost.clone(),
+            activated: self.activated,
+        })
+    }
+
+    /// Everybody in sync holds what was confirmed: from now on they alone confirm. `false` if that is
+    /// not what is asked now.
+    pub fn activate(&mut self, regime: Regime) -> bool {
+        let asked = self.regime == regime && !self.prior.is_empty();
+        if asked {
+            self.prior.clear();
+            self.lost.clear();
+            self.activated = regime;
+        }
+        asked
+    }
+
+    /// A node's process has ended, and another one is about to go on with what it kept, or without anything.
+    /// What it promised is void, so the regime is. Where others can go on it is one of those in sync no more.
+    pub fn restarted(&mut self, node: NodeId, lost: bool) {
+        let takes_part = self.in_sync.contains(&node) || self.prior.contains(&node);
+        if !takes_part {
+            // A report that it was filled is of what it held then.
+            if self.row.contains(&node) {
+                self.bump();
+            }
+            return;
+        }
+        if lost && self.last_confirmed().contains(&node) && !self.lost.contains(&node) {
+            self.lost.push(node);
+        }
+        let left: Vec<NodeId> = self
+            .in_sync
+            .iter()
+            .copied()
+            .filter(|it| *it != node)
+            .collect();
+        match self.next_config(self.row.clone(), left) {
+            Some(next) if self.in_sync.contains(&node) => *self = next,
+            Some(_) | None => self.bump(),
+        }
+    }
+
+    /// The same again under a new regime, still to be activated.
+    fn bump(&mut self) {
+        self.prior = self.last_confirmed().to_vec();
+        self.regime = self.regime.next();
+    }
+
+    /// The partition as it goes on with those of these nodes that hold something of it, whatever only others know.
+    /// `None` if it does not need that: it serves, or will as it is.
+    pub fn revived(&self, alive: impl Fn(NodeId) -> bool) -> Option<Ownership> {
+        let prior = self.last_confirmed();
+        let knowing = self.known().filter(|it| alive(*it)).count();
+        if self.in_sync.is_empty() || knowing >= fence_quorum(prior.len()) {
+            return None;
+        }
+        let mut holding: Vec<NodeId> = Vec::new();
+        let candidates = self.in_sync.iter().chain(&self.prior).chain(&self.row);
+        for node in candidates.copied().filter(|it| alive(*it)) {
+            if !holding.contains(&node) {
+                holding.push(node);
+            }
+        }
+        (!holding.is_empty()).then(|| Ownership {
+            regime: self.regime.next(),
+            prior: holding.clone(),
+            in_sync: holding,
+            lost: Vec::new(),
+            ..self.clone()
+        })
     }
 }
 

@@ -5,10 +5,12 @@
 //! itself knows the newest regime, and refuses what was decided under another.
 
 use karst_data::key::{PARTITIONS, PartitionId};
+use karst_data::mutation::{Mutation, is_planted};
 
 use crate::map::{Ownership, Regime, Role};
 use crate::node::NodeId;
 use crate::state::ClusterState;
+use crate::strong::{is_confirmed, write_quorum};
 
 /// What a node has to know of one partition to carry out a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,52 @@ pub struct Share {
     pub primary: Option<NodeId>,
     /// Whom its primary sends each write.
     pub followers: Box<[NodeId]>,
+    /// Who confirms writes, if consistency is strong.
+    pub quorums: Option<Quorums>,
+}
+
+/// Whose confirmations a write of a strongly consistent partition needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quorums {
+    /// A write quorum of these.
+    pub in_sync: Box<[NodeId]>,
+    /// And one of these, while the regime is not activated.
+    pub prior: Box<[NodeId]>,
+    /// The last regime that was activated.
+    pub activated: Regime,
+    /// Whether enough of them are alive.
+    pub can_confirm: bool,
+}
+
+impl Quorums {
+    fn of(state: &ClusterState, ownership: &Ownership) -> Quorums {
+        let mut quorums = Quorums {
+            in_sync: ownership.in_sync.as_slice().into(),
+            prior: ownership.prior.as_slice().into(),
+            activated: ownership.activated,
+            can_confirm: false,
+        };
+        let all = ownership.in_sync.iter().chain(&ownership.prior);
+        let alive: Vec<NodeId> = all.filter(|it| state.is_alive(**it)).copied().collect();
+        quorums.can_confirm = quorums.are_met_by(&alive);
+        quorums
+    }
+
+    /// Whether these nodes' confirmations are enough.
+    pub fn are_met_by(&self, nodes: &[NodeId]) -> bool {
+        if is_planted(Mutation::CountsAnybody) {
+            return nodes.len() >= write_quorum(self.in_sync.len());
+        }
+        match self.prior.is_empty() {
+            true => is_confirmed(nodes, &[&self.in_sync]),
+            false => is_confirmed(nodes, &[&self.in_sync, &self.prior]),
+        }
+    }
+
+    /// Whether the regime that stands is activated.
+    pub fn is_activated(&self) -> bool {
+        self.prior.is_empty()
+    }
 }
 
 /// Where a request is to be carried out.
@@ -45,6 +93,7 @@ impl Share {
             apart: false,
             primary: None,
             followers: Box::default(),
+            quorums: None,
         }
     }
 
@@ -55,11 +104,29 @@ impl Share {
             apart: ownership.apart.contains(&me),
             primary: ownership.primary(),
             followers: ownership.followers().collect(),
+            quorums: None,
+        }
+    }
+
+    /// Of a partition of a strongly consistent namespace: those by whom writes were last confirmed are sent them too,
+    /// as long as they have to confirm.
+    fn of_strong(me: NodeId, state: &ClusterState, ownership: &Ownership) -> Share {
+        let mut followers: Vec<NodeId> = ownership.followers().collect();
+        for node in ownership.prior.iter().filter(|it| state.is_alive(**it)) {
+            if *node != me && !ownership.in_sync.contains(node) && !followers.contains(node) {
+                followers.push(*node);
+            }
+        }
+        Share {
+            followers: followers.into(),
+            quorums: Some(Quorums::of(state, ownership)),
+            ..Share::of(me, ownership)
         }
     }
 
     /// Where a request goes. Writes belong to the primary. A read is answered by whoever holds all of
-    /// the partition, so that clients may choose a replica; it may then be a moment behind.
+    /// the partition, so that clients may choose a replica; it may then be a moment behind, which is why a read of
+    /// a strongly consistent partition counts as a write here unless its client allows that.
     pub fn way(&self, writes: bool) -> Way {
         match (self.role, self.primary) {
             (Role::Primary, _) => Way::Here,
@@ -85,7 +152,13 @@ impl View {
     pub fn new(me: NodeId, state: &ClusterState, names: &[&str]) -> View {
         let shares = |name: &&str| match state.maps.get(*name) {
             None => vec![Share::unserved(); PARTITIONS],
-            Some(map) => map.partitions.iter().map(|it| Share::of(me, it)).collect(),
+            Some(map) => {
+                let of = |it| match map.strong {
+                    true => Share::of_strong(me, state, it),
+                    false => Share::of(me, it),
+                };
+                map.partitions.iter().map(of).collect()
+            }
         };
         View {
             me,
@@ -115,7 +188,7 @@ mod tests {
             regime: Regime(3),
             row: nodes(row),
             in_sync: nodes(in_sync),
-            apart: Vec::new(),
+            ..Ownership::default()
         };
         Share::of(NodeId(me), &ownership)
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use karst_cluster::island::local_map;
 use karst_cluster::map::{Ownership, Regime};
 use karst_cluster::node::{NamespaceFacts, NodeFacts, NodeId};
-use karst_cluster::plan::{CHANGES_MAX, Planner, Synced, plan, plan_with};
+use karst_cluster::plan::{CHANGES_MAX, Heard, Holds, Planner, Synced, plan, plan_with};
 use karst_cluster::state::{ClusterState, Command};
 use karst_data::key::PARTITIONS;
 
@@ -27,6 +27,7 @@ fn facts(id: NodeId, namespaces: &[&str], replication_factor: u8) -> NodeFacts {
         name: name.to_string(),
         replication_factor,
         volatile: false,
+        strong: false,
     };
     NodeFacts {
         id,
@@ -80,17 +81,19 @@ fn after(row: &str, in_sync: &str, apart: &str, wanted: &str, known: Known) -> O
         row: nodes(row),
         in_sync: nodes(in_sync),
         apart: nodes(apart),
+        ..Ownership::default()
     }];
     let report = |node| Synced {
         namespace: "test".into(),
         partition: 0,
         regime: Regime(7),
         node,
+        holds: Holds::All,
     };
     let synced: Vec<_> = nodes(known.synced).into_iter().map(report).collect();
     let heard = set(known.heard);
     let rows = Arc::new(vec![nodes(wanted)]);
-    let commands = plan_with(&state, &heard, &synced, |_, _| rows.clone());
+    let commands = plan_with(&state, &Heard::all(heard), &synced, |_, _| rows.clone());
     apply(&mut state, commands);
     state.maps["test"].partitions[0].clone()
 }
@@ -228,17 +231,17 @@ fn who_drains_serves_until_others_have_what_it_holds() {
 fn a_new_cluster_is_settled_after_one_report_of_each_joining_node() {
     let namespaces = ["one", "two", "three"];
     let (mut state, all) = (state_of("ABC", &namespaces, 2), set("ABC"));
-    let commands = plan(&state, &all, &[]);
+    let commands = plan(&state, &Heard::all(all.clone()), &[]);
     let sizes: Vec<usize> = commands.iter().map(changes).collect();
     assert_eq!(sizes, [CHANGES_MAX, 3 * PARTITIONS - CHANGES_MAX]);
     apply(&mut state, commands);
     let reports = reports(&state);
     assert_eq!(reports.len(), 3 * PARTITIONS);
-    let commands = Planner::default().plan(&state, &all, &reports);
+    let commands = Planner::default().plan(&state, &Heard::all(all.clone()), &reports);
     apply(&mut state, commands);
     let mut partitions = state.maps.values().flat_map(|map| &map.partitions);
     assert!(partitions.all(|it| it.is_settled() && it.row.len() == 2));
-    assert_eq!(plan(&state, &all, &reports), []);
+    assert_eq!(plan(&state, &Heard::all(all.clone()), &reports), []);
 }
 
 #[test]
@@ -247,17 +250,17 @@ fn a_planner_that_is_asked_often_says_what_one_says_that_is_asked_once() {
     let mut state = state_of("ABCD", &["test"], 2);
     for heard in ["ABCD", "ABC", "ABCD", "AB", "ABC", "D", "ABCD"] {
         let heard = set(heard);
-        let commands = plan(&state, &heard, &[]);
-        let often = planner.plan(&state, &heard, &[]);
+        let commands = plan(&state, &Heard::all(heard.clone()), &[]);
+        let often = planner.plan(&state, &Heard::all(heard.clone()), &[]);
         assert_eq!(often, commands, "{heard:?}");
         apply(&mut state, commands);
     }
     let node = nodes("B")[0];
     state.apply(Command::Admit(facts(node, &["test"], 1)));
     let all = set("ABCD");
-    let commands = plan(&state, &all, &[]);
+    let commands = plan(&state, &Heard::all(all.clone()), &[]);
     assert_ne!(commands, []);
-    let often = planner.plan(&state, &all, &[]);
+    let often = planner.plan(&state, &Heard::all(all.clone()), &[]);
     assert_eq!(often, commands, "fewer copies are aimed at");
 }
 
@@ -274,6 +277,7 @@ fn reports(state: &ClusterState) -> Vec<Synced> {
     for (name, map) in &state.maps {
         for (partition, it) in map.partitions.iter().enumerate() {
             reports.extend(it.joining().map(|node| Synced {
+                holds: Holds::All,
                 namespace: name.clone(),
                 partition: partition as u16,
                 regime: it.regime,
@@ -287,7 +291,7 @@ fn reports(state: &ClusterState) -> Vec<Synced> {
 #[test]
 fn liveness_is_proposed_first_and_planned_with_at_once() {
     let mut state = state_of("ABC", &["test"], 2);
-    let commands = plan(&state, &set("AB"), &[]);
+    let commands = plan(&state, &Heard::all(set("AB")), &[]);
     let dead = Command::SetAlive {
         node: nodes("C")[0],
         alive: false,
@@ -302,9 +306,9 @@ const STRANGER: karst_cluster::map::Role = karst_cluster::map::Role::Stranger;
 
 fn settled(members: &str) -> ClusterState {
     let (mut state, all) = (state_of(members, &["test"], 2), set(members));
-    let commands = plan(&state, &all, &[]);
+    let commands = plan(&state, &Heard::all(all.clone()), &[]);
     apply(&mut state, commands);
-    let commands = plan(&state, &all, &reports(&state));
+    let commands = plan(&state, &Heard::all(all.clone()), &reports(&state));
     apply(&mut state, commands);
     state
 }
@@ -335,8 +339,8 @@ fn after_two_went_apart_and_met_again_one_serves_and_the_other_joins() {
         assert_eq!(partition.joining().collect::<Vec<_>>(), partition.apart);
     }
     // By itself nothing follows from that; they are compared, and come together.
-    assert_eq!(plan(&state, &both, &[]), []);
-    let commands = plan(&state, &both, &reports(&state));
+    assert_eq!(plan(&state, &Heard::all(both.clone()), &[]), []);
+    let commands = plan(&state, &Heard::all(both.clone()), &reports(&state));
     apply(&mut state, commands);
     assert!(
         state.maps["test"]
@@ -392,13 +396,13 @@ fn a_node_that_is_about_to_stop_leads_nothing_that_another_can_lead() {
 fn a_node_that_has_said_it_is_gone_is_dead_until_it_joins_again() {
     let mut state = state_of("AB", &["test"], 2);
     let both = set("AB");
-    let commands = plan(&state, &both, &[]);
+    let commands = plan(&state, &Heard::all(both.clone()), &[]);
     apply(&mut state, commands);
     let (a, b) = (NodeId(u64::from(b'A')), NodeId(u64::from(b'B')));
     state.apply(Command::Stop(a));
     let alive = false;
     state.apply(Command::SetAlive { node: a, alive });
-    let commands = plan(&state, &both, &[]);
+    let commands = plan(&state, &Heard::all(both.clone()), &[]);
     apply(&mut state, commands);
     assert!(
         !state.nodes[&a].alive,
@@ -410,7 +414,7 @@ fn a_node_that_has_said_it_is_gone_is_dead_until_it_joins_again() {
     restarted.incarnation = 1;
     state.apply(Command::Admit(restarted));
     assert!(state.nodes[&a].alive && !state.nodes[&a].stopping);
-    let commands = plan(&state, &both, &[]);
+    let commands = plan(&state, &Heard::all(both.clone()), &[]);
     apply(&mut state, commands);
     let partitions = &state.maps["test"].partitions;
     assert!(partitions.iter().all(|it| it.row.contains(&a)));

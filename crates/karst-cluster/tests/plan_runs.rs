@@ -11,7 +11,7 @@ use std::sync::Arc;
 use karst_cluster::balance::balance;
 use karst_cluster::map::{Ownership, Regime};
 use karst_cluster::node::{NamespaceFacts, NodeFacts, NodeId};
-use karst_cluster::plan::{Rows, Synced, plan_with};
+use karst_cluster::plan::{Heard, Holds, Rows, Synced, plan_with};
 use karst_cluster::state::{Change, ClusterState, Command};
 
 use seeds::{Rng, seeds};
@@ -96,12 +96,14 @@ impl World {
             name: "everywhere".into(),
             replication_factor: 2 + self.rng.below(2) as u8,
             volatile: false,
+            strong: false,
         }];
         if id.0 <= 2 && self.chance(7, 8) {
             namespaces.push(NamespaceFacts {
                 name: "on_two".into(),
                 replication_factor: 2,
                 volatile: false,
+                strong: false,
             });
         }
         let facts = NodeFacts {
@@ -162,7 +164,7 @@ impl World {
         }
         let late = self.rng.below(self.reports.len() + 1);
         let synced = self.reports.split_off(late);
-        let commands = plan_with(&self.state, &heard, &synced, rows);
+        let commands = plan_with(&self.state, &Heard::all(heard.clone()), &synced, rows);
         self.check_what_is_planned(&heard, &commands);
         let sound = Arc::new(self.sound(&heard));
         let members = Arc::new(self.members());
@@ -210,7 +212,7 @@ impl World {
                 check_shape(partition);
             }
         }
-        let again = plan_with(&state, heard, &[], rows);
+        let again = plan_with(&state, &Heard::all(heard.clone()), &[], rows);
         assert_eq!(again, [], "a second look finds more to do");
     }
 
@@ -297,7 +299,7 @@ impl World {
         for _ in 0..4 {
             let synced = joining(&self.state);
             synced.iter().for_each(|report| self.earn(report));
-            let commands = plan_with(&self.state, &self.up, &synced, rows);
+            let commands = plan_with(&self.state, &Heard::all(self.up.clone()), &synced, rows);
             self.check_what_is_planned(&self.up, &commands);
             let sound = Arc::new(self.sound(&self.up));
             let members = Arc::new(self.members());
@@ -309,7 +311,12 @@ impl World {
                 });
             }
         }
-        let more = plan_with(&self.state, &self.up, &joining(&self.state), rows);
+        let more = plan_with(
+            &self.state,
+            &Heard::all(self.up.clone()),
+            &joining(&self.state),
+            rows,
+        );
         assert_eq!(more, [], "no rest");
         for (name, map) in &self.state.maps {
             self.check_rest(name, &map.partitions);
@@ -364,6 +371,7 @@ fn joining(state: &ClusterState) -> Vec<Synced> {
     for (name, map) in &state.maps {
         for (partition, it) in map.partitions.iter().enumerate() {
             let report = |node| Synced {
+                holds: Holds::All,
                 namespace: name.clone(),
                 partition: partition as u16,
                 regime: it.regime,

@@ -55,11 +55,31 @@ pub enum Mutation {
     MovesWithoutTombstones,
     /// A comparison that the map has overtaken is not made again.
     ForgetsRepairs,
+    /// A strongly consistent write is acknowledged before anybody else has it.
+    ConfirmsAlone,
+    /// Confirmations of nodes that are not in sync count.
+    CountsAnybody,
+    /// A new primary asks nobody what was confirmed.
+    SkipsFence,
+    /// A change before the last one was activated begins from the set in between.
+    IgnoresPrior,
+    /// A regime is activated before everybody in sync holds what was confirmed.
+    ActivatesEarly,
+    /// The lease is looked at before the record is read.
+    ChecksLeaseFirst,
+    /// A read returns what is not confirmed yet.
+    ReadsUnconfirmed,
+    /// Of two states of a record the later one by the clock wins, where consistency is strong.
+    MergesByTime,
+    /// A new primary numbers its writes as if nobody had written before.
+    ReusesSequences,
+    /// A node takes copies of an older regime than it has agreed to.
+    TakesStaleCopies,
 }
 
 impl Mutation {
     /// All there are.
-    pub const ALL: [Mutation; 24] = [
+    pub const ALL: [Mutation; 34] = [
         Mutation::AcknowledgesBeforeDurable,
         Mutation::NoQuarantine,
         Mutation::RewritesASector,
@@ -84,6 +104,16 @@ impl Mutation {
         Mutation::BuriesForGood,
         Mutation::MovesWithoutTombstones,
         Mutation::ForgetsRepairs,
+        Mutation::ConfirmsAlone,
+        Mutation::CountsAnybody,
+        Mutation::SkipsFence,
+        Mutation::IgnoresPrior,
+        Mutation::ActivatesEarly,
+        Mutation::ChecksLeaseFirst,
+        Mutation::ReadsUnconfirmed,
+        Mutation::MergesByTime,
+        Mutation::ReusesSequences,
+        Mutation::TakesStaleCopies,
     ];
 
     /// Whether it takes several nodes to see it.

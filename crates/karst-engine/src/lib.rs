@@ -22,6 +22,7 @@ pub mod replica;
 pub mod scrub;
 pub mod sets;
 pub mod take_over;
+pub mod tenure;
 pub mod walk;
 pub mod write;
 

@@ -29,6 +29,7 @@ use crate::floor::Leaving;
 use crate::life::Life;
 use crate::scrub::Scrub;
 use crate::sets::Sets;
+use crate::tenure::Tenure;
 
 /// The regime of a partition that no map was heard of yet.
 pub const FIRST_REGIME: u32 = 1;
@@ -49,6 +50,8 @@ pub struct NamespaceConfig {
     pub commit_to_device: bool,
     /// Longest time that an appended record waits before it is sent to the device, in ms.
     pub flush_ms_max: u64,
+    /// Whether what was acknowledged outlives any fault, and reads never go back: see [`crate::tenure`].
+    pub strong: bool,
 }
 
 /// One partition's index, which also keeps its write counter.
@@ -67,6 +70,8 @@ pub struct Partition {
     pub(crate) floor: u64,
     /// It is being let go of.
     pub(crate) leaving: Option<Leaving>,
+    /// What this node knows of it while it leads it, where consistency is strong.
+    pub(crate) tenure: Tenure,
 }
 
 /// See [the module](self).
@@ -210,6 +215,7 @@ impl Namespace {
                 apart: false,
                 floor: 0,
                 leaving: None,
+                tenure: Tenure::default(),
             })
         };
         Namespace {
@@ -489,7 +495,10 @@ impl Partition {
     /// The version that the next write has if it succeeds.
     pub(crate) fn upcoming_version(&self) -> Version {
         Version {
-            regime: Regime(self.regime).committed().0,
+            regime: match is_planted(Mutation::ReusesSequences) {
+                true => FIRST_REGIME,
+                false => Regime(self.regime).committed().0,
+            },
             sequence: self.directory.sequence() + 1,
         }
     }

@@ -27,6 +27,9 @@ pub enum How {
     /// It holds nothing of its own, only what is left of earlier days: the primary's state wins, and what the
     /// primary does not have is gone.
     Impose,
+    /// It may know what was confirmed, as everybody in sync may when a strongly consistent partition is taken over: the
+    /// later state wins, by its version, and is only asked for here.
+    Fence,
 }
 
 /// What is to be done about one range.
@@ -44,7 +47,8 @@ pub struct Difference {
 }
 
 /// Compares what the primary holds of a range with what another node does, both by digest.
-pub fn difference(mine: &[NewEntry], theirs: &[Listed], how: How) -> Difference {
+/// States are told apart by their versions alone if `by_version` says so.
+pub fn difference(mine: &[NewEntry], theirs: &[Listed], how: How, by_version: bool) -> Difference {
     let mut difference = Difference::default();
     let (mut mine, mut theirs) = (mine.iter().peekable(), theirs.iter().peekable());
     loop {
@@ -56,12 +60,18 @@ pub fn difference(mine: &[NewEntry], theirs: &[Listed], how: How) -> Difference 
         };
         let mine = if order.is_le() { mine.next() } else { None };
         let theirs = if order.is_ge() { theirs.next() } else { None };
-        difference.add(mine, theirs, how);
+        difference.add(mine, theirs, how, by_version);
     }
 }
 
 impl Difference {
-    fn add(&mut self, mine: Option<&NewEntry>, theirs: Option<&Listed>, how: How) {
+    fn add(
+        &mut self,
+        mine: Option<&NewEntry>,
+        theirs: Option<&Listed>,
+        how: How,
+        by_version: bool,
+    ) {
         match (mine, theirs) {
             // Also that something is gone: when others hold the partition they are the ones to tell who comes back.
             (Some(mine), None)
@@ -69,21 +79,22 @@ impl Difference {
                     && is_planted(Mutation::MovesWithoutTombstones) => {}
             (Some(mine), None) => self.push.push(mine.digest),
             (None, Some(theirs)) => match how {
-                How::Merge => self.pull.push(theirs.digest),
+                How::Merge | How::Fence => self.pull.push(theirs.digest),
                 How::Impose if theirs.tombstone => {}
                 How::Impose => self.bury.push(theirs.digest),
             },
-            (Some(mine), Some(theirs)) => self.weigh(mine, theirs, how),
+            (Some(mine), Some(theirs)) => self.weigh(mine, theirs, how, by_version),
             (None, None) => {}
         }
     }
 
-    fn weigh(&mut self, mine: &NewEntry, theirs: &Listed, how: How) {
-        let order = Weight::of_entry(mine).cmp(&Weight::of_listed(theirs));
+    fn weigh(&mut self, mine: &NewEntry, theirs: &Listed, how: How, by_version: bool) {
+        let weight = |weight: Weight| weight.by_version_if(by_version);
+        let order = weight(Weight::of_entry(mine)).cmp(&weight(Weight::of_listed(theirs)));
         if order.is_eq() {
             return;
         }
-        if order.is_lt() && how == How::Merge {
+        if order.is_lt() && how != How::Impose {
             self.pull.push(mine.digest);
         } else if mine.version > Version::unpack(theirs.version) {
             self.push.push(mine.digest);

@@ -72,11 +72,13 @@ impl Namespace {
     pub fn take_copy(&self, hand: &Hand, record: &Record<'_>) -> Step<Copied> {
         let mut partition = self.partition_of(&record.meta.digest);
         match hand.regime.cmp(&partition.regime) {
-            Ordering::Less => return Step::Done(Copied::Stale),
+            Ordering::Less if !is_planted(Mutation::TakesStaleCopies) => {
+                return Step::Done(Copied::Stale);
+            }
             Ordering::Greater => return Step::Done(Copied::Early),
             // Nobody sends anything to a node that is to have nothing.
             Ordering::Equal if partition.leaving.is_some() => return Step::Done(Copied::Stale),
-            Ordering::Equal => {}
+            Ordering::Equal | Ordering::Less => {}
         }
         let entry = partition
             .directory
@@ -215,14 +217,44 @@ impl Namespace {
             .directory
             .get(&record.meta.digest)
             .map(Entry::to_new);
-        let theirs = Weight::of_record(record);
-        if entry.is_some_and(|entry| Weight::of_entry(&entry) >= theirs) {
+        let known = |it: &NewEntry| {
+            self.weight(Weight::of_entry(it)) >= self.weight(Weight::of_record(record))
+        };
+        if entry.as_ref().is_some_and(known) {
             return Step::Done(Ok(Stored::default()));
         }
         // The other node keeps the highest version that it knows: this has to be higher.
         partition.not_before(Version::unpack(record.meta.version).sequence);
         let version = partition.upcoming_version();
         merged(self.put(&mut partition, hand, record, entry, version))
+    }
+
+    /// Takes a state that a node in sync has and this one lacks, as it is, while a strongly consistent partition is
+    /// taken over: nobody else is told before all of them were asked.
+    pub fn keep(&self, hand: &Hand, record: &Record<'_>) -> Step<Result<Stored, Reason>> {
+        let hand = Hand {
+            replicated: false,
+            ..*hand
+        };
+        let mut partition = self.partition_of(&record.meta.digest);
+        if !partition.is_under(hand.regime) {
+            return Step::Wait;
+        }
+        let entry = partition.directory.get(&record.meta.digest);
+        let entry = entry.map(Entry::to_new);
+        let known = |it: &NewEntry| {
+            self.weight(Weight::of_entry(it)) >= self.weight(Weight::of_record(record))
+        };
+        if entry.as_ref().is_some_and(known) {
+            return Step::Done(Ok(Stored::default()));
+        }
+        let version = Version::unpack(record.meta.version);
+        merged(self.put(&mut partition, &hand, record, entry, version))
+    }
+
+    /// What counts of a weight here.
+    pub(crate) fn weight(&self, weight: Weight) -> Weight {
+        weight.by_version_if(self.config().strong && !is_planted(Mutation::MergesByTime))
     }
 
     /// Remembers that a record which another node still has is long gone, so that it can be told. Does nothing
@@ -302,6 +334,19 @@ fn merged(put: Result<Stored, Halt>) -> Step<Result<Stored, Reason>> {
 }
 
 impl Weight {
+    /// The same, told apart by the version alone: it says which one is the later, where no two primaries write at
+    /// once.
+    pub fn by_version_if(self, by_version: bool) -> Weight {
+        match by_version {
+            true => Weight {
+                update_time_ms: 0,
+                generation: 0,
+                ..self
+            },
+            false => self,
+        }
+    }
+
     fn new(update_time_ms: u64, version: Version, generation: u16) -> Weight {
         let by_version = is_planted(Mutation::MergesByVersion);
         Weight {

@@ -67,6 +67,8 @@ pub struct Written<'a> {
     /// The record as it is now, or the tombstone, for other nodes: in stored form, plain, its checksums
     /// not filled in. `None` unless the writer asked for it, or if nothing changed.
     pub image: Option<Vec<u8>>,
+    /// Its version, if it is to be confirmed before anybody is told of it, and settled in the end.
+    pub in_flight: Option<Version>,
 }
 
 /// Who writes, when.
@@ -139,13 +141,18 @@ impl Namespace {
         }
         let mut partition = self.partition_of(&request.digest);
         let looked = partition
-            .reigns(hand)
+            .reigns(hand, self.config().strong)
             .and_then(|()| self.look_for_write(&partition, hand.now, request, fetched));
         let (before, bytes) = match looked {
             Ok(looked) => looked,
-            Err(halt) => return halt.end(answer),
+            Err(halt) => {
+                let halt = self.if_confirmed(&mut partition, &request.digest, halt);
+                return halt.end(answer);
+            }
         };
         let written = self.carry_out(&mut partition, hand, request, before, bytes.as_ref());
+        let written =
+            written.map_err(|halt| self.if_confirmed(&mut partition, &request.digest, halt));
         drop(partition);
         match written {
             Ok(outcome) => Step::Done(answer(Ok(Written {
@@ -154,8 +161,17 @@ impl Namespace {
                 answers: &outcome.answers,
                 commit: outcome.stored.commit,
                 image: outcome.stored.image,
+                in_flight: outcome.stored.in_flight,
             }))),
             Err(halt) => halt.end(answer),
+        }
+    }
+
+    /// A refusal tells what the record is like: nobody is told that before it is confirmed.
+    fn if_confirmed(&self, partition: &mut Partition, digest: &Digest, halt: Halt) -> Halt {
+        match halt {
+            Halt::Refuse(_) if partition.tenure.is_unconfirmed(digest) => Halt::Wait,
+            halt => halt,
         }
     }
 
@@ -400,6 +416,7 @@ impl Namespace {
         Ok(Stored {
             commit: Some(commit),
             image,
+            in_flight: partition.tenure.begin(entry.digest, entry.version),
         })
     }
 
@@ -452,9 +469,11 @@ impl Namespace {
     ) -> Step<R> {
         let mut partition = self.partition_of(&request.digest);
         let deleted = partition
-            .reigns(hand)
+            .reigns(hand, self.config().strong)
             .and_then(|()| self.look_for_delete(&partition, hand.now, request, fetched))
             .and_then(|()| self.bury(&mut partition, hand, &request.digest));
+        let deleted =
+            deleted.map_err(|halt| self.if_confirmed(&mut partition, &request.digest, halt));
         drop(partition);
         match deleted {
             Ok(stored) => Step::Done(answer(Ok(Written {
@@ -463,6 +482,7 @@ impl Namespace {
                 answers: &[],
                 commit: stored.commit,
                 image: stored.image,
+                in_flight: stored.in_flight,
             }))),
             Err(halt) => halt.end(answer),
         }
@@ -506,7 +526,7 @@ impl Namespace {
     ) -> Result<Stored, Halt> {
         let entry = partition.directory.get(digest).map(Entry::to_new);
         let entry = entry.expect("the partition is locked since the entry was found");
-        let remembers = self.log.config().on_devices || hand.replicated;
+        let remembers = self.log.config().on_devices || hand.replicated || self.config().strong;
         if !remembers || is_planted(Mutation::DeletesWithoutTombstone) {
             let sequence = partition.upcoming_version().sequence;
             partition.directory.set_sequence(sequence);
@@ -548,12 +568,14 @@ pub struct Stored {
     pub commit: Option<CommitPoint>,
     /// The record as it is now, for other nodes, if they are to have it.
     pub image: Option<Vec<u8>>,
+    /// Its version, if it is to be confirmed before anybody is told of it.
+    pub in_flight: Option<Version>,
 }
 
 impl Partition {
     /// Checks that the writer goes by the map that is in force. If not it has to look again.
-    fn reigns(&self, hand: &Hand) -> Result<(), Halt> {
-        match self.is_under(hand.regime) {
+    fn reigns(&self, hand: &Hand, strong: bool) -> Result<(), Halt> {
+        match self.is_under(hand.regime) && (!strong || self.tenure.takes_writes()) {
             true => Ok(()),
             false => Err(Halt::Wait),
         }

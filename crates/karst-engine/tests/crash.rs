@@ -97,6 +97,7 @@ fn open() -> Namespace {
         record_bytes_max: BLOCK_BYTES - 64,
         commit_to_device: false,
         flush_ms_max: 10,
+        strong: false,
     };
     let arena = Arc::new(EntryArena::new(1 << 20).unwrap());
     Namespace::new(config, log.unwrap(), arena, HashKey([3, 4]))

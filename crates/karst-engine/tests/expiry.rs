@@ -134,6 +134,7 @@ fn open_with(shape: Shape, life: Life) -> Namespace {
         record_bytes_max: BLOCK_BYTES - 64,
         commit_to_device: false,
         flush_ms_max: 10,
+        strong: false,
     };
     let arena = Arc::new(EntryArena::new(shape.index_entries).unwrap());
     Namespace::new(config, log.unwrap(), arena, HashKey([3, 4])).with_life(life)

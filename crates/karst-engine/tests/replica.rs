@@ -156,7 +156,7 @@ fn reconcile(primary: &Node, other: &Node, how: How) -> usize {
         // Tombstones that the primary does not need stay the difference.
         for range in (0..=255u8).filter(|it| mine[usize::from(*it)] != theirs[usize::from(*it)]) {
             let mine = primary.namespace().range_entries(id, range);
-            let left = difference(&mine, &other.listed(id, range), how);
+            let left = difference(&mine, &other.listed(id, range), how, false);
             assert_eq!(left, Difference::default(), "partition {id}");
         }
     }
@@ -165,7 +165,7 @@ fn reconcile(primary: &Node, other: &Node, how: How) -> usize {
 
 fn reconcile_range(primary: &Node, other: &Node, id: PartitionId, range: u8, how: How) -> usize {
     let mine = primary.namespace().range_entries(id, range);
-    let difference = difference(&mine, &other.listed(id, range), how);
+    let difference = difference(&mine, &other.listed(id, range), how, false);
     for digest in &difference.pull {
         let image = other.image(digest);
         let record = Record::parse_unsealed(&image).unwrap();
@@ -331,7 +331,7 @@ fn a_delete_that_only_one_node_remembers_wins_over_a_record_that_only_another_on
             let hashes = |node: &Node| node.namespace().range_hashes(id)[usize::from(range)];
             assert_ne!(hashes(&primary), hashes(node));
             let mine = primary.namespace().range_entries(id, range);
-            for digest in difference(&mine, &node.listed(id, range), How::Merge).pull {
+            for digest in difference(&mine, &node.listed(id, range), How::Merge, false).pull {
                 let image = node.image(&digest);
                 let record = Record::parse_unsealed(&image).unwrap();
                 assert!(matches!(

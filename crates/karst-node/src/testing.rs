@@ -160,6 +160,7 @@ fn cluster(config: &Config) -> Cluster {
         name: namespace.name.clone(),
         replication_factor: namespace.replication_factor,
         volatile: false,
+        strong: false,
     });
     let me = NodeFacts {
         id: NodeId(0xbb9_0200_11ac_4202),
@@ -242,6 +243,7 @@ fn namespace(config: &config::Namespace) -> NamespaceState {
         record_bytes_max: config.max_record_size as usize,
         commit_to_device: false,
         flush_ms_max: 1000,
+        strong: false,
     };
     let arena = Arc::new(EntryArena::new(1 << 20).unwrap());
     let log = Log::new(log).unwrap();
@@ -265,6 +267,7 @@ fn alone(node: &Node) -> ClusterState {
         name: namespace.config.name.clone(),
         replication_factor: namespace.config.replication_factor,
         volatile: false,
+        strong: false,
     });
     let mut state = ClusterState::default();
     state.apply(Command::Admit(NodeFacts {

@@ -298,6 +298,7 @@ impl Setup {
             record_bytes_max: self.record_bytes_max(),
             commit_to_device: self.commit_to_device,
             flush_ms_max: self.flush_ms_max,
+            strong: false,
         };
         log.set_codec(self.codec());
         Namespace::new(config, log, arena, KEY)

@@ -121,6 +121,7 @@ mod tests {
                 name: "test".into(),
                 replication_factor: 2,
                 volatile: false,
+                strong: false,
             }],
         }));
         state

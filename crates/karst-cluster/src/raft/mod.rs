@@ -50,6 +50,11 @@ impl fmt::Display for Command {
             Command::Stop(node) => write!(f, "stop {node}"),
             Command::Remove(node) => write!(f, "remove {node}"),
             Command::Repartition(changes) => write!(f, "repartition {}", changes.len()),
+            Command::Activate(activations) => write!(f, "activate {}", activations.len()),
+            Command::Lose {
+                node, namespace, ..
+            } => write!(f, "{node} lost {namespace}"),
+            Command::Revive { namespace } => write!(f, "revive {namespace}"),
             Command::Truncate(mark) => write!(f, "truncate {} {}", mark.namespace, mark.set),
             Command::UndoTruncate { namespace, set } => {
                 write!(f, "undo truncate {namespace} {set}")

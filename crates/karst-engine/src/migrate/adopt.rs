@@ -19,6 +19,9 @@ use crate::write::{Hand, Stored};
 pub enum Adopt {
     /// Another node's state of a record, in stored form, if it outweighs what is here.
     Merge(Vec<u8>),
+    /// Another node's state of a record, in stored form, if it is later than what is here: it stays what it is, and
+    /// nobody else is told yet.
+    Keep(Vec<u8>),
     /// What a former primary was writing. It may have come here as a copy, and to others not: so what is here then
     /// goes to everybody, whether this is it or something that outweighs it.
     TakeOver(Vec<u8>),
@@ -60,6 +63,10 @@ impl Adopt {
                 Ok(record) => engine.merge(hand, &record),
                 Err(_) => return Adopted::Cut(Cut::Later), // it was parsed before it was kept
             },
+            Adopt::Keep(image) => match Record::parse_unsealed(image) {
+                Ok(record) => engine.keep(hand, &record),
+                Err(_) => return Adopted::Cut(Cut::Later),
+            },
             Adopt::TakeOver(image) => match Record::parse_unsealed(image) {
                 Ok(record) => take_over(engine, hand, &record, fetched),
                 Err(_) => return Adopted::Cut(Cut::Later),
@@ -87,9 +94,14 @@ fn take_over(
         Step::Done(Ok(Stored {
             commit,
             image: None,
+            in_flight,
         })) if !is_planted(Mutation::KeepsWhatIsHandedOver) => {
             match engine.image(&record.meta.digest, fetched) {
-                Step::Done(image) => Step::Done(image.map(|image| Stored { commit, image })),
+                Step::Done(image) => Step::Done(image.map(|image| Stored {
+                    commit,
+                    image,
+                    in_flight,
+                })),
                 Step::Read(read) => Step::Read(read),
                 Step::Wait => Step::Wait,
             }

@@ -105,6 +105,8 @@ pub struct Comparison {
     pushing: usize,
     /// Why no more are sent.
     cut: Option<Cut>,
+    /// Writes that somebody had missed when it began.
+    missed: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +123,7 @@ enum Phase {
 
 impl Comparison {
     /// One that is about to begin.
-    pub fn new(task: Task) -> Comparison {
+    pub fn new(task: Task, engine: &Namespace) -> Comparison {
         Comparison {
             task,
             phase: Phase::Beginning,
@@ -133,6 +135,32 @@ impl Comparison {
             push: VecDeque::new(),
             pushing: 0,
             cut: None,
+            missed: engine.missed(task.partition),
+        }
+    }
+
+    /// Notes what a comparison that has come to its end says of a strongly consistent partition.
+    ///
+    /// # Errors
+    /// When the node has missed a write meanwhile.
+    pub fn conclude(&self, engine: &Namespace) -> Result<(), Cut> {
+        let Task {
+            partition,
+            regime,
+            node,
+            how,
+            ..
+        } = self.task;
+        if !engine.config().strong {
+            return Ok(());
+        }
+        if how == How::Fence {
+            engine.has_fenced(partition, regime.0, node);
+            return Ok(());
+        }
+        match engine.has_filled(partition, regime.0, node, self.missed) {
+            true => Ok(()),
+            false => Err(Cut::Later),
         }
     }
 
@@ -277,7 +305,7 @@ impl Comparison {
             renew,
             pull,
             bury,
-        } = difference(&mine, &theirs, self.task.how);
+        } = difference(&mine, &theirs, self.task.how, engine.config().strong);
         self.pull = pull;
         if self.task.follows {
             let renew = renew.into_iter();
@@ -293,7 +321,11 @@ impl Comparison {
         for image in records(payload)? {
             let record = sound(image, self.task.partition)?;
             last = Some(record.meta.digest);
-            self.merges.push_back(Adopt::Merge(image.to_vec()));
+            let image = image.to_vec();
+            self.merges.push_back(match self.task.how {
+                How::Fence => Adopt::Keep(image),
+                How::Merge | How::Impose => Adopt::Merge(image),
+            });
         }
         // What is missing of those before the last is gone there; those behind it did not fit.
         let at = last.and_then(|last| self.fetching.iter().position(|it| *it == last));

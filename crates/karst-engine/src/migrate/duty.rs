@@ -8,12 +8,14 @@ use std::collections::{BTreeSet, VecDeque};
 
 use karst_cluster::map::{Ownership, Regime};
 use karst_cluster::node::NodeId;
+use karst_cluster::plan::{Holds, Synced};
 use karst_cluster::state::ClusterState;
 use karst_data::key::PartitionId;
 use karst_data::mutation::{Mutation, is_planted};
 
 use super::Cut;
 use crate::reconcile::How;
+use crate::tenure::Stage;
 
 /// One partition that is to be compared with one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,7 +104,8 @@ pub struct Duties {
 
 impl Duties {
     /// What a node has to do now by a state of the cluster. `names` are its namespaces in its own order, `mine`
-    /// tells which partitions are asked about, `repairs` who missed something of those.
+    /// tells which partitions are asked about, `repairs` who missed something of those, `stage` how far this node is with
+    /// a strongly consistent one.
     pub fn look<'n>(
         &mut self,
         me: NodeId,
@@ -110,19 +113,27 @@ impl Duties {
         names: impl Iterator<Item = &'n str>,
         mine: impl Fn(PartitionId) -> bool,
         repairs: impl FnOnce() -> Vec<Repair>,
+        stage: impl Fn(usize, PartitionId) -> Stage,
     ) -> VecDeque<Task> {
         let mut tasks = VecDeque::new();
         let mut still_done = BTreeSet::new();
-        if state.is_island() {
-            // Who has gone on alone as well is not known: to bring it to this node's state would undo its writes.
-            return tasks;
-        }
         let names: Vec<&str> = names.collect();
         for (namespace, name) in names.iter().enumerate() {
-            let partitions = state.maps.get(*name).map(|map| &map.partitions);
-            for (at, ownership) in partitions.into_iter().flatten().enumerate() {
+            let Some(map) = state.maps.get(*name) else {
+                continue;
+            };
+            if state.is_island() && !map.strong {
+                // Who has gone on alone as well is not known: to bring it to this node's state would undo its writes.
+                continue;
+            }
+            for (at, ownership) in map.partitions.iter().enumerate() {
                 let partition = PartitionId(at as u16);
                 if ownership.primary() != Some(me) || !mine(partition) {
+                    continue;
+                }
+                if map.strong {
+                    let stage = stage(namespace, partition);
+                    tasks.extend(of_strong(state, namespace, partition, ownership, &stage));
                     continue;
                 }
                 for task in of_partition(state, namespace, partition, ownership) {
@@ -135,6 +146,9 @@ impl Duties {
         }
         let missed = repairs().into_iter().filter_map(|repair| {
             let map = state.maps.get(*names.get(repair.namespace)?)?;
+            if map.strong || state.is_island() {
+                return None; // what is to be done there is always known
+            }
             of_repair(me, map.partition(repair.partition), repair)
         });
         tasks.extend(missed);
@@ -155,6 +169,7 @@ impl Duties {
             map.is_some_and(|map| map.partition(task.partition).in_sync.contains(&task.node))
         };
         match outcome {
+            _ if state.maps.get(name).is_some_and(|map| map.strong) => After::Nothing,
             Ok(()) => {
                 self.done.insert(task);
                 After::Report
@@ -190,13 +205,76 @@ fn of_partition(
         })
 }
 
+/// What the primary of a strongly consistent partition has to do: see [`crate::tenure`].
+fn of_strong(
+    state: &ClusterState,
+    namespace: usize,
+    partition: PartitionId,
+    ownership: &Ownership,
+    stage: &Stage,
+) -> Vec<Task> {
+    if stage.regime != ownership.regime.0 {
+        return Vec::new(); // the map is being put into force
+    }
+    let task = |node: NodeId, how: How| Task {
+        namespace,
+        partition,
+        regime: ownership.regime,
+        node,
+        how,
+        follows: how != How::Fence,
+    };
+    let others = || ownership.in_sync.iter().copied().skip(1);
+    let unfenced = others().filter(|it| !stage.fenced.contains(it));
+    let unfenced: Vec<Task> = unfenced.map(|it| task(it, How::Fence)).collect();
+    if !stage.serves && !unfenced.is_empty() && !is_planted(Mutation::SkipsFence) {
+        return unfenced;
+    }
+    let joining = ownership.joining().filter(|_| stage.serves);
+    let alive = |node: &NodeId| state.is_alive(*node);
+    let unfilled = others().chain(joining.filter(alive));
+    let unfilled = unfilled.filter(|it| !stage.holders.contains(it));
+    unfilled.map(|it| task(it, How::Impose)).collect()
+}
+
+/// What the primary of a strongly consistent partition has to report: that everybody in sync holds what was confirmed,
+/// whom it has filled, and who did not take a write in time.
+pub fn reports(
+    me: NodeId,
+    name: &str,
+    partition: PartitionId,
+    ownership: &Ownership,
+    can_activate: bool,
+    stage: &Stage,
+) -> Vec<Synced> {
+    let report = |node: NodeId, holds: Holds| Synced {
+        namespace: name.to_owned(),
+        partition: partition.0,
+        regime: ownership.regime,
+        node,
+        holds,
+    };
+    if ownership.primary() != Some(me) || stage.regime != ownership.regime.0 {
+        return Vec::new();
+    }
+    let lacks = |it: &NodeId| stage.lacking.contains(it) && !stage.holders.contains(it);
+    let lacking = ownership.in_sync.iter().skip(1).copied().filter(lacks);
+    let lacking = lacking.map(|it| report(it, Holds::Less));
+    let activated = can_activate.then(|| report(me, Holds::All));
+    let filled = ownership.joining().filter(|it| stage.holders.contains(it));
+    let filled = filled
+        .filter(|_| stage.serves)
+        .map(|it| report(it, Holds::All));
+    lacking.chain(activated).chain(filled).collect()
+}
+
 fn of_repair(me: NodeId, ownership: &Ownership, repair: Repair) -> Option<Task> {
     // What it holds of its own is merged first, whatever it missed meanwhile.
     let apart = ownership.apart.contains(&repair.node);
     let how = if apart { How::Merge } else { repair.how };
     let follows = match repair.how {
         How::Merge => ownership.in_sync.contains(&repair.node),
-        How::Impose => ownership.followers().any(|node| node == repair.node),
+        How::Impose | How::Fence => ownership.followers().any(|node| node == repair.node),
     };
     (ownership.primary() == Some(me) && follows).then_some(Task {
         namespace: repair.namespace,
@@ -224,7 +302,7 @@ mod tests {
             regime: Regime(regime),
             row: in_sync.to_vec(),
             in_sync: in_sync.to_vec(),
-            apart: Vec::new(),
+            ..Ownership::default()
         }
     }
 
@@ -240,7 +318,8 @@ mod tests {
 
     fn look(state: &ClusterState, repairs: Vec<Repair>) -> Vec<Task> {
         let names = ["test"].into_iter();
-        let tasks = Duties::default().look(ME, state, names, |_| true, || repairs);
+        let stage = |_, _| Stage::default();
+        let tasks = Duties::default().look(ME, state, names, |_| true, || repairs, stage);
         tasks.into_iter().collect()
     }
 

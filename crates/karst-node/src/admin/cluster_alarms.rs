@@ -115,6 +115,7 @@ mod tests {
                 name: (*name).into(),
                 replication_factor: *replication_factor,
                 volatile: false,
+                strong: false,
             });
         NodeFacts {
             id: NodeId(id),

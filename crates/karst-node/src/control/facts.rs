@@ -68,6 +68,7 @@ mod tests {
                 name: "test".into(),
                 replication_factor: 2,
                 volatile: false,
+                strong: false,
             }],
         }
     }

@@ -35,6 +35,7 @@ fn facts(id: u64, control: String) -> NodeFacts {
             name: "test".into(),
             replication_factor: 2,
             volatile: false,
+            strong: false,
         }],
     }
 }

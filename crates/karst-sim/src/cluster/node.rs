@@ -215,6 +215,7 @@ fn engine() -> Namespace {
         record_bytes_max: 60 << 10,
         commit_to_device: false,
         flush_ms_max: 1000,
+        strong: false,
     };
     let arena = Arc::new(EntryArena::new(1 << 14).expect("a small reservation"));
     let log = log.expect("a layout that a node accepts");

@@ -1,0 +1,441 @@
+//! What a node knows of a strongly consistent partition that it leads: whether it serves, which of its writes are
+//! not confirmed yet, and who holds everything.
+//!
+//! The rules are those of `karst-cluster`'s `tests/strong_model.rs`, one partition here where it has one record:
+//!
+//! ```text
+//! a regime that this node leads and did not serve before
+//!   -> everybody in sync is fenced: agrees to the regime, and tells what he has that is newer    (fenced)
+//!   -> everybody in sync is brought to what is here by then                                      (holders)
+//!   -> it is reported, Raft activates the regime, and the node hears of it                       (serves)
+//! a regime that follows one that it serves: it goes on, under the quorums of both
+//!   -> whoever is not known to hold everything is brought to it, and no write of an older regime is on its way
+//!   -> it is reported, and Raft activates it
+//! ```
+//!
+//! A write is *in flight* from when it is made until everybody has it who is to have it; it is *confirmed* when
+//! those have it who make it last. What is read is not told anybody before it is confirmed: [`Namespace::observe`] says
+//! so, asked after the read. When a write gets stuck, because some did not take it in time, the record stays as it is, and
+//! unread, until it is [sent again](Observed::Stuck) or everybody was brought to it.
+//!
+//! Invariants
+//!   a node serves only under the regime of its newest map, and only if it did so, without a break, since that
+//!     regime or one before was activated
+//!   who is among the holders has everything that is here and not in flight
+//!   all of it is void when the node serves no more
+
+use karst_cluster::map::Role;
+use karst_cluster::node::NodeId;
+use karst_cluster::view::{Quorums, Share};
+use karst_data::key::{Digest, PartitionId};
+use karst_data::mutation::{Mutation, is_planted};
+use karst_storage::place::Version;
+use smallvec::SmallVec;
+
+use crate::namespace::{Namespace, Partition};
+
+/// Writes of one partition that may be in flight at once; others wait.
+const IN_FLIGHT_MAX: usize = 1024;
+
+/// See [the module](self).
+#[derive(Debug, Default)]
+pub(crate) struct Tenure {
+    /// The newest regime that this node knows of.
+    regime: u32,
+    /// The activated regime since which it serves; 0 if it does not.
+    serves: u32,
+    in_flight: Vec<InFlight>,
+    /// Who has been fenced, under this regime.
+    fenced: SmallVec<[NodeId; 4]>,
+    /// Who holds everything.
+    holders: SmallVec<[NodeId; 4]>,
+    /// Who did not take a write in time, since he came to be one of those in sync.
+    lacking: SmallVec<[NodeId; 2]>,
+    /// Counts writes that somebody did not take.
+    missed: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    digest: Digest,
+    version: Version,
+    confirmed: bool,
+    /// Somebody sees to it that it arrives.
+    spreading: bool,
+}
+
+/// What there is to say about a record that was just read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// What was read is confirmed.
+    Confirmed,
+    /// It may not be, yet: read again in a moment.
+    Waits,
+    /// Nobody sees to it any more: it is to be sent again to everybody, as the caller does from now on. It is this
+    /// version at least.
+    Stuck(Version),
+    /// This node does not serve the partition, or not under this regime.
+    Elsewhere,
+}
+
+/// How far a node is with a partition that it leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stage {
+    /// The newest regime that it knows of.
+    pub regime: u32,
+    /// It serves.
+    pub serves: bool,
+    /// Who has been fenced.
+    pub fenced: SmallVec<[NodeId; 4]>,
+    /// Who holds everything.
+    pub holders: SmallVec<[NodeId; 4]>,
+    /// Who did not take a write in time, and was not brought to hold everything since.
+    pub lacking: SmallVec<[NodeId; 2]>,
+}
+
+impl Namespace {
+    /// A partition has another place among nodes, or the same: it is written under the regime of this share from now on,
+    /// as far as this node writes it.
+    pub fn learn(&self, id: PartitionId, share: &Share) {
+        self.reign(id, share.regime.0, share.apart);
+        if let Some(quorums) = &share.quorums {
+            let mut partition = self.partition(id);
+            partition.tenure.learn(share, quorums);
+        }
+    }
+
+    /// Whether this node answers requests of a strongly consistent partition under this regime.
+    pub fn is_serving(&self, id: PartitionId, regime: u32) -> bool {
+        self.partition(id).serves_under(regime)
+    }
+
+    /// What there is to say about a record that was just read under this regime.
+    pub fn observe(&self, digest: &Digest, regime: u32) -> Observed {
+        let mut partition = self.partition_of(digest);
+        if !partition.serves_under(regime) {
+            return Observed::Elsewhere;
+        }
+        match partition.tenure.newest_of(digest) {
+            _ if is_planted(Mutation::ReadsUnconfirmed) => Observed::Confirmed,
+            None => Observed::Confirmed,
+            Some(it) if it.confirmed => Observed::Confirmed,
+            Some(it) if it.spreading => Observed::Waits,
+            Some(it) => {
+                it.spreading = true;
+                Observed::Stuck(it.version)
+            }
+        }
+    }
+
+    /// Those have a write who make it last, by the map of this regime. `false` if another one is in force, or this
+    /// node does not serve any more: then it does not count.
+    pub fn confirm(&self, digest: &Digest, version: Version, regime: u32) -> bool {
+        let mut partition = self.partition_of(digest);
+        partition.serves_under(regime) && partition.tenure.confirm(digest, version)
+    }
+
+    /// Whether a write is still one of those that this node has to see to.
+    pub fn is_in_flight(&self, digest: &Digest, version: Version) -> bool {
+        let partition = self.partition_of(digest);
+        let mut all = partition.tenure.in_flight.iter();
+        all.any(|it| it.digest == *digest && it.version == version)
+    }
+
+    /// A write is on its way no more: everybody has it, or somebody did not take it in time.
+    pub fn settle(&self, digest: &Digest, version: Version) {
+        self.partition_of(digest).tenure.settle(digest, version);
+    }
+
+    /// A node did not take a write in time.
+    pub fn misses(&self, id: PartitionId, node: NodeId) {
+        let mut partition = self.partition(id);
+        let tenure = &mut partition.tenure;
+        tenure.missed += 1;
+        tenure.holders.retain(|it| it != &node);
+        if !tenure.lacking.contains(&node) {
+            tenure.lacking.push(node);
+        }
+    }
+
+    /// Counts writes that somebody did not take: who is brought to hold everything does so only if none comes to
+    /// it meanwhile.
+    pub fn missed(&self, id: PartitionId) -> u64 {
+        self.partition(id).tenure.missed
+    }
+
+    /// A node in sync agrees to this regime, and what it had that was newer is here.
+    pub fn has_fenced(&self, id: PartitionId, regime: u32, node: NodeId) {
+        let mut partition = self.partition(id);
+        let tenure = &mut partition.tenure;
+        if tenure.regime == regime && !tenure.fenced.contains(&node) {
+            tenure.fenced.push(node);
+        }
+    }
+
+    /// A node was brought to hold everything, under this regime, and had missed so many writes when that began.
+    /// Whether it counts.
+    pub fn has_filled(&self, id: PartitionId, regime: u32, node: NodeId, missed: u64) -> bool {
+        let mut partition = self.partition(id);
+        let tenure = &mut partition.tenure;
+        let counts = tenure.regime == regime && tenure.missed == missed;
+        if counts {
+            tenure.lacking.retain(|it| it != &node);
+            if !tenure.holders.contains(&node) {
+                tenure.holders.push(node);
+            }
+        }
+        counts
+    }
+
+    /// How far this node is with a partition that it leads.
+    pub fn stage(&self, id: PartitionId) -> Stage {
+        let partition = self.partition(id);
+        let tenure = &partition.tenure;
+        Stage {
+            regime: tenure.regime,
+            serves: tenure.serves != 0,
+            fenced: tenure.fenced.clone(),
+            holders: tenure.holders.clone(),
+            lacking: tenure.lacking.clone(),
+        }
+    }
+
+    /// Whether this node's regime of a partition that it leads can be activated.
+    pub fn can_activate(&self, id: PartitionId, share: &Share) -> bool {
+        let Some(quorums) = &share.quorums else {
+            return false;
+        };
+        let partition = self.partition(id);
+        let leads = share.role == Role::Primary && partition.is_under(share.regime.0);
+        leads && !quorums.is_activated() && partition.tenure.can_activate(share, quorums)
+    }
+
+    /// Writes that are in flight, and of those the stuck ones, over all partitions.
+    pub fn in_flight(&self) -> (u64, u64) {
+        let (mut all, mut stuck) = (0, 0);
+        for id in PartitionId::all() {
+            let partition = self.partition(id);
+            let flights = &partition.tenure.in_flight;
+            all += flights.len() as u64;
+            stuck += flights.iter().filter(|it| !it.spreading).count() as u64;
+        }
+        (all, stuck)
+    }
+}
+
+impl Partition {
+    pub(crate) fn serves_under(&self, regime: u32) -> bool {
+        self.is_under(regime) && self.tenure.serves != 0
+    }
+}
+
+impl Tenure {
+    fn learn(&mut self, share: &Share, quorums: &Quorums) {
+        let same = self.regime == share.regime.0;
+        let leads = share.role == Role::Primary;
+        self.regime = share.regime.0;
+        if !same {
+            self.fenced.clear();
+        }
+        if same && leads && quorums.is_activated() {
+            // Nobody but this process can have brought that about.
+            self.serves = quorums.activated.0;
+            // Whoever is in sync has what was not on its way when that was reported.
+            let regime = self.regime;
+            self.in_flight
+                .retain(|it| it.spreading || it.version.regime >= regime);
+        } else if !leads || self.serves != quorums.activated.0 {
+            self.serves = 0;
+            self.in_flight.clear(); // in doubt from now on
+        }
+        if !same && self.serves == 0 {
+            self.holders.clear();
+        }
+        if !same {
+            self.lacking.clear();
+        }
+    }
+
+    /// Whether a client's write may be made.
+    pub(crate) fn takes_writes(&self) -> bool {
+        self.serves != 0 && self.in_flight.len() < IN_FLIGHT_MAX
+    }
+
+    /// Whether what is known of a record may not last.
+    pub(crate) fn is_unconfirmed(&mut self, digest: &Digest) -> bool {
+        self.newest_of(digest).is_some_and(|it| !it.confirmed)
+            && !is_planted(Mutation::ReadsUnconfirmed)
+    }
+
+    /// A write was made. Its version, if it is to be seen to from now on.
+    pub(crate) fn begin(&mut self, digest: Digest, version: Version) -> Option<Version> {
+        (self.serves != 0).then(|| {
+            self.in_flight.push(InFlight {
+                digest,
+                version,
+                confirmed: false,
+                spreading: true,
+            });
+            version
+        })
+    }
+
+    fn newest_of(&mut self, digest: &Digest) -> Option<&mut InFlight> {
+        let all = self.in_flight.iter_mut();
+        let same = all.filter(|it| it.digest == *digest);
+        same.max_by_key(|it| it.version)
+    }
+
+    fn confirm(&mut self, digest: &Digest, version: Version) -> bool {
+        let mut found = false;
+        for it in self.in_flight.iter_mut() {
+            // A later state of the record is one that this write led to.
+            if it.digest == *digest && it.version <= version {
+                it.confirmed = true;
+                found |= it.version == version;
+            }
+        }
+        found
+    }
+
+    fn settle(&mut self, digest: &Digest, version: Version) {
+        let newer = |it: &InFlight| it.digest == *digest && it.version > version;
+        let superseded = self.in_flight.iter().any(newer);
+        self.in_flight.retain_mut(|it| {
+            if it.digest != *digest || it.version != version {
+                return true;
+            }
+            it.spreading = false;
+            !it.confirmed && !superseded
+        });
+    }
+
+    fn can_activate(&self, share: &Share, quorums: &Quorums) -> bool {
+        if self.regime != share.regime.0 {
+            return false;
+        }
+        let me = share.primary;
+        let others = || quorums.in_sync.iter().filter(|it| Some(**it) != me);
+        let fenced = self.serves != 0
+            || is_planted(Mutation::SkipsFence)
+            || others().all(|it| self.fenced.contains(it));
+        let brought = others().all(|it| self.holders.contains(it));
+        let older = |it: &InFlight| it.spreading && it.version.regime < self.regime;
+        let rests = !self.in_flight.iter().any(older);
+        fenced && (brought && rests || is_planted(Mutation::ActivatesEarly))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use karst_cluster::map::Regime;
+
+    use super::*;
+
+    const A: NodeId = NodeId(1);
+    const B: NodeId = NodeId(2);
+    const C: NodeId = NodeId(3);
+    const D: Digest = Digest([7; 20]);
+
+    fn share(regime: u32, in_sync: &[NodeId], prior: &[NodeId], activated: u32) -> Share {
+        Share {
+            regime: Regime(regime),
+            role: match in_sync.first() == Some(&A) {
+                true => Role::Primary,
+                false => Role::Replica,
+            },
+            apart: false,
+            primary: in_sync.first().copied(),
+            followers: in_sync.iter().copied().filter(|it| *it != A).collect(),
+            quorums: Some(Quorums {
+                in_sync: in_sync.into(),
+                prior: prior.into(),
+                activated: Regime(activated),
+                can_confirm: true,
+            }),
+        }
+    }
+
+    fn learn(tenure: &mut Tenure, share: &Share) {
+        tenure.learn(share, share.quorums.as_ref().unwrap());
+    }
+
+    fn can_activate(tenure: &Tenure, share: &Share) -> bool {
+        tenure.can_activate(share, share.quorums.as_ref().unwrap())
+    }
+
+    fn version(regime: u32, sequence: u64) -> Version {
+        Version { regime, sequence }
+    }
+
+    /// A partition that A has taken over with B and C, and serves.
+    fn serving() -> Tenure {
+        let mut tenure = Tenure::default();
+        let taken = share(5, &[A, B, C], &[B, C], 3);
+        learn(&mut tenure, &taken);
+        assert!(!tenure.takes_writes() && !can_activate(&tenure, &taken));
+        tenure.fenced.extend([B, C]);
+        assert!(!can_activate(&tenure, &taken));
+        tenure.holders.extend([B, C]);
+        assert!(can_activate(&tenure, &taken));
+        learn(&mut tenure, &share(5, &[A, B, C], &[], 5));
+        assert!(tenure.takes_writes());
+        tenure
+    }
+
+    #[test]
+    fn a_node_serves_once_everybody_is_fenced_and_brought_to_what_it_has_and_raft_agrees() {
+        serving();
+        let mut late = Tenure::default();
+        learn(&mut late, &share(5, &[A, B], &[], 5));
+        assert!(
+            !late.takes_writes(),
+            "another process has brought that about"
+        );
+    }
+
+    #[test]
+    fn a_primary_goes_on_under_the_next_regime_which_is_activated_when_older_writes_have_arrived() {
+        let mut tenure = serving();
+        tenure.begin(D, version(5, 1));
+        let next = share(6, &[A, B], &[A, B, C], 5);
+        learn(&mut tenure, &next);
+        assert!(tenure.takes_writes());
+        assert!(!can_activate(&tenure, &next), "B may lack the write");
+        tenure.begin(Digest([8; 20]), version(6, 2));
+        tenure.settle(&D, version(5, 1));
+        assert!(
+            can_activate(&tenure, &next),
+            "what it has written since is confirmed by both"
+        );
+        tenure.holders.retain(|it| *it != B);
+        assert!(!can_activate(&tenure, &next));
+    }
+
+    #[test]
+    fn who_leads_no_more_knows_of_no_write_any_more() {
+        for after in [
+            share(6, &[B, A], &[A, B, C], 5),
+            share(7, &[A, B], &[A, B, C], 6), // in between another one served
+        ] {
+            let mut tenure = serving();
+            tenure.begin(D, version(5, 1));
+            learn(&mut tenure, &after);
+            assert!(!tenure.takes_writes() && !tenure.confirm(&D, version(5, 1)));
+        }
+    }
+
+    #[test]
+    fn a_record_is_unconfirmed_until_its_newest_state_is() {
+        let mut tenure = serving();
+        tenure.begin(D, version(5, 1));
+        tenure.begin(D, version(5, 2));
+        assert!(tenure.confirm(&D, version(5, 1)));
+        tenure.settle(&D, version(5, 1));
+        assert!(tenure.is_unconfirmed(&D));
+        tenure.settle(&D, version(5, 2)); // somebody did not take it
+        assert!(tenure.is_unconfirmed(&D));
+        assert!(tenure.confirm(&D, version(5, 2)));
+        assert!(!tenure.is_unconfirmed(&D));
+    }
+}

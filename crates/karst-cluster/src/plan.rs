@@ -65,6 +65,19 @@ pub struct Synced {
     pub holds: Holds,
 }
 
+impl Synced {
+    /// Whether something follows from it that its partition does not show yet.
+    pub fn is_news(&self, partition: &Ownership) -> bool {
+        let in_sync = partition.in_sync.contains(&self.node);
+        let to_activate = partition.primary() == Some(self.node) && !partition.prior.is_empty();
+        partition.regime == self.regime
+            && match self.holds {
+                Holds::All => !in_sync || to_activate,
+                Holds::Less => in_sync,
+            }
+    }
+}
+
 /// How much a node holds of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Holds {

@@ -218,8 +218,8 @@ impl Sights {
         for (index, namespace) in namespaces.iter().enumerate() {
             for id in PartitionId::all() {
                 let (was, is) = (before.view.share(index, id), sight.view.share(index, id));
-                if was.regime != is.regime {
-                    namespace.reign(id, is.regime.0, is.apart);
+                if was.regime != is.regime || is.quorums.is_some() {
+                    namespace.learn(id, is);
                 }
                 changed |= was.role != is.role || (was.regime != is.regime && serves(is.role));
             }
@@ -296,6 +296,9 @@ fn compare_where_taken_over(node: &Node, before: &ClusterState) {
         let Some(now) = sight.state.maps.get(name) else {
             continue;
         };
+        if now.strong {
+            continue; // nobody serves there before that is done
+        }
         let before = before.maps.get(name);
         for id in PartitionId::all() {
             let was = before.map(|map| map.partition(id));

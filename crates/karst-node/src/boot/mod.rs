@@ -289,6 +289,7 @@ fn facts(config: &Config, identity: &Identity, doors: &Doors) -> NodeFacts {
         name: namespace.name.clone(),
         replication_factor: namespace.replication_factor,
         volatile: matches!(namespace.storage.engine, Engine::Memory { .. }),
+        strong: namespace.mode == Mode::Strong,
     });
     NodeFacts {
         id: identity.node,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use karst_cluster::member::who_hear_each_other;
 use karst_cluster::node::{NodeFacts, NodeId};
+use karst_cluster::plan;
 use karst_cluster::raft::{TypeConfig, voters};
 use karst_cluster::state::{Command, Outcome};
 use karst_io::clock;
@@ -66,6 +67,7 @@ impl Since {
         let term = metrics.current_term;
         if self.0.is_none_or(|(led, _)| led != term) {
             shared.reports.clear();
+            shared.granted.lock().clear();
             self.0 = Some((term, clock::boot_us()));
         }
         let (_, since_us) = self.0?;
@@ -99,6 +101,20 @@ async fn look(shared: &Shared, planner: Planner, led: Duration) {
     {
         tracing::warn!(%node, "a node that another one does not hear is given up until they hear each other");
     }
+    // From now on who is given up is granted no lease; those that were granted are waited out.
+    let leased = {
+        let mut granted = shared.granted.lock();
+        granted.give_up(gathered.heard.difference(&heard).copied().collect());
+        granted.holders(clock::boot_us(), shared.suspect_us())
+    };
+    let mut heard = plan::Heard {
+        nodes: heard,
+        leased,
+    };
+    if led < shared.suspect_after {
+        // Another leader may have granted one until this one was elected.
+        heard.leased.extend(alive);
+    }
     // A plan for many partitions takes long, and heartbeats are sent from this thread.
     let planned = tokio::task::spawn_blocking(move || planner(&state, &heard, &gathered.synced));
     let Ok(commands) = planned.await else {
@@ -120,6 +136,10 @@ fn split(command: Command) -> Vec<Command> {
             parts
                 .map(|part| Command::Repartition(part.to_vec()))
                 .collect()
+        }
+        Command::Activate(activations) if activations.len() > CHANGES_MAX => {
+            let parts = activations.chunks(CHANGES_MAX);
+            parts.map(|part| Command::Activate(part.to_vec())).collect()
         }
         other => vec![other],
     }
@@ -146,12 +166,29 @@ async fn change(shared: &Shared, command: Command) -> bool {
     }
 }
 
+/// What became of a node that wants to be let in.
+pub(crate) enum Admitted {
+    /// It is a member.
+    Done,
+    /// It is not yet, or that is in doubt.
+    NotNow,
+    /// It will not be, as it is configured.
+    Refused(String),
+}
+
 /// Takes a node into the cluster, or what is new of it. Only at the leader.
-pub(crate) async fn admit(shared: &Shared, facts: NodeFacts) -> Result<(), WriteError> {
+pub(crate) async fn admit(shared: &Shared, facts: NodeFacts) -> Admitted {
     let (id, address) = (facts.id, facts.control.clone());
     tracing::info!(node = %id, name = facts.name, address, "a node joins");
     let admitted = timeout(CHANGE_MAX, shared.write(Command::Admit(facts))).await;
-    admitted.map_err(|_| WriteError::InDoubt("no majority in time".into()))??;
+    match admitted {
+        Ok(Ok(Outcome::Applied)) => {}
+        Ok(Ok(Outcome::Refused(why))) => {
+            tracing::warn!(node = %id, why, "a node is not let in");
+            return Admitted::Refused(why);
+        }
+        Ok(Err(_)) | Err(_) => return Admitted::NotNow,
+    }
     let is_member = |metrics: &RaftMetrics<TypeConfig>| {
         let node = metrics.membership_config.get_node(&id);
         node.is_some_and(|node| node.addr == address)
@@ -161,7 +198,7 @@ pub(crate) async fn admit(shared: &Shared, facts: NodeFacts) -> Result<(), Write
         // SetNodes replaces an address too. Whoever listens at a wrong one refuses: calls name their target.
         alter(shared, ChangeMembers::SetNodes(nodes), true).await;
     }
-    Ok(())
+    Admitted::Done
 }
 
 /// Keeps enough voters, while this node leads, until the runtime ends.

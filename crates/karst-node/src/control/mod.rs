@@ -36,11 +36,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use karst_cluster::map::Regime;
+use karst_cluster::lease;
 use karst_cluster::node::{ClusterId, NodeFacts, NodeId};
+use karst_cluster::plan::{self, Synced};
 use karst_cluster::raft::TypeConfig;
 use karst_cluster::state::{ClusterState, Command, Outcome};
-use karst_data::key::{PARTITIONS, PartitionId};
 use karst_io::clock;
 use karst_proto::raft as proto;
 use karst_proto::raft::membership_client::MembershipClient;
@@ -74,47 +74,12 @@ const PROPOSE_MAX: Duration = Duration::from_secs(5);
 /// Pause before a proposal is tried again where no leader is known.
 const PROPOSE_PAUSE: Duration = Duration::from_millis(50);
 
-/// Decides what the cluster should change, from its state, who was heard of lately, and which copies are
-/// complete. Pure; the leader runs it many times a second.
+/// Decides what the cluster should change, from its state, who was heard of lately, and what primaries report.
+/// Pure; the leader runs it many times a second.
 pub type Planner =
-    Arc<dyn Fn(&ClusterState, &BTreeSet<NodeId>, &[Synced]) -> Vec<Command> + Send + Sync>;
+    Arc<dyn Fn(&ClusterState, &plan::Heard, &[Synced]) -> Vec<Command> + Send + Sync>;
 
 type Raft = openraft::Raft<TypeConfig, StateMachine>;
-
-/// A node holds all of a partition, as its primary found out.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Synced {
-    /// The namespace.
-    pub namespace: String,
-    /// The partition.
-    pub partition: PartitionId,
-    /// The regime that this was found out in.
-    pub regime: Regime,
-    /// The node that holds it.
-    pub node: NodeId,
-}
-
-impl Synced {
-    fn from_message(message: &proto::Synced) -> Option<Synced> {
-        let partition = u16::try_from(message.partition).ok();
-        let partition = partition.filter(|number| usize::from(*number) < PARTITIONS)?;
-        Some(Synced {
-            namespace: message.namespace.clone(),
-            partition: PartitionId(partition),
-            regime: Regime(message.regime),
-            node: NodeId(message.node),
-        })
-    }
-
-    fn to_message(&self) -> proto::Synced {
-        proto::Synced {
-            namespace: self.namespace.clone(),
-            partition: u32::from(self.partition.0),
-            regime: self.regime.0,
-            node: self.node.0,
-        }
-    }
-}
 
 /// Why a proposal has no outcome.
 #[derive(Debug, thiserror::Error)]
@@ -190,6 +155,10 @@ pub(crate) struct Shared {
     pub(crate) serves: AtomicBool,
     /// When this node last asked something that showed it in touch with a majority; 0 for never.
     pub(crate) contact_us: AtomicU64,
+    /// Until when nobody else leads what this node leads.
+    leased_until_us: AtomicU64,
+    /// While this node leads the group: the leases that it has granted.
+    pub(crate) granted: Mutex<lease::Granted>,
     raft: OnceLock<Raft>,
     runtime: OnceLock<Handle>,
     proposals: Arc<Semaphore>,
@@ -261,9 +230,21 @@ impl Shared {
         (age < self.suspect_after).then_some(age.as_millis() as u64)
     }
 
-    /// Notes that this node was in touch with a majority at that time.
-    pub(crate) fn touch(&self, at_us: u64) {
-        self.contact_us.fetch_max(at_us, Ordering::AcqRel);
+    /// Notes that this node asked a leader then, which knew of its majority so long before, and whether that
+    /// granted a lease.
+    pub(crate) fn touch(&self, asked_us: u64, quorum_age_ms: u64, leased: bool) {
+        let age_us = quorum_age_ms.saturating_mul(1000);
+        self.contact_us
+            .fetch_max(asked_us.saturating_sub(age_us), Ordering::AcqRel);
+        if leased {
+            let until_us = lease::lasts_until(asked_us, age_us, self.suspect_us());
+            self.leased_until_us.fetch_max(until_us, Ordering::AcqRel);
+        }
+    }
+
+    /// The suspicion time in microseconds.
+    pub(crate) fn suspect_us(&self) -> u64 {
+        self.suspect_after.as_micros() as u64
     }
 
     fn membership(&self, address: &str) -> Result<MembershipClient<Channel>, Status> {
@@ -422,22 +403,19 @@ impl Cluster {
         }
     }
 
-    /// Tells the leader that a node holds all of a partition, again and again until the state shows it, or
+    /// Tells the leader what a node holds of a partition, again and again until the state shows it, or
     /// has moved on to another regime. Never blocks. Too many at a time are dropped: their primaries
     /// find out again.
-    pub fn report_synced(
-        &self,
-        namespace: &str,
-        partition: PartitionId,
-        regime: Regime,
-        node: NodeId,
-    ) {
-        self.0.outbox.add(Synced {
-            namespace: namespace.to_owned(),
-            partition,
-            regime,
-            node,
-        });
+    pub fn report_synced(&self, synced: Synced) {
+        self.0.outbox.add(synced);
+    }
+
+    /// Until when nobody else leads what this node leads, on [`clock::boot_us`]; 0 if that is not known.
+    pub fn leased_until_us(&self) -> u64 {
+        match self.0.serves.load(Ordering::Acquire) {
+            true => self.0.leased_until_us.load(Ordering::Acquire),
+            false => 0,
+        }
     }
 
     /// Says whom this node does not hear on the fabric of those that count as alive.
@@ -506,6 +484,8 @@ impl Shared {
             unheard: Mutex::default(),
             serves: AtomicBool::new(false),
             contact_us: AtomicU64::new(0),
+            leased_until_us: AtomicU64::new(0),
+            granted: Mutex::default(),
             raft: OnceLock::new(),
             runtime: OnceLock::new(),
             proposals: Arc::new(Semaphore::new(PROPOSALS_MAX)),

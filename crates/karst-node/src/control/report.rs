@@ -9,16 +9,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use karst_cluster::map::Regime;
 use karst_cluster::node::NodeId;
+use karst_cluster::plan::{Holds, Synced};
 use karst_cluster::state::ClusterState;
+use karst_data::key::PARTITIONS;
 use karst_io::clock;
 use karst_proto::raft as proto;
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tonic::{Code, Status};
 
+use super::Shared;
+use super::lead::{self, Admitted};
 use super::service::SYNCED_MAX;
-use super::{Shared, Synced, lead};
 
 /// Time between two reports.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
@@ -126,12 +130,36 @@ impl Outbox {
     }
 }
 
+/// Reads what a node reports; `None` if it is nothing.
+pub(crate) fn from_message(message: &proto::Synced) -> Option<Synced> {
+    let partition = u16::try_from(message.partition).ok();
+    let partition = partition.filter(|number| usize::from(*number) < PARTITIONS)?;
+    Some(Synced {
+        namespace: message.namespace.clone(),
+        partition,
+        regime: Regime(message.regime),
+        node: NodeId(message.node),
+        holds: match message.lacks {
+            true => Holds::Less,
+            false => Holds::All,
+        },
+    })
+}
+
+fn to_message(synced: &Synced) -> proto::Synced {
+    proto::Synced {
+        namespace: synced.namespace.clone(),
+        partition: u32::from(synced.partition),
+        regime: synced.regime.0,
+        node: synced.node.0,
+        lacks: synced.holds == Holds::Less,
+    }
+}
+
 fn is_news(state: &ClusterState, synced: &Synced) -> bool {
     let map = state.maps.get(&synced.namespace);
-    let partition = map.map(|map| map.partition(synced.partition));
-    partition.is_some_and(|partition| {
-        partition.regime == synced.regime && !partition.in_sync.contains(&synced.node)
-    })
+    let partition = map.and_then(|map| map.partitions.get(usize::from(synced.partition)));
+    partition.is_some_and(|partition| synced.is_news(partition))
 }
 
 /// Reports until the runtime ends.
@@ -183,7 +211,8 @@ async fn report_once(shared: &Shared) -> Option<bool> {
     let leader = shared.leader()?;
     if leader == shared.me.id {
         let age_ms = shared.quorum_age_ms()?;
-        shared.touch(asked_us.saturating_sub(age_ms * 1000));
+        let leased = shared.granted.lock().grant(leader, clock::boot_us());
+        shared.touch(asked_us, age_ms, leased);
         let reported = Reported {
             incarnation: shared.me.incarnation,
             synced,
@@ -196,7 +225,7 @@ async fn report_once(shared: &Shared) -> Option<bool> {
         cluster_id: shared.cluster_bytes(),
         from: Some(shared.peer()),
         incarnation: shared.me.incarnation,
-        synced: synced.iter().map(Synced::to_message).collect(),
+        synced: synced.iter().map(to_message).collect(),
         unheard: unheard.into_iter().map(|node| node.0).collect(),
     };
     let mut client = shared.membership(&shared.address_of(leader)?).ok()?;
@@ -205,7 +234,7 @@ async fn report_once(shared: &Shared) -> Option<bool> {
     if !answer.leads {
         return None;
     }
-    shared.touch(asked_us.saturating_sub(answer.quorum_age_ms.saturating_mul(1000)));
+    shared.touch(asked_us, answer.quorum_age_ms, answer.leased);
     Some(answer.known)
 }
 
@@ -215,7 +244,11 @@ async fn report_once(shared: &Shared) -> Option<bool> {
 /// When the node that should know refuses for good.
 pub(crate) async fn join(shared: &Shared) -> Result<bool, Status> {
     if shared.leads() {
-        return Ok(lead::admit(shared, shared.me.clone()).await.is_ok());
+        return match lead::admit(shared, shared.me.clone()).await {
+            Admitted::Done => Ok(true),
+            Admitted::NotNow => Ok(false),
+            Admitted::Refused(why) => Err(Status::failed_precondition(why)),
+        };
     }
     let leader = shared.leader().and_then(|leader| shared.address_of(leader));
     let mut all: Vec<_> = leader.into_iter().collect();

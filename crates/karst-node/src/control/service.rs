@@ -11,6 +11,7 @@ use std::sync::Arc;
 use karst_cluster::node::{ClusterId, NodeFacts, NodeId};
 use karst_cluster::raft::{SnapshotMeta, TypeConfig, Vote, machine, sound};
 use karst_cluster::state::Command;
+use karst_io::clock;
 use karst_proto::raft as proto;
 use karst_proto::raft::membership_server::Membership;
 use karst_proto::raft::raft_server::Raft;
@@ -21,8 +22,10 @@ use tokio::sync::Semaphore;
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::lead::Admitted;
 use super::report::Reported;
-use super::{COMMAND_BYTES_MAX, Shared, Synced};
+use super::report::from_message;
+use super::{COMMAND_BYTES_MAX, Shared};
 
 /// Largest message of the group: as many entries as are sent at once, each of the largest size.
 pub(crate) const RAFT_BYTES_MAX: usize = 16 << 20;
@@ -40,7 +43,7 @@ pub(crate) const SNAPSHOT_PART_BYTES: usize = 512 << 10;
 const KNOWN_MAX: usize = 256;
 
 /// Partitions that a report names.
-pub(crate) const SYNCED_MAX: usize = 256;
+pub(crate) const SYNCED_MAX: usize = 4096;
 
 /// Nodes that a report says not to be heard; more are not listened to.
 const UNHEARD_MAX: usize = 1024;
@@ -298,7 +301,11 @@ impl Membership for MembershipService {
         self.same_cluster(&request.cluster_id, &facts.control)?;
         self.0.peers.hear(facts.id, &facts.control);
         let done = match self.0.leads() {
-            true => super::lead::admit(&self.0, facts).await.is_ok(),
+            true => match super::lead::admit(&self.0, facts).await {
+                Admitted::Done => true,
+                Admitted::NotNow => false,
+                Admitted::Refused(why) => return Err(Status::failed_precondition(why)),
+            },
             false => false,
         };
         Ok(Response::new(proto::JoinResponse {
@@ -323,7 +330,7 @@ impl Membership for MembershipService {
             let synced = request.synced.iter().take(SYNCED_MAX);
             let reported = Reported {
                 incarnation: request.incarnation,
-                synced: synced.filter_map(Synced::from_message).collect(),
+                synced: synced.filter_map(from_message).collect(),
                 unheard: request
                     .unheard
                     .into_iter()
@@ -333,12 +340,15 @@ impl Membership for MembershipService {
             };
             shared.reports.note(node, reported);
         }
+        let leased = age_ms.is_some() && known;
+        let leased = leased && shared.granted.lock().grant(node, clock::boot_us());
         Ok(Response::new(proto::ReportResponse {
             leads: age_ms.is_some(),
             quorum_age_ms: age_ms.unwrap_or_default(),
             leader: Some(self.leader()),
             generation: state.generation,
             known,
+            leased,
         }))
     }
 

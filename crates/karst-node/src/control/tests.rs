@@ -41,14 +41,14 @@ fn facts(id: u64, control: String) -> NodeFacts {
 }
 
 /// Takes every copy that is told to be complete into the in-sync set, as the real planner does.
-fn planner(state: &ClusterState, _: &BTreeSet<NodeId>, synced: &[Synced]) -> Vec<Command> {
+fn planner(state: &ClusterState, _: &plan::Heard, synced: &[Synced]) -> Vec<Command> {
     let change = |synced: &Synced| {
-        let partition = state.maps[&synced.namespace].partition(synced.partition);
+        let partition = state.maps[&synced.namespace].partition(PartitionId(synced.partition));
         let mut in_sync = partition.in_sync.clone();
         in_sync.push(synced.node);
         Change {
             namespace: synced.namespace.clone(),
-            partition: synced.partition.0,
+            partition: synced.partition,
             expected: synced.regime,
             row: in_sync.clone(),
             in_sync,
@@ -166,8 +166,15 @@ async fn a_complete_copy_is_told_until_the_state_shows_it() {
     let proposed = cluster.propose(Command::Repartition(vec![change])).await;
     assert_eq!(proposed.unwrap(), Outcome::Applied);
     let mut changes = cluster.changes();
-    cluster.report_synced("test", PartitionId(7), Regime(1), NodeId(1));
-    cluster.report_synced("test", PartitionId(8), Regime(1), NodeId(1)); // of no regime there is
+    let report = |partition| Synced {
+        namespace: "test".into(),
+        partition,
+        regime: Regime(1),
+        node: NodeId(1),
+        holds: plan::Holds::All,
+    };
+    cluster.report_synced(report(7));
+    cluster.report_synced(report(8)); // of no regime there is
     let shows = |state: &Arc<ClusterState>| {
         state.maps["test"].partition(PartitionId(7)).in_sync == [NodeId(3), NodeId(1)]
     };

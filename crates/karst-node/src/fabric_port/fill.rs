@@ -12,11 +12,13 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use karst_cluster::fabric::{Ack, Kind, OfPartition, Replicate};
+use karst_cluster::map::Role;
 use karst_cluster::node::NodeId;
+use karst_cluster::plan::{Holds, Synced};
 use karst_data::key::{Digest, PartitionId};
 use karst_engine::migrate::Cut;
 use karst_engine::migrate::compare::{Comparison, Next, Question};
-use karst_engine::migrate::duty::{After, Duties, Repair, Task};
+use karst_engine::migrate::duty::{self, After, Duties, Repair, Task};
 use karst_engine::reconcile::How;
 use parking_lot::Mutex;
 
@@ -81,6 +83,7 @@ pub async fn keep_filled(core: Rc<Core>) {
     let mut duties = Duties::default();
     loop {
         let tasks = tasks(&core, &mut duties);
+        report(&core);
         if tasks.is_empty() {
             let _ = tokio::time::timeout(LOOK_EVERY, changes.changed()).await;
             continue;
@@ -102,7 +105,33 @@ fn tasks(core: &Core, duties: &mut Duties) -> VecDeque<Task> {
         namespaces.map(|it| it.config.name.as_str()),
         |id| id.index() % cores == number,
         || core.node.repairs.take(number, cores),
+        |namespace, id| core.namespace(namespace).engine.stage(id),
     )
+}
+
+/// Tells the leader what is to be known of the strongly consistent partitions that this node leads.
+fn report(core: &Core) {
+    let sight = core.node.sights.now();
+    let (number, cores) = (usize::from(core.number), core.node.cores.len());
+    for (index, namespace) in core.node.namespaces.iter().enumerate() {
+        let (name, engine) = (&namespace.config.name, &namespace.engine);
+        let Some(map) = sight.state.maps.get(name).filter(|map| map.strong) else {
+            continue;
+        };
+        let mine = PartitionId::all().filter(|id| id.index() % cores == number);
+        for id in mine {
+            let share = sight.view.share(index, id);
+            if share.role == Role::Primary {
+                let (can_activate, stage) = (engine.can_activate(id, share), engine.stage(id));
+                let ownership = map.partition(id);
+                let reports =
+                    duty::reports(core.node.id, name, id, ownership, can_activate, &stage);
+                for synced in reports {
+                    core.node.cluster.report_synced(synced);
+                }
+            }
+        }
+    }
 }
 
 async fn run(core: &Rc<Core>, mut tasks: VecDeque<Task>, duties: &mut Duties) {
@@ -129,8 +158,13 @@ fn ended(core: &Core, duties: &mut Duties, task: Task, outcome: Result<(), Cut>)
     let name = &core.namespace(task.namespace).config.name;
     match duties.ended(&core.node.sights.now().state, name, task, outcome) {
         After::Report => {
-            let cluster = &core.node.cluster;
-            cluster.report_synced(name, task.partition, task.regime, task.node);
+            core.node.cluster.report_synced(Synced {
+                namespace: name.clone(),
+                partition: task.partition.0,
+                regime: task.regime,
+                node: task.node,
+                holds: Holds::All,
+            });
         }
         After::Repair => core.node.repairs.add(task.repair()),
         After::Nothing => {}
@@ -164,7 +198,8 @@ impl Filling<'_> {
     }
 
     async fn carry_out(&self) -> Result<(), Cut> {
-        let mut comparison = Comparison::new(self.task);
+        let engine = &self.core.namespace(self.task.namespace).engine;
+        let mut comparison = Comparison::new(self.task, engine);
         let mut pushing = FuturesUnordered::new();
         loop {
             match comparison.go_on() {
@@ -183,7 +218,8 @@ impl Filling<'_> {
                     Some(outcome) => comparison.pushed(outcome),
                     None => return Err(Cut::Later), // it waits for nothing: that is a mistake of ours
                 },
-                Next::Over(outcome) => return outcome,
+                Next::Over(Ok(())) => return comparison.conclude(engine),
+                Next::Over(Err(cut)) => return Err(cut),
             }
         }
     }

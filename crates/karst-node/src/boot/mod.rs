@@ -638,7 +638,7 @@ fn engine_config(config: &config::Namespace) -> NamespaceConfig {
         record_bytes_max: config.max_record_size as usize,
         commit_to_device: storage.commit_to_device && on_devices,
         flush_ms_max: storage.flush_max.as_millis() as u64,
-        strong: false,
+        strong: config.mode == config::Mode::Cp,
     }
 }
 

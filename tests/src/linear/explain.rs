@@ -65,8 +65,12 @@ impl Display for Violation {
             let (called, returned) = (ms(at, it.called_ns), ms(at, it.returned_ns));
             writeln!(
                 out,
-                "  {called:>12} {returned:>12}  client {:<4} {} -> {}{note}",
-                it.client, it.action, it.outcome
+                "  {called:>12} {returned:>12}  client {:<4} {} -> {}{}{}{note}",
+                it.client,
+                it.action,
+                it.outcome,
+                if it.note.is_empty() { "" } else { ": " },
+                it.note
             )
         };
         for earlier in &self.earlier {

@@ -22,6 +22,15 @@ pub struct Operation {
     pub action: Action,
     /// What was told.
     pub outcome: Outcome,
+    /// What a person may want to know besides: how it was asked, the words of an error.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+/// Now, on the clock of [`Operation`].
+pub fn now_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// What is asked of a record.

@@ -20,6 +20,7 @@ fn operation(
         returned_ns: returned * 1_000_000,
         action,
         outcome,
+        note: String::new(),
     }
 }
 

@@ -56,6 +56,7 @@ fn drawn(rng: &mut StdRng, keys: i64, each: u32, one_of: u32) -> Vec<(Operation,
                 returned_ns: now + effect + returned,
                 action,
                 outcome,
+                note: String::new(),
             };
             now = operation.returned_ns + rng.random_range(1..20);
             all.push((operation, takes_effect));

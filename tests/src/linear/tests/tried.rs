@@ -64,6 +64,7 @@ fn drawn(seed: u64) -> Vec<Operation> {
                 returned_ns,
                 action,
                 outcome,
+                note: String::new(),
             });
             now = returned_ns + rng.random_range(1..4);
         }

@@ -291,7 +291,9 @@ impl Nemesis {
             return Begun::Impossible;
         }
         for at in self.nodes.present() {
-            self.nodes.restart(at);
+            if Instant::now() < self.until {
+                self.nodes.restart(at);
+            }
         }
         Begun::Over
     }

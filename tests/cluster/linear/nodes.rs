@@ -9,7 +9,6 @@ use rustix::process::{Signal, kill_process};
 use super::Setting;
 use super::clock::Clock;
 use crate::data::wait_until_stable;
-use crate::group;
 use crate::operate::karst;
 use crate::wires::Wires;
 
@@ -254,14 +253,16 @@ impl Nodes {
         true
     }
 
-    /// Waits until all nodes serve, all count all, and no copy is on its way.
-    pub(crate) fn settle(&mut self) {
+    /// Waits until all nodes serve.
+    pub(crate) fn wait_until_serving(&mut self) {
         for node in self.places.iter_mut().flatten() {
             node.server.wait_until_serving();
         }
-        let present = self.present();
-        let names: Vec<&str> = present.iter().map(|at| NAMES[*at]).collect();
-        group::all_serve(&self.servers(), &names);
+    }
+
+    /// Waits until all nodes count all, and no copy is on its way.
+    pub(crate) fn settle(&mut self) {
+        self.wait_until_serving();
         wait_until_stable(&self.servers());
     }
 }

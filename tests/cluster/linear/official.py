@@ -15,7 +15,7 @@ import time
 
 import aerospike
 from aerospike import exception
-from aerospike_helpers.operations import list_operations, operations
+from aerospike_helpers.operations import operations
 
 THREADS = 16
 KEYS = 240
@@ -56,7 +56,10 @@ class Pace:
 
 def seen(meta, bins):
     value = bins["v"]
-    content = {"list": value} if isinstance(value, list) else {"number": value}
+    if isinstance(value, str):
+        content = {"list": [int(element) for element in value.split(",")[:-1]]}
+    else:
+        content = {"number": value}
     return {"told": {"generation": meta["gen"], "content": content}}
 
 
@@ -142,9 +145,10 @@ class Worker(threading.Thread):
             _, meta, bins = self.client.operate(key, steps, {}, WRITE)
             return seen(meta, bins)
         if "append" in action:
-            steps = [list_operations.list_append("v", action["append"]["element"])]
-            _, _, bins = self.client.operate(key, steps, {}, WRITE)
-            return {"sized": bins["v"]}
+            element = f"{action['append']['element']},"
+            steps = [operations.append("v", element), operations.read("v")]
+            _, meta, bins = self.client.operate(key, steps, {}, WRITE)
+            return seen(meta, bins)
         return self.write(key, action["write"]["value"], action["write"]["expect"])
 
     def write(self, key, value, expect):

@@ -23,7 +23,7 @@ const OFFICIAL_RATE: u32 = 300;
 /// Processes of the official client.
 const OFFICIALS: u32 = 2;
 
-/// How long clients go on when all is healed.
+/// How long clients go on when all is healed and all nodes serve.
 const AFTER: Duration = Duration::from_secs(2);
 
 /// What became of one history.
@@ -49,6 +49,7 @@ impl Trial {
         let (began, began_ns) = (Instant::now(), now_ns());
         let mut history = ask(&mut nemesis, setting).await;
         let asked = began.elapsed();
+        block_in_place(|| nemesis.nodes.settle());
         let servers = nemesis.nodes.servers();
         let (last, unreadable) = last_reads(&servers).await;
         history.extend(last);
@@ -125,7 +126,6 @@ pub(crate) fn is_answer(outcome: &Outcome) -> bool {
         Outcome::Failed | Outcome::InDoubt => false,
         Outcome::Done
         | Outcome::Told(_)
-        | Outcome::Sized(_)
         | Outcome::Absent
         | Outcome::OtherGeneration
         | Outcome::Exists => true,
@@ -144,7 +144,7 @@ async fn ask(nemesis: &mut Nemesis, setting: Setting) -> Vec<Operation> {
     block_in_place(|| match setting.faults {
         true => {
             nemesis.rage(setting.lasts);
-            nemesis.nodes.settle();
+            nemesis.nodes.wait_until_serving();
         }
         false => std::thread::sleep(setting.lasts),
     });

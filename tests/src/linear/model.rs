@@ -197,7 +197,6 @@ impl Change {
 enum Demand {
     Nothing,
     Is(State),
-    Length(u32),
     Absent,
     Exists,
     GenerationIsNot(u16),
@@ -209,7 +208,6 @@ impl Demand {
     fn of(operation: &Operation) -> Demand {
         match (&operation.outcome, &operation.action) {
             (Outcome::Told(seen), _) => Demand::Is(State::of(seen)),
-            (Outcome::Sized(length), Action::Append { .. }) => Demand::Length(*length),
             (Outcome::Absent, Action::Read | Action::Delete) => Demand::Absent,
             (Outcome::Absent | Outcome::OtherGeneration, Action::Write { expect, .. }) => {
                 match (expect, &operation.outcome) {
@@ -227,7 +225,6 @@ impl Demand {
                 Outcome::Done
                 | Outcome::InDoubt
                 | Outcome::Failed
-                | Outcome::Sized(_)
                 | Outcome::Absent
                 | Outcome::OtherGeneration
                 | Outcome::Exists,
@@ -240,7 +237,6 @@ impl Demand {
         match self {
             Demand::Nothing => true,
             Demand::Is(seen) => seen == state,
-            Demand::Length(length) => length == state.length,
             Demand::Absent => !state.exists(),
             Demand::Exists => state.exists(),
             Demand::GenerationIsNot(generation) => generation != state.generation,
@@ -263,7 +259,7 @@ impl Step {
         let change = match &operation.outcome {
             Outcome::Failed => return None,
             Outcome::InDoubt => Some(change?),
-            Outcome::Done | Outcome::Told(_) | Outcome::Sized(_) => change,
+            Outcome::Done | Outcome::Told(_) => change,
             Outcome::Absent | Outcome::OtherGeneration | Outcome::Exists => None,
         };
         let demand = Demand::of(operation);
@@ -286,11 +282,9 @@ impl Step {
         let wanted = match self.demand {
             Demand::Is(seen) => seen.generation,
             Demand::Absent => 0,
-            Demand::Nothing
-            | Demand::Length(_)
-            | Demand::Exists
-            | Demand::GenerationIsNot(_)
-            | Demand::Impossible => return false,
+            Demand::Nothing | Demand::Exists | Demand::GenerationIsNot(_) | Demand::Impossible => {
+                return false;
+            }
         };
         state.generation > wanted && state.generation < GENERATION_SURE
     }

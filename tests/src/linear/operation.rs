@@ -53,7 +53,7 @@ pub enum Action {
         /// How much.
         amount: i64,
     },
-    /// Puts an element at the end of the list. No two appends to a key have the same.
+    /// Puts an element at the end of the list, and reads it. No two appends to a key have the same.
     Append {
         /// The element.
         element: i64,
@@ -92,8 +92,6 @@ pub enum Outcome {
     Done,
     /// It was done, and this is the record.
     Told(Seen),
-    /// It was done, and the list has so many elements.
-    Sized(u32),
     /// There is no record; nothing was done.
     Absent,
     /// The record has another generation than was expected; nothing was done.
@@ -158,7 +156,6 @@ impl Display for Outcome {
         match self {
             Outcome::Done => write!(out, "done"),
             Outcome::Told(seen) => write!(out, "{seen}"),
-            Outcome::Sized(length) => write!(out, "{length} elements"),
             Outcome::Absent => write!(out, "no record"),
             Outcome::OtherGeneration => write!(out, "refused: another generation"),
             Outcome::Exists => write!(out, "refused: it exists"),

@@ -64,7 +64,7 @@ fn list(elements: &[i64], generation: u16) -> Outcome {
 }
 
 use Action::{Delete, Read};
-use Outcome::{Absent, Done, Exists, Failed, InDoubt, OtherGeneration, Sized};
+use Outcome::{Absent, Done, Exists, Failed, InDoubt, OtherGeneration};
 
 /// Clients, times, actions and outcomes of one key.
 type Lines<'a> = &'a [(u32, u64, u64, Action, Outcome)];
@@ -326,8 +326,8 @@ fn two_additions_are_not_told_the_same_number() {
 #[test]
 fn a_list_holds_every_acknowledged_element_once_and_in_order() {
     accepted(&[
-        (1, 0, 9, append(5), Sized(2)),
-        (2, 0, 8, append(6), Sized(1)),
+        (1, 0, 9, append(5), list(&[6, 5], 2)),
+        (2, 0, 8, append(6), list(&[6], 1)),
         (3, 10, 11, Read, list(&[6, 5], 2)),
         (1, 12, 13, append(7), InDoubt),
         (3, 14, 15, Read, list(&[6, 5], 2)),
@@ -337,8 +337,8 @@ fn a_list_holds_every_acknowledged_element_once_and_in_order() {
         refused(
             2,
             &[
-                (1, 0, 9, append(5), Sized(2)),
-                (2, 0, 8, append(6), Sized(1)),
+                (1, 0, 9, append(5), list(&[6, 5], 2)),
+                (2, 0, 8, append(6), list(&[6], 1)),
                 (3, 10, 11, Read, list(elements, generation)),
             ],
         );
@@ -415,7 +415,7 @@ fn a_history_is_the_same_when_it_is_read_from_its_file() {
         (1, 2, 3, create(5), Exists),
         (1, 4, 5, write(5), InDoubt),
         (1, 4, 5, Delete, Failed),
-        (1, 6, 7, append(5), Sized(1)),
+        (1, 6, 7, append(5), list(&[5], 1)),
         (1, 8, 9, Read, list(&[5], 1)),
         (1, 10, 11, add(2), number(2, 1)),
     ]);

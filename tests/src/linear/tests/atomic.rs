@@ -103,11 +103,8 @@ pub(super) fn answer(action: &Action, before: Option<Seen>) -> (Option<Seen>, Ou
                 Some(Content::Number(_)) | None => vec![],
             };
             elements.push(*element);
-            let length = elements.len() as u32;
-            (
-                Some(holding(Content::List(elements))),
-                Outcome::Sized(length),
-            )
+            let after = holding(Content::List(elements));
+            (Some(after.clone()), Outcome::Told(after))
         }
     }
 }

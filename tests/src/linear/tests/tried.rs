@@ -36,8 +36,7 @@ fn drawn_pair(rng: &mut StdRng, kind: u32, unique: i64) -> (Action, Outcome) {
         (Action::Read | Action::Delete, 6..) => Outcome::Absent,
         (_, 0..2) => Outcome::InDoubt,
         (_, 2) => Outcome::Failed,
-        (Action::Add { .. }, _) => Outcome::Told(drawn_seen(rng, kind)),
-        (Action::Append { .. }, _) => Outcome::Sized(rng.random_range(1..4)),
+        (Action::Add { .. } | Action::Append { .. }, _) => Outcome::Told(drawn_seen(rng, kind)),
         (Action::Write { expect, .. }, 3) => match expect {
             Expect::Any => Outcome::Done,
             Expect::Absent => Outcome::Exists,
@@ -115,7 +114,7 @@ fn the_search_says_what_comes_of_trying_every_order() {
         ordered += u32::from(expected);
     }
     assert!(
-        (2_000..28_000).contains(&ordered),
+        (1_000..29_000).contains(&ordered),
         "{ordered} have an order"
     );
 }

@@ -70,8 +70,15 @@ fn has_lost(namespace: &NamespaceState, stopped: bool) -> bool {
     damaged || !keeps
 }
 
-/// Tells the cluster what this node has lost, and waits until its own copy of the state says so.
+/// Tells the cluster what this node has lost, and waits until its own copy of the state says so. Meanwhile it holds no
+/// lease: others may lead what it leads before it knows.
 pub async fn declare(node: &Arc<Node>, lost: Vec<String>) {
+    node.cluster.hold_no_lease(true);
+    declare_all(node, lost).await;
+    node.cluster.hold_no_lease(false);
+}
+
+async fn declare_all(node: &Arc<Node>, lost: Vec<String>) {
     let me = node.cluster.me();
     let (id, incarnation) = (me.id, me.incarnation);
     let known = |state: &ClusterState| {

@@ -12,7 +12,7 @@ const VISITED_MAX: usize = 10_000;
 /// The promise that a key's history breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
-    /// What was told not to be applied was.
+    /// What was told not to be applied was. Not said of deletes: a record that is gone was rather lost.
     Lied,
     /// A read was told what was no more, or not yet; in the end everything is there.
     Stale,
@@ -50,7 +50,6 @@ pub(super) fn cause(operations: &[&Operation]) -> Cause {
     let others = others.map(|it| (*it).clone());
     let lost = has_order(changes);
     let lied = has_order(failures);
-    // What was deleted by a failure, and what was lost, look the same: then it is taken for lost.
     match (lied, lost) {
         (true, false) => Cause::Lied,
         (_, _) if has_order(others) => Cause::Stale,
@@ -70,7 +69,7 @@ fn has_failed(operation: &Operation) -> bool {
         operation.outcome,
         Outcome::Failed | Outcome::OtherGeneration | Outcome::Exists | Outcome::Absent
     );
-    refused && operation.action.changes()
+    refused && operation.action.changes() && operation.action != Action::Delete
 }
 
 fn is_acknowledged(operation: &Operation) -> bool {

@@ -69,7 +69,7 @@ fn settings(histories: u64, seconds: u64, copies: Option<u8>) -> Vec<Setting> {
     let histories = number("KARST_HISTORIES").unwrap_or(histories);
     let lasts = Duration::from_secs(number("KARST_SECONDS").unwrap_or(seconds));
     let first = number("KARST_SEED").unwrap_or(1);
-    let copies = number("KARST_RF").map(|copies| copies as u8).or(copies);
+    let copies = copies.or(number("KARST_RF").map(|copies| copies as u8));
     let seeds = first..first + histories;
     let setting = seeds.map(|seed| Setting {
         mode: mode(),

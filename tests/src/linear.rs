@@ -2,7 +2,8 @@
 //! asked, in which a single correct record would have given every answer?
 //!
 //! [`operation`] what a client noted of one request, and the file it is noted in · [`model`] the single correct
-//! record · [`search`] looks for the order, key by key · [`explain`] says in a few lines why there is none.
+//! record · [`search`] looks for the order, key by key · [`cause`] says which promise was broken if there is none,
+//! and [`explain`] by which answer.
 //!
 //! The search is that of Wing and Gong ("Testing and verifying concurrent objects", 1993) as Lowe made it practical
 //! ("Testing for linearizability", 2017): an operation is given its place only when some answer needs it (just in
@@ -14,6 +15,7 @@
 //!   what is in doubt takes effect at any moment after it was asked, once or never
 //!   a search that would grow too large is given up as undecided, which is never the same as passed
 
+pub mod cause;
 pub mod explain;
 pub mod model;
 pub mod operation;
@@ -21,6 +23,7 @@ pub mod search;
 
 use std::collections::BTreeMap;
 
+pub use cause::Cause;
 pub use explain::Violation;
 pub use operation::{Action, Content, Expect, Operation, Outcome, Seen};
 pub use search::Verdict;
@@ -54,7 +57,7 @@ pub fn check(history: &[Operation]) -> Report {
         ..Report::default()
     };
     for (key, operations) in by_key {
-        match search::search(&operations) {
+        match search::search(&operations, search::VISITED_MAX) {
             Verdict::Linearizable => {}
             Verdict::Undecided => report.undecided.push(key),
             Verdict::Refused(refusal) => {

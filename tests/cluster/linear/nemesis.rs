@@ -20,6 +20,15 @@ const FROZEN_MAX: Duration = Duration::from_secs(60);
 
 const LONG_OF: u32 = 4;
 
+/// Pause between two looks at what is due.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// When an order that the cluster could not take is given again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How long the cluster may take to let all harm end.
+const HEALED_MAX: Duration = Duration::from_secs(60);
+
 /// The farthest that a clock is set ahead or behind.
 const JUMP_MAX_MS: i64 = 2 * 3_600_000;
 
@@ -38,7 +47,8 @@ enum Fault {
     Down(usize),
     Frozen(usize),
     Cut(Vec<Way>),
-    Clock(usize),
+    /// How far it is ahead.
+    Clock(usize, i64),
     Drained(usize),
 }
 
@@ -134,15 +144,20 @@ impl Nemesis {
                 }
                 next = Instant::now() + ms(&mut self.rng, 200, Duration::from_millis(2500));
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(PAUSE);
         }
         self.heal();
     }
 
     /// Ends all harm.
     pub(crate) fn heal(&mut self) {
-        for (_, fault) in std::mem::take(&mut self.faults) {
-            self.end(&fault);
+        let deadline = Instant::now() + HEALED_MAX;
+        while !self.faults.is_empty() {
+            for (_, fault) in std::mem::take(&mut self.faults) {
+                self.end(&fault);
+            }
+            assert!(Instant::now() < deadline, "nobody ends {:?}", self.faults);
+            std::thread::sleep(PAUSE);
         }
         self.note("all is healed");
     }
@@ -193,11 +208,16 @@ impl Nemesis {
 
     fn end(&mut self, fault: &Fault) {
         match fault {
+            Fault::Drained(at) if !self.nodes.undo_drain(*at) => {
+                let again = Instant::now() + AGAIN;
+                self.faults.push((again, fault.clone()));
+                return;
+            }
+            Fault::Drained(_) => {}
             Fault::Down(at) => self.nodes.start(*at),
             Fault::Frozen(at) => self.nodes.thaw(*at),
             Fault::Cut(_) => self.cut_what_is_cut(),
-            Fault::Clock(at) => self.nodes.set_clock(*at, 0),
-            Fault::Drained(at) => self.nodes.undo_drain(*at),
+            Fault::Clock(at, _) => self.nodes.set_clock(*at, 0),
         }
         self.note(&format!("ended: {}", told(fault)));
     }
@@ -206,7 +226,7 @@ impl Nemesis {
         let faults = self.faults.iter();
         let ways = faults.filter_map(|(_, fault)| match fault {
             Fault::Cut(ways) => Some(ways),
-            Fault::Down(_) | Fault::Frozen(_) | Fault::Clock(_) | Fault::Drained(_) => None,
+            Fault::Down(_) | Fault::Frozen(_) | Fault::Clock(_, _) | Fault::Drained(_) => None,
         });
         let ways: Vec<Way> = ways.flatten().copied().collect();
         self.nodes.cut(&ways);
@@ -283,7 +303,7 @@ impl Nemesis {
             .expect("there are some");
         let ahead = self.rng.random_range(-limit..=limit);
         self.nodes.set_clock(at, ahead);
-        Begun::Lasts(Fault::Clock(at))
+        Begun::Lasts(Fault::Clock(at, ahead))
     }
 
     fn rolling_restart(&mut self) -> Begun {
@@ -311,7 +331,10 @@ impl Nemesis {
             return Begun::Over;
         }
         match self.victim() {
-            Some(at) if self.faults.is_empty() && self.nodes.leave(at) => Begun::Over,
+            Some(at) if self.faults.is_empty() => match self.nodes.leave(at) {
+                true => Begun::Over,
+                false => Begun::Lasts(Fault::Drained(at)),
+            },
             Some(_) | None => Begun::Impossible,
         }
     }
@@ -320,7 +343,7 @@ impl Nemesis {
 /// Nodes that a fault is about.
 fn hit(fault: &Fault) -> Vec<usize> {
     match fault {
-        Fault::Down(at) | Fault::Frozen(at) | Fault::Clock(at) | Fault::Drained(at) => vec![*at],
+        Fault::Down(at) | Fault::Frozen(at) | Fault::Clock(at, _) | Fault::Drained(at) => vec![*at],
         Fault::Cut(_) => vec![],
     }
 }
@@ -329,7 +352,7 @@ fn told(fault: &Fault) -> String {
     match fault {
         Fault::Down(at) => format!("{} is down", NAMES[*at]),
         Fault::Frozen(at) => format!("{} is frozen", NAMES[*at]),
-        Fault::Clock(at) => format!("{} has another time", NAMES[*at]),
+        Fault::Clock(at, ahead) => format!("{} is {ahead} ms ahead", NAMES[*at]),
         Fault::Drained(at) => format!("{} is drained", NAMES[*at]),
         Fault::Cut(ways) => {
             let ways = ways.iter();

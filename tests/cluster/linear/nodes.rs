@@ -205,11 +205,10 @@ impl Nodes {
         self.places[at] = Some(node);
     }
 
-    /// Gives an order to any node but this one that can answer, once. Says whether it was taken.
+    /// Gives an order to the nodes but this one that can answer, until one takes it. Says whether one did.
     fn order(&self, but: usize, arguments: &[&str]) -> bool {
         let mut others = self.up().into_iter().filter(|at| *at != but);
-        let asked = others.next();
-        asked.is_some_and(|at| karst(&self.node(at).server, arguments).status.success())
+        others.any(|at| karst(&self.node(at).server, arguments).status.success())
     }
 
     fn order_until_taken(&self, but: usize, arguments: &[&str]) -> bool {
@@ -227,12 +226,11 @@ impl Nodes {
         self.order(at, &["drain", NAMES[at], "--json"])
     }
 
-    pub(crate) fn undo_drain(&self, at: usize) {
-        let taken = self.order_until_taken(at, &["drain", NAMES[at], "--undo", "--json"]);
-        assert!(taken, "nobody lets {} stay", NAMES[at]);
+    pub(crate) fn undo_drain(&self, at: usize) -> bool {
+        self.order(at, &["drain", NAMES[at], "--undo", "--json"])
     }
 
-    /// Lets a node leave in order. It stays if it could not give everything away.
+    /// Lets a node leave in order. If it cannot give everything away it goes on giving: it is drained.
     pub(crate) fn leave(&mut self, at: usize) -> bool {
         let drain = [
             "drain",
@@ -243,7 +241,6 @@ impl Nodes {
             "--json",
         ];
         if !self.order(at, &drain) {
-            self.undo_drain(at);
             return false;
         }
         self.stop(at);

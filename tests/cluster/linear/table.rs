@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use karst_tests::linear::Outcome;
+use karst_tests::linear::{Cause, Outcome};
 
 use super::trial::{Trial, is_answer};
 
 /// What the columns are.
 pub(crate) const HEAD: &str =
     "| seed | mode | RF | nodes | storage | operations | a second | answered | failed | in doubt \
-| violations | undecided | unreadable | unavailable ms | check s | faults |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|";
+| violations | lied | stale | lost | undecided | unreadable | unavailable ms | check s | faults |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|";
 
 /// One history.
 pub(crate) fn row(trial: &Trial) -> String {
@@ -20,6 +20,13 @@ pub(crate) fn row(trial: &Trial) -> String {
     let faults: Vec<String> = faults
         .map(|(name, times)| format!("{name} {times}"))
         .collect();
+    let causes = |cause: Cause| {
+        let violations = trial.report.violations.iter();
+        violations
+            .filter(|it| it.cause == cause)
+            .count()
+            .to_string()
+    };
     let cells = [
         setting.seed.to_string(),
         setting.mode.to_string(),
@@ -37,6 +44,9 @@ pub(crate) fn row(trial: &Trial) -> String {
         trial.count(|it| *it == Outcome::Failed).to_string(),
         trial.count(|it| *it == Outcome::InDoubt).to_string(),
         trial.report.violations.len().to_string(),
+        causes(Cause::Lied),
+        causes(Cause::Stale),
+        causes(Cause::Lost),
         trial.report.undecided.len().to_string(),
         trial.unreadable.len().to_string(),
         trial.unavailable().as_millis().to_string(),

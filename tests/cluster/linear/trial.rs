@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use karst_tests::linear::operation::{now_ns, write_file};
-use karst_tests::linear::{Operation, Outcome, Report, check};
+use karst_tests::linear::{Operation, Outcome, Report, Violation, check};
 use tokio::task::block_in_place;
 
 use super::Setting;
@@ -25,6 +25,9 @@ const OFFICIALS: u32 = 2;
 
 /// How long clients go on when all is healed and all nodes serve.
 const AFTER: Duration = Duration::from_secs(2);
+
+/// Violations that are shown in full: the earliest.
+const SHOWN: usize = 5;
 
 /// What became of one history.
 pub(crate) struct Trial {
@@ -98,9 +101,14 @@ impl Trial {
         for line in &self.nemesis.diary {
             eprintln!("  {line}");
         }
-        for violation in &self.report.violations {
+        let mut violations: Vec<&Violation> = self.report.violations.iter().collect();
+        violations.sort_by_key(|it| it.operation.called_ns);
+        for violation in violations.iter().take(SHOWN) {
             let at_s = (violation.operation.called_ns - self.began_ns) as f64 / 1e9;
             eprintln!("at {at_s:+.3} s, {violation}\n");
+        }
+        if violations.len() > SHOWN {
+            eprintln!("and {} more, later", violations.len() - SHOWN);
         }
         for key in &self.report.undecided {
             eprintln!("key {key}: undecided");

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use super::cause::{Cause, cause};
 use super::model::State;
 use super::operation::Operation;
 use super::search::Refusal;
@@ -22,6 +23,8 @@ pub struct Violation {
     pub key: i64,
     /// The operation whose answer cannot be explained.
     pub operation: Operation,
+    /// The promise that was broken.
+    pub cause: Cause,
     earlier: Vec<Operation>,
     open: Vec<Operation>,
     states: Vec<State>,
@@ -41,6 +44,7 @@ impl Violation {
         Violation {
             key,
             operation: operation.clone(),
+            cause: cause(operations),
             earlier,
             open,
             states: refusal.states.clone(),
@@ -58,8 +62,8 @@ impl Display for Violation {
         let at = self.operation.called_ns;
         writeln!(
             out,
-            "key {}: nothing explains the last of these answers (ms relative to its call)",
-            self.key
+            "key {}, {}: nothing explains the last of these answers (ms relative to its call)",
+            self.key, self.cause
         )?;
         let line = |out: &mut Formatter<'_>, it: &Operation, note: &str| {
             let (called, returned) = (ms(at, it.called_ns), ms(at, it.returned_ns));

@@ -33,7 +33,7 @@ use super::operation::{Operation, Outcome};
 const WIDTHS: [usize; 3] = [16, 1024, usize::MAX];
 
 /// Configurations visited in one walk over a key's history before it is given up: seconds at most, and some 50 MB.
-const VISITED_MAX: usize = 200_000;
+pub(super) const VISITED_MAX: usize = 200_000;
 
 /// What a search came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,13 +102,15 @@ struct Walk {
     /// Whether there may have been more than were kept.
     cut: bool,
     visited: usize,
+    visited_max: usize,
 }
 
-/// Looks for an order of the operations of one key, which begins with no record.
-pub fn search(operations: &[&Operation]) -> Verdict {
+/// Looks for an order of the operations of one key, which begins with no record. No walk visits more configurations
+/// than this.
+pub(super) fn search(operations: &[&Operation], visited_max: usize) -> Verdict {
     let events = events(operations);
     for width in WIDTHS {
-        let mut walk = Walk::new(operations, width);
+        let mut walk = Walk::new(operations, width, visited_max);
         match walk.over(&events) {
             Verdict::Refused(_) | Verdict::Undecided if walk.cut => {}
             verdict => return verdict,
@@ -134,7 +136,7 @@ fn events(operations: &[&Operation]) -> Vec<(u64, bool, u32)> {
 }
 
 impl Walk {
-    fn new(operations: &[&Operation], width: usize) -> Walk {
+    fn new(operations: &[&Operation], width: usize, visited_max: usize) -> Walk {
         let read = ReadNumbers::of(operations);
         let steps = operations
             .iter()
@@ -154,6 +156,7 @@ impl Walk {
             width,
             cut: false,
             visited: 0,
+            visited_max,
         }
     }
 
@@ -227,7 +230,7 @@ impl Walk {
         let mut waiting: VecDeque<Configuration> = before.iter().cloned().collect();
         while let Some(configuration) = waiting.pop_front() {
             self.visited += 1;
-            if self.visited > VISITED_MAX {
+            if self.visited > self.visited_max {
                 return None;
             }
             if configuration.has(operation) {

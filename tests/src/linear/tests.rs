@@ -1,6 +1,6 @@
 //! Histories made by hand, each with the verdict it deserves; and histories of a real atomic object.
 
-use super::{Action, Content, Expect, Operation, Outcome, Seen, Violation, check};
+use super::{Action, Cause, Content, Expect, Operation, Outcome, Seen, Violation, check};
 
 mod atomic;
 mod tried;
@@ -370,12 +370,60 @@ fn a_violation_is_told_in_a_few_lines() {
     ]));
     assert_eq!(
         report.violations[0].to_string(),
-        "key 1: nothing explains the last of these answers (ms relative to its call)
+        "key 1, an acknowledged change is missing: nothing explains the last of these answers (ms relative to its call)
         -4.000       -3.000  client 1    write 5 -> done
         -2.000       -1.000  client 1    write 6 -> done
         -3.000       -2.000  client 3    write 8 -> in doubt  (still open)
         +0.000       +1.000  client 2    read -> 5 in generation 1  <-- this
   before it the record was: a number nobody read in generation 2, or a number nobody read in generation 3"
+    );
+}
+
+#[test]
+fn the_promise_that_was_broken_is_named() {
+    let check_cause = |expected: Cause, lines: Lines| {
+        let report = check(&history(lines));
+        assert_eq!(report.violations[0].cause, expected);
+    };
+    let began = (1, 0, 1, write(5), Done);
+    let later = (1, 4, 5, Read, number(6, 2));
+    check_cause(
+        Cause::Lied,
+        &[began.clone(), (2, 2, 3, write(6), Failed), later.clone()],
+    );
+    check_cause(
+        Cause::Lied,
+        &[
+            began.clone(),
+            (2, 2, 3, swap(1, 6), OtherGeneration),
+            later.clone(),
+        ],
+    );
+    check_cause(
+        Cause::Lost,
+        &[
+            began.clone(),
+            (2, 2, 3, write(6), Done),
+            (1, 4, 5, Read, number(5, 1)),
+        ],
+    );
+    check_cause(
+        Cause::Stale,
+        &[
+            began.clone(),
+            (2, 2, 30, write(6), Done),
+            (1, 4, 5, Read, number(6, 2)),
+            (1, 6, 7, Read, number(5, 1)),
+            (1, 40, 41, Read, number(6, 2)),
+        ],
+    );
+    check_cause(
+        Cause::Other,
+        &[
+            (1, 0, 1, add(1), number(1, 1)),
+            (1, 2, 3, Read, number(2, 2)),
+            (1, 4, 5, add(1), number(3, 3)),
+        ],
     );
 }
 

@@ -17,6 +17,9 @@ const FEW_KEYS: i64 = 6;
 /// Keys of a history that is as long as those of real clusters.
 const MANY_KEYS: i64 = 200;
 
+/// Histories that each property is tried on.
+const SEEDS: u64 = 100;
+
 /// When an operation takes effect; `None` for never.
 type Effect = Option<u64>;
 
@@ -134,7 +137,7 @@ fn made(seed: u64, keys: i64, each: u32, one_of: u32) -> Vec<Operation> {
 
 #[test]
 fn every_history_of_an_atomic_object_is_accepted() {
-    for seed in 0..300 {
+    for seed in 0..SEEDS {
         let report = check(&history(seed));
         assert!(report.undecided.is_empty(), "seed {seed}");
         let first = report.violations.first();
@@ -184,19 +187,19 @@ fn gone_back(history: &[Operation], rng: &mut StdRng) -> Option<Vec<Operation>> 
 #[test]
 fn a_history_in_which_one_read_is_told_an_old_value_is_refused() {
     let (mut rng, mut mutated) = (StdRng::seed_from_u64(1), 0);
-    for seed in 0..300 {
+    for seed in 0..SEEDS {
         if let Some(history) = gone_back(&history(seed), &mut rng) {
             assert_eq!(check(&history).violations.len(), 1, "seed {seed}");
             mutated += 1;
         }
     }
-    assert!(mutated > 250, "{mutated} histories have such a read");
+    assert!(mutated > 80, "{mutated} histories have such a read");
 }
 
 /// Whatever else is left out of a history: if it is an acknowledged write that somebody read, that is seen.
 #[test]
 fn a_history_without_one_of_the_writes_that_were_read_is_refused() {
-    for seed in 0..300 {
+    for seed in 0..SEEDS {
         let mut history = history(seed);
         let read = |key: i64, value: i64| {
             let content = Content::Number(value);

@@ -66,7 +66,8 @@ pub(super) fn decide(
         }
     }
     let complete = |node: NodeId| reported.complete.contains(&node);
-    if !old.prior.is_empty() && old.primary().is_some_and(complete) {
+    let is_known = old.is_known_to(&old.in_sync);
+    if !old.prior.is_empty() && is_known && old.primary().is_some_and(complete) {
         return Some(Decision::Activate);
     }
     // Who is to be filled is part of the regime, too.

@@ -60,6 +60,9 @@ pub enum Kind {
     /// A write that was made when the sender was the primary, for the one of now to take over: [`Replicate`]
     /// under the regime of now. Answered with an [`Ack`].
     Late = 8,
+    /// Asks whether a regime stands: [`OfPartition`]. The reply is empty if it does, else [`Ack::Stale`] or
+    /// [`Ack::Early`]. Who leads a strongly consistent partition asks so before it answers a read without a lease.
+    Stands = 9,
     /// Of a request that was carried out.
     Reply = 128,
     /// Of a request that was not, and why: an [`Ack`].
@@ -77,6 +80,7 @@ impl Kind {
             6 => Kind::Fetch,
             7 => Kind::Ping,
             8 => Kind::Late,
+            9 => Kind::Stands,
             128 => Kind::Reply,
             129 => Kind::Refused,
             _ => return None,

@@ -1,0 +1,344 @@
+//! Whether what clients were told of a record can be explained by one request after the other, each carried out at
+//! some moment between when it was begun and when it was answered.
+//!
+//! The search is Wing and Gong's ("Testing and Verifying Concurrent Objects", 1993): of the calls that may come next, take
+//! one that fits the state, and go back where none does. Lowe's addition ("Testing for linearizability", 2017) makes it
+//! bearable: what was found to lead nowhere, the calls carried out so far together with the state they led to, is
+//! remembered and not tried again. A call that fits and changes nothing is taken at once, whatever else might come: it fits
+//! nowhere better.
+//!
+//! A call that is in doubt may come at any time after it was begun, or never.
+//!
+//! Nothing here knows of the simulator but the one function at the end of the first part.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use super::Violation;
+use crate::cluster::World;
+use crate::cluster::contend;
+
+/// Calls that are carried out on trial before it is given up to find an order.
+const TRIALS_MAX: usize = 2_000_000;
+
+/// One request.
+#[derive(Clone, Debug)]
+pub struct Call<W> {
+    /// When it was begun.
+    pub begun: u64,
+    /// When it was answered; never if it is in doubt.
+    pub ended: Option<u64>,
+    /// What was asked and answered.
+    pub what: W,
+}
+
+/// Requests as they are made; each client has one at a time.
+#[derive(Clone, Debug)]
+pub struct Calls<W> {
+    over: Vec<Call<W>>,
+    open: BTreeMap<usize, Call<W>>,
+}
+
+impl<W> Default for Calls<W> {
+    fn default() -> Calls<W> {
+        Calls {
+            over: Vec::new(),
+            open: BTreeMap::new(),
+        }
+    }
+}
+
+impl<W: Clone> Calls<W> {
+    /// A client begins one.
+    pub fn begin(&mut self, client: usize, begun: u64, what: W) {
+        let ended = None;
+        let before = self.open.insert(client, Call { begun, ended, what });
+        assert!(before.is_none(), "a client has one request at a time");
+    }
+
+    /// It is answered.
+    pub fn end(&mut self, client: usize, ended: u64, answer: impl FnOnce(&mut W)) {
+        if let Some(mut call) = self.open.remove(&client) {
+            call.ended = Some(ended);
+            answer(&mut call.what);
+            self.over.push(call);
+        }
+    }
+
+    /// It is in doubt for good.
+    pub fn doubt(&mut self, client: usize) {
+        self.over.extend(self.open.remove(&client));
+    }
+
+    /// It was not carried out, or nothing follows from it.
+    pub fn forget(&mut self, client: usize) {
+        self.open.remove(&client);
+    }
+
+    /// All that may have taken effect.
+    pub fn all(&self) -> Vec<Call<W>> {
+        let all = self.over.iter().chain(self.open.values());
+        all.cloned().collect()
+    }
+}
+
+/// How far the search came at best.
+#[derive(Debug)]
+pub struct Wrong<W, S> {
+    /// The search was given up: there may be an order.
+    pub given_up: bool,
+    /// Calls that were carried out.
+    pub carried_out: usize,
+    /// The state they led to.
+    pub state: S,
+    /// Calls that might have come next.
+    pub next: Vec<Call<W>>,
+}
+
+/// Looks for an order of the calls. `after` tells what a state becomes by a call, if it can have gone as it was answered.
+///
+/// # Errors
+/// When there is none.
+pub fn judge<W: Clone, S: Clone + Eq + Hash>(
+    mut calls: Vec<Call<W>>,
+    initial: S,
+    after: impl Fn(&S, &W) -> Option<S>,
+) -> Result<(), Box<Wrong<W, S>>> {
+    calls.sort_by_key(|call| (call.begun, call.ended));
+    let mut seen = HashSet::new();
+    let first = Done::none(&calls);
+    let mut way = vec![Step::new(first, initial, &calls)];
+    let mut best: Option<(usize, Done, S)> = None;
+    let mut trials = 0;
+    while let Some(step) = way.last_mut() {
+        if step.done.base == calls.len() {
+            return Ok(());
+        }
+        if best.as_ref().is_none_or(|(count, ..)| *count < step.done.count) {
+            best = Some((step.done.count, step.done.clone(), step.state.clone()));
+        }
+        let Some(at) = step.candidates.pop() else {
+            way.pop();
+            continue;
+        };
+        trials += 1;
+        if trials > TRIALS_MAX {
+            break;
+        }
+        let call = &calls[at];
+        let Some(state) = after(&step.state, &call.what) else {
+            continue;
+        };
+        if state == step.state && call.ended.is_some() {
+            step.candidates.clear();
+        }
+        let done = step.done.with(at, &calls);
+        if seen.insert((done.clone(), state.clone())) {
+            way.push(Step::new(done, state, &calls));
+        }
+    }
+    let (carried_out, done, state) = best.expect("there is at least the beginning");
+    let next = done.candidates(&calls).into_iter().rev();
+    Err(Box::new(Wrong {
+        given_up: trials > TRIALS_MAX,
+        carried_out,
+        state,
+        next: next.map(|at| calls[at].clone()).collect(),
+    }))
+}
+
+/// Which calls were carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Done {
+    /// Before this one all that were answered were.
+    base: usize,
+    /// And these: from there on, and before if they are in doubt.
+    also: Vec<u32>,
+    count: usize,
+}
+
+impl Done {
+    fn none<W>(calls: &[Call<W>]) -> Done {
+        let mut done = Done {
+            base: 0,
+            also: Vec::new(),
+            count: 0,
+        };
+        done.go_on(calls);
+        done
+    }
+
+    fn has(&self, at: usize) -> bool {
+        self.also.binary_search(&(at as u32)).is_ok()
+    }
+
+    fn with<W>(&self, at: usize, calls: &[Call<W>]) -> Done {
+        let mut done = self.clone();
+        let place = done.also.partition_point(|it| *it < at as u32);
+        done.also.insert(place, at as u32);
+        done.count += 1;
+        done.go_on(calls);
+        done
+    }
+
+    fn go_on<W>(&mut self, calls: &[Call<W>]) {
+        while let Some(call) = calls.get(self.base) {
+            let answered = call.ended.is_some();
+            let has = self.has(self.base);
+            if answered && !has {
+                return;
+            }
+            if answered {
+                let place = self.also.binary_search(&(self.base as u32));
+                self.also.remove(place.expect("it has it"));
+            }
+            self.base += 1;
+        }
+    }
+
+    /// Calls that may come next: those begun before any that is still to come was answered. What is tried first is last.
+    fn candidates<W>(&self, calls: &[Call<W>]) -> Vec<usize> {
+        let mut first_end = u64::MAX;
+        let mut candidates = Vec::new();
+        for (at, call) in calls.iter().enumerate().skip(self.base) {
+            if call.begun > first_end {
+                break;
+            }
+            if !self.has(at) {
+                first_end = first_end.min(call.ended.unwrap_or(u64::MAX));
+                candidates.push(at);
+            }
+        }
+        let older = (0..self.base).filter(|at| calls[*at].ended.is_none() && !self.has(*at));
+        candidates.extend(older);
+        candidates.retain(|at| calls[*at].begun <= first_end);
+        candidates.sort_by_key(|at| std::cmp::Reverse((calls[*at].ended.unwrap_or(u64::MAX), *at)));
+        candidates
+    }
+}
+
+struct Step<S> {
+    done: Done,
+    state: S,
+    candidates: Vec<usize>,
+}
+
+impl<S> Step<S> {
+    fn new<W>(done: Done, state: S, calls: &[Call<W>]) -> Step<S> {
+        let candidates = done.candidates(calls);
+        Step {
+            done,
+            state,
+            candidates,
+        }
+    }
+}
+
+/// What clients of a strongly consistent namespace were told of each key, and what is there in the end, is as if they had
+/// asked one after the other.
+///
+/// # Errors
+/// When it is not.
+pub fn every_key_as_if_one_after_the_other(world: &World) -> Result<(), Violation> {
+    for key in &world.contended {
+        let mut calls = key.calls.all();
+        calls.push(world.last_read(key));
+        if let Err(wrong) = judge(calls, None, contend::after) {
+            let what = format!("{} of {}: {}", key.digest, key.digest.partition(), said(&wrong));
+            return Err(Violation::new("linearizable", what));
+        }
+    }
+    Ok(())
+}
+
+fn said<W: Debug, S: Debug>(wrong: &Wrong<W, S>) -> String {
+    let Wrong {
+        given_up,
+        carried_out,
+        state,
+        next,
+    } = wrong;
+    let given_up = if *given_up { " (given up)" } else { "" };
+    let next: Vec<String> = next.iter().take(8).map(|it| format!("{it:?}")).collect();
+    let next = next.join("; ");
+    format!("no order{given_up}: after {carried_out} calls there is {state:?}, and then comes none of {next}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a number: it is set, read, or set if it is something.
+    #[derive(Clone, Copy, Debug)]
+    enum Act {
+        Set(u8),
+        Read(u8),
+        Swap(u8, u8),
+    }
+
+    fn after(state: &u8, act: &Act) -> Option<u8> {
+        match *act {
+            Act::Set(value) => Some(value),
+            Act::Read(value) => (*state == value).then_some(value),
+            Act::Swap(from, to) => (*state == from).then_some(to),
+        }
+    }
+
+    fn is_explained(calls: &[(u64, Option<u64>, Act)]) -> bool {
+        let call = |(begun, ended, what): &(u64, Option<u64>, Act)| Call {
+            begun: *begun,
+            ended: *ended,
+            what: *what,
+        };
+        judge(calls.iter().map(call).collect(), 0, after).is_ok()
+    }
+
+    #[test]
+    fn what_follows_sees_what_was_answered_before_and_what_overlaps_may_see_either() {
+        use Act::{Read, Set};
+        assert!(is_explained(&[]));
+        assert!(is_explained(&[(0, Some(9), Set(1)), (2, Some(3), Read(0)), (4, Some(5), Read(1))]));
+        assert!(!is_explained(&[(0, Some(9), Set(1)), (2, Some(3), Read(1)), (4, Some(5), Read(0))]));
+        assert!(!is_explained(&[(0, Some(1), Set(1)), (2, Some(3), Read(0))]));
+    }
+
+    #[test]
+    fn what_is_in_doubt_may_come_late_or_never_but_once_only() {
+        use Act::{Read, Set};
+        let doubtful = (0, None, Set(1));
+        let set = (1, Some(2), Set(2));
+        assert!(is_explained(&[doubtful, set, (3, Some(4), Read(2))]));
+        assert!(is_explained(&[doubtful, set, (3, Some(4), Read(2)), (5, Some(6), Read(1))]));
+        let back = (7, Some(8), Read(2));
+        assert!(!is_explained(&[doubtful, set, (5, Some(6), Read(1)), back]));
+        let twice = [
+            doubtful,
+            (5, Some(6), Read(1)),
+            (7, Some(8), Set(2)),
+            (9, Some(10), Read(1)),
+        ];
+        assert!(!is_explained(&twice));
+        assert!(!is_explained(&[(5, None, Set(1)), (1, Some(2), Read(1))]));
+    }
+
+    #[test]
+    fn of_two_that_demand_the_same_state_one_fails() {
+        use Act::{Read, Swap};
+        let (one, other) = ((0, Some(9), Swap(0, 1)), (0, Some(9), Swap(0, 2)));
+        assert!(!is_explained(&[one, other]));
+        assert!(is_explained(&[one, (0, None, Swap(0, 2))]));
+        assert!(is_explained(&[one, (1, Some(8), Swap(1, 2)), (10, Some(11), Read(2))]));
+    }
+
+    #[test]
+    fn many_calls_at_once_that_fit_in_no_order_are_found_out_in_bearable_time() {
+        let sets = (0..14).map(|value| (0, Some(100), Act::Set(value)));
+        let mut calls: Vec<_> = sets.collect();
+        calls.push((101, Some(102), Act::Read(99)));
+        assert!(!is_explained(&calls));
+        calls.pop();
+        calls.push((101, Some(102), Act::Read(7)));
+        assert!(is_explained(&calls));
+    }
+}

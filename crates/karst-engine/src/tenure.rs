@@ -53,6 +53,9 @@ pub(crate) struct Tenure {
     lacking: SmallVec<[NodeId; 2]>,
     /// Counts writes that somebody did not take.
     missed: u64,
+    /// This node has nothing to do with the partition any more, and whoever sends it something does not know yet:
+    /// a regime stays the same when it is activated.
+    is_stranger: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -234,6 +237,7 @@ impl Tenure {
         let same = self.regime == share.regime.0;
         let leads = share.role == Role::Primary;
         self.regime = share.regime.0;
+        self.is_stranger = share.role == Role::Stranger && quorums.is_activated();
         if !same {
             self.fenced.clear();
         }
@@ -254,6 +258,11 @@ impl Tenure {
         if !same {
             self.lacking.clear();
         }
+    }
+
+    /// Whether this node is to have nothing of the partition, whatever it is sent.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.is_stranger
     }
 
     /// Whether a client's write may be made.
@@ -423,6 +432,19 @@ mod tests {
             learn(&mut tenure, &after);
             assert!(!tenure.takes_writes() && !tenure.confirm(&D, version(5, 1)));
         }
+    }
+
+    #[test]
+    fn who_served_until_the_regime_was_activated_takes_nothing_under_it_from_then_on() {
+        let mut tenure = Tenure::default();
+        let mut stranger = share(5, &[B, C], &[A, B], 4);
+        stranger.role = Role::Stranger;
+        learn(&mut tenure, &stranger);
+        assert!(!tenure.is_stranger(), "it has to confirm");
+        let quorums = stranger.quorums.as_mut().unwrap();
+        (quorums.prior, quorums.activated) = (Box::default(), Regime(5));
+        learn(&mut tenure, &stranger);
+        assert!(tenure.is_stranger());
     }
 
     #[test]

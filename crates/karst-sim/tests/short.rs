@@ -32,7 +32,12 @@ fn a_cluster_keeps_its_promises_whatever_becomes_of_its_nodes_and_links() {
 
 #[test]
 fn a_cluster_lives_the_same_life_again() {
-    let lived = || format!("{:?}", cluster::life(10, None, false).expect("seed 10 holds"));
+    let lived = || {
+        format!(
+            "{:?}",
+            cluster::life(10, None, false).expect("seed 10 holds")
+        )
+    };
     assert_eq!(lived(), lived());
 }
 

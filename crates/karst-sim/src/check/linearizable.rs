@@ -4,14 +4,14 @@
 //! The search is Wing and Gong's ("Testing and Verifying Concurrent Objects", 1993): of the calls that may come next, take
 //! one that fits the state, and go back where none does. Lowe's addition ("Testing for linearizability", 2017) makes it
 //! bearable: what was found to lead nowhere, the calls carried out so far together with the state they led to, is
-//! remembered and not tried again. A call that fits and changes nothing is taken at once, whatever else might come: it fits
+//! remembered and not tried again, and with it what takes more calls in doubt to come to the same. A call that fits and changes nothing is taken at once, whatever else might come: it fits
 //! nowhere better.
 //!
 //! A call that is in doubt may come at any time after it was begun, or never.
 //!
 //! Nothing here knows of the simulator but the one function at the end of the first part.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 use std::hash::Hash;
 
@@ -106,17 +106,17 @@ pub fn judge<W: Clone, S: Clone + Eq + Hash>(
     after: impl Fn(&S, &W) -> Option<S>,
 ) -> Result<(), Box<Wrong<W, S>>> {
     calls.sort_by_key(|call| (call.begun, call.ended));
-    let mut seen = HashSet::new();
-    let first = Done::none(&calls);
-    let mut way = vec![Step::new(first, initial, &calls)];
+    let mut seen = Seen::default();
+    let mut way = vec![Step::new(Done::none(&calls), initial, &calls)];
     let mut best: Option<(usize, Done, S)> = None;
     let mut trials = 0;
     while let Some(step) = way.last_mut() {
         if step.done.base == calls.len() {
             return Ok(());
         }
-        if best.as_ref().is_none_or(|(count, ..)| *count < step.done.count) {
-            best = Some((step.done.count, step.done.clone(), step.state.clone()));
+        let count = step.done.count;
+        if best.as_ref().is_none_or(|(most, ..)| *most < count) {
+            best = Some((count, step.done.clone(), step.state.clone()));
         }
         let Some(at) = step.candidates.pop() else {
             way.pop();
@@ -134,7 +134,7 @@ pub fn judge<W: Clone, S: Clone + Eq + Hash>(
             step.candidates.clear();
         }
         let done = step.done.with(at, &calls);
-        if seen.insert((done.clone(), state.clone())) {
+        if seen.is_news(&done, &state) {
             way.push(Step::new(done, state, &calls));
         }
     }
@@ -148,13 +148,42 @@ pub fn judge<W: Clone, S: Clone + Eq + Hash>(
     }))
 }
 
+/// What was tried already.
+struct Seen<S>(HashMap<(usize, Vec<u32>, S), Vec<Vec<u32>>>);
+
+impl<S> Default for Seen<S> {
+    fn default() -> Seen<S> {
+        Seen(HashMap::new())
+    }
+}
+
+impl<S: Clone + Eq + Hash> Seen<S> {
+    /// Whether this may lead further than what was tried. Where the same was come to without some of the calls in doubt
+    /// it cannot: they may still be carried out then, and need not.
+    fn is_news(&mut self, done: &Done, state: &S) -> bool {
+        let key = (done.base, done.ahead.clone(), state.clone());
+        let known = self.0.entry(key).or_default();
+        let within = |less: &Vec<u32>| {
+            less.iter()
+                .all(|it| done.doubtful.binary_search(it).is_ok())
+        };
+        let is_news = !known.iter().any(within);
+        if is_news {
+            known.push(done.doubtful.clone());
+        }
+        is_news
+    }
+}
+
 /// Which calls were carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Done {
-    /// Before this one all that were answered were.
+    /// All before this one that were answered.
     base: usize,
-    /// And these: from there on, and before if they are in doubt.
-    also: Vec<u32>,
+    /// These behind it that were answered.
+    ahead: Vec<u32>,
+    /// These that are in doubt.
+    doubtful: Vec<u32>,
     count: usize,
 }
 
@@ -162,21 +191,30 @@ impl Done {
     fn none<W>(calls: &[Call<W>]) -> Done {
         let mut done = Done {
             base: 0,
-            also: Vec::new(),
+            ahead: Vec::new(),
+            doubtful: Vec::new(),
             count: 0,
         };
         done.go_on(calls);
         done
     }
 
-    fn has(&self, at: usize) -> bool {
-        self.also.binary_search(&(at as u32)).is_ok()
+    fn has<W>(&self, at: usize, calls: &[Call<W>]) -> bool {
+        let those = match calls[at].ended {
+            Some(_) => &self.ahead,
+            None => &self.doubtful,
+        };
+        those.binary_search(&(at as u32)).is_ok()
     }
 
     fn with<W>(&self, at: usize, calls: &[Call<W>]) -> Done {
         let mut done = self.clone();
-        let place = done.also.partition_point(|it| *it < at as u32);
-        done.also.insert(place, at as u32);
+        let those = match calls[at].ended {
+            Some(_) => &mut done.ahead,
+            None => &mut done.doubtful,
+        };
+        let place = those.partition_point(|it| *it < at as u32);
+        those.insert(place, at as u32);
         done.count += 1;
         done.go_on(calls);
         done
@@ -184,14 +222,11 @@ impl Done {
 
     fn go_on<W>(&mut self, calls: &[Call<W>]) {
         while let Some(call) = calls.get(self.base) {
-            let answered = call.ended.is_some();
-            let has = self.has(self.base);
-            if answered && !has {
-                return;
-            }
-            if answered {
-                let place = self.also.binary_search(&(self.base as u32));
-                self.also.remove(place.expect("it has it"));
+            if call.ended.is_some() {
+                match self.ahead.first() {
+                    Some(first) if *first as usize == self.base => _ = self.ahead.remove(0),
+                    Some(_) | None => return,
+                }
             }
             self.base += 1;
         }
@@ -205,12 +240,12 @@ impl Done {
             if call.begun > first_end {
                 break;
             }
-            if !self.has(at) {
+            if !self.has(at, calls) {
                 first_end = first_end.min(call.ended.unwrap_or(u64::MAX));
                 candidates.push(at);
             }
         }
-        let older = (0..self.base).filter(|at| calls[*at].ended.is_none() && !self.has(*at));
+        let older = (0..self.base).filter(|at| calls[*at].ended.is_none() && !self.has(*at, calls));
         candidates.extend(older);
         candidates.retain(|at| calls[*at].begun <= first_end);
         candidates.sort_by_key(|at| std::cmp::Reverse((calls[*at].ended.unwrap_or(u64::MAX), *at)));
@@ -245,7 +280,12 @@ pub fn every_key_as_if_one_after_the_other(world: &World) -> Result<(), Violatio
         let mut calls = key.calls.all();
         calls.push(world.last_read(key));
         if let Err(wrong) = judge(calls, None, contend::after) {
-            let what = format!("{} of {}: {}", key.digest, key.digest.partition(), said(&wrong));
+            let what = format!(
+                "{} of {}: {}",
+                key.digest,
+                key.digest.partition(),
+                said(&wrong)
+            );
             return Err(Violation::new("linearizable", what));
         }
     }
@@ -262,7 +302,9 @@ fn said<W: Debug, S: Debug>(wrong: &Wrong<W, S>) -> String {
     let given_up = if *given_up { " (given up)" } else { "" };
     let next: Vec<String> = next.iter().take(8).map(|it| format!("{it:?}")).collect();
     let next = next.join("; ");
-    format!("no order{given_up}: after {carried_out} calls there is {state:?}, and then comes none of {next}")
+    format!(
+        "no order{given_up}: after {carried_out} calls there is {state:?}, and then comes none of {next}"
+    )
 }
 
 #[cfg(test)]
@@ -298,9 +340,20 @@ mod tests {
     fn what_follows_sees_what_was_answered_before_and_what_overlaps_may_see_either() {
         use Act::{Read, Set};
         assert!(is_explained(&[]));
-        assert!(is_explained(&[(0, Some(9), Set(1)), (2, Some(3), Read(0)), (4, Some(5), Read(1))]));
-        assert!(!is_explained(&[(0, Some(9), Set(1)), (2, Some(3), Read(1)), (4, Some(5), Read(0))]));
-        assert!(!is_explained(&[(0, Some(1), Set(1)), (2, Some(3), Read(0))]));
+        assert!(is_explained(&[
+            (0, Some(9), Set(1)),
+            (2, Some(3), Read(0)),
+            (4, Some(5), Read(1))
+        ]));
+        assert!(!is_explained(&[
+            (0, Some(9), Set(1)),
+            (2, Some(3), Read(1)),
+            (4, Some(5), Read(0))
+        ]));
+        assert!(!is_explained(&[
+            (0, Some(1), Set(1)),
+            (2, Some(3), Read(0))
+        ]));
     }
 
     #[test]
@@ -309,7 +362,12 @@ mod tests {
         let doubtful = (0, None, Set(1));
         let set = (1, Some(2), Set(2));
         assert!(is_explained(&[doubtful, set, (3, Some(4), Read(2))]));
-        assert!(is_explained(&[doubtful, set, (3, Some(4), Read(2)), (5, Some(6), Read(1))]));
+        assert!(is_explained(&[
+            doubtful,
+            set,
+            (3, Some(4), Read(2)),
+            (5, Some(6), Read(1))
+        ]));
         let back = (7, Some(8), Read(2));
         assert!(!is_explained(&[doubtful, set, (5, Some(6), Read(1)), back]));
         let twice = [
@@ -328,7 +386,11 @@ mod tests {
         let (one, other) = ((0, Some(9), Swap(0, 1)), (0, Some(9), Swap(0, 2)));
         assert!(!is_explained(&[one, other]));
         assert!(is_explained(&[one, (0, None, Swap(0, 2))]));
-        assert!(is_explained(&[one, (1, Some(8), Swap(1, 2)), (10, Some(11), Read(2))]));
+        assert!(is_explained(&[
+            one,
+            (1, Some(8), Swap(1, 2)),
+            (10, Some(11), Read(2))
+        ]));
     }
 
     #[test]

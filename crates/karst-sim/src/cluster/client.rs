@@ -137,7 +137,9 @@ pub struct Held {
 impl Held {
     /// What a list comes to that is one longer. One of a single value comes to that.
     pub fn list(before: u64, value: u64) -> u64 {
-        before.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(value)
+        before
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(value)
     }
 }
 
@@ -460,7 +462,10 @@ impl World {
             let written = history.changes.iter();
             let mut written = written.filter(|it| it.told != Told::Refused);
             if !written.any(|it| it.value == Some(reply.held.value)) {
-                let what = format!("{} holds {}, which nobody wrote", ask.digest, reply.held.value);
+                let what = format!(
+                    "{} holds {}, which nobody wrote",
+                    ask.digest, reply.held.value
+                );
                 self.broken.get_or_insert(Violation::new("read", what));
             }
         }

@@ -251,7 +251,10 @@ impl World {
         self.tell(|| {
             let Ask { what, value, .. } = ask;
             let version = entry.map(|entry| entry.version);
-            format!("n{node} carries out {what:?} {value} of {}, now {version:?}", ask.digest)
+            format!(
+                "n{node} carries out {what:?} {value} of {}, now {version:?}",
+                ask.digest
+            )
         });
         let then = Then::Request(number, reply);
         match (made.image, made.in_flight) {
@@ -805,19 +808,21 @@ impl World {
 /// A write that others ask for, in few words.
 fn named(adopt: &Adopt) -> String {
     match adopt {
-        Adopt::Merge(image) | Adopt::Keep(image) | Adopt::TakeOver(image) => match Record::parse_unsealed(image) {
-            Ok(record) => {
-                let deleted = if record.meta.tombstone {
-                    " is deleted"
-                } else {
-                    ""
-                };
-                let Version { regime, sequence } = Version::unpack(record.meta.version);
-                let (digest, ms) = (record.meta.digest, record.meta.update_time_ms);
-                format!("{digest}{deleted} at {ms}, version {regime}:{sequence}")
+        Adopt::Merge(image) | Adopt::Keep(image) | Adopt::TakeOver(image) => {
+            match Record::parse_unsealed(image) {
+                Ok(record) => {
+                    let deleted = if record.meta.tombstone {
+                        " is deleted"
+                    } else {
+                        ""
+                    };
+                    let Version { regime, sequence } = Version::unpack(record.meta.version);
+                    let (digest, ms) = (record.meta.digest, record.meta.update_time_ms);
+                    format!("{digest}{deleted} at {ms}, version {regime}:{sequence}")
+                }
+                Err(_) => "no record".into(),
             }
-            Err(_) => "no record".into(),
-        },
+        }
         Adopt::Renew { digest, .. } => format!("{digest} anew"),
         Adopt::Bury(digest) => format!("{digest} is not known"),
     }

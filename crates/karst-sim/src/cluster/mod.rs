@@ -30,10 +30,10 @@ pub mod strong;
 
 use agenda::Agenda;
 use client::Client;
+use contend::Contended;
 use control::Control;
 use net::Net;
 use node::{Deed, Node};
-use contend::Contended;
 use setup::{Consistency, Setup};
 
 use crate::check::{self, Violation};
@@ -211,11 +211,7 @@ pub struct World {
 ///
 /// # Errors
 /// When a promise is broken.
-pub fn life(
-    seed: u64,
-    asked: Option<Consistency>,
-    told: bool,
-) -> Result<Tally, Violation> {
+pub fn life(seed: u64, asked: Option<Consistency>, told: bool) -> Result<Tally, Violation> {
     let mut world = World::new(seed, asked, told);
     world.live()?;
     Ok(world.tally)

@@ -318,7 +318,9 @@ impl World {
 
     /// A write that was to be confirmed is on its way no more.
     pub(crate) fn over(&mut self, node: usize, write: &Write, flight: Flight, outcome: Outcome) {
-        self.nodes[node].engine.settle(&flight.digest, flight.version);
+        self.nodes[node]
+            .engine
+            .settle(&flight.digest, flight.version);
         let arrived = match outcome {
             Outcome::Arrived => Ok(()),
             Outcome::Missed => Err(Cut::Later),
@@ -341,6 +343,8 @@ impl World {
         let all = self.nodes[node].writes.iter();
         let strong = all.filter(|(_, write)| write.flight.is_some());
         let numbers: Vec<u64> = strong.map(|(number, _)| *number).collect();
-        numbers.into_iter().for_each(|number| self.wake(node, number));
+        numbers
+            .into_iter()
+            .for_each(|number| self.wake(node, number));
     }
 }

@@ -20,7 +20,7 @@ use crate::cluster::World;
 use crate::cluster::contend;
 
 /// Calls that are carried out on trial before it is given up to find an order.
-const TRIALS_MAX: usize = 2_000_000;
+const TRIALS_MAX: usize = 300_000;
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ impl<W: Clone> Calls<W> {
 pub struct Wrong<W, S> {
     /// The search was given up: there may be an order.
     pub given_up: bool,
-    /// Calls that were carried out.
+    /// Answered calls that were carried out.
     pub carried_out: usize,
     /// The state they led to.
     pub state: S,
@@ -107,7 +107,7 @@ pub fn judge<W: Clone, S: Clone + Eq + Hash>(
 ) -> Result<(), Box<Wrong<W, S>>> {
     calls.sort_by_key(|call| (call.begun, call.ended));
     let mut seen = Seen::default();
-    let mut way = vec![Step::new(Done::none(&calls), initial, &calls)];
+    let mut way = vec![Step::new(Done::none(&calls), initial, &calls, &after)];
     let mut best: Option<(usize, Done, S)> = None;
     let mut trials = 0;
     while let Some(step) = way.last_mut() {
@@ -126,16 +126,12 @@ pub fn judge<W: Clone, S: Clone + Eq + Hash>(
         if trials > TRIALS_MAX {
             break;
         }
-        let call = &calls[at];
-        let Some(state) = after(&step.state, &call.what) else {
+        let Some(state) = after(&step.state, &calls[at].what) else {
             continue;
         };
-        if state == step.state && call.ended.is_some() {
-            step.candidates.clear();
-        }
         let done = step.done.with(at, &calls);
         if seen.is_news(&done, &state) {
-            way.push(Step::new(done, state, &calls));
+            way.push(Step::new(done, state, &calls, &after));
         }
     }
     let (carried_out, done, state) = best.expect("there is at least the beginning");
@@ -215,7 +211,7 @@ impl Done {
         };
         let place = those.partition_point(|it| *it < at as u32);
         those.insert(place, at as u32);
-        done.count += 1;
+        done.count += usize::from(calls[at].ended.is_some());
         done.go_on(calls);
         done
     }
@@ -259,9 +255,21 @@ struct Step<S> {
     candidates: Vec<usize>,
 }
 
-impl<S> Step<S> {
-    fn new<W>(done: Done, state: S, calls: &[Call<W>]) -> Step<S> {
-        let candidates = done.candidates(calls);
+impl<S: Eq> Step<S> {
+    fn new<W>(
+        done: Done,
+        state: S,
+        calls: &[Call<W>],
+        after: impl Fn(&S, &W) -> Option<S>,
+    ) -> Step<S> {
+        let mut candidates = done.candidates(calls);
+        let changes_nothing = |at: &&usize| {
+            let call = &calls[**at];
+            call.ended.is_some() && after(&state, &call.what).as_ref() == Some(&state)
+        };
+        if let Some(at) = candidates.iter().find(changes_nothing).copied() {
+            candidates = vec![at];
+        }
         Step {
             done,
             state,

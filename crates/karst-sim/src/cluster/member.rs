@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use karst_cluster::lease::Lease;
 use karst_cluster::node::{NodeFacts, NodeId};
 use karst_cluster::plan::Synced;
 use karst_cluster::state::{Command, Outcome};
@@ -203,11 +204,12 @@ impl World {
                 }
                 let boot_us = self.boot_us(leader);
                 let leased = known && self.control.granted.grant(id, boot_us);
+                let generation = self.control.newest().generation;
                 let deed = Deed::Reported {
                     asked_us,
                     quorum_age_us,
                     known,
-                    leased_from_us: leased.then_some(asked_boot_us),
+                    leased_from: leased.then_some((asked_boot_us, generation)),
                 };
                 self.reply(leader, node, deed);
             }
@@ -346,7 +348,7 @@ impl World {
             }
             31 => {
                 self.nodes[node].reports = false;
-                self.nodes[node].lease_until_us = 0; // nobody waits for it to end
+                self.nodes[node].lease = Lease::default(); // nobody waits for it to end
                 if in_touch {
                     self.ask_leader(node, ToLeader::Gone(id));
                 }

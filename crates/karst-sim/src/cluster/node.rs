@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use karst_cluster::island::alone_with;
+use karst_cluster::lease::Lease;
 use karst_cluster::map::Role;
 use karst_cluster::node::{NamespaceFacts, NodeFacts, NodeId};
 use karst_cluster::plan::Synced;
@@ -64,8 +65,8 @@ pub enum Deed {
         quorum_age_us: u64,
         /// Whether it knows this node.
         known: bool,
-        /// When it was asked, by the clock of who asked, if it has granted a lease.
-        leased_from_us: Option<u64>,
+        /// When it was asked, by the clock of who asked, and the generation of its state, if it has granted a lease.
+        leased_from: Option<(u64, u64)>,
     },
     /// The leader knows that what this process should hold is lost, since this entry of the log.
     Lost(usize),
@@ -171,8 +172,8 @@ pub struct Node {
     pub engine: Namespace,
     /// It does not hold what an earlier process held, and waits for the cluster to know.
     pub wiped: bool,
-    /// Its lease lasts until then, by its own clock.
-    pub lease_until_us: u64,
+    /// Its lease.
+    pub lease: Lease,
     /// Reads for which others are asked whether the regime stands.
     pub standing: BTreeMap<u64, Standing>,
     /// What it goes by.
@@ -261,7 +262,7 @@ impl Node {
             reports: false,
             engine: engine(strong),
             wiped: false,
-            lease_until_us: 0,
+            lease: Lease::default(),
             standing: BTreeMap::new(),
             view: View::new(id, &state, &[NAMESPACE]),
             state: state.clone(),
@@ -490,10 +491,10 @@ impl World {
                 asked_us,
                 quorum_age_us,
                 known,
-                leased_from_us,
+                leased_from,
             } => {
                 self.reported(node, asked_us, quorum_age_us, known);
-                self.leased(node, quorum_age_us, leased_from_us);
+                self.leased(node, quorum_age_us, leased_from);
             }
             Deed::Learn(entry) => self.learn(node, entry),
             Deed::Publish(state) => self.publish(node, state),

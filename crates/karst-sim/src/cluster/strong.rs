@@ -92,12 +92,12 @@ pub fn unknown() -> Share {
 impl World {
     // Leases.
 
-    /// The leader has answered a report: a lease may follow from it.
-    pub(crate) fn leased(&mut self, node: usize, quorum_age_us: u64, from_us: Option<u64>) {
+    /// The leader has answered a report: a lease may follow from it, asked for then, and granted by one who had this state.
+    pub(crate) fn leased(&mut self, node: usize, quorum_age_us: u64, from: Option<(u64, u64)>) {
         let it = &mut self.nodes[node];
-        if let (Some(asked_us), true) = (from_us, it.reports) {
+        if let (Some((asked_us, generation)), true) = (from, it.reports) {
             let until_us = lease::lasts_until(asked_us, quorum_age_us, SUSPECT_US);
-            it.lease_until_us = it.lease_until_us.max(until_us);
+            it.lease.renew(until_us, generation);
         }
     }
 
@@ -172,7 +172,8 @@ impl World {
     pub(crate) fn has_read(&mut self, node: usize, read: &Read) {
         let now_us = self.boot_us(node);
         let it = &mut self.nodes[node];
-        if !read.linearize && lease::covers(it.lease_until_us, read.began_us, now_us) {
+        let covered = it.lease.covers(it.view.generation, read.began_us, now_us);
+        if !read.linearize && covered {
             self.tally.leased_reads += 1;
             return self.tell_soon(node, read);
         }

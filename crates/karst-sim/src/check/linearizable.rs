@@ -2,7 +2,7 @@
 //! some moment between when it was begun and when it was answered.
 //!
 //! The search is Wing and Gong's ("Testing and Verifying Concurrent Objects", 1993): of the calls that may come next, take
-//! one that fits the state, and go back where none does. Lowe's addition ("Testing for linearizability", 2017) makes it
+//! one that fits the state, and go back where none does. Which one is gone on with is chosen by how far it has come. Lowe's addition ("Testing for linearizability", 2017) makes it
 //! bearable: what was found to lead nowhere, the calls carried out so far together with the state they led to, is
 //! remembered and not tried again, and with it what takes more calls in doubt to come to the same. A call that fits and changes nothing is taken at once, whatever else might come: it fits
 //! nowhere better.
@@ -11,7 +11,8 @@
 //!
 //! Nothing here knows of the simulator but the one function at the end of the first part.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::fmt::Debug;
 use std::hash::Hash;
 
@@ -21,6 +22,9 @@ use crate::cluster::contend;
 
 /// Calls that are carried out on trial before it is given up to find an order.
 const TRIALS_MAX: usize = 300_000;
+
+/// Calls that were answered to which one that is in doubt compares when it is chosen what to try.
+const CHAIN_COSTS: i64 = 4;
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -107,38 +111,37 @@ pub fn judge<W: Clone, S: Clone + Eq + Hash>(
 ) -> Result<(), Box<Wrong<W, S>>> {
     calls.sort_by_key(|call| (call.begun, call.ended));
     let mut seen = Seen::default();
-    let mut way = vec![Step::new(Done::none(&calls), initial, &calls, &after)];
-    let mut best: Option<(usize, Done, S)> = None;
-    let mut trials = 0;
-    while let Some(step) = way.last_mut() {
-        if step.done.base == calls.len() {
+    let mut known = vec![(Done::none(&calls), initial)];
+    let mut open = BinaryHeap::from([(known[0].0.promise(), 0)]);
+    let (mut best, mut trials) = (0, 0);
+    while let Some((_, number)) = open.pop() {
+        let (done, state) = known[number].clone();
+        if done.base == calls.len() {
             return Ok(());
         }
-        let count = step.done.count;
-        if best.as_ref().is_none_or(|(most, ..)| *most < count) {
-            best = Some((count, step.done.clone(), step.state.clone()));
+        if known[best].0.count < done.count {
+            best = number;
         }
-        let Some(at) = step.candidates.pop() else {
-            way.pop();
-            continue;
-        };
-        trials += 1;
         if trials > TRIALS_MAX {
             break;
         }
-        let Some(state) = after(&step.state, &calls[at].what) else {
-            continue;
-        };
-        let done = step.done.with(at, &calls);
-        if seen.is_news(&done, &state) {
-            way.push(Step::new(done, state, &calls, &after));
+        for at in done.next(&calls, &state, &after) {
+            trials += 1;
+            let Some(state) = after(&state, &calls[at].what) else {
+                continue;
+            };
+            let done = done.with(at, &calls);
+            if seen.is_news(&done, &state) {
+                open.push((done.promise(), known.len()));
+                known.push((done, state));
+            }
         }
     }
-    let (carried_out, done, state) = best.expect("there is at least the beginning");
+    let (done, state) = known.swap_remove(best);
     let next = done.candidates(&calls).into_iter().rev();
     Err(Box::new(Wrong {
         given_up: trials > TRIALS_MAX,
-        carried_out,
+        carried_out: done.count,
         state,
         next: next.map(|at| calls[at].clone()).collect(),
     }))
@@ -180,7 +183,10 @@ struct Done {
     ahead: Vec<u32>,
     /// These that are in doubt.
     doubtful: Vec<u32>,
+    /// How many were answered.
     count: usize,
+    /// How many in doubt came since the last of those.
+    chain: usize,
 }
 
 impl Done {
@@ -190,6 +196,7 @@ impl Done {
             ahead: Vec::new(),
             doubtful: Vec::new(),
             count: 0,
+            chain: 0,
         };
         done.go_on(calls);
         done
@@ -211,7 +218,10 @@ impl Done {
         };
         let place = those.partition_point(|it| *it < at as u32);
         those.insert(place, at as u32);
-        done.count += usize::from(calls[at].ended.is_some());
+        match calls[at].ended {
+            Some(_) => (done.count, done.chain) = (done.count + 1, 0),
+            None => done.chain += 1,
+        }
         done.go_on(calls);
         done
     }
@@ -225,6 +235,31 @@ impl Done {
                 }
             }
             self.base += 1;
+        }
+    }
+
+    /// How soon it is to be gone on with: what came far is, but a call in doubt that explains nothing costs as much as going
+    /// back a few calls that were answered. Of equals the one with fewer of those.
+    fn promise(&self) -> (i64, Reverse<usize>) {
+        let far = self.count as i64 - CHAIN_COSTS * self.chain as i64;
+        (far, Reverse(self.doubtful.len()))
+    }
+
+    /// What is to be tried next; what is tried first is last.
+    fn next<W, S: Eq>(
+        &self,
+        calls: &[Call<W>],
+        state: &S,
+        after: impl Fn(&S, &W) -> Option<S>,
+    ) -> Vec<usize> {
+        let candidates = self.candidates(calls);
+        let changes_nothing = |at: &&usize| {
+            let call = &calls[**at];
+            call.ended.is_some() && after(state, &call.what).as_ref() == Some(state)
+        };
+        match candidates.iter().find(changes_nothing).copied() {
+            Some(at) => vec![at],
+            None => candidates,
         }
     }
 
@@ -244,37 +279,8 @@ impl Done {
         let older = (0..self.base).filter(|at| calls[*at].ended.is_none() && !self.has(*at, calls));
         candidates.extend(older);
         candidates.retain(|at| calls[*at].begun <= first_end);
-        candidates.sort_by_key(|at| std::cmp::Reverse((calls[*at].ended.unwrap_or(u64::MAX), *at)));
+        candidates.sort_by_key(|at| Reverse((calls[*at].ended.unwrap_or(u64::MAX), *at)));
         candidates
-    }
-}
-
-struct Step<S> {
-    done: Done,
-    state: S,
-    candidates: Vec<usize>,
-}
-
-impl<S: Eq> Step<S> {
-    fn new<W>(
-        done: Done,
-        state: S,
-        calls: &[Call<W>],
-        after: impl Fn(&S, &W) -> Option<S>,
-    ) -> Step<S> {
-        let mut candidates = done.candidates(calls);
-        let changes_nothing = |at: &&usize| {
-            let call = &calls[**at];
-            call.ended.is_some() && after(&state, &call.what).as_ref() == Some(&state)
-        };
-        if let Some(at) = candidates.iter().find(changes_nothing).copied() {
-            candidates = vec![at];
-        }
-        Step {
-            done,
-            state,
-            candidates,
-        }
     }
 }
 
@@ -285,7 +291,7 @@ impl<S: Eq> Step<S> {
 /// When it is not.
 pub fn every_key_as_if_one_after_the_other(world: &World) -> Result<(), Violation> {
     for key in &world.contended {
-        let mut calls = key.calls.all();
+        let mut calls = key.history();
         calls.push(world.last_read(key));
         if let Err(wrong) = judge(calls, None, contend::after) {
             let what = format!(

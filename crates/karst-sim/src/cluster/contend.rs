@@ -4,9 +4,11 @@
 //! A request that was not carried out for sure is as if it had never been. One that is in doubt may take effect at any
 //! time after it was sent, or never; then some clients ask the same once more, as another request.
 
+use std::collections::BTreeMap;
+
 use karst_data::key::Digest;
 
-use super::client::{Code, Held, Reply, Turn, Waiting, What, digest};
+use super::client::{Ask, Code, Held, Reply, Turn, Waiting, What, digest};
 use super::setup::Setup;
 use super::{Event, World};
 use crate::check::linearizable::{Call, Calls};
@@ -41,6 +43,8 @@ pub struct Contended {
     pub digest: Digest,
     /// All that was asked of it and may have taken effect.
     pub calls: Calls<Act>,
+    /// When a primary made a write, by its value.
+    pub made_us: BTreeMap<u64, u64>,
 }
 
 impl Contended {
@@ -50,8 +54,23 @@ impl Contended {
         let key = |at: usize| Contended {
             digest: digest(at as u64, setup.partitions),
             calls: Calls::default(),
+            made_us: BTreeMap::new(),
         };
         (0..count).map(key).collect()
+    }
+}
+
+impl Contended {
+    /// All that was asked of it and may have taken effect: what is in doubt not before some primary made it.
+    pub fn history(&self) -> Vec<Call<Act>> {
+        let all = self.calls.all().into_iter();
+        let made = all.filter_map(|mut call| {
+            if call.ended.is_none() {
+                call.begun = *self.made_us.get(&call.what.value)?;
+            }
+            Some(call)
+        });
+        made.collect()
     }
 }
 
@@ -146,6 +165,15 @@ impl World {
         };
         let begun_us = self.agenda.now_us();
         self.contended[key].calls.begin(client, begun_us, act);
+    }
+
+    /// A primary has made a write.
+    pub(super) fn has_made(&mut self, ask: &Ask) {
+        let now_us = self.agenda.now_us();
+        let mut keys = self.contended.iter_mut();
+        if let Some(key) = keys.find(|key| key.digest == ask.digest) {
+            key.made_us.entry(ask.value).or_insert(now_us);
+        }
     }
 
     pub(super) fn told_contender(&mut self, client: usize, number: u64, reply: Option<Reply>) {

@@ -256,6 +256,7 @@ impl World {
                 ask.digest
             )
         });
+        self.has_made(ask);
         let then = Then::Request(number, reply);
         match (made.image, made.in_flight) {
             (None, _) => return Some(reply),

@@ -21,7 +21,8 @@
 //! Invariants
 //!   a node serves only under the regime of its newest map, and only if it did so, without a break, since that
 //!     regime or one before was activated
-//!   who is among the holders has everything that is here and not in flight
+//!   who is among the holders has everything that is here and not in flight: he was brought to it and sent all that came
+//!     since, and is still the same process
 //!   all of it is void when the node serves no more
 
 use karst_cluster::map::Role;
@@ -49,6 +50,8 @@ pub(crate) struct Tenure {
     fenced: SmallVec<[NodeId; 4]>,
     /// Who holds everything.
     holders: SmallVec<[NodeId; 4]>,
+    /// Whom this node sends its writes, each with his process.
+    processes: SmallVec<[(NodeId, u64); 4]>,
     /// Who did not take a write in time, since he came to be one of those in sync.
     lacking: SmallVec<[NodeId; 2]>,
     /// Counts writes that somebody did not take.
@@ -255,6 +258,12 @@ impl Tenure {
         if !same && self.serves == 0 {
             self.holders.clear();
         }
+        // Whoever was not sent everything since, or is another process, may hold less by now.
+        let before = std::mem::replace(&mut self.processes, quorums.processes[..].into());
+        let goes_on = |it: &(NodeId, u64)| before.contains(it);
+        let go_on = self.processes.iter().filter(|it| goes_on(it));
+        let go_on: SmallVec<[NodeId; 4]> = go_on.map(|(node, _)| *node).collect();
+        self.holders.retain(|it| go_on.contains(it));
         if !same {
             self.lacking.clear();
         }
@@ -361,6 +370,7 @@ mod tests {
                 prior: prior.into(),
                 activated: Regime(activated),
                 can_confirm: true,
+                processes: in_sync.iter().map(|it| (*it, 1)).collect(),
             }),
         }
     }
@@ -419,6 +429,21 @@ mod tests {
         );
         tenure.holders.retain(|it| *it != B);
         assert!(!can_activate(&tenure, &next));
+    }
+
+    #[test]
+    fn who_was_not_sent_everything_or_is_another_process_holds_everything_no_more() {
+        let mut tenure = serving();
+        learn(&mut tenure, &share(6, &[A, B], &[A, B, C], 5));
+        assert_eq!(tenure.holders[..], [B], "C is not sent anything any more");
+        learn(&mut tenure, &share(6, &[A, B], &[], 6));
+        learn(&mut tenure, &share(7, &[A, B, C], &[A, B], 6));
+        assert_eq!(tenure.holders[..], [B]);
+        let mut restarted = share(8, &[A, B, C], &[A, B], 6);
+        let quorums = restarted.quorums.as_mut().unwrap();
+        quorums.processes = Box::new([(B, 2), (C, 1)]);
+        learn(&mut tenure, &restarted);
+        assert!(tenure.holders.is_empty());
     }
 
     #[test]

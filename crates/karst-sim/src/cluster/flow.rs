@@ -222,8 +222,13 @@ impl World {
         };
         let made = match step {
             Step::Done(Ok(made)) => made,
-            Step::Done(Err(Reason::NotFound)) => return Some(Reply::plain(Code::NotFound)),
-            Step::Done(Err(Reason::Generation)) => return Some(Reply::plain(Code::Mismatch)),
+            Step::Done(Err(reason @ (Reason::NotFound | Reason::Generation))) => {
+                let code = match reason {
+                    Reason::NotFound => Code::NotFound,
+                    _ => Code::Mismatch,
+                };
+                return self.has_found(node, number, ask, Reply::plain(code));
+            }
             Step::Done(Err(_)) => return Some(Reply::plain(Code::Refused)),
             Step::Read(_) => unreachable!("everything is in memory"),
             Step::Wait => {

@@ -104,6 +104,31 @@ impl World {
 
     // Reads.
 
+    /// A request has found that a record is, or is not, what it asked for: that is a read like any other.
+    pub(crate) fn has_found(
+        &mut self,
+        node: usize,
+        request: u64,
+        ask: &Ask,
+        reply: Reply,
+    ) -> Option<Reply> {
+        if !self.setup.is_strong() {
+            return Some(reply);
+        }
+        let partition = ask.digest.partition();
+        let read = Read {
+            request,
+            reply,
+            partition,
+            regime: self.nodes[node].share(partition).regime,
+            began_us: self.boot_us(node),
+            linearize: ask.what == What::Linearize,
+        };
+        let us = self.rng.below(20);
+        self.later(node, us, Deed::HasRead(read));
+        None
+    }
+
     /// Reads a record at the primary, and sees whether that may be told. The reply if not.
     pub(crate) fn read_strong(
         &mut self,
@@ -112,8 +137,7 @@ impl World {
         ask: &Ask,
         is_late: bool,
     ) -> Option<Reply> {
-        let (partition, began_us) = (ask.digest.partition(), self.boot_us(node));
-        let regime = self.nodes[node].share(partition).regime;
+        let regime = self.nodes[node].share(ask.digest.partition()).regime;
         let held = self.held_at(node, &ask.digest);
         let observed = self.nodes[node].engine.observe(&ask.digest, regime.0);
         match observed {
@@ -125,17 +149,7 @@ impl World {
                         ..Reply::plain(Code::Done)
                     },
                 };
-                let read = Read {
-                    request,
-                    reply,
-                    partition,
-                    regime,
-                    began_us,
-                    linearize: ask.what == What::Linearize,
-                };
-                let us = self.rng.below(20);
-                self.later(node, us, Deed::HasRead(read));
-                return None;
+                return self.has_found(node, request, ask, reply);
             }
             Observed::Stuck(version) => self.send_again(node, &ask.digest, version),
             Observed::Waits | Observed::Elsewhere => {}

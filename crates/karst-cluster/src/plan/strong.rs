@@ -7,7 +7,7 @@
 //! ```text
 //! somebody of the row is complete              -> it comes to be in sync
 //! all of the row is in sync, another one leads -> the row's first leads
-//! the row's first leads                        -> others go
+//! the row's first leads                        -> others go, as many at once as may
 //! ```
 //!
 //! **A lease is waited out.** A primary may answer reads for as long as it holds a lease, so nobody else may lead
@@ -98,8 +98,9 @@ fn fallen(present: &Present, old: &Ownership, reported: &Reported) -> Option<Vec
         }
     }
     in_order(present, &mut in_sync);
-    (in_sync.len() != old.in_sync.len() || leads_badly(present, old) && in_sync != old.in_sync)
-        .then_some(in_sync)
+    let same =
+        in_sync.len() == old.in_sync.len() && in_sync.iter().all(|it| old.in_sync.contains(it));
+    (!same || leads_badly(present, old) && in_sync != old.in_sync).then_some(in_sync)
 }
 
 /// Whether the primary is about to stop, or gone.
@@ -137,9 +138,14 @@ fn forward(
     let mut first: Vec<NodeId> = row.to_vec();
     in_order(present, &mut first);
     let extra = old.in_sync.iter().filter(|it| !row.contains(it));
-    let all: Vec<NodeId> = first.iter().chain(extra).copied().collect();
+    let extra: Vec<NodeId> = extra.copied().collect();
+    let with = |some: usize| first.iter().chain(&extra[..some]).copied().collect();
     match old.primary() == first.first().copied() {
-        false => Some(all),
-        true => Some(first),
+        false => Some(with(extra.len())),
+        // As many go at once as may: those who are left have to know what was confirmed.
+        true => (0..extra.len())
+            .map(with)
+            .find(|left: &Vec<NodeId>| old.next_config(row.to_vec(), left.clone()).is_some())
+            .or(Some(first.clone())),
     }
 }

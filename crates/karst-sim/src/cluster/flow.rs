@@ -143,6 +143,12 @@ impl World {
         self.attempt(node, number);
     }
 
+    /// Whether a request has waited for too long.
+    pub(super) fn is_late(&self, node: usize, number: u64) -> bool {
+        let request = self.nodes[node].requests.get(&number);
+        request.is_some_and(|request| self.agenda.now_us() >= request.deadline_us)
+    }
+
     pub(crate) fn attempt(&mut self, node: usize, number: u64) {
         let Some(request) = self.nodes[node].requests.get_mut(&number) else {
             return;

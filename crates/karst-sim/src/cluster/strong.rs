@@ -259,7 +259,11 @@ impl World {
     /// A read that too few have agreed to is begun anew.
     pub(crate) fn stands_not(&mut self, node: usize, number: u64) {
         if let Some(standing) = self.nodes[node].standing.remove(&number) {
-            self.attempt(node, standing.read.request);
+            let request = standing.read.request;
+            match self.is_late(node, request) {
+                true => self.answer(node, request, Reply::plain(Code::Refused)),
+                false => self.attempt(node, request),
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use karst_data::key::Digest;
+use karst_storage::place::Version;
 
 use super::client::{Ask, Code, Held, Reply, Turn, Waiting, What, digest};
 use super::setup::Setup;
@@ -43,8 +44,8 @@ pub struct Contended {
     pub digest: Digest,
     /// All that was asked of it and may have taken effect.
     pub calls: Calls<Act>,
-    /// When a primary made a write, by its value.
-    pub made_us: BTreeMap<u64, u64>,
+    /// When a primary made a write, by its value, and under which version.
+    pub made: BTreeMap<u64, (u64, Version)>,
 }
 
 impl Contended {
@@ -54,7 +55,7 @@ impl Contended {
         let key = |at: usize| Contended {
             digest: digest(at as u64, setup.partitions),
             calls: Calls::default(),
-            made_us: BTreeMap::new(),
+            made: BTreeMap::new(),
         };
         (0..count).map(key).collect()
     }
@@ -65,8 +66,12 @@ impl Contended {
     pub fn history(&self) -> Vec<Call<Act>> {
         let all = self.calls.all().into_iter();
         let made = all.filter_map(|mut call| {
+            let made = self.made.get(&call.what.value);
+            if let Some((_, version)) = made {
+                call.hint = u64::from(version.regime) << 40 | version.sequence;
+            }
             if call.ended.is_none() {
-                call.begun = *self.made_us.get(&call.what.value)?;
+                call.begun = made?.0;
             }
             Some(call)
         });
@@ -168,11 +173,11 @@ impl World {
     }
 
     /// A primary has made a write.
-    pub(super) fn has_made(&mut self, ask: &Ask) {
+    pub(super) fn has_made(&mut self, ask: &Ask, version: Version) {
         let now_us = self.agenda.now_us();
         let mut keys = self.contended.iter_mut();
         if let Some(key) = keys.find(|key| key.digest == ask.digest) {
-            key.made_us.entry(ask.value).or_insert(now_us);
+            key.made.entry(ask.value).or_insert((now_us, version));
         }
     }
 
@@ -242,6 +247,7 @@ impl World {
         Call {
             begun: self.agenda.now_us() + 1,
             ended: Some(self.agenda.now_us() + 2),
+            hint: 0,
             what: act,
         }
     }

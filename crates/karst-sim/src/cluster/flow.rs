@@ -267,7 +267,9 @@ impl World {
                 ask.digest
             )
         });
-        self.has_made(ask);
+        if let Some(entry) = entry {
+            self.has_made(ask, entry.version);
+        }
         let then = Then::Request(number, reply);
         match (made.image, made.in_flight) {
             (None, _) => return Some(reply),

@@ -23,8 +23,8 @@ use crate::cluster::contend;
 /// Calls that are carried out on trial before it is given up to find an order.
 const TRIALS_MAX: usize = 300_000;
 
-/// Calls that were answered to which one that is in doubt compares when it is chosen what to try.
-const CHAIN_COSTS: i64 = 4;
+/// Calls that were answered that are as much worth as one in doubt costs that seems to come from nowhere.
+const JUMP_COSTS: i64 = 4;
 
 /// The same for one that comes out of order.
 const DISORDER_COSTS: i64 = 50;
@@ -121,6 +121,7 @@ pub fn judge<W: Clone, S: Clone + Eq + Hash>(
     after: impl Fn(&S, &W) -> Option<S>,
 ) -> Result<(), Box<Wrong<W, S>>> {
     calls.sort_by_key(|call| (call.begun, call.ended));
+    number(&mut calls);
     let mut seen = Seen::default();
     let mut known = vec![(Done::none(&calls), initial)];
     let mut open = BinaryHeap::from([(known[0].0.promise(), 0)]);
@@ -156,6 +157,16 @@ pub fn judge<W: Clone, S: Clone + Eq + Hash>(
         state,
         next: next.map(|at| calls[at].clone()).collect(),
     }))
+}
+
+/// Makes hints of one that follow one another without gaps.
+fn number<W>(calls: &mut [Call<W>]) {
+    let hinted = (0..calls.len()).filter(|at| calls[*at].hint != 0);
+    let mut hinted: Vec<usize> = hinted.collect();
+    hinted.sort_by_key(|at| calls[*at].hint);
+    for (place, at) in hinted.into_iter().enumerate() {
+        calls[at].hint = place as u64 + 1;
+    }
 }
 
 /// What was tried already.
@@ -196,8 +207,9 @@ struct Done {
     doubtful: Vec<u32>,
     /// How many were answered.
     count: usize,
-    /// What was unlikely about it: calls in doubt that came since the last of those, and calls out of their order.
-    chain: usize,
+    /// What was unlikely about it: calls in doubt since the last of those that did not follow the one before, and calls out
+    /// of their order.
+    jumps: usize,
     disorder: usize,
     last_hint: u64,
 }
@@ -209,7 +221,7 @@ impl Done {
             ahead: Vec::new(),
             doubtful: Vec::new(),
             count: 0,
-            chain: 0,
+            jumps: 0,
             disorder: 0,
             last_hint: 0,
         };
@@ -234,8 +246,8 @@ impl Done {
         let place = those.partition_point(|it| *it < at as u32);
         those.insert(place, at as u32);
         match calls[at].ended {
-            Some(_) => (done.count, done.chain) = (done.count + 1, 0),
-            None => done.chain += 1,
+            Some(_) => (done.count, done.jumps) = (done.count + 1, 0),
+            None => done.jumps += usize::from(calls[at].hint != done.last_hint + 1),
         }
         match calls[at].hint {
             0 => {}
@@ -261,7 +273,7 @@ impl Done {
     /// How soon it is to be gone on with: what came far is, but a call in doubt that explains nothing costs as much as going
     /// back a few calls that were answered. Of equals the one with fewer of those.
     fn promise(&self) -> (i64, Reverse<usize>) {
-        let far = self.count as i64 - CHAIN_COSTS * self.chain as i64;
+        let far = self.count as i64 - JUMP_COSTS * self.jumps as i64;
         let far = far - DISORDER_COSTS * self.disorder as i64;
         (far, Reverse(self.doubtful.len()))
     }

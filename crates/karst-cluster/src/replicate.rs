@@ -403,6 +403,7 @@ mod tests {
                 prior: prior.into(),
                 activated: Regime(1),
                 can_confirm: true,
+                processes: Box::default(),
             }),
             ..share(regime, primary, &followers)
         }

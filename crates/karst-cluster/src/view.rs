@@ -40,15 +40,22 @@ pub struct Quorums {
     pub activated: Regime,
     /// Whether enough of them are alive.
     pub can_confirm: bool,
+    /// The process of each whom the primary sends its writes: another one may hold less.
+    pub processes: Box<[(NodeId, u64)]>,
 }
 
 impl Quorums {
-    fn of(state: &ClusterState, ownership: &Ownership) -> Quorums {
+    fn of(state: &ClusterState, ownership: &Ownership, followers: &[NodeId]) -> Quorums {
+        let process = |node: &NodeId| {
+            let member = state.nodes.get(node);
+            (*node, member.map_or(0, |member| member.facts.incarnation))
+        };
         let mut quorums = Quorums {
             in_sync: ownership.in_sync.as_slice().into(),
             prior: ownership.prior.as_slice().into(),
             activated: ownership.activated,
             can_confirm: false,
+            processes: followers.iter().map(process).collect(),
         };
         let all = ownership.in_sync.iter().chain(&ownership.prior);
         let alive: Vec<NodeId> = all.filter(|it| state.is_alive(**it)).copied().collect();
@@ -118,8 +125,8 @@ impl Share {
             }
         }
         Share {
+            quorums: Some(Quorums::of(state, ownership, &followers)),
             followers: followers.into(),
-            quorums: Some(Quorums::of(state, ownership)),
             ..Share::of(me, ownership)
         }
     }

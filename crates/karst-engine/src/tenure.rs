@@ -21,7 +21,8 @@
 //! Invariants
 //!   a node serves only under the regime of its newest map, and only if it did so, without a break, since that
 //!     regime or one before was activated
-//!   who is among the holders has everything that is here and not in flight
+//!   who is among the holders has everything that is here and not in flight: he was brought to it and sent all that came
+//!     since, and is still the same process
 //!   all of it is void when the node serves no more
 
 use karst_cluster::map::Role;
@@ -53,10 +54,15 @@ pub(crate) struct Tenure {
     kept: bool,
     /// Who holds everything.
     holders: SmallVec<[NodeId; 4]>,
+    /// Whom this node sends its writes, each with his process.
+    processes: SmallVec<[(NodeId, u64); 4]>,
     /// Who did not take a write in time, since he came to be one of those in sync.
     lacking: SmallVec<[NodeId; 2]>,
     /// Counts writes that somebody did not take.
     missed: u64,
+    /// This node has nothing to do with the partition any more, and whoever sends it something does not know yet:
+    /// a regime stays the same when it is activated.
+    is_stranger: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -241,6 +247,7 @@ impl Tenure {
         let same = self.regime == share.regime.0;
         let leads = share.role == Role::Primary;
         self.regime = share.regime.0;
+        self.is_stranger = share.role == Role::Stranger && quorums.is_activated();
         if !same {
             self.fenced.clear();
             self.alike.clear();
@@ -263,6 +270,12 @@ impl Tenure {
         if !same && self.serves == 0 {
             self.holders.clear();
         }
+        // Whoever was not sent everything since, or is another process, may hold less by now.
+        let before = std::mem::replace(&mut self.processes, quorums.processes[..].into());
+        let goes_on = |it: &(NodeId, u64)| before.contains(it);
+        let go_on = self.processes.iter().filter(|it| goes_on(it));
+        let go_on: SmallVec<[NodeId; 4]> = go_on.map(|(node, _)| *node).collect();
+        self.holders.retain(|it| go_on.contains(it));
         if !same {
             self.lacking.clear();
         }
@@ -282,6 +295,11 @@ impl Tenure {
             all.extend(alike.copied());
         }
         all
+    }
+
+    /// Whether this node is to have nothing of the partition, whatever it is sent.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.is_stranger
     }
 
     /// Whether a client's write may be made.
@@ -381,6 +399,7 @@ mod tests {
                 prior: prior.into(),
                 activated: Regime(activated),
                 can_confirm: true,
+                processes: in_sync.iter().map(|it| (*it, 1)).collect(),
             }),
         }
     }
@@ -462,6 +481,21 @@ mod tests {
     }
 
     #[test]
+    fn who_was_not_sent_everything_or_is_another_process_holds_everything_no_more() {
+        let mut tenure = serving();
+        learn(&mut tenure, &share(6, &[A, B], &[A, B, C], 5));
+        assert_eq!(tenure.holders[..], [B], "C is not sent anything any more");
+        learn(&mut tenure, &share(6, &[A, B], &[], 6));
+        learn(&mut tenure, &share(7, &[A, B, C], &[A, B], 6));
+        assert_eq!(tenure.holders[..], [B]);
+        let mut restarted = share(8, &[A, B, C], &[A, B], 6);
+        let quorums = restarted.quorums.as_mut().unwrap();
+        quorums.processes = Box::new([(B, 2), (C, 1)]);
+        learn(&mut tenure, &restarted);
+        assert!(tenure.holders.is_empty());
+    }
+
+    #[test]
     fn who_leads_no_more_knows_of_no_write_any_more() {
         for after in [
             share(6, &[B, A], &[A, B, C], 5),
@@ -472,6 +506,19 @@ mod tests {
             learn(&mut tenure, &after);
             assert!(!tenure.takes_writes() && !tenure.confirm(&D, version(5, 1)));
         }
+    }
+
+    #[test]
+    fn who_served_until_the_regime_was_activated_takes_nothing_under_it_from_then_on() {
+        let mut tenure = Tenure::default();
+        let mut stranger = share(5, &[B, C], &[A, B], 4);
+        stranger.role = Role::Stranger;
+        learn(&mut tenure, &stranger);
+        assert!(!tenure.is_stranger(), "it has to confirm");
+        let quorums = stranger.quorums.as_mut().unwrap();
+        (quorums.prior, quorums.activated) = (Box::default(), Regime(5));
+        learn(&mut tenure, &stranger);
+        assert!(tenure.is_stranger());
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! ```text
 //! somebody of the row is complete              -> it comes to be in sync
 //! all of the row is in sync, another one leads -> the row's first leads
-//! the row's first leads                        -> others go
+//! the row's first leads                        -> others go, as many at once as may
 //! ```
 //!
 //! **A lease is waited out.** A primary may answer reads for as long as it holds a lease, so nobody else may lead
@@ -139,10 +139,15 @@ fn forward(
     let mut first: Vec<NodeId> = row.to_vec();
     in_order(present, &mut first);
     let extra = old.in_sync.iter().filter(|it| !row.contains(it));
-    let all: Vec<NodeId> = first.iter().chain(extra).copied().collect();
+    let extra: Vec<NodeId> = extra.copied().collect();
+    let with = |some: usize| first.iter().chain(&extra[..some]).copied().collect();
     match old.primary() == first.first().copied() {
-        false => Some(all),
-        true => Some(first),
+        false => Some(with(extra.len())),
+        // As many go at once as may: those who are left have to know what was confirmed.
+        true => (0..extra.len())
+            .map(with)
+            .find(|left: &Vec<NodeId>| old.next_config(row.to_vec(), left.clone()).is_some())
+            .or(Some(first.clone())),
     }
 }
 

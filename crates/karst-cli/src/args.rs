@@ -172,6 +172,9 @@ pub(crate) struct Dev {
     /// What the namespace promises when nodes cannot talk
     #[arg(long, value_enum, default_value_t = Mode::Ap)]
     pub(crate) mode: Mode,
+    /// Whether a write is answered only when it is on the device, if not what the mode implies
+    #[arg(long)]
+    pub(crate) commit_to_device: Option<bool>,
     /// Keep data in this folder instead of one that is removed at the end
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,

@@ -398,6 +398,7 @@ mod tests {
                 prior: prior.into(),
                 activated: Regime(1),
                 can_confirm: true,
+                can_fence: true,
                 processes: Box::default(),
             }),
             ..share(regime, primary, &followers)

@@ -70,6 +70,12 @@ impl Ownership {
         all.filter(|it| !self.lost.contains(it)).copied()
     }
 
+    /// Whether enough of those in sync know what was confirmed for one of them to find all of it.
+    pub fn can_fence(&self) -> bool {
+        let known = self.known().filter(|it| self.in_sync.contains(it));
+        known.count() >= fence_quorum(self.last_confirmed().len())
+    }
+
     /// Whether too few are left that know what was confirmed: nothing but a [revival](Self::revived) helps.
     pub fn is_dead(&self) -> bool {
         !self.in_sync.is_empty() && self.known().count() < fence_quorum(self.last_confirmed().len())
@@ -181,6 +187,26 @@ impl Ownership {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_all_that_know_have_lost_it_nobody_finds_it() {
+        let (a, b) = (NodeId(1), NodeId(2));
+        let mut partition = Ownership {
+            regime: Regime(5),
+            row: vec![a, b],
+            in_sync: vec![a, b],
+            activated: Regime(5),
+            ..Ownership::default()
+        };
+        partition.restarted(b, true);
+        assert_eq!(
+            (&*partition.in_sync, partition.can_fence()),
+            (&[a][..], true)
+        );
+        partition.restarted(a, true);
+        assert_eq!(partition.lost, [b, a]);
+        assert!(!partition.can_fence() && partition.is_dead());
+    }
 
     #[test]
     fn what_a_write_quorum_confirmed_is_found_by_any_fence_quorum() {

@@ -336,7 +336,7 @@ impl Tenure {
         let others = || quorums.in_sync.iter().filter(|it| Some(**it) != me);
         let fenced = self.serves != 0
             || is_planted(Mutation::SkipsFence)
-            || others().all(|it| self.fenced.contains(it));
+            || quorums.can_fence && others().all(|it| self.fenced.contains(it));
         let brought = others().all(|it| self.holders.contains(it));
         let older = |it: &InFlight| it.spreading && it.version.regime < self.regime;
         let rests = !self.in_flight.iter().any(older);
@@ -370,6 +370,7 @@ mod tests {
                 prior: prior.into(),
                 activated: Regime(activated),
                 can_confirm: true,
+                can_fence: true,
                 processes: in_sync.iter().map(|it| (*it, 1)).collect(),
             }),
         }
@@ -395,6 +396,11 @@ mod tests {
         assert!(!tenure.takes_writes() && !can_activate(&tenure, &taken));
         tenure.fenced.extend([B, C]);
         assert!(!can_activate(&tenure, &taken));
+        let mut dead = taken.clone();
+        dead.quorums.as_mut().unwrap().can_fence = false;
+        tenure.holders.extend([B, C]);
+        assert!(!can_activate(&tenure, &dead), "those who knew have lost it");
+        tenure.holders.clear();
         tenure.holders.extend([B, C]);
         assert!(can_activate(&tenure, &taken));
         learn(&mut tenure, &share(5, &[A, B, C], &[], 5));

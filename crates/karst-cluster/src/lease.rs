@@ -69,12 +69,14 @@ pub struct Granted {
     last_us: BTreeMap<NodeId, u64>,
     /// Who gets none.
     given_up: BTreeSet<NodeId>,
+    /// Nobody gets any.
+    none: bool,
 }
 
 impl Granted {
     /// Whether a node that asks now is granted a lease.
     pub fn grant(&mut self, node: NodeId, now_us: u64) -> bool {
-        let grants = !self.given_up.contains(&node);
+        let grants = !self.none && !self.given_up.contains(&node);
         if grants {
             self.last_us.insert(node, now_us);
         }
@@ -83,8 +85,10 @@ impl Granted {
 
     /// From now on these get none, and all others do. To be called with everybody who is not heard, before anything is
     /// proposed that follows from it.
-    pub fn give_up(&mut self, nodes: BTreeSet<NodeId>) {
+    /// While something that was proposed is in doubt, nobody gets any: it may follow from what was so before.
+    pub fn give_up(&mut self, nodes: BTreeSet<NodeId>, in_doubt: bool) {
         self.given_up = nodes;
+        self.none = in_doubt;
     }
 
     /// Who may hold a lease still.
@@ -140,7 +144,7 @@ mod tests {
         let node = NodeId(1);
         let mut granted = Granted::default();
         assert!(granted.grant(node, 100));
-        granted.give_up(BTreeSet::from([node]));
+        granted.give_up(BTreeSet::from([node]), false);
         assert!(!granted.grant(node, 200));
         assert_eq!(granted.holders(250, 150), BTreeSet::from([node]));
         assert_eq!(granted.holders(251, 150), BTreeSet::new());

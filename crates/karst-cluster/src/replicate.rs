@@ -146,6 +146,11 @@ impl Spreading {
         }
     }
 
+    /// Whether it has to be confirmed.
+    pub fn is_strong(&self) -> bool {
+        self.is_strong
+    }
+
     /// Whether those who have it, and this node, are enough by the newest share of the partition.
     pub fn is_confirmed(&self, share: &Share) -> bool {
         let Some(quorums) = &share.quorums else {
@@ -398,7 +403,6 @@ mod tests {
                 prior: prior.into(),
                 activated: Regime(1),
                 can_confirm: true,
-                can_fence: true,
                 processes: Box::default(),
             }),
             ..share(regime, primary, &followers)

@@ -22,6 +22,12 @@ pub struct Member {
     /// How often it went on alone and came back.
     #[serde(default)]
     pub strays: u64,
+    /// Its first process in this cluster: that one had nothing to lose.
+    #[serde(default)]
+    pub first: u64,
+    /// How often it lost what it held of a strongly consistent namespace.
+    #[serde(default)]
+    pub losses: u64,
     /// Whether it is on its way out: it keeps what it holds until others have it, and is given nothing.
     pub draining: bool,
     /// Whether its process is about to end: who else holds a partition leads it. Until it joins again it does
@@ -247,6 +253,8 @@ impl ClusterState {
         let member = Member {
             draining: known.is_some_and(|member| member.draining),
             strays: known.map_or(0, |member| member.strays),
+            first: known.map_or(facts.incarnation, |member| member.first),
+            losses: known.map_or(0, |member| member.losses),
             facts,
             alive: true,
             stopping: false,
@@ -363,8 +371,7 @@ impl ClusterState {
         for partition in &mut map.partitions {
             partition.restarted(node, true);
         }
-        self.generation += 1;
-        Outcome::Applied
+        self.change(node, |member| member.losses += 1)
     }
 
     fn revive(&mut self, namespace: &str) -> Outcome {

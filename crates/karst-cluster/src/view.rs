@@ -40,8 +40,6 @@ pub struct Quorums {
     pub activated: Regime,
     /// Whether enough of them are alive.
     pub can_confirm: bool,
-    /// Whether enough of those in sync know what was confirmed: if not, only who has served all along may go on.
-    pub can_fence: bool,
     /// The process of each whom the primary sends its writes: another one may hold less.
     pub processes: Box<[(NodeId, u64)]>,
 }
@@ -57,7 +55,6 @@ impl Quorums {
             prior: ownership.prior.as_slice().into(),
             activated: ownership.activated,
             can_confirm: false,
-            can_fence: ownership.can_fence(),
             processes: followers.iter().map(process).collect(),
         };
         let all = ownership.in_sync.iter().chain(&ownership.prior);

@@ -58,7 +58,9 @@ impl Namespace {
         answer: impl FnOnce(Result<Found<'_>, Refusal>) -> R,
     ) -> Step<R> {
         let opened = Opened::default();
-        if let Some(found) = fetched.and_then(|fetched| self.found(now, request, fetched, &opened))
+        // Where consistency is strong it counts what is there now: what was then may never have been confirmed.
+        let earlier = fetched.filter(|_| !self.config().strong);
+        if let Some(found) = earlier.and_then(|fetched| self.found(now, request, fetched, &opened))
         {
             return Step::Done(answer(found));
         }

@@ -251,6 +251,7 @@ impl Namespace {
             return Step::Done(Ok(Stored::default()));
         }
         let version = Version::unpack(record.meta.version);
+        partition.tenure.keeps();
         merged(self.put(&mut partition, &hand, record, entry, version))
     }
 

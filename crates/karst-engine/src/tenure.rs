@@ -48,6 +48,10 @@ pub(crate) struct Tenure {
     in_flight: Vec<InFlight>,
     /// Who has been fenced, under this regime.
     fenced: SmallVec<[NodeId; 4]>,
+    /// Of those, who had just what this node had.
+    alike: SmallVec<[NodeId; 4]>,
+    /// Something was kept since that others had.
+    kept: bool,
     /// Who holds everything.
     holders: SmallVec<[NodeId; 4]>,
     /// Whom this node sends its writes, each with his process.
@@ -169,12 +173,15 @@ impl Namespace {
         self.partition(id).tenure.missed
     }
 
-    /// A node in sync agrees to this regime, and what it had that was newer is here.
-    pub fn has_fenced(&self, id: PartitionId, regime: u32, node: NodeId) {
+    /// A node in sync agrees to this regime, and what it had that was newer is here; or it had just the same.
+    pub fn has_fenced(&self, id: PartitionId, regime: u32, node: NodeId, alike: bool) {
         let mut partition = self.partition(id);
         let tenure = &mut partition.tenure;
         if tenure.regime == regime && !tenure.fenced.contains(&node) {
             tenure.fenced.push(node);
+            if alike {
+                tenure.alike.push(node);
+            }
         }
     }
 
@@ -201,7 +208,7 @@ impl Namespace {
             regime: tenure.regime,
             serves: tenure.serves != 0,
             fenced: tenure.fenced.clone(),
-            holders: tenure.holders.clone(),
+            holders: tenure.all_holders(),
             lacking: tenure.lacking.clone(),
         }
     }
@@ -243,9 +250,14 @@ impl Tenure {
         self.is_stranger = share.role == Role::Stranger && quorums.is_activated();
         if !same {
             self.fenced.clear();
+            self.alike.clear();
+            self.kept = false;
         }
         if same && leads && quorums.is_activated() {
             // Nobody but this process can have brought that about.
+            if self.serves == 0 {
+                self.holders = self.all_holders();
+            }
             self.serves = quorums.activated.0;
             // Whoever is in sync has what was not on its way when that was reported.
             let regime = self.regime;
@@ -272,6 +284,22 @@ impl Tenure {
     /// Whether this node is to have nothing of the partition, whatever it is sent.
     pub(crate) fn is_stranger(&self) -> bool {
         self.is_stranger
+    }
+
+    /// Something is here now that another node had.
+    pub(crate) fn keeps(&mut self) {
+        self.kept = true;
+    }
+
+    /// Who holds everything. Before anything is served, who had the same when he was fenced does as well, unless more
+    /// has come to this node since.
+    fn all_holders(&self) -> SmallVec<[NodeId; 4]> {
+        let mut all = self.holders.clone();
+        if self.serves == 0 && !self.kept {
+            let alike = self.alike.iter().filter(|it| !self.holders.contains(it));
+            all.extend(alike.copied());
+        }
+        all
     }
 
     /// Whether a client's write may be made.
@@ -336,8 +364,9 @@ impl Tenure {
         let others = || quorums.in_sync.iter().filter(|it| Some(**it) != me);
         let fenced = self.serves != 0
             || is_planted(Mutation::SkipsFence)
-            || quorums.can_fence && others().all(|it| self.fenced.contains(it));
-        let brought = others().all(|it| self.holders.contains(it));
+            || others().all(|it| self.fenced.contains(it));
+        let holders = self.all_holders();
+        let brought = others().all(|it| holders.contains(it));
         let older = |it: &InFlight| it.spreading && it.version.regime < self.regime;
         let rests = !self.in_flight.iter().any(older);
         fenced && (brought && rests || is_planted(Mutation::ActivatesEarly))
@@ -370,7 +399,6 @@ mod tests {
                 prior: prior.into(),
                 activated: Regime(activated),
                 can_confirm: true,
-                can_fence: true,
                 processes: in_sync.iter().map(|it| (*it, 1)).collect(),
             }),
         }
@@ -396,11 +424,6 @@ mod tests {
         assert!(!tenure.takes_writes() && !can_activate(&tenure, &taken));
         tenure.fenced.extend([B, C]);
         assert!(!can_activate(&tenure, &taken));
-        let mut dead = taken.clone();
-        dead.quorums.as_mut().unwrap().can_fence = false;
-        tenure.holders.extend([B, C]);
-        assert!(!can_activate(&tenure, &dead), "those who knew have lost it");
-        tenure.holders.clear();
         tenure.holders.extend([B, C]);
         assert!(can_activate(&tenure, &taken));
         learn(&mut tenure, &share(5, &[A, B, C], &[], 5));
@@ -417,6 +440,26 @@ mod tests {
             !late.takes_writes(),
             "another process has brought that about"
         );
+    }
+
+    #[test]
+    fn who_had_the_same_when_he_was_fenced_is_not_compared_with_again_unless_another_had_more() {
+        let mut tenure = Tenure::default();
+        let taken = share(5, &[A, B, C], &[A, B, C], 3);
+        learn(&mut tenure, &taken);
+        tenure.fenced.extend([B, C]);
+        tenure.alike.extend([B, C]);
+        assert!(can_activate(&tenure, &taken));
+        tenure.keeps();
+        assert!(!can_activate(&tenure, &taken));
+        let mut tenure = Tenure::default();
+        learn(&mut tenure, &taken);
+        tenure.fenced.extend([B, C]);
+        tenure.alike.extend([B, C]);
+        learn(&mut tenure, &share(5, &[A, B, C], &[], 5));
+        assert_eq!(tenure.holders.as_slice(), [B, C]);
+        learn(&mut tenure, &share(6, &[A, B], &[A, B, C], 5));
+        assert!(can_activate(&tenure, &share(6, &[A, B], &[A, B, C], 5)));
     }
 
     #[test]

@@ -319,6 +319,7 @@ fn this_namespace(node: &Node, namespace: &NamespaceState, figures: &Figures) ->
         name: config.name.clone(),
         mode: match config.mode {
             Mode::Ap => proto::Mode::Ap,
+            Mode::Cp => proto::Mode::Cp,
         }
         .into(),
         replication_factor: config.replication_factor.into(),

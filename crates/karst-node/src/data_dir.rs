@@ -137,6 +137,18 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// Removes a file so that it does not come back after a crash.
+///
+/// # Errors
+/// When that fails; it may be there or not.
+pub fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

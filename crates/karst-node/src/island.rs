@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 
 use crate::data_dir;
 use crate::node::Node;
+use crate::trust;
 
 /// Silence of the cluster, in suspicion times, after which a node goes on alone.
 const SUSPICIONS: u32 = 4;
@@ -95,7 +96,10 @@ impl Hearing {
 
 /// Lets the node serve by the cluster's state, or by a map of its own while it hears nothing of the cluster;
 /// never returns.
-pub async fn follow(node: Arc<Node>) {
+///
+/// `lost` are the namespaces of which it lacks what it had confirmed: the cluster is told before anything else.
+pub async fn follow(node: Arc<Node>, lost: Vec<String>) {
+    trust::declare(&node, lost).await;
     let mut changes = node.cluster.changes();
     if note(&node).exists() {
         come_back(&node).await;

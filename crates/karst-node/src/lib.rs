@@ -32,7 +32,8 @@ pub mod migrations;
 pub mod node;
 pub mod restart;
 pub mod sight;
-pub mod user_agents;
+pub mod trust;
+mod user_agents;
 pub mod wipe;
 
 #[cfg(test)]

@@ -50,6 +50,16 @@ pub enum Adopted {
 }
 
 impl Adopt {
+    /// The record that it is about, if that can be told.
+    pub fn digest(&self) -> Option<Digest> {
+        match self {
+            Adopt::Merge(image) | Adopt::Keep(image) | Adopt::TakeOver(image) => {
+                Some(Record::parse_unsealed(image).ok()?.meta.digest)
+            }
+            Adopt::Renew { digest, .. } | Adopt::Bury(digest) => Some(*digest),
+        }
+    }
+
     /// Tries to make the write, in a partition of which the hand's owner was found to be the primary.
     pub fn attempt(
         &self,

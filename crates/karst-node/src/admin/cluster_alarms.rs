@@ -103,7 +103,7 @@ fn settings(name: &str, state: &ClusterState) -> Vec<proto::Alarm> {
 #[cfg(test)]
 mod tests {
     use karst_cluster::node::{NamespaceFacts, NodeFacts, NodeId};
-    use karst_cluster::plan::plan;
+    use karst_cluster::plan::{Heard, plan};
     use karst_cluster::state::Command;
 
     use super::*;
@@ -150,7 +150,7 @@ mod tests {
     fn copies_are_missing_while_a_node_is_known_that_could_hold_them() {
         let mut state = ClusterState::default();
         let served_by = |state: &mut ClusterState, heard: &[u64]| {
-            let heard = heard.iter().copied().map(NodeId).collect();
+            let heard = Heard::all(heard.iter().copied().map(NodeId).collect());
             for command in plan(state, &heard, &[]) {
                 state.apply(command);
             }

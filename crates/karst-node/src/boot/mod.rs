@@ -40,7 +40,9 @@ use crate::failures::Failures;
 use crate::marks::Marks;
 use crate::node::{ClusterId, Doors, IoReport, NamespaceState, Node, NodeSlot, Parts, State};
 use crate::restart::{Outcome, Way};
-use crate::{checkpoint, client_port, http, island, leave, limits, memory, migrations, sight};
+use crate::{
+    checkpoint, client_port, http, island, leave, limits, memory, migrations, sight, trust,
+};
 
 /// Operations that one core's device queue holds at once.
 pub const QUEUE_DEPTH: u32 = 256;
@@ -289,7 +291,7 @@ fn facts(config: &Config, identity: &Identity, doors: &Doors) -> NodeFacts {
         name: namespace.name.clone(),
         replication_factor: namespace.replication_factor,
         volatile: matches!(namespace.storage.engine, Engine::Memory { .. }),
-        strong: namespace.mode == Mode::Strong,
+        strong: namespace.mode == config::Mode::Cp,
     });
     NodeFacts {
         id: identity.node,
@@ -636,7 +638,7 @@ fn engine_config(config: &config::Namespace) -> NamespaceConfig {
         record_bytes_max: config.max_record_size as usize,
         commit_to_device: storage.commit_to_device && on_devices,
         flush_ms_max: storage.flush_max.as_millis() as u64,
-        strong: false,
+        strong: config.mode == config::Mode::Cp,
     }
 }
 
@@ -707,6 +709,7 @@ async fn serve(
     let arenas = arenas.map(|namespace| namespace.engine.arena().clone());
     let ahead = warm::Ahead::start(arenas.collect()).map_err(BootError::Cores)?;
     begin(&node, pending).await?;
+    let lost = trust::lost(&node).map_err(file("mark of a stop in order"))?;
     let cores = cores::start(&node, queue_kind, stop.subscribe())?;
     let checkpoints = checkpoint::Keeper::start(node.clone()).map_err(BootError::Cores)?;
     let (service, fabric) = (service.listen()?, fabric.listen()?);
@@ -716,7 +719,7 @@ async fn serve(
         cores.connections.clone(),
     ));
     let linking = tokio::spawn(door::accept(fabric, cores.links.clone()));
-    let watching = tokio::spawn(island::follow(node.clone()));
+    let watching = tokio::spawn(island::follow(node.clone(), lost));
     tokio::spawn(migrations::watch(node.clone()));
     tokio::spawn(sight::remind_clients(node.clone()));
     node.set_state(State::Serving);
@@ -737,6 +740,7 @@ async fn serve(
     let _ = tokio::task::spawn_blocking(move || checkpoint::write_last(&last)).await;
     drop(ahead);
     warm::end_sessions(&node);
+    trust::note_stop(&node);
     tracing::info!("stopped");
     Ok(())
 }

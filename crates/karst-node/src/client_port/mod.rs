@@ -6,6 +6,7 @@ mod link;
 mod scan;
 mod security;
 mod single;
+mod strong;
 mod touch;
 mod watch;
 

@@ -28,7 +28,7 @@ use karst_wire::request::Message;
 use tokio::time::Instant;
 
 use super::connection::{Closed, Connection};
-use super::single;
+use super::{single, strong};
 use crate::core::Core;
 use crate::counters::{Ending, Op};
 use crate::node;
@@ -44,6 +44,12 @@ const SOCKET_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// How often a record that moves under a scan is looked for.
 const FETCHES_MAX: usize = 16;
+
+/// How long a record may stay unconfirmed that a scan is to bring, where consistency is strong.
+const UNCONFIRMED_MAX: Duration = Duration::from_secs(3);
+
+/// Pause before it is read again.
+const UNCONFIRMED_PAUSE: Duration = Duration::from_millis(2);
 
 /// What a scan asks for.
 struct Plan<'a> {
@@ -197,7 +203,10 @@ struct Run<'c, 'a> {
 }
 
 /// A record's message, complete or empty; its place in the order is kept while it is read.
-type Reading<'s> = Pin<Box<dyn Future<Output = Vec<u8>> + 's>>;
+type Reading<'s> = Pin<Box<dyn Future<Output = Result<Vec<u8>, Unconfirmed>> + 's>>;
+
+/// A record that nobody may be told of, for longer than a scan waits, or not by this node any more.
+struct Unconfirmed;
 
 impl Run<'_, '_> {
     async fn partitions(mut self) -> Result<(), Closed> {
@@ -222,7 +231,10 @@ impl Run<'_, '_> {
                 };
                 let slice = engine.scan_slice(partition, set_id, after, max, node::now());
                 self.sent += slice.digests.len() as u64;
-                self.send(&slice.digests).await?;
+                if !self.send(&slice.digests).await? {
+                    self.gone(partition);
+                    break;
+                }
                 self.keep_pace(started).await;
                 match slice.next {
                     Some(next) => after = Some(next),
@@ -236,8 +248,14 @@ impl Run<'_, '_> {
     /// Whether this node holds all of a partition.
     fn holds(&self, partition: PartitionId) -> bool {
         let sight = self.core.node.sights.now();
-        match sight.view.share(self.plan.namespace, partition).role {
-            Role::Primary | Role::Replica => true,
+        let share = sight.view.share(self.plan.namespace, partition);
+        let engine = &self.core.namespace(self.plan.namespace).engine;
+        match share.role {
+            Role::Primary if share.quorums.is_some() => {
+                engine.is_serving(partition, share.regime.0)
+            }
+            Role::Primary => true,
+            Role::Replica => share.quorums.is_none(),
             Role::Joining | Role::Stranger => false,
         }
     }
@@ -260,8 +278,9 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Reads the records of a slice, many at once, and sends them in order.
-    async fn send(&mut self, digests: &[Digest]) -> Result<(), Closed> {
+    /// Reads the records of a slice, many at once, and sends them in order, up to one that nobody may be told of.
+    /// Whether there was none.
+    async fn send(&mut self, digests: &[Digest]) -> Result<bool, Closed> {
         let Run {
             connection,
             core,
@@ -276,8 +295,10 @@ impl Run<'_, '_> {
             {
                 readings.push_back(Box::pin(read(core, plan, *digest)));
             }
-            let Some(mut message) = readings.next().await else {
-                return Ok(());
+            let mut message = match readings.next().await {
+                None => return Ok(true),
+                Some(Err(Unconfirmed)) => return Ok(false),
+                Some(Ok(message)) => message,
             };
             connection.link.append(|ready| ready.append(&mut message));
             if connection.link.unsent_bytes() >= CHUNK_BYTES {
@@ -300,24 +321,49 @@ async fn drain(connection: &mut Connection, limit: Option<Duration>) -> Result<(
 }
 
 /// One record's message in a frame of its own; empty when the record is gone or has none of the bins.
-async fn read(core: &Rc<Core>, plan: &Plan<'_>, digest: Digest) -> Vec<u8> {
+async fn read(core: &Rc<Core>, plan: &Plan<'_>, digest: Digest) -> Result<Vec<u8>, Unconfirmed> {
+    let deadline = Instant::now() + UNCONFIRMED_MAX;
     let mut fetched: Option<Fetched> = None;
-    for _ in 0..FETCHES_MAX {
+    let mut fetches = 0;
+    while fetches < FETCHES_MAX {
         match try_read(core, plan, digest, fetched.as_ref()) {
             Step::Done(message) => {
                 fetched
                     .into_iter()
                     .for_each(|fetched| core.done_with(fetched));
-                return message;
+                if is_confirmed(core, plan, &digest) {
+                    return Ok(message);
+                }
+                if Instant::now() >= deadline {
+                    return Err(Unconfirmed);
+                }
+                fetched = None;
+                tokio::time::sleep(UNCONFIRMED_PAUSE).await;
             }
             Step::Read(read) => match core.fetch(plan.namespace, read).await {
-                Ok(bytes) => fetched = Some(bytes),
+                Ok(bytes) => {
+                    fetched = Some(bytes);
+                    fetches += 1;
+                }
                 Err(_) => break,
             },
             Step::Wait => unreachable!("a read does not wait for room"),
         }
     }
-    Vec::new()
+    Ok(Vec::new())
+}
+
+/// Whether what was read may be told: where consistency is strong, not before it is confirmed.
+fn is_confirmed(core: &Rc<Core>, plan: &Plan<'_>, digest: &Digest) -> bool {
+    let regime = {
+        let sight = core.node.sights.now();
+        let share = sight.view.share(plan.namespace, digest.partition());
+        if share.quorums.is_none() {
+            return true;
+        }
+        share.regime
+    };
+    strong::is_confirmed(core, plan.namespace, digest, regime)
 }
 
 fn try_read(

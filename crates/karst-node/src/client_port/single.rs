@@ -22,6 +22,7 @@ use karst_engine::write::{DeleteRequest, WriteRequest, Written};
 use karst_engine::{Fetched, Reason, Refusal, Step};
 use karst_io::clock;
 use karst_storage::log::{CommitPoint, DeviceRead};
+use karst_storage::place::Version;
 use karst_wire::code::ResultCode;
 use karst_wire::flags::{Info1, Info2, Info3};
 use karst_wire::op::{OpCode, OpKind};
@@ -29,10 +30,12 @@ use karst_wire::reply::{self, RecordReply, ReplyHead};
 use karst_wire::request::{Kind, Message, Op as WireOp, Ops};
 use smallvec::SmallVec;
 
+use super::strong;
 use super::touch::Touch;
 use crate::core::{Core, DeviceError};
 use crate::counters::{Ending, Op};
 use crate::fabric_port::copy::Copies;
+use crate::fabric_port::flight::{Flight, Made};
 use crate::fabric_port::peer::{Answer, NoAnswer};
 
 /// How long a request may wait for room when the client sets no limit.
@@ -79,7 +82,22 @@ impl Try {
 }
 
 /// What a reply has to wait for.
-pub(super) struct Pending {
+pub(super) enum Pending {
+    /// A write is where it should be.
+    Write(PendingWrite),
+    /// A write is confirmed.
+    Flight {
+        /// The write.
+        flight: Flight,
+        /// How long its client waits.
+        patience: Duration,
+    },
+    /// Whoever confirms writes of a partition agrees that this node still leads it.
+    Standing(strong::Standing),
+}
+
+/// A write that is answered when it is durable, and where it should be.
+pub(super) struct PendingWrite {
     namespace: usize,
     /// A commit on this node's devices.
     point: Option<CommitPoint>,
@@ -139,7 +157,14 @@ pub(super) fn attempt(
         let digest = message.digest()?.ok_or(ResultCode::Parameter)?;
         let sight = core.node.sights.now();
         let share = sight.view.share(index, digest.partition());
-        match share.way(kind != Kind::Read) {
+        let reads = strong::Reads::of(share, message);
+        if share.quorums.is_some() && kind != Kind::Read {
+            strong::admit(message)?;
+            if share.role == Role::Primary && !strong::can_confirm(share) {
+                return Ok(Try::Nowhere);
+            }
+        }
+        match share.way(kind != Kind::Read || reads.belong_to_primary()) {
             Way::Here if fetched.is_none() => core.counted(index).heat.add(digest.partition()),
             Way::Here => {}
             Way::At(node) => return Ok(Try::Away(node)),
@@ -149,6 +174,7 @@ pub(super) fn attempt(
             index,
             digest,
             share,
+            reads,
             replicated: sight.has_others(),
         };
         match kind {
@@ -177,6 +203,8 @@ struct At<'s> {
     digest: Digest,
     /// What this node has to do with the partition.
     share: &'s Share,
+    /// What a read has to be sure of.
+    reads: strong::Reads,
     /// Whether other nodes are to know of writes.
     replicated: bool,
 }
@@ -298,6 +326,7 @@ fn read(
     };
     let now = core.now();
     let engine = &core.namespace(index).engine;
+    let start = out.len();
     let step = engine.read(now, &request, fetched, |found| {
         let ending = match &found {
             Ok(found) if need == Need::Bins && !get_all => selected(out, asked, message, found),
@@ -311,9 +340,17 @@ fn read(
             percent => percent,
         };
         let touch = Touch::due(index, request.digest, &found, percent, now);
-        touch.filter(|_| at.share.role == Role::Primary) // who else reads cannot write
+        // Who else reads cannot write; and where consistency is strong nothing expires.
+        touch.filter(|_| at.share.role == Role::Primary && at.share.quorums.is_none())
     });
     Ok(match step {
+        Step::Done(_) if at.reads.belong_to_primary() => {
+            let tried = strong::after_read(core, index, &at.digest, at.share.regime, at.reads);
+            if !matches!(tried, Try::Replied(_)) {
+                out.truncate(start);
+            }
+            tried
+        }
         Step::Done(touch) => {
             touch.into_iter().for_each(|touch| touch.start(core));
             Try::Replied(None)
@@ -427,8 +464,7 @@ fn write(
             Err(refusal) => refused(out, asked, refusal),
         };
         asked.count(core, index, Op::Write, ending);
-        let written = written.ok()?;
-        Some((written.commit?, written.image))
+        stored(written.ok()?)
     });
     Ok(after_write(core, at, message, step))
 }
@@ -478,18 +514,22 @@ fn delete(
             Err(refusal) => refused(out, asked, refusal),
         };
         asked.count(core, index, Op::Delete, ending);
-        let written = written.ok()?;
-        Some((written.commit?, written.image))
+        stored(written.ok()?)
     });
     Ok(after_write(core, at, message, step))
 }
 
-/// A write that succeeded: when it is durable here, and what other nodes are to have.
-type Stored = (CommitPoint, Option<Vec<u8>>);
+/// A write that succeeded: when it is durable here, what other nodes are to have, and its version if it is to be
+/// confirmed.
+type Stored = (CommitPoint, Option<Vec<u8>>, Option<Version>);
+
+fn stored(written: Written<'_>) -> Option<Stored> {
+    Some((written.commit?, written.image, written.in_flight))
+}
 
 fn after_write(core: &Core, at: &At<'_>, message: &Message<'_>, step: Step<Option<Stored>>) -> Try {
     let namespace = at.index;
-    let (point, image) = match step {
+    let (point, image, in_flight) = match step {
         Step::Read(read) => return Try::Read(namespace, read),
         Step::Wait => return Try::Wait(namespace),
         Step::Done(None) => return Try::Replied(None),
@@ -500,6 +540,18 @@ fn after_write(core: &Core, at: &At<'_>, message: &Message<'_>, step: Step<Optio
         core.appended(namespace);
     }
     let point = Some(point).filter(|_| engine.config().commit_to_device);
+    if let Some(version) = in_flight {
+        let made = Made {
+            namespace,
+            digest: at.digest,
+            version,
+            image,
+            point,
+        };
+        let flight = Flight::begin(core, at.share, made);
+        let patience = timeout(message);
+        return Try::Replied(flight.map(|flight| Pending::Flight { flight, patience }));
+    }
     let partition = at.digest.partition();
     let send = |image| {
         Copies::send(
@@ -513,19 +565,19 @@ fn after_write(core: &Core, at: &At<'_>, message: &Message<'_>, step: Step<Optio
     };
     let copies = image.and_then(send);
     let answers_first = message.header.info3.contains(Info3::COMMIT_LEVEL_MASTER);
-    let pending = Pending {
+    let write = PendingWrite {
         namespace,
         point,
         copies,
     };
-    match pending {
-        Pending {
+    match write {
+        PendingWrite {
             point: None,
             copies: None,
             ..
         } => Try::Replied(None),
-        pending if answers_first => Try::Replied(pending.unwatched(core)),
-        pending => Try::Replied(Some(pending)),
+        write if answers_first => Try::Replied(write.unwatched(core).map(Pending::Write)),
+        write => Try::Replied(Some(Pending::Write(write))),
     }
 }
 
@@ -695,8 +747,13 @@ pub(super) async fn carry_on_message(
                 core.counted(index).stalled_writes.add(1);
                 if is_late() {
                     asked.count(core, index, Op::Write, Ending::Overload);
-                    return error(out, asked, ResultCode::DeviceOverload);
+                    let code = match strong::is_unavailable(core, index, message) {
+                        true => ResultCode::Unavailable,
+                        false => ResultCode::DeviceOverload,
+                    };
+                    return error(out, asked, code);
                 }
+                strong::send_stuck_again(core, index, message);
                 tokio::time::sleep(SPACE_PAUSE).await;
                 None
             }
@@ -784,17 +841,33 @@ pub(super) async fn settle(
     pending: Option<Pending>,
     out: &mut Vec<u8>,
 ) {
-    if let Some(pending) = pending
-        && !pending.comes_true(core).await
-    {
+    let Some(pending) = pending else { return };
+    let otherwise = match pending {
+        Pending::Write(_) | Pending::Flight { .. } => ResultCode::Timeout,
+        Pending::Standing(_) => ResultCode::Unavailable, // it was only a read
+    };
+    if !pending.comes_true(core).await {
         out.clear();
-        error(out, asked, ResultCode::Timeout);
+        error(out, asked, otherwise);
     }
 }
 
 impl Pending {
     /// Whether everything that was waited for came true.
     pub(super) async fn comes_true(self, core: &Rc<Core>) -> bool {
+        match self {
+            Pending::Write(write) => write.comes_true(core).await,
+            Pending::Flight { flight, patience } => {
+                let confirmed = tokio::time::timeout(patience, flight.is_confirmed()).await;
+                confirmed.unwrap_or(false)
+            }
+            Pending::Standing(standing) => standing.comes_true(core).await,
+        }
+    }
+}
+
+impl PendingWrite {
+    async fn comes_true(self, core: &Rc<Core>) -> bool {
         let committed = async {
             match self.point {
                 None => true,
@@ -813,7 +886,7 @@ impl Pending {
 
     /// Lets copies arrive with nobody waiting for them, unless too many do so already. What is left is
     /// what the reply has to wait for.
-    fn unwatched(mut self, core: &Core) -> Option<Pending> {
+    fn unwatched(mut self, core: &Core) -> Option<PendingWrite> {
         let unwatched = &core.unwatched;
         if unwatched.get() < UNWATCHED_MAX
             && let Some(copies) = self.copies.take()
@@ -829,7 +902,7 @@ impl Pending {
     }
 }
 
-fn timeout(message: &Message<'_>) -> Duration {
+pub(super) fn timeout(message: &Message<'_>) -> Duration {
     match message.header.transaction_ttl {
         0 => TIMEOUT_DEFAULT,
         ms => Duration::from_millis(u64::from(ms)),

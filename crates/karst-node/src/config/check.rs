@@ -331,14 +331,7 @@ impl Check<'_> {
     }
 
     fn mode(&mut self, path: &str, written: Option<&str>) -> Mode {
-        if written == Some("cp") {
-            self.refuse(
-                path,
-                "\"cp\" is not in this version: strong consistency arrives with clustering",
-            );
-            return Mode::Ap;
-        }
-        self.choice(path, written, &[("ap", Mode::Ap)])
+        self.choice(path, written, &[("ap", Mode::Ap), ("cp", Mode::Cp)])
     }
 
     /// A limit as large as the block is taken to mean "as much as a block holds".

@@ -211,8 +211,10 @@ pub struct SetLife {
 /// A namespace's promise when nodes cannot talk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Available: every reachable replica serves. The only mode until clustering arrives.
+    /// Available: every reachable replica serves.
     Ap,
+    /// Strongly consistent: what was acknowledged outlives any fault, and reads never go back.
+    Cp,
 }
 
 /// `[namespace.storage]`

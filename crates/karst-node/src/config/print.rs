@@ -95,6 +95,7 @@ impl Namespace {
             name: Some(self.name.clone()),
             mode: Some(word(match self.mode {
                 Mode::Ap => "ap",
+                Mode::Cp => "cp",
             })),
             replication_factor: Some(self.replication_factor.into()),
             max_record_size: Some(print_size(self.max_record_size)),

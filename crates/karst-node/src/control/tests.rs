@@ -3,8 +3,10 @@
 use std::net::TcpListener;
 use std::time::Instant;
 
+use karst_cluster::map::Regime;
 use karst_cluster::node::NamespaceFacts;
 use karst_cluster::state::Change;
+use karst_data::key::PartitionId;
 use karst_proto::raft::membership_server::Membership as _;
 use karst_proto::raft::raft_server::Raft as _;
 use tempfile::TempDir;

@@ -13,6 +13,7 @@ use karst_engine::migrate::answer::{admit_late, of_late};
 use karst_engine::write::Stored;
 
 use super::copy::{Copies, NotCopied};
+use super::flight::{Flight, Made};
 use crate::core::Core;
 
 /// How long a write that merging makes may take to arrive.
@@ -40,7 +41,7 @@ impl Adopting<'_> {
             core.begin_turn();
             let hand = core.hand(index, self.regime, true);
             match write.attempt(engine, self.partition, &hand, fetched.as_ref()) {
-                Adopted::Stored(stored) => return self.spread(stored).await,
+                Adopted::Stored(stored) => return self.spread(write, stored).await,
                 Adopted::Read(read) => {
                     fetched = Some(core.fetch(index, read).await.map_err(|_| Cut::Later)?);
                 }
@@ -50,10 +51,14 @@ impl Adopting<'_> {
         }
     }
 
-    async fn spread(&self, stored: Stored) -> Result<(), Cut> {
+    async fn spread(&self, write: &Adopt, stored: Stored) -> Result<(), Cut> {
         let (core, index) = (self.core, self.namespace);
-        if stored.commit.is_some() && core.namespace(index).engine.log().config().on_devices {
+        let engine = &core.namespace(index).engine;
+        if stored.commit.is_some() && engine.log().config().on_devices {
             core.appended(index);
+        }
+        if engine.config().strong {
+            return self.see_to(write, stored).await;
         }
         let Some(image) = stored.image else {
             return Ok(());
@@ -67,6 +72,40 @@ impl Adopting<'_> {
             None => Ok(()),
             Some(copies) => copies.arrive(core).await.map_err(|NotCopied| Cut::Later),
         }
+    }
+}
+
+impl Adopting<'_> {
+    /// Brings a write to everybody that was made while this node serves a strongly consistent partition. What it
+    /// keeps before, it keeps for itself.
+    async fn see_to(&self, write: &Adopt, stored: Stored) -> Result<(), Cut> {
+        let (core, index) = (self.core, self.namespace);
+        let engine = &core.namespace(index).engine;
+        let durable = engine.config().commit_to_device;
+        if let (Adopt::Keep(_), Some(point)) = (write, stored.commit.filter(|_| durable)) {
+            let committed = core.committed(index, point).await;
+            return committed.map_err(|_| Cut::Later);
+        }
+        let (Some(version), Some(digest)) = (stored.in_flight, write.digest()) else {
+            return Ok(());
+        };
+        let flight = {
+            let sight = core.node.sights.now();
+            let share = sight.view.share(index, self.partition);
+            let made = Made {
+                namespace: index,
+                digest,
+                version,
+                image: stored.image,
+                point: stored.commit.filter(|_| durable),
+            };
+            Flight::begin(core, share, made)
+        };
+        let confirmed = match flight {
+            Some(flight) => flight.is_confirmed().await,
+            None => true,
+        };
+        confirmed.then_some(()).ok_or(Cut::Later)
     }
 }
 

@@ -20,6 +20,9 @@ use smallvec::SmallVec;
 use super::peer::{Answer, Asked};
 use crate::core::Core;
 
+/// How often whoever still waits for a write that is nowhere on its way looks again.
+const OVER_US: u64 = 50_000;
+
 /// A write on its way. See [the module](self).
 pub struct Copies {
     namespace: usize,
@@ -66,6 +69,38 @@ impl Copies {
         Some(copies)
     }
 
+    /// Sends a write of a strongly consistent partition to everybody who is to have it, within some time.
+    pub fn send_strong(
+        core: &Core,
+        (namespace, partition): (usize, PartitionId),
+        share: &Share,
+        image: Vec<u8>,
+        patience: Duration,
+    ) -> Copies {
+        let now_us = core.now_us();
+        let deadline_us = now_us.saturating_add(patience.as_micros() as u64);
+        let mut copies = Copies {
+            namespace,
+            partition,
+            image,
+            write: Spreading::begin_strong(deadline_us),
+            asked: SmallVec::new(),
+            until_us: now_us,
+        };
+        copies.go_on(core, share, now_us);
+        copies
+    }
+
+    /// What became of it, once that is known.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.write.outcome()
+    }
+
+    /// Whether those who have it are enough to make it last, where consistency is strong.
+    pub fn is_confirmed(&self, share: &Share) -> bool {
+        self.write.is_confirmed(share)
+    }
+
     /// Waits until everybody has it who is to have it.
     ///
     /// # Errors
@@ -85,16 +120,23 @@ impl Copies {
     }
 
     /// Does all that is to be done now.
-    fn go_on(&mut self, core: &Core, share: &Share, now_us: u64) {
+    pub fn go_on(&mut self, core: &Core, share: &Share, now_us: u64) {
         loop {
             match self.write.next(share, now_us) {
                 Next::Send { to, kind, regime } => match self.ask(core, to, kind, regime) {
                     Some(asked) => self.asked.push(Sent { to, kind, asked }),
                     None => self.write.lost(to, kind, now_us),
                 },
+                Next::Repair(node) if share.quorums.is_some() => {
+                    let engine = &core.namespace(self.namespace).engine;
+                    engine.misses(self.partition, node);
+                }
                 Next::Repair(node) => core.node.repairs.ask(self.namespace, self.partition, node),
                 Next::Wait { until_us } => return self.until_us = until_us,
-                Next::Over(_) => return self.asked.clear(),
+                Next::Over(_) => {
+                    self.until_us = now_us.saturating_add(OVER_US);
+                    return self.asked.clear();
+                }
             }
         }
     }
@@ -114,11 +156,13 @@ impl Copies {
         peer.ask(kind, |out| replicate.put(out))
     }
 
-    /// Waits until the outcome is known, or something is to be done.
-    async fn hear(&mut self) {
-        if self.write.outcome().is_some() {
+    /// Waits until the outcome is known, or something is to be done; where consistency is strong, until somebody has
+    /// it as well.
+    pub async fn hear(&mut self) {
+        if self.write.outcome().is_some() && !self.write.is_strong() {
             return;
         }
+        let strong = self.write.is_strong();
         let pause_us = self.until_us.saturating_sub(clock::monotonic_us());
         let mut until = pin!(tokio::time::sleep(Duration::from_micros(pause_us)));
         poll_fn(|context| {
@@ -139,10 +183,10 @@ impl Copies {
                     Some(ack) => write.answered(sent.to, sent.kind, ack, clock::monotonic_us()),
                     None => write.lost(sent.to, sent.kind, clock::monotonic_us()),
                 }
-                trouble |= ack != Some(Ack::Done);
+                trouble |= strong || ack != Some(Ack::Done);
                 false
             });
-            match write.outcome().is_some() || trouble {
+            match (write.outcome().is_some() && !strong) || trouble {
                 true => Poll::Ready(()),
                 false => until.as_mut().poll(context),
             }

@@ -258,6 +258,12 @@ fn take(core: &Rc<Core>, replies: &Rc<Replies>, frame: &Frame<'_>) -> Result<(),
             }
             Ok(())
         }
+        Kind::Stands => {
+            let of = OfPartition::read(frame.payload)?;
+            let stands = place(core, &of);
+            replies.acknowledge(number, stands.map_or_else(|ack| ack, |_| Ack::Done));
+            Ok(())
+        }
         Kind::Ping => {
             replies.acknowledge(number, Ack::Done);
             Ok(())

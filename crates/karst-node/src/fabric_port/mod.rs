@@ -4,6 +4,7 @@
 //!   to the core that asked.
 //! - [`door`]: requests of other nodes, carried out by the core that was handed their connection.
 //! - [`copy`]: a write on its way to the nodes that are to have it.
+//! - [`flight`]: the same where it has to be confirmed.
 //! - [`fill`]: a primary brings who joins to hold what it holds.
 //! - [`let_go`]: a node lets go of what others hold.
 //! - [`pace`]: how fast, beside what clients ask.
@@ -14,6 +15,7 @@ mod adopt;
 pub mod copy;
 pub mod door;
 pub mod fill;
+pub mod flight;
 pub mod lag;
 pub mod let_go;
 pub mod pace;

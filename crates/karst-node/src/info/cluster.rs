@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use karst_cluster::map::{NamespaceMap, Ownership, Role};
 use karst_cluster::node::{NodeFacts, NodeId};
+use karst_cluster::state::{ClusterState, ISLAND};
 use karst_data::key::{PARTITIONS, PartitionId};
 use karst_wire::code::ResultCode;
 use karst_wire::info::{InfoError, Params, commands};
@@ -255,7 +256,7 @@ fn bitmaps(asked: &Asked<'_>, name: &str, factor: usize) -> Vec<[u8; BITMAP_BYTE
 fn by_namespace(
     asked: &Asked<'_>,
     factor_max: usize,
-    print: impl Fn(usize, &str) -> String,
+    print: impl Fn(&str, usize, &str) -> String,
 ) -> Answer {
     let one = |namespace: &crate::node::NamespaceState| {
         let name = &namespace.config.name;
@@ -265,13 +266,20 @@ fn by_namespace(
         };
         let bitmaps = bitmaps(asked, name, factor);
         let bitmaps = joined(bitmaps.iter().map(|bits| STANDARD.encode(bits)), ",");
-        format!("{name}:{}", print(factor, &bitmaps))
+        format!("{name}:{}", print(name, factor, &bitmaps))
     };
     made(joined(asked.node.namespaces.iter().map(one), ";"))
 }
 
-/// The regime of an available-mode namespace is always told as 0: clients would take another for strong
-/// consistency.
+/// What clients tell a namespace's maps of two nodes apart by: of two nodes that name themselves for a partition they
+/// believe the one of the greater number. Of an available-mode namespace it is always 0: clients would take another for
+/// strong consistency.
+fn regime(state: &ClusterState, name: &str) -> u32 {
+    let strong = state.maps.get(name).is_some_and(|map| map.strong);
+    let generation = (state.generation & !ISLAND) as u32;
+    if strong { generation.max(1) } else { 0 }
+}
+
 fn replicas(asked: &mut Asked<'_>) -> Answer {
     let factor_max = asked
         .params()
@@ -280,19 +288,21 @@ fn replicas(asked: &mut Asked<'_>) -> Answer {
         .transpose();
     let factor_max = factor_max.map_err(|_| InfoError::new(ResultCode::Parameter, "bad max"))?;
     let factor_max = factor_max.unwrap_or(usize::MAX).max(1);
-    by_namespace(asked, factor_max, |factor, bitmaps| {
-        format!("0,{factor},{bitmaps}")
+    let sight = asked.node.sights.now().state.clone();
+    by_namespace(asked, factor_max, |name, factor, bitmaps| {
+        let regime = regime(&sight, name);
+        format!("{regime},{factor},{bitmaps}")
     })
 }
 
 fn replicas_all(asked: &mut Asked<'_>) -> Answer {
-    by_namespace(asked, usize::MAX, |factor, bitmaps| {
+    by_namespace(asked, usize::MAX, |_, factor, bitmaps| {
         format!("{factor},{bitmaps}")
     })
 }
 
 fn replicas_master(asked: &mut Asked<'_>) -> Answer {
-    by_namespace(asked, 1, |_, bitmaps| bitmaps.to_owned())
+    by_namespace(asked, 1, |_, _, bitmaps| bitmaps.to_owned())
 }
 
 fn partition_info(asked: &mut Asked<'_>) -> Answer {

@@ -107,6 +107,7 @@ pub(super) fn namespace_settings(pairs: &mut Pairs, node: &Node, namespace: &Nam
         "strong-consistency",
         match config.mode {
             Mode::Ap => false,
+            Mode::Cp => true,
         },
     );
     pairs.put(

@@ -131,7 +131,7 @@ impl Control {
             heard.extend(alive.map(|(id, _)| *id));
         }
         let given_up = state.nodes.keys().filter(|it| !heard.contains(it));
-        self.granted.give_up(given_up.copied().collect());
+        self.granted.give_up(given_up.copied().collect(), false);
         let mut leased = self.granted.holders(boot_us, SUSPECT_US);
         if boot_us < self.led_since_boot_us + SUSPECT_US {
             // Another leader may have granted one until this one was elected, to whom it has given up since, too.

@@ -85,7 +85,6 @@ pub fn unknown() -> Share {
             prior: Box::default(),
             activated: Regime(0),
             can_confirm: false,
-            can_fence: false,
             processes: Box::default(),
         }),
     }

@@ -204,6 +204,11 @@ impl Namespace {
         arena: Arc<EntryArena>,
         key: HashKey,
     ) -> Namespace {
+        // A process that has agreed to nothing yet takes nothing from anybody, not under the first regime of all either.
+        let regime = match config.strong {
+            true => 0,
+            false => FIRST_REGIME,
+        };
         let partition = |id| {
             let directory = Directory::new(arena.clone(), key, id);
             Mutex::new(Partition {
@@ -211,7 +216,7 @@ impl Namespace {
                 tombstones: 0,
                 expires: false,
                 never: 0,
-                regime: FIRST_REGIME,
+                regime,
                 apart: false,
                 floor: 0,
                 leaving: None,

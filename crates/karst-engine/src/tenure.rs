@@ -281,6 +281,11 @@ impl Tenure {
         }
     }
 
+    /// Whether this node is to have nothing of the partition, whatever it is sent.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.is_stranger
+    }
+
     /// Something is here now that another node had.
     pub(crate) fn keeps(&mut self) {
         self.kept = true;
@@ -295,11 +300,6 @@ impl Tenure {
             all.extend(alike.copied());
         }
         all
-    }
-
-    /// Whether this node is to have nothing of the partition, whatever it is sent.
-    pub(crate) fn is_stranger(&self) -> bool {
-        self.is_stranger
     }
 
     /// Whether a client's write may be made.

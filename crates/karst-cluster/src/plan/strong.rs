@@ -362,6 +362,16 @@ mod tests {
             ..moving
         };
         assert_eq!(decided(there), "-");
+        let many = Case {
+            in_sync: "CDABE",
+            alive: "ABCDE",
+            ..moving
+        };
+        assert_eq!(
+            decided(many),
+            "CD/CDA",
+            "two of five may lack what three confirmed"
+        );
     }
 
     #[test]

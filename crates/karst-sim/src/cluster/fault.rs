@@ -79,6 +79,8 @@ impl World {
     fn next_fault(&mut self) {
         let node = self.rng.index(self.nodes.len());
         let other = self.rng.index(self.nodes.len());
+        // Where that is a loss like any other, too many might come at once.
+        let loses = self.setup.is_strong() && self.setup.volatile;
         match self.rng.weighted(&self.setup.pace.weights()) {
             0 if node != other => {
                 let both = self.rng.one_in(2) || !self.setup.one_way;
@@ -125,7 +127,7 @@ impl World {
                 }
             }
             8 if self.nodes.len() < NODES_MAX => self.join(),
-            9 if self.nodes[node].acts() && !self.nodes[node].leaving => {
+            9 if self.nodes[node].acts() && !self.nodes[node].leaving && !loses => {
                 self.tell(|| format!("n{node} is told to stop"));
                 self.later(node, 0, Deed::Leave(0));
             }

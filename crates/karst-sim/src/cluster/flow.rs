@@ -737,6 +737,13 @@ impl World {
     fn compared(&mut self, node: usize, task: Task, outcome: Result<(), Cut>) {
         self.tell(|| format!("n{node} compared {}: {outcome:?}", task.partition));
         self.ended(node, task, outcome);
+        if outcome.is_ok() {
+            let it = &mut self.nodes[node];
+            let stage = it.engine.stage(task.partition);
+            let more = it.duties.look_again(&it.state, NAMESPACE, task, &stage);
+            it.tasks.extend(more);
+            it.report_strong();
+        }
         self.begin_comparisons(node);
     }
 

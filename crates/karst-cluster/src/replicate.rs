@@ -403,6 +403,7 @@ mod tests {
                 prior: prior.into(),
                 activated: Regime(1),
                 can_confirm: true,
+                knows: in_sync.contains(&A),
             }),
             ..share(regime, primary, &followers)
         }

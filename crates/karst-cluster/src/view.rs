@@ -40,15 +40,18 @@ pub struct Quorums {
     pub activated: Regime,
     /// Whether enough of them are alive.
     pub can_confirm: bool,
+    /// Whether this node is one of those that know what was confirmed.
+    pub knows: bool,
 }
 
 impl Quorums {
-    fn of(state: &ClusterState, ownership: &Ownership) -> Quorums {
+    pub(crate) fn of(me: NodeId, state: &ClusterState, ownership: &Ownership) -> Quorums {
         let mut quorums = Quorums {
             in_sync: ownership.in_sync.as_slice().into(),
             prior: ownership.prior.as_slice().into(),
             activated: ownership.activated,
             can_confirm: false,
+            knows: ownership.known().any(|it| it == me),
         };
         let all = ownership.in_sync.iter().chain(&ownership.prior);
         let alive: Vec<NodeId> = all.filter(|it| state.is_alive(**it)).copied().collect();
@@ -119,7 +122,7 @@ impl Share {
         }
         Share {
             followers: followers.into(),
-            quorums: Some(Quorums::of(state, ownership)),
+            quorums: Some(Quorums::of(me, state, ownership)),
             ..Share::of(me, ownership)
         }
     }

@@ -53,6 +53,8 @@ pub(crate) struct Tenure {
     lacking: SmallVec<[NodeId; 2]>,
     /// Counts writes that somebody did not take.
     missed: u64,
+    /// This node is being filled under this regime, and nothing that it has counts.
+    joins: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -234,6 +236,7 @@ impl Tenure {
         let same = self.regime == share.regime.0;
         let leads = share.role == Role::Primary;
         self.regime = share.regime.0;
+        self.joins = share.role == Role::Joining && !quorums.knows;
         if !same {
             self.fenced.clear();
         }
@@ -254,6 +257,11 @@ impl Tenure {
         if !same {
             self.lacking.clear();
         }
+    }
+
+    /// Whether this node is being filled with the partition: nobody asks it what was confirmed.
+    pub(crate) fn joins(&self) -> bool {
+        self.joins
     }
 
     /// Whether a client's write may be made.
@@ -352,6 +360,7 @@ mod tests {
                 prior: prior.into(),
                 activated: Regime(activated),
                 can_confirm: true,
+                knows: in_sync.contains(&A),
             }),
         }
     }

@@ -63,6 +63,8 @@ pub(crate) enum Verb {
         /// Name or id of the node
         node: String,
     },
+    /// Have partitions of a strongly consistent namespace that nobody can serve go on with what is left of them
+    Revive(Revive),
     /// What the index knows of the records of a partition, one JSON object a line
     Entries {
         /// Namespace
@@ -158,6 +160,22 @@ pub(crate) struct Drain {
     /// Longest wait, such as 10m; it goes on draining afterwards. For ever if absent
     #[arg(long, requires = "wait", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Option<Duration>,
+}
+
+/// `karst revive`
+#[derive(Debug, Args)]
+pub(crate) struct Revive {
+    /// Namespace
+    pub(crate) namespace: String,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Have those of which nobody alive holds anything begin anew, empty
+    #[arg(long)]
+    pub(crate) empty: bool,
+    /// Longest wait until they are served, such as 10m; they go on recovering afterwards
+    #[arg(long, default_value = "1m", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
 }
 
 /// `karst dev`

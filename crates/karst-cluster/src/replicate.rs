@@ -404,6 +404,7 @@ mod tests {
                 activated: Regime(1),
                 can_confirm: true,
                 processes: Box::default(),
+                knows: in_sync.contains(&A),
             }),
             ..share(regime, primary, &followers)
         }

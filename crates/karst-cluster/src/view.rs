@@ -42,10 +42,17 @@ pub struct Quorums {
     pub can_confirm: bool,
     /// The process of each whom the primary sends its writes: another one may hold less.
     pub processes: Box<[(NodeId, u64)]>,
+    /// Whether this node is one of those that know what was confirmed.
+    pub knows: bool,
 }
 
 impl Quorums {
-    fn of(state: &ClusterState, ownership: &Ownership, followers: &[NodeId]) -> Quorums {
+    pub(crate) fn of(
+        me: NodeId,
+        state: &ClusterState,
+        ownership: &Ownership,
+        followers: &[NodeId],
+    ) -> Quorums {
         let process = |node: &NodeId| {
             let member = state.nodes.get(node);
             (*node, member.map_or(0, |member| member.facts.incarnation))
@@ -56,6 +63,7 @@ impl Quorums {
             activated: ownership.activated,
             can_confirm: false,
             processes: followers.iter().map(process).collect(),
+            knows: ownership.known().any(|it| it == me),
         };
         let all = ownership.in_sync.iter().chain(&ownership.prior);
         let alive: Vec<NodeId> = all.filter(|it| state.is_alive(**it)).copied().collect();
@@ -125,7 +133,7 @@ impl Share {
             }
         }
         Share {
-            quorums: Some(Quorums::of(state, ownership, &followers)),
+            quorums: Some(Quorums::of(me, state, ownership, &followers)),
             followers: followers.into(),
             ..Share::of(me, ownership)
         }

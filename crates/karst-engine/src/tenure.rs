@@ -63,6 +63,8 @@ pub(crate) struct Tenure {
     /// This node has nothing to do with the partition any more, and whoever sends it something does not know yet:
     /// a regime stays the same when it is activated.
     is_stranger: bool,
+    /// This node is being filled under this regime, and nothing that it has counts.
+    joins: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -248,6 +250,7 @@ impl Tenure {
         let leads = share.role == Role::Primary;
         self.regime = share.regime.0;
         self.is_stranger = share.role == Role::Stranger && quorums.is_activated();
+        self.joins = share.role == Role::Joining && !quorums.knows;
         if !same {
             self.fenced.clear();
             self.alike.clear();
@@ -300,6 +303,11 @@ impl Tenure {
             all.extend(alike.copied());
         }
         all
+    }
+
+    /// Whether this node is being filled with the partition: nobody asks it what was confirmed.
+    pub(crate) fn joins(&self) -> bool {
+        self.joins
     }
 
     /// Whether a client's write may be made.
@@ -400,6 +408,7 @@ mod tests {
                 activated: Regime(activated),
                 can_confirm: true,
                 processes: in_sync.iter().map(|it| (*it, 1)).collect(),
+                knows: in_sync.contains(&A),
             }),
         }
     }

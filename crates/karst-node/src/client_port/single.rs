@@ -160,7 +160,7 @@ pub(super) fn attempt(
         let reads = strong::Reads::of(share, message);
         if share.quorums.is_some() && kind != Kind::Read {
             strong::admit(message)?;
-            if share.role == Role::Primary && !strong::can_confirm(share) {
+            if share.role == Role::Primary && !strong::can_confirm(core, index, share) {
                 return Ok(Try::Nowhere);
             }
         }

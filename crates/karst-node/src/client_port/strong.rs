@@ -62,10 +62,12 @@ pub(super) fn admit(message: &Message<'_>) -> Result<(), ResultCode> {
     }
 }
 
-/// Whether a write would be confirmed by those who are alive, as far as this node knows.
-pub(super) fn can_confirm(share: &Share) -> bool {
+/// Whether a write would be confirmed by those who are alive, as far as this node knows, and as many hold everything
+/// as the namespace asks for.
+pub(super) fn can_confirm(core: &Core, index: usize, share: &Share) -> bool {
+    let min_in_sync = usize::from(core.namespace(index).config.min_in_sync);
     let quorums = share.quorums.as_ref();
-    quorums.is_none_or(|quorums| quorums.can_confirm)
+    quorums.is_none_or(|quorums| quorums.can_confirm && quorums.in_sync.len() >= min_in_sync)
 }
 
 /// Whether a record that was just read is confirmed. If it has got stuck it is sent again.
@@ -97,12 +99,14 @@ pub(super) fn after_read(
             // The read has been made, however long that was ago.
             let (now_us, lease) = (clock::boot_us(), core.node.cluster.lease());
             if lease.covers(core.node.sights.now().view.generation, now_us, now_us) {
+                core.counted(index).lease_reads.add(1);
                 return Try::Replied(None);
             }
             patience
         }
         Reads::Linearize { patience } => patience,
     };
+    core.counted(index).quorum_reads.add(1);
     Try::Replied(Some(Pending::Standing(Standing {
         namespace: index,
         partition: digest.partition(),

@@ -86,6 +86,7 @@ pub fn unknown() -> Share {
             activated: Regime(0),
             can_confirm: false,
             processes: Box::default(),
+            knows: false,
         }),
     }
 }

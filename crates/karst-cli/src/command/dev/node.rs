@@ -186,7 +186,8 @@ impl Node {
     }
 }
 
-/// The configuration of one node.
+/// The configuration of one node. Where it is tried out nobody takes the power away, and a file need not be filled
+/// with zeros first.
 fn config(name: &str, home: &Path, args: &Dev, ports: &Ports, seeds: &[u16]) -> Outcome<String> {
     let text = |value: &str| serde_json::to_string(value).map_err(Failure::failed); // TOML's strings agree
     let path = |file: &str| match home.join(file).to_str() {
@@ -299,7 +300,7 @@ mod tests {
         for line in [
             "seeds = [\"127.0.0.1:7\", \"127.0.0.1:8\", \"127.0.0.1:9\"]",
             "bootstrap_expect = 3",
-            "replication_factor = 2",
+            "mode = \"ap\"\nreplication_factor = 2",
         ] {
             assert!(text.contains(line), "{text}");
         }

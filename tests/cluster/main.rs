@@ -13,6 +13,7 @@ mod group;
 mod island;
 mod leader;
 mod let_go;
+mod linear;
 mod load;
 mod network;
 mod operate;

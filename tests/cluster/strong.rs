@@ -128,7 +128,7 @@ fn wait_until_counted(
 }
 
 /// The node of these that leads a partition.
-fn leader_of<'s>(servers: &'s [Server], asked: usize, partition: u16) -> &'s Server {
+fn leader_of(servers: &[Server], asked: usize, partition: u16) -> &Server {
     let number = partition.to_string();
     let one = servers[asked].karst(&["partitions", "--id", &number, "--json"]);
     let at = NAMES.iter().position(|name| one["in_sync"][0] == *name);

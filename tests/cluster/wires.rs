@@ -18,6 +18,7 @@ use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
 use karst_tests::server::Server;
+use karst_tests::spec::ServerSpec;
 
 use crate::group::{seeds, spec};
 
@@ -177,8 +178,12 @@ rules"
 
     /// A server that is yet to be started, with nothing on its disk, in one of the namespaces.
     pub(crate) fn server(&self, at: usize, expect: usize) -> Server {
-        let name = &self.names[at];
-        spec(name, expect).within(name, address(at)).prepare()
+        self.placed(at, spec(&self.names[at], expect))
+    }
+
+    /// A server that is yet to be started, configured like this, in one of the namespaces.
+    pub(crate) fn placed(&self, at: usize, spec: ServerSpec) -> Server {
+        spec.within(&self.names[at], address(at)).prepare()
     }
 
     /// In which of the namespaces a server runs.

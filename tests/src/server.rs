@@ -172,6 +172,7 @@ impl Server {
             .arg("--config")
             .arg(self.config_path())
             .env("NO_COLOR", "1")
+            .envs(self.spec.variables().iter().cloned())
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)
@@ -245,6 +246,11 @@ impl Server {
     /// When it is running.
     pub fn start(&mut self) {
         self.spawn();
+    }
+
+    /// Whether its process was started and has not ended, by itself or otherwise.
+    pub fn is_running(&mut self) -> bool {
+        self.exited().is_none() && self.child.is_some()
     }
 
     /// Waits until it serves.

@@ -176,6 +176,7 @@ pub struct ServerSpec {
     namespaces: Vec<Namespace>,
     settings: Vec<(String, Setting)>,
     network: Option<Network>,
+    environment: Vec<(String, String)>,
 }
 
 /// A network namespace (`ip netns`) and the address that a server has in it.
@@ -239,6 +240,17 @@ impl ServerSpec {
         let name = network.into();
         self.network = Some(Network { name, address });
         self
+    }
+
+    /// A variable of its process's environment.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> ServerSpec {
+        put(&mut self.environment, name, value);
+        self
+    }
+
+    pub(crate) fn variables(&self) -> &[(String, String)] {
+        &self.environment
     }
 
     pub(crate) fn network(&self) -> Option<&Network> {

@@ -5,6 +5,9 @@
 //! machine sleeps; the leader counts the time for which it waits from when it answered, or from when it was elected,
 //! which are both later. Clocks may differ in their rates by a few percent: the holder counts less time than the leader.
 //!
+//! A lease says nothing of what was decided before it was granted: it counts for a node that goes by the state which the
+//! leader had by then, or a later one. A node that was given up and is heard again may still believe that it leads.
+//!
 //! Only reads that do not ask a quorum count on it. The lease is looked at *after* the record was read: a process
 //! may stand still in between for as long as it likes.
 
@@ -13,9 +16,37 @@ use std::collections::{BTreeMap, BTreeSet};
 use karst_data::mutation::{Mutation, is_planted};
 
 use crate::node::NodeId;
+use crate::state::ISLAND;
 
 /// Of the time for which the leader waits, how many parts of sixteen the holder counts on.
 const SIXTEENTHS: u64 = 13;
+
+/// What a node holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lease {
+    /// Until when it lasts, on the node's own clock, in microseconds.
+    pub until_us: u64,
+    /// The generation of the state that the leader had when it granted it.
+    pub generation: u64,
+}
+
+impl Lease {
+    /// It was granted anew: by a leader that had this state by then, and until then.
+    pub fn renew(&mut self, until_us: u64, generation: u64) {
+        if until_us > self.until_us {
+            *self = Lease {
+                until_us,
+                generation,
+            };
+        }
+    }
+
+    /// Whether a read may be answered that was decided by a state of this generation, began then, and has come to its
+    /// end now.
+    pub fn covers(&self, generation: u64, began_us: u64, now_us: u64) -> bool {
+        generation & !ISLAND >= self.generation && covers(self.until_us, began_us, now_us)
+    }
+}
 
 /// Until when a lease lasts on the holder's clock, in microseconds. It asked for it then, the leader's majority was
 /// so old, and the leader waits so long before it gives a silent node up.
@@ -24,8 +55,8 @@ pub fn lasts_until(asked_us: u64, quorum_age_us: u64, suspect_us: u64) -> u64 {
     from_us + suspect_us / 16 * SIXTEENTHS
 }
 
-/// Whether a read may be answered: it began then, and has come to its end now.
-pub fn covers(until_us: u64, began_us: u64, now_us: u64) -> bool {
+/// Whether a lease lasts that long for a read: it began then, and has come to its end now.
+fn covers(until_us: u64, began_us: u64, now_us: u64) -> bool {
     match is_planted(Mutation::ChecksLeaseFirst) {
         true => began_us < until_us,
         false => now_us < until_us,
@@ -38,21 +69,26 @@ pub struct Granted {
     last_us: BTreeMap<NodeId, u64>,
     /// Who gets none.
     given_up: BTreeSet<NodeId>,
+    /// Nobody gets any.
+    none: bool,
 }
 
 impl Granted {
     /// Whether a node that asks now is granted a lease.
     pub fn grant(&mut self, node: NodeId, now_us: u64) -> bool {
-        let grants = !self.given_up.contains(&node);
+        let grants = !self.none && !self.given_up.contains(&node);
         if grants {
             self.last_us.insert(node, now_us);
         }
         grants
     }
 
-    /// From now on these get none, and all others do.
-    pub fn give_up(&mut self, nodes: BTreeSet<NodeId>) {
+    /// From now on these get none, and all others do. To be called with everybody who is not heard, before anything is
+    /// proposed that follows from it. While something that was proposed is in doubt, nobody gets any: it may
+    /// follow from what was so before.
+    pub fn give_up(&mut self, nodes: BTreeSet<NodeId>, in_doubt: bool) {
         self.given_up = nodes;
+        self.none = in_doubt;
     }
 
     /// Who may hold a lease still.
@@ -83,8 +119,24 @@ mod tests {
         let mut ends_us = (answered_us..).step_by(1000);
         let ends_us = ends_us.find(|now_us| granted.holders(*now_us, suspect_us).is_empty());
         assert!(until_us * 20 < ends_us.unwrap() * 20 - suspect_us * 3);
-        assert!(covers(until_us, asked_us, until_us - 1));
-        assert!(!covers(until_us, asked_us, until_us));
+        let mut lease = Lease::default();
+        lease.renew(until_us, 7);
+        assert!(lease.covers(7, asked_us, until_us - 1));
+        assert!(!lease.covers(7, asked_us, until_us));
+        lease.renew(until_us - 1, 9);
+        assert_eq!(lease.generation, 7);
+    }
+
+    #[test]
+    fn a_lease_counts_only_for_who_goes_by_what_the_leader_knew_when_it_granted_it() {
+        let mut lease = Lease::default();
+        lease.renew(1000, 7);
+        assert!(
+            !lease.covers(6, 0, 500),
+            "it may have been given up by then"
+        );
+        assert!(lease.covers(8, 0, 500));
+        assert!(lease.covers(7 | ISLAND, 0, 500) && !lease.covers(6 | ISLAND, 0, 500));
     }
 
     #[test]
@@ -92,7 +144,7 @@ mod tests {
         let node = NodeId(1);
         let mut granted = Granted::default();
         assert!(granted.grant(node, 100));
-        granted.give_up(BTreeSet::from([node]));
+        granted.give_up(BTreeSet::from([node]), false);
         assert!(!granted.grant(node, 200));
         assert_eq!(granted.holders(250, 150), BTreeSet::from([node]));
         assert_eq!(granted.holders(251, 150), BTreeSet::new());

@@ -37,7 +37,7 @@ impl Standing {
             Standing::Unavailable
         } else if partition.prior.is_empty()
             && state.is_alive(primary)
-            && Quorums::of(primary, state, partition).can_confirm
+            && Quorums::of(primary, state, partition, &[]).can_confirm
         {
             Standing::Active
         } else {

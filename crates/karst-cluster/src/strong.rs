@@ -90,15 +90,8 @@ impl Ownership {
         if in_sync.is_empty() || (!self.prior.is_empty() && in_sync.iter().any(is_new)) {
             return None;
         }
-        let knowing: Vec<NodeId> = match first {
-            true => in_sync.clone(),
-            false => (self.known().filter(|it| in_sync.contains(it))).collect(),
-        };
-        let fenced = Fenced {
-            prior: &prior,
-            in_sync: &knowing,
-        };
-        fenced.can_activate().then(|| Ownership {
+        let can_activate = first || self.is_known_to(&in_sync);
+        can_activate.then(|| Ownership {
             regime: self.regime.next(),
             row,
             in_sync,
@@ -109,10 +102,22 @@ impl Ownership {
         })
     }
 
+    /// Whether what was confirmed can be found among these, of whom some may have lost it.
+    pub(crate) fn is_known_to(&self, nodes: &[NodeId]) -> bool {
+        let knowing = self.known().filter(|it| nodes.contains(it));
+        let knowing: Vec<NodeId> = knowing.collect();
+        let fenced = Fenced {
+            prior: self.last_confirmed(),
+            in_sync: &knowing,
+        };
+        fenced.can_activate()
+    }
+
     /// Everybody in sync holds what was confirmed: from now on they alone confirm. `false` if that is
-    /// not what is asked now.
+    /// not what is asked now, or not so: who was to know may have lost it since.
     pub fn activate(&mut self, regime: Regime) -> bool {
-        let asked = self.regime == regime && !self.prior.is_empty();
+        let asked =
+            self.regime == regime && !self.prior.is_empty() && self.is_known_to(&self.in_sync);
         if asked {
             self.prior.clear();
             self.lost.clear();
@@ -230,6 +235,56 @@ mod tests {
         assert_eq!(anew.emptied(|_| false), None);
         let given = anew.next_config(nodes(&[3]), nodes(&[3])).unwrap();
         assert_eq!((given.regime, &given.prior), (Regime(11), &nodes(&[3])));
+    }
+
+    #[test]
+    fn a_partition_whose_last_copy_is_lost_is_dead_until_it_is_revived() {
+        let (a, b) = (NodeId(1), NodeId(2));
+        let mut partition = Ownership {
+            regime: Regime(4),
+            row: vec![a, b],
+            in_sync: vec![a],
+            activated: Regime(4),
+            ..Ownership::default()
+        };
+        let mut kept = partition.clone();
+        kept.restarted(a, false);
+        assert!(!kept.is_dead() && kept.activate(Regime(5)));
+        partition.restarted(a, true);
+        assert!(partition.is_dead());
+        assert!(
+            !partition.activate(partition.regime),
+            "nobody knows what was confirmed"
+        );
+        assert_eq!(partition.next_config(vec![a, b], vec![a]), None);
+        let mut revived = partition.revived(|_| true).unwrap();
+        assert_eq!(revived.in_sync, [a, b]);
+        assert!(!revived.is_dead() && revived.activate(revived.regime));
+        assert_eq!(kept.revived(|_| true), None);
+    }
+
+    #[test]
+    fn who_has_lost_what_he_confirmed_still_counts_among_those_who_did() {
+        let [a, b, c] = [1, 2, 3].map(NodeId);
+        let mut partition = Ownership {
+            regime: Regime(4),
+            row: vec![a, b, c],
+            in_sync: vec![a, b, c],
+            activated: Regime(4),
+            ..Ownership::default()
+        };
+        partition.restarted(c, true);
+        assert_eq!(
+            (&partition.in_sync[..], &partition.lost[..]),
+            (&[a, b][..], &[c][..])
+        );
+        assert_eq!(
+            partition.next_config(vec![a], vec![a]),
+            None,
+            "C may have confirmed it with B"
+        );
+        partition.restarted(b, true);
+        assert!(partition.is_dead());
     }
 
     #[test]

@@ -42,16 +42,28 @@ pub struct Quorums {
     pub can_confirm: bool,
     /// Whether this node is one of those that know what was confirmed.
     pub knows: bool,
+    /// The process of each whom the primary sends its writes: another one may hold less.
+    pub processes: Box<[(NodeId, u64)]>,
 }
 
 impl Quorums {
-    pub(crate) fn of(me: NodeId, state: &ClusterState, ownership: &Ownership) -> Quorums {
+    pub(crate) fn of(
+        me: NodeId,
+        state: &ClusterState,
+        ownership: &Ownership,
+        followers: &[NodeId],
+    ) -> Quorums {
+        let process = |node: &NodeId| {
+            let member = state.nodes.get(node);
+            (*node, member.map_or(0, |member| member.facts.incarnation))
+        };
         let mut quorums = Quorums {
             in_sync: ownership.in_sync.as_slice().into(),
             prior: ownership.prior.as_slice().into(),
             activated: ownership.activated,
             can_confirm: false,
             knows: ownership.known().any(|it| it == me),
+            processes: followers.iter().map(process).collect(),
         };
         let all = ownership.in_sync.iter().chain(&ownership.prior);
         let alive: Vec<NodeId> = all.filter(|it| state.is_alive(**it)).copied().collect();
@@ -121,8 +133,8 @@ impl Share {
             }
         }
         Share {
+            quorums: Some(Quorums::of(me, state, ownership, &followers)),
             followers: followers.into(),
-            quorums: Some(Quorums::of(me, state, ownership)),
             ..Share::of(me, ownership)
         }
     }

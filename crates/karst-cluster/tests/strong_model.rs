@@ -167,10 +167,11 @@ enum Action {
     Join(u8),
     /// Another one in sync is to lead.
     Move(u8),
-    /// A process ends, and its successor is known to Raft.
+    /// A process ends, and its successor is known to Raft. It stays in sync or not.
     Restart {
         node: u8,
         primary: u8,
+        stays: bool,
     },
     BeginRead(u8),
     ConfirmRead(u8),
@@ -260,7 +261,11 @@ impl Model for Life {
             actions.extend([Action::Return(node), Action::Join(node), Action::Move(node)]);
             for primary in 0..NODES {
                 actions.push(Action::Drop { node, primary });
-                actions.push(Action::Restart { node, primary });
+                actions.extend([false, true].map(|stays| Action::Restart {
+                    node,
+                    primary,
+                    stays,
+                }));
             }
         }
         for copy in &world.net {
@@ -352,7 +357,11 @@ impl World {
             Action::Move(node) => {
                 self.raft.primary != node && self.change(life, node, |raft| Some(raft.in_sync))
             }
-            Action::Restart { node, primary } => self.restart(life, node, primary),
+            Action::Restart {
+                node,
+                primary,
+                stays,
+            } => self.restart(life, node, primary, stays),
             Action::BeginRead(node) => self.begin_read(life, node),
             Action::ConfirmRead(node) => self.confirm_read(life, node),
         }
@@ -396,12 +405,18 @@ impl World {
         })
     }
 
-    fn restart(&mut self, life: &Life, node: u8, primary: u8) -> bool {
+    fn restart(&mut self, life: &Life, node: u8, primary: u8, stays: bool) -> bool {
         if self.restarts == life.restarts {
             return false;
         }
         let left = self.raft.in_sync & !one(node);
-        let in_sync = if left == 0 { self.raft.in_sync } else { left };
+        let in_sync = match stays {
+            true => self.raft.in_sync,
+            false => left,
+        };
+        if in_sync == 0 {
+            return false;
+        }
         let Some(next) = self.next_config(life, primary, in_sync, false) else {
             return false;
         };

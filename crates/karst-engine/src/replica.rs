@@ -77,7 +77,9 @@ impl Namespace {
             }
             Ordering::Greater => return Step::Done(Copied::Early),
             // Nobody sends anything to a node that is to have nothing.
-            Ordering::Equal if partition.leaving.is_some() => return Step::Done(Copied::Stale),
+            Ordering::Equal if partition.leaving.is_some() || partition.tenure.is_stranger() => {
+                return Step::Done(Copied::Stale);
+            }
             Ordering::Equal | Ordering::Less => {}
         }
         let entry = partition
@@ -249,6 +251,7 @@ impl Namespace {
             return Step::Done(Ok(Stored::default()));
         }
         let version = Version::unpack(record.meta.version);
+        partition.tenure.keeps();
         merged(self.put(&mut partition, &hand, record, entry, version))
     }
 

@@ -21,7 +21,8 @@
 //! Invariants
 //!   a node serves only under the regime of its newest map, and only if it did so, without a break, since that
 //!     regime or one before was activated
-//!   who is among the holders has everything that is here and not in flight
+//!   who is among the holders has everything that is here and not in flight: he was brought to it and sent all that came
+//!     since, and is still the same process
 //!   all of it is void when the node serves no more
 
 use karst_cluster::map::Role;
@@ -47,14 +48,23 @@ pub(crate) struct Tenure {
     in_flight: Vec<InFlight>,
     /// Who has been fenced, under this regime.
     fenced: SmallVec<[NodeId; 4]>,
+    /// Of those, who had just what this node had.
+    alike: SmallVec<[NodeId; 4]>,
+    /// Something was kept since that others had.
+    kept: bool,
     /// Who holds everything.
     holders: SmallVec<[NodeId; 4]>,
+    /// Whom this node sends its writes, each with his process.
+    processes: SmallVec<[(NodeId, u64); 4]>,
     /// Who did not take a write in time, since he came to be one of those in sync.
     lacking: SmallVec<[NodeId; 2]>,
     /// Counts writes that somebody did not take.
     missed: u64,
     /// This node is being filled under this regime, and nothing that it has counts.
     joins: bool,
+    /// This node has nothing to do with the partition any more, and whoever sends it something does not know yet:
+    /// a regime stays the same when it is activated.
+    is_stranger: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -165,12 +175,15 @@ impl Namespace {
         self.partition(id).tenure.missed
     }
 
-    /// A node in sync agrees to this regime, and what it had that was newer is here.
-    pub fn has_fenced(&self, id: PartitionId, regime: u32, node: NodeId) {
+    /// A node in sync agrees to this regime, and what it had that was newer is here; or it had just the same.
+    pub fn has_fenced(&self, id: PartitionId, regime: u32, node: NodeId, alike: bool) {
         let mut partition = self.partition(id);
         let tenure = &mut partition.tenure;
         if tenure.regime == regime && !tenure.fenced.contains(&node) {
             tenure.fenced.push(node);
+            if alike {
+                tenure.alike.push(node);
+            }
         }
     }
 
@@ -197,7 +210,7 @@ impl Namespace {
             regime: tenure.regime,
             serves: tenure.serves != 0,
             fenced: tenure.fenced.clone(),
-            holders: tenure.holders.clone(),
+            holders: tenure.all_holders(),
             lacking: tenure.lacking.clone(),
         }
     }
@@ -237,11 +250,17 @@ impl Tenure {
         let leads = share.role == Role::Primary;
         self.regime = share.regime.0;
         self.joins = share.role == Role::Joining && !quorums.knows;
+        self.is_stranger = share.role == Role::Stranger && quorums.is_activated();
         if !same {
             self.fenced.clear();
+            self.alike.clear();
+            self.kept = false;
         }
         if same && leads && quorums.is_activated() {
             // Nobody but this process can have brought that about.
+            if self.serves == 0 {
+                self.holders = self.all_holders();
+            }
             self.serves = quorums.activated.0;
             // Whoever is in sync has what was not on its way when that was reported.
             let regime = self.regime;
@@ -254,6 +273,12 @@ impl Tenure {
         if !same && self.serves == 0 {
             self.holders.clear();
         }
+        // Whoever was not sent everything since, or is another process, may hold less by now.
+        let before = std::mem::replace(&mut self.processes, quorums.processes[..].into());
+        let goes_on = |it: &(NodeId, u64)| before.contains(it);
+        let go_on = self.processes.iter().filter(|it| goes_on(it));
+        let go_on: SmallVec<[NodeId; 4]> = go_on.map(|(node, _)| *node).collect();
+        self.holders.retain(|it| go_on.contains(it));
         if !same {
             self.lacking.clear();
         }
@@ -262,6 +287,27 @@ impl Tenure {
     /// Whether this node is being filled with the partition: nobody asks it what was confirmed.
     pub(crate) fn joins(&self) -> bool {
         self.joins
+    }
+
+    /// Something is here now that another node had.
+    pub(crate) fn keeps(&mut self) {
+        self.kept = true;
+    }
+
+    /// Who holds everything. Before anything is served, who had the same when he was fenced does as well, unless more
+    /// has come to this node since.
+    fn all_holders(&self) -> SmallVec<[NodeId; 4]> {
+        let mut all = self.holders.clone();
+        if self.serves == 0 && !self.kept {
+            let alike = self.alike.iter().filter(|it| !self.holders.contains(it));
+            all.extend(alike.copied());
+        }
+        all
+    }
+
+    /// Whether this node is to have nothing of the partition, whatever it is sent.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.is_stranger
     }
 
     /// Whether a client's write may be made.
@@ -327,7 +373,8 @@ impl Tenure {
         let fenced = self.serves != 0
             || is_planted(Mutation::SkipsFence)
             || others().all(|it| self.fenced.contains(it));
-        let brought = others().all(|it| self.holders.contains(it));
+        let holders = self.all_holders();
+        let brought = others().all(|it| holders.contains(it));
         let older = |it: &InFlight| it.spreading && it.version.regime < self.regime;
         let rests = !self.in_flight.iter().any(older);
         fenced && (brought && rests || is_planted(Mutation::ActivatesEarly))
@@ -361,6 +408,7 @@ mod tests {
                 activated: Regime(activated),
                 can_confirm: true,
                 knows: in_sync.contains(&A),
+                processes: in_sync.iter().map(|it| (*it, 1)).collect(),
             }),
         }
     }
@@ -404,6 +452,26 @@ mod tests {
     }
 
     #[test]
+    fn who_had_the_same_when_he_was_fenced_is_not_compared_with_again_unless_another_had_more() {
+        let mut tenure = Tenure::default();
+        let taken = share(5, &[A, B, C], &[A, B, C], 3);
+        learn(&mut tenure, &taken);
+        tenure.fenced.extend([B, C]);
+        tenure.alike.extend([B, C]);
+        assert!(can_activate(&tenure, &taken));
+        tenure.keeps();
+        assert!(!can_activate(&tenure, &taken));
+        let mut tenure = Tenure::default();
+        learn(&mut tenure, &taken);
+        tenure.fenced.extend([B, C]);
+        tenure.alike.extend([B, C]);
+        learn(&mut tenure, &share(5, &[A, B, C], &[], 5));
+        assert_eq!(tenure.holders.as_slice(), [B, C]);
+        learn(&mut tenure, &share(6, &[A, B], &[A, B, C], 5));
+        assert!(can_activate(&tenure, &share(6, &[A, B], &[A, B, C], 5)));
+    }
+
+    #[test]
     fn a_primary_goes_on_under_the_next_regime_which_is_activated_when_older_writes_have_arrived() {
         let mut tenure = serving();
         tenure.begin(D, version(5, 1));
@@ -422,6 +490,21 @@ mod tests {
     }
 
     #[test]
+    fn who_was_not_sent_everything_or_is_another_process_holds_everything_no_more() {
+        let mut tenure = serving();
+        learn(&mut tenure, &share(6, &[A, B], &[A, B, C], 5));
+        assert_eq!(tenure.holders[..], [B], "C is not sent anything any more");
+        learn(&mut tenure, &share(6, &[A, B], &[], 6));
+        learn(&mut tenure, &share(7, &[A, B, C], &[A, B], 6));
+        assert_eq!(tenure.holders[..], [B]);
+        let mut restarted = share(8, &[A, B, C], &[A, B], 6);
+        let quorums = restarted.quorums.as_mut().unwrap();
+        quorums.processes = Box::new([(B, 2), (C, 1)]);
+        learn(&mut tenure, &restarted);
+        assert!(tenure.holders.is_empty());
+    }
+
+    #[test]
     fn who_leads_no_more_knows_of_no_write_any_more() {
         for after in [
             share(6, &[B, A], &[A, B, C], 5),
@@ -432,6 +515,19 @@ mod tests {
             learn(&mut tenure, &after);
             assert!(!tenure.takes_writes() && !tenure.confirm(&D, version(5, 1)));
         }
+    }
+
+    #[test]
+    fn who_served_until_the_regime_was_activated_takes_nothing_under_it_from_then_on() {
+        let mut tenure = Tenure::default();
+        let mut stranger = share(5, &[B, C], &[A, B], 4);
+        stranger.role = Role::Stranger;
+        learn(&mut tenure, &stranger);
+        assert!(!tenure.is_stranger(), "it has to confirm");
+        let quorums = stranger.quorums.as_mut().unwrap();
+        (quorums.prior, quorums.activated) = (Box::default(), Regime(5));
+        learn(&mut tenure, &stranger);
+        assert!(tenure.is_stranger());
     }
 
     #[test]

@@ -110,11 +110,18 @@ fn has_lost(namespace: &NamespaceState, stopped: bool) -> bool {
     damaged || !keeps
 }
 
-/// Tells the cluster what this node has lost, and waits until its own copy of the state says so.
+/// Tells the cluster what this node has lost, and waits until its own copy of the state says so. Meanwhile it holds no
+/// lease: others may lead what it leads before it knows.
 pub async fn declare(node: &Arc<Node>, lost: Vec<String>) {
     if lost.is_empty() {
         return;
     }
+    node.cluster.hold_no_lease(true);
+    declare_all(node, lost).await;
+    node.cluster.hold_no_lease(false);
+}
+
+async fn declare_all(node: &Arc<Node>, lost: Vec<String>) {
     let me = node.cluster.me();
     let mut changes = node.cluster.changes();
     let first = match changes.wait_for(|state| known(me, state).is_some()).await {
@@ -178,7 +185,9 @@ pub async fn watch(node: Arc<Node>) {
             let name = &namespace.config.name;
             let strong = namespace.config.mode == Mode::Cp;
             if strong && failed > *told && others_can_go_on(&node, name) {
+                node.cluster.hold_no_lease(true); // others may lead what it leads before it knows
                 lose(&node, name).await;
+                node.cluster.hold_no_lease(false);
                 *told = failed;
             }
         }

@@ -1,6 +1,7 @@
 //! The command line.
 
 use karst_data::mutation::Mutation;
+use karst_sim::cluster::setup::Consistency;
 
 pub(crate) const HELP: &str = "\
 The real storage engine over made-up devices, in one thread per seed.
@@ -9,6 +10,7 @@ karst-sim [--seeds N] [--cluster N] [--every-cut N] [--media N] [--mutations N] 
 
   --seeds N       lives cut at random points (1000 if nothing else is asked for)
   --cluster N     lives of a whole cluster, its links and its clients
+  --cluster-mode  ap or cp: only such clusters
   --every-cut N   lives of which each device write is cut: before, during, after
   --media N       at least so many faults on durable data
   --mutations N   plants each known-wrong behaviour and looks for it in N lives
@@ -33,6 +35,7 @@ pub(crate) struct Arguments {
     pub(crate) minutes: Option<u64>,
     pub(crate) plant: Option<Mutation>,
     pub(crate) tell: bool,
+    pub(crate) consistency: Option<Consistency>,
 }
 
 /// What the command line asks for.
@@ -64,6 +67,7 @@ impl Arguments {
                 "--seed" => arguments.first = number()?,
                 "--minutes" => arguments.minutes = Some(number()?),
                 "--plant" => arguments.plant = Some(named(&next()?)?),
+                "--cluster-mode" => arguments.consistency = Some(mode(&next()?)?),
                 "--tell" => arguments.tell = true,
                 "--help" | "-h" => return Ok(Asked::Help),
                 _ => return Err(format!("unknown argument {word:?}")),
@@ -82,6 +86,14 @@ impl Arguments {
             arguments.seeds.get_or_insert(1000);
         }
         Ok(Asked::Run(arguments))
+    }
+}
+
+fn mode(name: &str) -> Result<Consistency, String> {
+    match name {
+        "ap" => Ok(Consistency::Available),
+        "cp" => Ok(Consistency::Strong),
+        _ => Err(format!("{name:?} is neither ap nor cp")),
     }
 }
 

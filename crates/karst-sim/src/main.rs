@@ -68,7 +68,7 @@ fn clusters(arguments: &Arguments, seeds: u64) -> bool {
         arguments.first,
         seeds,
         || now() < until,
-        |seed| cluster::life(seed, told),
+        |seed| cluster::life(seed, arguments.consistency, told),
         |sum: &mut cluster::Tally, tally| sum.add(&tally),
     );
     report::clusters(&outcome, begun.elapsed());

@@ -27,12 +27,17 @@ fn no_fault_of_the_media_is_served() {
 
 #[test]
 fn a_cluster_keeps_its_promises_whatever_becomes_of_its_nodes_and_links() {
-    all(0..40, |seed| cluster::life(seed, false).map(drop));
+    all(0..40, |seed| cluster::life(seed, None, false).map(drop));
 }
 
 #[test]
 fn a_cluster_lives_the_same_life_again() {
-    let lived = || format!("{:?}", cluster::life(10, false).expect("seed 10 holds"));
+    let lived = || {
+        format!(
+            "{:?}",
+            cluster::life(10, None, false).expect("seed 10 holds")
+        )
+    };
     assert_eq!(lived(), lived());
 }
 

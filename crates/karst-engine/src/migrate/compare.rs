@@ -107,6 +107,8 @@ pub struct Comparison {
     cut: Option<Cut>,
     /// Writes that somebody had missed when it began.
     missed: u64,
+    /// Both hold the same.
+    alike: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +138,7 @@ impl Comparison {
             pushing: 0,
             cut: None,
             missed: engine.missed(task.partition),
+            alike: false,
         }
     }
 
@@ -155,7 +158,7 @@ impl Comparison {
             return Ok(());
         }
         if how == How::Fence {
-            engine.has_fenced(partition, regime.0, node);
+            engine.has_fenced(partition, regime.0, node, self.alike);
             return Ok(());
         }
         match engine.has_filled(partition, regime.0, node, self.missed) {
@@ -283,12 +286,14 @@ impl Comparison {
             if self.task.follows {
                 self.push = engine.digests_of(self.task.partition).into();
             }
+            self.alike = engine.partition_counts(self.task.partition) == (0, 0);
             return Ok(());
         }
         let mine = engine.range_hashes(self.task.partition);
         let ranges = mine.iter().zip(&theirs).enumerate();
         let different = ranges.filter(|(_, (mine, theirs))| mine != theirs);
         self.ranges = different.map(|(range, _)| range as u8).collect();
+        self.alike = self.ranges.is_empty();
         Ok(())
     }
 

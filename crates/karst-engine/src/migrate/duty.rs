@@ -156,6 +156,27 @@ impl Duties {
         tasks
     }
 
+    /// What is to be done about a strongly consistent partition once everybody in sync was fenced, which a comparison
+    /// may just have brought about; nothing before.
+    pub fn look_again(
+        &self,
+        state: &ClusterState,
+        name: &str,
+        task: Task,
+        stage: &Stage,
+    ) -> Vec<Task> {
+        let map = state.maps.get(name).filter(|map| map.strong);
+        let Some(map) = map.filter(|_| task.how == How::Fence) else {
+            return Vec::new();
+        };
+        let ownership = map.partition(task.partition);
+        let tasks = of_strong(state, task.namespace, task.partition, ownership, stage);
+        match tasks.iter().any(|it| it.how == How::Fence) {
+            true => Vec::new(),
+            false => tasks,
+        }
+    }
+
     /// A comparison has ended, or was not begun because the map has changed; `name` is that of its namespace.
     pub fn ended(
         &mut self,

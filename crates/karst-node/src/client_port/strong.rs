@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use karst_cluster::lease;
 use karst_cluster::map::Regime;
 use karst_cluster::view::Share;
 use karst_data::key::{Digest, PartitionId};
@@ -97,10 +96,9 @@ pub(super) fn after_read(
     let patience = match reads {
         Reads::Anything => return Try::Replied(None),
         Reads::Session { patience } => {
-            let until_us = core.node.cluster.leased_until_us();
             // The read has been made, however long that was ago.
-            let now_us = clock::boot_us();
-            if lease::covers(until_us, now_us, now_us) {
+            let (now_us, lease) = (clock::boot_us(), core.node.cluster.lease());
+            if lease.covers(core.node.sights.now().view.generation, now_us, now_us) {
                 core.counted(index).lease_reads.add(1);
                 return Try::Replied(None);
             }

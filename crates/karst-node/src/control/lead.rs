@@ -104,7 +104,9 @@ async fn look(shared: &Shared, planner: Planner, led: Duration) {
     // From now on who is given up is granted no lease; those that were granted are waited out.
     let leased = {
         let mut granted = shared.granted.lock();
-        granted.give_up(gathered.heard.difference(&heard).copied().collect());
+        let members = state.nodes.keys().copied();
+        let given_up = members.filter(|it| !heard.contains(it)).collect();
+        granted.give_up(given_up, is_behind(shared));
         granted.holders(clock::boot_us(), shared.suspect_us())
     };
     let mut heard = plan::Heard {
@@ -126,6 +128,15 @@ async fn look(shared: &Shared, planner: Planner, led: Duration) {
             return; // looked at anew
         }
     }
+}
+
+/// Whether something that was proposed has not come into force yet: it may be that somebody is given up, who was heard
+/// again in between.
+fn is_behind(shared: &Shared) -> bool {
+    shared.metrics().is_none_or(|metrics| {
+        let applied = metrics.last_applied.map(|log_id| log_id.index);
+        applied != metrics.last_log_index
+    })
 }
 
 /// A command in parts that are small enough to travel.

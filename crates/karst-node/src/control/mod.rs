@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use karst_cluster::lease;
+use karst_cluster::lease::{self, Lease};
 use karst_cluster::node::{ClusterId, NodeFacts, NodeId};
 use karst_cluster::plan::{self, Synced};
 use karst_cluster::raft::TypeConfig;
@@ -137,6 +137,46 @@ pub struct Heard {
     pub in_touch: bool,
 }
 
+/// The lease that this node holds. One task renews it, and everybody reads it.
+#[derive(Default)]
+struct Held {
+    until_us: AtomicU64,
+    generation: AtomicU64,
+    /// None is taken. Held while anything of this changes.
+    refused: Mutex<bool>,
+}
+
+impl Held {
+    fn renew(&self, until_us: u64, generation: u64) {
+        let refused = self.refused.lock();
+        if *refused {
+            return;
+        }
+        let mut lease = Lease {
+            until_us: self.until_us.load(Ordering::Acquire),
+            generation: self.generation.load(Ordering::Acquire),
+        };
+        lease.renew(until_us, generation);
+        // In this order: who sees the later end sees the later generation, too.
+        self.generation.store(lease.generation, Ordering::Release);
+        self.until_us.store(lease.until_us, Ordering::Release);
+    }
+
+    fn refuse(&self, none: bool) {
+        let mut refused = self.refused.lock();
+        *refused = none;
+        self.until_us.store(0, Ordering::Release);
+    }
+
+    fn get(&self) -> Lease {
+        let until_us = self.until_us.load(Ordering::Acquire);
+        Lease {
+            until_us,
+            generation: self.generation.load(Ordering::Acquire),
+        }
+    }
+}
+
 /// Everything the control plane's parts share.
 pub(crate) struct Shared {
     pub(crate) me: NodeFacts,
@@ -155,8 +195,7 @@ pub(crate) struct Shared {
     pub(crate) serves: AtomicBool,
     /// When this node last asked something that showed it in touch with a majority; 0 for never.
     pub(crate) contact_us: AtomicU64,
-    /// Until when nobody else leads what this node leads.
-    leased_until_us: AtomicU64,
+    lease: Held,
     /// While this node leads the group: the leases that it has granted.
     pub(crate) granted: Mutex<lease::Granted>,
     raft: OnceLock<Raft>,
@@ -230,15 +269,15 @@ impl Shared {
         (age < self.suspect_after).then_some(age.as_millis() as u64)
     }
 
-    /// Notes that this node asked a leader then, which knew of its majority so long before, and whether that
-    /// granted a lease.
-    pub(crate) fn touch(&self, asked_us: u64, quorum_age_ms: u64, leased: bool) {
+    /// Notes that this node asked a leader then, which knew of its majority so long before, and the generation of
+    /// its state if it granted a lease.
+    pub(crate) fn touch(&self, asked_us: u64, quorum_age_ms: u64, leased: Option<u64>) {
         let age_us = quorum_age_ms.saturating_mul(1000);
         self.contact_us
             .fetch_max(asked_us.saturating_sub(age_us), Ordering::AcqRel);
-        if leased {
+        if let Some(generation) = leased {
             let until_us = lease::lasts_until(asked_us, age_us, self.suspect_us());
-            self.leased_until_us.fetch_max(until_us, Ordering::AcqRel);
+            self.lease.renew(until_us, generation);
         }
     }
 
@@ -410,12 +449,18 @@ impl Cluster {
         self.0.outbox.add(synced);
     }
 
-    /// Until when nobody else leads what this node leads, on [`clock::boot_us`]; 0 if that is not known.
-    pub fn leased_until_us(&self) -> u64 {
+    /// The lease under which nobody else leads what this node leads, on [`clock::boot_us`]; one that has ended if
+    /// there is none.
+    pub fn lease(&self) -> Lease {
         match self.0.serves.load(Ordering::Acquire) {
-            true => self.0.leased_until_us.load(Ordering::Acquire),
-            false => 0,
+            true => self.0.lease.get(),
+            false => Lease::default(),
         }
+    }
+
+    /// Gives up the lease that this node holds, and takes no other one until it is said to.
+    pub fn hold_no_lease(&self, none: bool) {
+        self.0.lease.refuse(none);
     }
 
     /// Says whom this node does not hear on the fabric of those that count as alive.
@@ -484,7 +529,7 @@ impl Shared {
             unheard: Mutex::default(),
             serves: AtomicBool::new(false),
             contact_us: AtomicU64::new(0),
-            leased_until_us: AtomicU64::new(0),
+            lease: Held::default(),
             granted: Mutex::default(),
             raft: OnceLock::new(),
             runtime: OnceLock::new(),

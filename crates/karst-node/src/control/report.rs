@@ -212,7 +212,7 @@ async fn report_once(shared: &Shared) -> Option<bool> {
     if leader == shared.me.id {
         let age_ms = shared.quorum_age_ms()?;
         let leased = shared.granted.lock().grant(leader, clock::boot_us());
-        shared.touch(asked_us, age_ms, leased);
+        shared.touch(asked_us, age_ms, leased.then_some(state.generation));
         let reported = Reported {
             incarnation: shared.me.incarnation,
             synced,
@@ -234,7 +234,8 @@ async fn report_once(shared: &Shared) -> Option<bool> {
     if !answer.leads {
         return None;
     }
-    shared.touch(asked_us, answer.quorum_age_ms, answer.leased);
+    let leased = answer.leased.then_some(answer.generation);
+    shared.touch(asked_us, answer.quorum_age_ms, leased);
     Some(answer.known)
 }
 

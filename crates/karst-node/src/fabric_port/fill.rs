@@ -15,6 +15,8 @@ use karst_cluster::fabric::{Ack, Kind, OfPartition, Replicate};
 use karst_cluster::map::Role;
 use karst_cluster::node::NodeId;
 use karst_cluster::plan::{Holds, Synced};
+use karst_cluster::state::ClusterState;
+use karst_cluster::view::Share;
 use karst_data::key::{Digest, PartitionId};
 use karst_engine::migrate::Cut;
 use karst_engine::migrate::compare::{Comparison, Next, Question};
@@ -28,6 +30,10 @@ use crate::core::Core;
 
 /// Partitions that one core fills at once.
 const PARTITIONS_AT_ONCE: usize = 4;
+
+/// Partitions of which one core compares at once what those hold who are to hold everything already, which is short
+/// work: nobody serves a strongly consistent partition before.
+const TAKE_OVERS_AT_ONCE: usize = 32;
 
 /// How long an answer to a comparison may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -114,22 +120,12 @@ fn report(core: &Core) {
     let sight = core.node.sights.now();
     let (number, cores) = (usize::from(core.number), core.node.cores.len());
     for (index, namespace) in core.node.namespaces.iter().enumerate() {
-        let (name, engine) = (&namespace.config.name, &namespace.engine);
-        let Some(map) = sight.state.maps.get(name).filter(|map| map.strong) else {
+        if !namespace.engine.config().strong {
             continue;
-        };
+        }
         let mine = PartitionId::all().filter(|id| id.index() % cores == number);
         for id in mine {
-            let share = sight.view.share(index, id);
-            if share.role == Role::Primary {
-                let (can_activate, stage) = (engine.can_activate(id, share), engine.stage(id));
-                let ownership = map.partition(id);
-                let reports =
-                    duty::reports(core.node.id, name, id, ownership, can_activate, &stage);
-                for synced in reports {
-                    core.node.cluster.report_synced(synced);
-                }
-            }
+            report_one(core, &sight.state, index, id, sight.view.share(index, id));
         }
     }
 }
@@ -138,19 +134,66 @@ async fn run(core: &Rc<Core>, mut tasks: VecDeque<Task>, duties: &mut Duties) {
     let mut running = FuturesUnordered::new();
     let generation = core.node.sights.generation();
     loop {
-        while running.len() < PARTITIONS_AT_ONCE
+        while let Some(task) = tasks.front().copied()
+            && running.len() < at_once(core, task)
             && core.node.sights.generation() == generation
-            && let Some(task) = tasks.pop_front()
         {
+            tasks.pop_front();
             running.push(async move { (task, fill(core, task).await) });
         }
         let Some((task, outcome)) = running.next().await else {
             break;
         };
         ended(core, duties, task, outcome);
+        if outcome.is_ok() && core.namespace(task.namespace).engine.config().strong {
+            go_on(core, duties, task)
+                .into_iter()
+                .for_each(|it| tasks.push_front(it));
+        }
     }
     for task in tasks {
         ended(core, duties, task, Err(Cut::Overtaken));
+    }
+}
+
+/// Comparisons like this one that may be under way at once.
+fn at_once(core: &Core, task: Task) -> usize {
+    let sight = core.node.sights.now();
+    let strong = core.namespace(task.namespace).engine.config().strong;
+    let name = &core.namespace(task.namespace).config.name;
+    let map = sight.state.maps.get(name).filter(|_| strong);
+    let in_sync =
+        |node| map.is_some_and(|map| map.partition(task.partition).in_sync.contains(&node));
+    match in_sync(task.node) {
+        true => TAKE_OVERS_AT_ONCE,
+        false => PARTITIONS_AT_ONCE,
+    }
+}
+
+/// What follows for a strongly consistent partition when one of its comparisons has ended well.
+fn go_on(core: &Core, duties: &Duties, task: Task) -> Vec<Task> {
+    let sight = core.node.sights.now();
+    let state = &core.namespace(task.namespace);
+    let share = sight.view.share(task.namespace, task.partition);
+    let stage = state.engine.stage(task.partition);
+    report_one(core, &sight.state, task.namespace, task.partition, share);
+    duties.look_again(&sight.state, &state.config.name, task, &stage)
+}
+
+/// Tells the leader what is to be known of a strongly consistent partition that this node leads.
+fn report_one(core: &Core, state: &ClusterState, index: usize, id: PartitionId, share: &Share) {
+    let namespace = core.namespace(index);
+    let (name, engine) = (&namespace.config.name, &namespace.engine);
+    let Some(map) = state.maps.get(name).filter(|map| map.strong) else {
+        return;
+    };
+    if share.role != Role::Primary {
+        return;
+    }
+    let (can_activate, stage) = (engine.can_activate(id, share), engine.stage(id));
+    let me = core.node.id;
+    for synced in duty::reports(me, name, id, map.partition(id), can_activate, &stage) {
+        core.node.cluster.report_synced(synced);
     }
 }
 

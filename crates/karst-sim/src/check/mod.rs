@@ -3,6 +3,7 @@
 pub mod converged;
 pub mod durable;
 pub mod index_matches_log;
+pub mod linearizable;
 pub mod map_agreed;
 pub mod resurrection;
 pub mod serves;

@@ -1,4 +1,8 @@
 //! Clients: each has keys of its own, one request under way, and a map that may be out of date. None tries again.
+//!
+//! Where consistency is strong they [contend](super::contend) for the same keys instead.
+
+use std::collections::BTreeMap;
 
 use karst_data::key::Digest;
 
@@ -24,6 +28,14 @@ pub enum What {
     Put,
     /// That it is gone.
     Delete,
+    /// What a record holds, whoever holds a lease.
+    Linearize,
+    /// That it holds something else, if it is of this generation.
+    Swap(u16),
+    /// That its number is one greater.
+    Add,
+    /// That its list is one longer.
+    Append,
 }
 
 /// A request.
@@ -44,7 +56,7 @@ pub struct Ask {
 impl Ask {
     /// Whether it changes something.
     pub fn writes(&self) -> bool {
-        self.what != What::Get
+        !matches!(self.what, What::Get | What::Linearize)
     }
 
     /// Appends it, as one node hands it on to another.
@@ -53,10 +65,19 @@ impl Ask {
             What::Get => 0,
             What::Put => 1,
             What::Delete => 2,
+            What::Linearize => 3,
+            What::Swap(_) => 4,
+            What::Add => 5,
+            What::Append => 6,
+        };
+        let generation = match self.what {
+            What::Swap(generation) => generation,
+            _ => 0,
         };
         out.push(what);
         out.extend(self.digest.0);
-        for number in [self.client as u64, self.number, self.value] {
+        let generation = u64::from(generation);
+        for number in [self.client as u64, self.number, self.value, generation] {
             out.extend(number.to_le_bytes());
         }
     }
@@ -65,7 +86,7 @@ impl Ask {
     pub fn read(bytes: &[u8]) -> Option<Ask> {
         let (what, rest) = bytes.split_first()?;
         let (digest, rest) = rest.split_first_chunk::<20>()?;
-        let numbers = <[u8; 24]>::try_from(rest).ok()?;
+        let numbers = <[u8; 32]>::try_from(rest).ok()?;
         let (numbers, _) = numbers.as_chunks::<8>();
         let number = |at: usize| u64::from_le_bytes(numbers[at]);
         Some(Ask {
@@ -73,6 +94,10 @@ impl Ask {
                 0 => What::Get,
                 1 => What::Put,
                 2 => What::Delete,
+                3 => What::Linearize,
+                4 => What::Swap(u16::try_from(number(3)).ok()?),
+                5 => What::Add,
+                6 => What::Append,
                 _ => return None,
             },
             digest: Digest(*digest),
@@ -90,10 +115,32 @@ pub enum Code {
     Done,
     /// There is no such record.
     NotFound,
+    /// The record is of another generation.
+    Mismatch,
     /// It was not carried out, for sure.
     Refused,
     /// It may or may not have been.
     InDoubt,
+}
+
+/// What a record holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Held {
+    /// How often it was written since it was made.
+    pub generation: u16,
+    /// Its value, or what its list [comes to](Held::list).
+    pub value: u64,
+    /// Its number.
+    pub count: u64,
+}
+
+impl Held {
+    /// What a list comes to that is one longer. One of a single value comes to that.
+    pub fn list(before: u64, value: u64) -> u64 {
+        before
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(value)
+    }
 }
 
 /// A reply.
@@ -108,7 +155,7 @@ pub struct Reply {
     /// Whether that node went by a map of its own then.
     pub alone: bool,
     /// What was read.
-    pub value: u64,
+    pub held: Held,
 }
 
 impl Reply {
@@ -119,7 +166,7 @@ impl Reply {
             by: 0,
             update_time_ms: 0,
             alone: false,
-            value: 0,
+            held: Held::default(),
         }
     }
 
@@ -130,29 +177,38 @@ impl Reply {
             Code::NotFound => 1,
             Code::Refused => 2,
             Code::InDoubt => 3,
+            Code::Mismatch => 4,
         };
         out.extend([code, self.by as u8, u8::from(self.alone)]);
         out.extend(self.update_time_ms.to_le_bytes());
-        out.extend(self.value.to_le_bytes());
+        out.extend(self.held.value.to_le_bytes());
+        out.extend(self.held.count.to_le_bytes());
+        out.extend(self.held.generation.to_le_bytes());
     }
 
     /// Reads it.
     pub fn read(bytes: &[u8]) -> Option<Reply> {
         let (&[code, by, alone], rest) = bytes.split_first_chunk::<3>()?;
-        let numbers = <[u8; 16]>::try_from(rest).ok()?;
-        let (numbers, _) = numbers.as_chunks::<8>();
+        let numbers = <[u8; 26]>::try_from(rest).ok()?;
+        let (numbers, generation) = numbers.as_chunks::<8>();
+        let generation = u16::from_le_bytes(generation.try_into().ok()?);
         Some(Reply {
             code: match code {
                 0 => Code::Done,
                 1 => Code::NotFound,
                 2 => Code::Refused,
                 3 => Code::InDoubt,
+                4 => Code::Mismatch,
                 _ => return None,
             },
             by: by.into(),
             alone: alone != 0,
             update_time_ms: u64::from_le_bytes(numbers[0]),
-            value: u64::from_le_bytes(numbers[1]),
+            held: Held {
+                generation,
+                value: u64::from_le_bytes(numbers[1]),
+                count: u64::from_le_bytes(numbers[2]),
+            },
         })
     }
 }
@@ -179,8 +235,8 @@ pub struct Key {
 /// A request that is not answered.
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting {
-    ask: Ask,
-    key: usize,
+    pub(super) ask: Ask,
+    pub(super) key: usize,
 }
 
 /// See [the module](self).
@@ -189,9 +245,15 @@ pub struct Client {
     pub keys: Vec<Key>,
     /// Who it believes to be the primary of each partition.
     map: Vec<Option<usize>>,
-    waiting: Option<Waiting>,
+    pub(super) waiting: Option<Waiting>,
     count: u64,
-    probing: Option<usize>,
+    pub(super) probing: Option<usize>,
+    /// The generations that it saw last, where consistency is strong.
+    pub(super) seen: BTreeMap<usize, u16>,
+    /// What it is to ask once more.
+    pub(super) again: Option<(usize, What)>,
+    /// Its last probe went well.
+    pub(super) went_well: bool,
 }
 
 impl Client {
@@ -201,17 +263,27 @@ impl Client {
             digest: digest((number * 100 + at) as u64, setup.partitions),
             history: History::default(),
         };
+        let own = match setup.is_strong() {
+            true => 0,
+            false => setup.keys,
+        };
         Client {
-            keys: (0..setup.keys).map(key).collect(),
+            keys: (0..own).map(key).collect(),
             map: vec![None; setup.partitions],
             waiting: None,
             count: 0,
             probing: None,
+            seen: BTreeMap::new(),
+            again: None,
+            went_well: false,
         }
     }
 
     /// Whether its last probe was acknowledged.
     pub fn probed(&self) -> bool {
+        if self.keys.is_empty() {
+            return self.went_well;
+        }
         let last = self
             .probing
             .and_then(|key| self.keys[key].history.changes.last());
@@ -260,6 +332,9 @@ impl World {
     }
 
     fn ask(&mut self, client: usize) {
+        if self.setup.is_strong() {
+            return self.contend(client);
+        }
         let it = &mut self.clients[client];
         let key = self.rng.index(it.keys.len());
         let what = match self.rng.below(10) {
@@ -285,7 +360,7 @@ impl World {
     }
 
     /// Sends a request to where the client believes that it belongs.
-    fn begin_ask(&mut self, client: usize, digest: Digest, what: What) -> Ask {
+    pub(super) fn begin_ask(&mut self, client: usize, digest: Digest, what: What) -> Ask {
         if self.rng.one_in(10) {
             self.look_at_map(client);
         }
@@ -318,7 +393,7 @@ impl World {
     }
 
     /// Asks some node for the map.
-    fn look_at_map(&mut self, client: usize) {
+    pub(super) fn look_at_map(&mut self, client: usize) {
         let node = self.rng.index(self.nodes.len());
         if !self.nodes[node].acts() {
             return;
@@ -332,6 +407,9 @@ impl World {
 
     /// A client writes one of its keys once more.
     pub(crate) fn probe(&mut self, client: usize) {
+        if self.setup.is_strong() {
+            return self.probe_contended(client);
+        }
         let key = self.rng.index(self.clients[client].keys.len());
         let digest = self.clients[client].keys[key].digest;
         let ask = self.begin_ask(client, digest, What::Put);
@@ -353,6 +431,9 @@ impl World {
     }
 
     fn told(&mut self, client: usize, number: u64, reply: Option<Reply>) {
+        if self.setup.is_strong() {
+            return self.told_contender(client, number, reply);
+        }
         let it = &mut self.clients[client];
         let Some(Waiting { ask, key }) = it.waiting.take_if(|it| it.ask.number == number) else {
             return;
@@ -364,7 +445,7 @@ impl World {
                 update_time_ms: reply.update_time_ms,
                 alone: reply.alone,
             },
-            Some((Code::Refused, _)) => Told::Refused,
+            Some((Code::Refused | Code::Mismatch, _)) => Told::Refused,
             Some((Code::NotFound, _)) => Told::NotFound,
         };
         self.tell(|| format!("c{client} is told of {}: {told:?}", ask.value));
@@ -380,8 +461,11 @@ impl World {
         } else if let (Told::Acknowledged { .. }, Some(reply)) = (told, reply) {
             let written = history.changes.iter();
             let mut written = written.filter(|it| it.told != Told::Refused);
-            if !written.any(|it| it.value == Some(reply.value)) {
-                let what = format!("{} holds {}, which nobody wrote", ask.digest, reply.value);
+            if !written.any(|it| it.value == Some(reply.held.value)) {
+                let what = format!(
+                    "{} holds {}, which nobody wrote",
+                    ask.digest, reply.held.value
+                );
                 self.broken.get_or_insert(Violation::new("read", what));
             }
         }

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use karst_cluster::balance::balance;
+use karst_cluster::lease::Granted;
 use karst_cluster::map::{NamespaceMap, Ownership};
 use karst_cluster::node::NodeId;
-use karst_cluster::plan::{Rows, Synced, plan_with};
+use karst_cluster::plan::{Heard, Rows, Synced, plan_with};
 use karst_cluster::state::{ClusterState, Command, Outcome};
 
 /// The namespace, everywhere in here.
@@ -32,15 +33,25 @@ pub struct Control {
     pub led_since_us: u64,
     /// When it last had a majority.
     pub quorum_us: u64,
+    /// When it began to lead, by its own clock.
+    led_since_boot_us: u64,
+    /// The leases that it has granted, by its own clock.
+    pub granted: Granted,
     reports: BTreeMap<NodeId, Reported>,
     rows: RowsOf,
 }
 
 impl Control {
     /// A group of nobody, for so many partitions from one of the balancer's on.
-    pub fn new(replication_factor: u8, first_partition: usize, partitions: usize) -> Control {
+    pub fn new(
+        replication_factor: u8,
+        strong: bool,
+        first_partition: usize,
+        partitions: usize,
+    ) -> Control {
         let map = NamespaceMap {
             replication_factor,
+            strong,
             partitions: vec![Ownership::default(); partitions],
         };
         let state = ClusterState {
@@ -52,6 +63,8 @@ impl Control {
             leader: None,
             led_since_us: 0,
             quorum_us: 0,
+            led_since_boot_us: 0,
+            granted: Granted::default(),
             reports: BTreeMap::new(),
             rows: RowsOf {
                 first_partition,
@@ -81,10 +94,12 @@ impl Control {
         nodes * 2 > self.newest().nodes.len().max(1)
     }
 
-    /// A node begins to lead.
-    pub fn elect(&mut self, leader: usize, now_us: u64) {
+    /// A node begins to lead, at this time by its own clock.
+    pub fn elect(&mut self, leader: usize, now_us: u64, boot_us: u64) {
         self.leader = Some(leader);
         (self.led_since_us, self.quorum_us) = (now_us, now_us);
+        self.led_since_boot_us = boot_us;
+        self.granted.clear();
         self.reports.clear();
     }
 
@@ -106,8 +121,8 @@ impl Control {
         self.reports.insert(node, Reported { at_us, synced });
     }
 
-    /// What the leader is to propose now.
-    pub fn plan(&mut self, now_us: u64) -> Vec<Command> {
+    /// What the leader is to propose now, at this time by its own clock.
+    pub fn plan(&mut self, now_us: u64, boot_us: u64) -> Vec<Command> {
         let state = self.newest().clone();
         self.reports.retain(|_, it| it.at_us + SUSPECT_US >= now_us);
         let mut heard: BTreeSet<NodeId> = self.reports.keys().copied().collect();
@@ -115,6 +130,17 @@ impl Control {
             let alive = state.nodes.iter().filter(|(_, member)| member.alive);
             heard.extend(alive.map(|(id, _)| *id));
         }
+        let given_up = state.nodes.keys().filter(|it| !heard.contains(it));
+        self.granted.give_up(given_up.copied().collect(), false);
+        let mut leased = self.granted.holders(boot_us, SUSPECT_US);
+        if boot_us < self.led_since_boot_us + SUSPECT_US {
+            // Another leader may have granted one until this one was elected, to whom it has given up since, too.
+            leased.extend(state.nodes.keys());
+        }
+        let heard = Heard {
+            nodes: heard,
+            leased,
+        };
         let synced: Vec<Synced> = self
             .reports
             .values()

@@ -315,6 +315,10 @@ impl World {
                 self.carry_out(node, From::Node(reply), ask);
                 return Ok(());
             }
+            Kind::Stands => {
+                let of = OfPartition::read(frame.payload)?;
+                self.place(node, &of).map(|_| Vec::new())
+            }
             Kind::Hashes => {
                 let of = OfPartition::read(frame.payload)?;
                 self.place(node, &of).map(|id| {

@@ -3,11 +3,12 @@
 
 use karst_cluster::fabric::{Ack, Kind, OfPartition, Proxy, Replicate};
 use karst_cluster::map::Regime;
+use karst_cluster::plan::Holds;
 use karst_cluster::replicate::{Next, Outcome, Spreading};
 use karst_cluster::view::Way;
 use karst_data::flat::Record;
 use karst_data::key::{Digest, PartitionId};
-use karst_data::operation::{CommandFlags, Operation};
+use karst_data::operation::{CommandFlags, Operand, Operation};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::{Now, Ttl};
 use karst_data::value::{ParticleType, Value};
@@ -18,16 +19,18 @@ use karst_engine::migrate::compare::{self, Comparison};
 use karst_engine::migrate::duty::{After, Repair, Task};
 use karst_engine::read::{Need, ReadRequest};
 use karst_engine::reconcile::How;
-use karst_engine::write::{DeleteRequest, WriteRequest};
+use karst_engine::write::{DeleteRequest, Stored, WriteRequest};
 use karst_engine::{Reason, Refusal, Step};
 use karst_storage::place::Version;
 
 use super::World;
-use super::client::{Ask, Code, Reply, SET, What};
+use super::client::{Ask, Code, Held, Reply, SET, What};
+use super::contend;
 use super::control::NAMESPACE;
 use super::fabric::ReplyTo;
 use super::net::Waiter;
 use super::node::Deed;
+use super::strong::Flight;
 
 /// How long a client's request may take.
 const REQUEST_US: u64 = 1_000_000;
@@ -85,6 +88,13 @@ pub struct Request {
     tried: bool,
 }
 
+/// A write that was made.
+struct Made {
+    image: Option<Vec<u8>>,
+    in_flight: Option<Version>,
+    generation: u16,
+}
+
 /// What waits for a write to arrive.
 #[derive(Clone, Copy, Debug)]
 pub enum Then {
@@ -94,15 +104,19 @@ pub enum Then {
     Compare(u64),
     /// A former primary.
     Late(ReplyTo),
+    /// Nothing.
+    Nothing,
 }
 
 /// A write on its way.
 pub struct Write {
-    partition: PartitionId,
-    image: Vec<u8>,
-    spreading: Spreading,
-    then: Then,
-    look: u64,
+    pub(super) partition: PartitionId,
+    pub(super) image: Vec<u8>,
+    pub(super) spreading: Spreading,
+    pub(super) then: Then,
+    pub(super) look: u64,
+    /// What it needs to be confirmed, where consistency is strong.
+    pub(super) flight: Option<Flight>,
 }
 
 /// A comparison under way.
@@ -129,6 +143,12 @@ impl World {
         self.attempt(node, number);
     }
 
+    /// Whether a request has waited for too long.
+    pub(super) fn is_late(&self, node: usize, number: u64) -> bool {
+        let request = self.nodes[node].requests.get(&number);
+        request.is_some_and(|request| self.agenda.now_us() >= request.deadline_us)
+    }
+
     pub(crate) fn attempt(&mut self, node: usize, number: u64) {
         let Some(request) = self.nodes[node].requests.get_mut(&number) else {
             return;
@@ -139,7 +159,7 @@ impl World {
         let proxied = matches!(from, From::Node(_));
         match self.nodes[node]
             .share(ask.digest.partition())
-            .way(ask.writes())
+            .way(ask.writes() || self.setup.is_strong())
         {
             Way::Here => {
                 if let Some(reply) = self.at_engine(node, number, &ask, is_late) {
@@ -153,6 +173,9 @@ impl World {
                 }
             }
             Way::Nowhere if is_late => self.answer(node, number, Reply::plain(Code::Refused)),
+            Way::At(_) if is_late && !ask.writes() => {
+                self.answer(node, number, Reply::plain(Code::Refused));
+            }
             Way::At(_) if is_late => self.answer(node, number, Reply::plain(Code::InDoubt)),
             Way::At(other) if !proxied => {
                 let mut message = Vec::new();
@@ -189,113 +212,181 @@ impl World {
 
     /// Carries a request out at the engine. The reply, unless it has to wait for something.
     fn at_engine(&mut self, node: usize, number: u64, ask: &Ask, is_late: bool) -> Option<Reply> {
+        if !ask.writes() {
+            return match self.setup.is_strong() {
+                true => self.read_strong(node, number, ask, is_late),
+                false => Some(self.read(node, ask)),
+            };
+        }
         let partition = ask.digest.partition();
-        let replicated = self.nodes[node].state.nodes.len() > 1;
-        let regime = self.nodes[node].share(partition).regime;
-        let hand = self.hand(node, regime.0, replicated);
-        let engine = &self.nodes[node].engine;
-        let done = |written: Result<karst_engine::write::Written<'_>, Refusal>| match written {
-            Ok(written) => Ok(written.image),
-            Err(refusal) => Err(refusal.reason),
+        let share = self.nodes[node].share(partition);
+        let regime = share.regime;
+        let quorums = share.quorums.as_ref();
+        let step = match quorums.is_some_and(|quorums| !quorums.can_confirm) {
+            true => Step::Wait, // too few are there
+            false => self.make(node, regime, ask),
         };
-        let step = match ask.what {
-            What::Get => return Some(self.read(node, ask)),
-            What::Delete => {
-                let request = DeleteRequest {
-                    digest: ask.digest,
-                    set: SET,
-                    key: None,
-                    generation: GenerationRule::Any,
+        let made = match step {
+            Step::Done(Ok(made)) => made,
+            Step::Done(Err(reason @ (Reason::NotFound | Reason::Generation))) => {
+                let code = match reason {
+                    Reason::NotFound => Code::NotFound,
+                    _ => Code::Mismatch,
                 };
-                engine.delete(&hand, &request, None, done)
+                return self.has_found(node, number, ask, Reply::plain(code));
             }
-            What::Put => {
-                let bytes = ask.value.to_le_bytes();
-                let value = Value {
-                    particle: ParticleType::Blob,
-                    bytes: bytes[..].into(),
-                };
-                let request = WriteRequest {
-                    digest: ask.digest,
-                    set: SET,
-                    key: None,
-                    exists: match ask.value.is_multiple_of(3) {
-                        true => Exists::Any,
-                        false => Exists::Replace,
-                    },
-                    generation: GenerationRule::Any,
-                    ttl: Ttl::Never,
-                    flags: CommandFlags::default(),
-                    operations: &[Operation::Write(b"v", Some(value))],
-                };
-                engine.write(&hand, &request, None, done)
-            }
-        };
-        let image = match step {
-            Step::Done(Ok(image)) => image,
-            Step::Done(Err(Reason::NotFound)) => return Some(Reply::plain(Code::NotFound)),
             Step::Done(Err(_)) => return Some(Reply::plain(Code::Refused)),
             Step::Read(_) => unreachable!("everything is in memory"),
-            Step::Wait if is_late => return Some(Reply::plain(Code::Refused)),
             Step::Wait => {
+                if self.setup.is_strong() {
+                    self.unstick(node, &ask.digest);
+                }
+                if is_late {
+                    return Some(Reply::plain(Code::Refused));
+                }
                 self.later(node, MAP_PAUSE_US, Deed::Retry(number));
                 return None;
             }
         };
-        let entry = engine.entry(&ask.digest);
+        let entry = self.nodes[node].engine.entry(&ask.digest);
         let reply = Reply {
             by: node,
             alone: regime.is_alone(),
-            update_time_ms: entry.map_or(self.now_ms(), |entry| entry.update_time_ms),
+            update_time_ms: entry.map_or(self.now_ms(node), |entry| entry.update_time_ms),
+            held: Held {
+                generation: made.generation,
+                ..Held::default()
+            },
             ..Reply::plain(Code::Done)
         };
         self.tell(|| {
             let Ask { what, value, .. } = ask;
-            format!("n{node} carries out {what:?} {value} of {}", ask.digest)
+            let version = entry.map(|entry| entry.version);
+            format!(
+                "n{node} carries out {what:?} {value} of {}, now {version:?}",
+                ask.digest
+            )
         });
-        match image {
-            None => Some(reply),
-            Some(image) => {
-                let then = Then::Request(number, reply);
-                self.spread(node, partition, image, then, REQUEST_US);
-                None
+        if let Some(entry) = entry {
+            self.has_made(ask, entry.version);
+        }
+        let then = Then::Request(number, reply);
+        match (made.image, made.in_flight) {
+            (None, _) => return Some(reply),
+            (Some(image), None) => self.spread(node, partition, image, then, REQUEST_US),
+            (Some(image), Some(version)) => {
+                let request = self.nodes[node].requests.get(&number);
+                let deadline_us = request.map_or(0, |request| request.deadline_us);
+                let us = deadline_us.saturating_sub(self.agenda.now_us());
+                self.later(node, us, Deed::Overdue(number));
+                self.spread_strong(node, ask.digest, version, image, then);
             }
         }
+        None
+    }
+
+    /// Makes a write in the engine.
+    fn make(&self, node: usize, regime: Regime, ask: &Ask) -> Step<Result<Made, Reason>> {
+        let replicated = self.nodes[node].state.nodes.len() > 1 || self.setup.is_strong();
+        let hand = self.hand(node, regime.0, replicated);
+        let engine = &self.nodes[node].engine;
+        let made = |written: Result<karst_engine::write::Written<'_>, Refusal>| match written {
+            Ok(written) => Ok(Made {
+                image: written.image,
+                in_flight: written.in_flight,
+                generation: written.generation,
+            }),
+            Err(refusal) => Err(refusal.reason),
+        };
+        if ask.what == What::Delete {
+            let request = DeleteRequest {
+                digest: ask.digest,
+                set: SET,
+                key: None,
+                generation: GenerationRule::Any,
+            };
+            return engine.delete(&hand, &request, None, made);
+        }
+        let bytes = ask.value.to_le_bytes();
+        let value = Value {
+            particle: ParticleType::Blob,
+            bytes: bytes[..].into(),
+        };
+        let (operation, exists) = match ask.what {
+            What::Add => {
+                let one = Operand::Value(Value::integer(1));
+                (Operation::Increment(b"n", one), Exists::Any)
+            }
+            What::Append => (Operation::Append(b"v", value), Exists::Any),
+            What::Put if !contend::replaces(ask.value) => {
+                (Operation::Write(b"v", Some(value)), Exists::Any)
+            }
+            What::Put | What::Swap(_) | What::Delete | What::Get | What::Linearize => {
+                (Operation::Write(b"v", Some(value)), Exists::Replace)
+            }
+        };
+        let request = WriteRequest {
+            digest: ask.digest,
+            set: SET,
+            key: None,
+            exists,
+            generation: match ask.what {
+                What::Swap(generation) => GenerationRule::Equal(generation.into()),
+                _ => GenerationRule::Any,
+            },
+            ttl: Ttl::Never,
+            flags: CommandFlags::default(),
+            operations: &[operation],
+        };
+        engine.write(&hand, &request, None, made)
     }
 
     /// Reads a record, as a request for it is answered.
     fn read(&self, node: usize, ask: &Ask) -> Reply {
-        match self.value_at(node, &ask.digest) {
+        match self.held_at(node, &ask.digest) {
             None => Reply::plain(Code::NotFound),
-            Some(value) => Reply {
-                value,
+            Some(held) => Reply {
+                held,
                 ..Reply::plain(Code::Done)
             },
         }
     }
 
-    /// What a node holds of a record.
+    /// The value that a node holds of a record.
     pub(crate) fn value_at(&self, node: usize, digest: &Digest) -> Option<u64> {
+        self.held_at(node, digest).map(|held| held.value)
+    }
+
+    /// What a node holds of a record.
+    pub(crate) fn held_at(&self, node: usize, digest: &Digest) -> Option<Held> {
         let request = ReadRequest {
             digest: *digest,
             set: SET,
             key: None,
             need: Need::Bins,
         };
-        let now = Now::from_epoch_ms(self.now_ms());
+        let now = Now::from_epoch_ms(self.now_ms(node));
         let step = self.nodes[node].engine.read(now, &request, None, |found| {
-            let record = found.ok()?.record?;
-            let bin = record.bin(b"v")?;
-            Some(u64::from_le_bytes(bin.value.try_into().ok()?))
+            let found = found.ok()?;
+            let record = found.record?;
+            let list = record.bin(b"v").map_or(&[][..], |bin| bin.value);
+            let (values, _) = list.as_chunks::<8>();
+            let values = values.iter().map(|it| u64::from_le_bytes(*it));
+            let number = record.bin(b"n").and_then(|bin| bin.value.try_into().ok());
+            Some(Held {
+                generation: found.generation,
+                value: values.fold(0, Held::list),
+                count: number.map_or(0, u64::from_be_bytes),
+            })
         });
         match step {
-            Step::Done(value) => value,
+            Step::Done(held) => held,
             Step::Read(_) | Step::Wait => unreachable!("everything is in memory"),
         }
     }
 
     /// Answers a request for good.
-    fn answer(&mut self, node: usize, number: u64, reply: Reply) {
+    pub(super) fn answer(&mut self, node: usize, number: u64, reply: Reply) {
         let Some(request) = self.nodes[node].requests.remove(&number) else {
             return;
         };
@@ -331,6 +422,7 @@ impl World {
             spreading,
             then,
             look: 0,
+            flight: None,
         };
         let number = self.nodes[node].number();
         self.nodes[node].writes.insert(number, write);
@@ -345,9 +437,12 @@ impl World {
     }
 
     /// Does for a write all that is to be done now.
-    fn wake(&mut self, node: usize, number: u64) {
+    pub(super) fn wake(&mut self, node: usize, number: u64) {
         let now_us = self.agenda.now_us();
         loop {
+            if !self.follow_flight(node, number) {
+                return;
+            }
             let it = &mut self.nodes[node];
             let Some(write) = it.writes.get_mut(&number) else {
                 return;
@@ -373,6 +468,10 @@ impl World {
                 }
                 Next::Repair(follower) => {
                     self.tell(|| format!("n{node}: {follower} missed a write of {partition}"));
+                    if self.setup.is_strong() {
+                        self.nodes[node].engine.misses(partition, follower);
+                        continue;
+                    }
                     self.nodes[node].repairs.insert(Repair {
                         namespace: 0,
                         partition,
@@ -388,7 +487,10 @@ impl World {
                 }
                 Next::Over(outcome) => {
                     if let Some(write) = it.writes.remove(&number) {
-                        self.arrived(node, write.then, outcome);
+                        match write.flight {
+                            None => self.arrived(node, write.then, outcome),
+                            Some(flight) => self.over(node, &write, flight, outcome),
+                        }
                     }
                     return;
                 }
@@ -405,7 +507,8 @@ impl World {
             Some(ack) => write.spreading.answered(id, kind, ack, now_us),
             None => write.spreading.lost(id, kind, now_us),
         }
-        if ack != Some(Ack::Done) || write.spreading.outcome().is_some() {
+        let is_strong = write.flight.is_some();
+        if ack != Some(Ack::Done) || write.spreading.outcome().is_some() || is_strong {
             self.wake(node, number);
         }
     }
@@ -424,6 +527,7 @@ impl World {
                 self.answer(node, number, reply);
             }
             Then::Compare(_) | Then::Late(_) => self.adopted(node, then, arrived),
+            Then::Nothing => {}
         }
     }
 
@@ -440,14 +544,7 @@ impl World {
         let hand = self.hand(node, regime, true);
         let engine = &self.nodes[node].engine;
         match adopt.attempt(engine, partition, &hand, None) {
-            Adopted::Stored(stored) => match stored.image {
-                Some(image) => {
-                    self.tally.adopted += 1;
-                    self.tell(|| format!("n{node} adopts of {partition}: {}", named(&adopt)));
-                    self.spread(node, partition, image, then, ADOPT_US);
-                }
-                None => self.adopted(node, then, Ok(())),
-            },
+            Adopted::Stored(stored) => self.has_adopted(node, partition, &adopt, then, stored),
             Adopted::Read(_) => unreachable!("everything is in memory"),
             Adopted::Wait => {
                 let again = Deed::Adopt(partition, regime, adopt, then);
@@ -457,7 +554,32 @@ impl World {
         }
     }
 
-    fn adopted(&mut self, node: usize, then: Then, outcome: Result<(), Cut>) {
+    fn has_adopted(
+        &mut self,
+        node: usize,
+        partition: PartitionId,
+        adopt: &Adopt,
+        then: Then,
+        stored: Stored,
+    ) {
+        let Some(image) = stored.image else {
+            return self.adopted(node, then, Ok(()));
+        };
+        self.tally.adopted += 1;
+        self.tell(|| format!("n{node} adopts of {partition}: {}", named(adopt)));
+        match stored.in_flight {
+            Some(version) => {
+                let record = Record::parse_unsealed(&image).expect("it was laid out just now");
+                let digest = record.meta.digest;
+                self.spread_strong(node, digest, version, image, then);
+            }
+            // Nobody else is told before the partition is served: the next comparison finds it.
+            None if self.setup.is_strong() => self.adopted(node, then, Err(Cut::Later)),
+            None => self.spread(node, partition, image, then, ADOPT_US),
+        }
+    }
+
+    pub(super) fn adopted(&mut self, node: usize, then: Then, outcome: Result<(), Cut>) {
         match then {
             Then::Late(reply) => self.acknowledge(node, reply, of_late(outcome)),
             Then::Compare(number) => {
@@ -466,7 +588,7 @@ impl World {
                     self.go_on_comparing(node, number);
                 }
             }
-            Then::Request(..) => unreachable!("a client's write is made, not adopted"),
+            Then::Request(..) | Then::Nothing => unreachable!("what was adopted is waited for"),
         }
     }
 
@@ -480,7 +602,11 @@ impl World {
         let state = it.state.clone();
         let names = [NAMESPACE].into_iter();
         let repairs = || std::mem::take(&mut it.repairs).into_iter().collect();
-        it.tasks = it.duties.look(it.id, &state, names, |_| true, repairs);
+        let engine = &it.engine;
+        let stage = |_, id| engine.stage(id);
+        let mine = |_| true;
+        it.tasks = it.duties.look(it.id, &state, names, mine, repairs, stage);
+        it.report_strong();
         it.tasks_of = it.generation;
         match it.tasks.is_empty() {
             true => self.fill_again(node, FILL_EVERY_US),
@@ -511,7 +637,7 @@ impl World {
                 break;
             };
             let number = it.number();
-            let comparison = Comparison::new(task);
+            let comparison = Comparison::new(task, &it.engine);
             it.running_tasks.insert(number, Running { comparison });
             self.tally.comparisons += 1;
             self.tell(|| format!("n{node} compares: {task:?}"));
@@ -549,7 +675,12 @@ impl World {
                 compare::Next::Push(digest) => self.push(node, number, digest),
                 compare::Next::Wait => return,
                 compare::Next::Over(outcome) => {
-                    self.nodes[node].running_tasks.remove(&number);
+                    let it = &mut self.nodes[node];
+                    let running = it.running_tasks.remove(&number);
+                    let outcome = outcome.and_then(|()| match running {
+                        Some(running) => running.comparison.conclude(&it.engine),
+                        None => Ok(()),
+                    });
                     return self.compared(node, task, outcome);
                 }
             }
@@ -618,6 +749,7 @@ impl World {
                     partition: task.partition.0,
                     regime: task.regime,
                     node: task.node,
+                    holds: Holds::All,
                 });
             }
             After::Repair => {
@@ -648,6 +780,7 @@ impl World {
             (Waiter::Late(write), answer) => {
                 self.copied(node, from, write, Kind::Late, ack_of(answer));
             }
+            (Waiter::Stands(number), answer) => self.stands(node, from, number, answer),
             (Waiter::Question(number), answer) => {
                 let it = &mut self.nodes[node];
                 if let Some(running) = it.running_tasks.get_mut(&number) {
@@ -689,19 +822,21 @@ impl World {
 /// A write that others ask for, in few words.
 fn named(adopt: &Adopt) -> String {
     match adopt {
-        Adopt::Merge(image) | Adopt::TakeOver(image) => match Record::parse_unsealed(image) {
-            Ok(record) => {
-                let deleted = if record.meta.tombstone {
-                    " is deleted"
-                } else {
-                    ""
-                };
-                let Version { regime, sequence } = Version::unpack(record.meta.version);
-                let (digest, ms) = (record.meta.digest, record.meta.update_time_ms);
-                format!("{digest}{deleted} at {ms}, version {regime}:{sequence}")
+        Adopt::Merge(image) | Adopt::Keep(image) | Adopt::TakeOver(image) => {
+            match Record::parse_unsealed(image) {
+                Ok(record) => {
+                    let deleted = if record.meta.tombstone {
+                        " is deleted"
+                    } else {
+                        ""
+                    };
+                    let Version { regime, sequence } = Version::unpack(record.meta.version);
+                    let (digest, ms) = (record.meta.digest, record.meta.update_time_ms);
+                    format!("{digest}{deleted} at {ms}, version {regime}:{sequence}")
+                }
+                Err(_) => "no record".into(),
             }
-            Err(_) => "no record".into(),
-        },
+        }
         Adopt::Renew { digest, .. } => format!("{digest} anew"),
         Adopt::Bury(digest) => format!("{digest} is not known"),
     }
@@ -715,7 +850,7 @@ fn ack_of(answer: Answered<'_>) -> Option<Ack> {
     }
 }
 
-fn of(partition: PartitionId, regime: Regime) -> OfPartition<'static> {
+pub(super) fn of(partition: PartitionId, regime: Regime) -> OfPartition<'static> {
     OfPartition {
         namespace: NAMESPACE.as_bytes(),
         partition: partition.0,

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use karst_cluster::lease::Lease;
 use karst_cluster::node::{NodeFacts, NodeId};
 use karst_cluster::plan::Synced;
 use karst_cluster::state::{Command, Outcome};
 
 use super::control::{NAMESPACE, SUSPECT_US};
-use super::node::Deed;
+use super::node::{Deed, Node};
 use super::{Event, World};
 
 /// Time between two looks at who leads, and what is to be proposed.
@@ -15,6 +16,9 @@ const LEAD_EVERY_US: u64 = 50_000;
 
 /// Time between two reports.
 const REPORT_EVERY_US: u64 = 100_000;
+
+/// Pause before the leader is told again that what a node held is lost.
+const LOSE_AGAIN_US: u64 = 200_000;
 
 /// Longest wait for an answer to a report.
 const REPORT_MAX_US: u64 = 300_000;
@@ -29,6 +33,8 @@ pub enum ToLeader {
         id: NodeId,
         /// When it asked.
         asked_us: u64,
+        /// The same by its own clock.
+        asked_boot_us: u64,
         /// Copies that it knows to be complete.
         synced: Vec<Synced>,
     },
@@ -40,6 +46,15 @@ pub enum ToLeader {
         node: usize,
         /// Its id.
         id: NodeId,
+    },
+    /// It does not hold what it should.
+    Lose {
+        /// Which node.
+        node: usize,
+        /// Its id.
+        id: NodeId,
+        /// Its process.
+        incarnation: u64,
     },
     /// It is about to end.
     Stop(NodeId),
@@ -90,12 +105,17 @@ impl World {
         }
         let leader = *self.rng.pick(&of);
         self.tell(|| format!("n{leader} leads"));
-        self.control.elect(leader, self.agenda.now_us());
+        let (now_us, boot_us) = (self.agenda.now_us(), self.boot_us(leader));
+        self.control.elect(leader, now_us, boot_us);
         self.later(leader, 0, Deed::Learn(self.control.last()));
     }
 
     fn propose_plan(&mut self) {
-        for command in self.control.plan(self.agenda.now_us()) {
+        let Some(leader) = self.control.leader else {
+            return;
+        };
+        let (now_us, boot_us) = (self.agenda.now_us(), self.boot_us(leader));
+        for command in self.control.plan(now_us, boot_us) {
             self.propose(command);
         }
     }
@@ -168,6 +188,7 @@ impl World {
                 node,
                 id,
                 asked_us,
+                asked_boot_us,
                 synced,
             } => {
                 let quorum_age_us = match self.could_lead(leader) {
@@ -181,10 +202,14 @@ impl World {
                 if known {
                     self.control.note(id, now_us, synced);
                 }
+                let boot_us = self.boot_us(leader);
+                let leased = known && self.control.granted.grant(id, boot_us);
+                let generation = self.control.newest().generation;
                 let deed = Deed::Reported {
                     asked_us,
                     quorum_age_us,
                     known,
+                    leased_from: leased.then_some((asked_boot_us, generation)),
                 };
                 self.reply(leader, node, deed);
             }
@@ -192,6 +217,21 @@ impl World {
             ToLeader::Stray { node, id } => {
                 if self.propose(Command::Stray(id)) == Some(Outcome::Applied) {
                     self.reply(leader, node, Deed::Strayed);
+                }
+            }
+            ToLeader::Lose {
+                node,
+                id,
+                incarnation,
+            } => {
+                let lose = Command::Lose {
+                    node: id,
+                    incarnation,
+                    namespace: NAMESPACE.to_owned(),
+                };
+                if self.propose(lose) == Some(Outcome::Applied) {
+                    let entry = self.control.last();
+                    self.reply(leader, node, Deed::Lost(entry));
                 }
             }
             ToLeader::Stop(id) => _ = self.propose(Command::Stop(id)),
@@ -221,14 +261,40 @@ impl World {
         if latest.nodes.is_empty() && self.control.leader.is_none() {
             return;
         }
-        let asked_us = self.agenda.now_us();
         let report = ToLeader::Report {
             node,
             id,
-            asked_us,
+            asked_us: self.agenda.now_us(),
+            asked_boot_us: self.boot_us(node),
             synced,
         };
         self.ask_leader(node, report);
+    }
+
+    /// Tells the leader that what this node should hold is lost, until it knows.
+    pub(crate) fn lose_held(&mut self, node: usize) {
+        let Node {
+            id, life, wiped, ..
+        } = self.nodes[node];
+        if wiped {
+            let incarnation = life;
+            self.ask_leader(
+                node,
+                ToLeader::Lose {
+                    node,
+                    id,
+                    incarnation,
+                },
+            );
+            self.later(node, LOSE_AGAIN_US, Deed::Lose);
+        }
+    }
+
+    /// The leader knows: what it says from then on counts.
+    pub(crate) fn lost(&mut self, node: usize, entry: usize) {
+        self.nodes[node].wiped = false;
+        self.learn(node, entry);
+        self.follow(node);
     }
 
     pub(crate) fn reported(&mut self, node: usize, asked_us: u64, quorum_age_us: u64, known: bool) {
@@ -282,6 +348,7 @@ impl World {
             }
             31 => {
                 self.nodes[node].reports = false;
+                self.nodes[node].lease = Lease::default(); // nobody waits for it to end
                 if in_touch {
                     self.ask_leader(node, ToLeader::Gone(id));
                 }
@@ -302,7 +369,5 @@ impl World {
 fn is_news(state: &karst_cluster::state::ClusterState, synced: &Synced) -> bool {
     let map = state.maps.get(&synced.namespace);
     let partition = map.and_then(|map| map.partitions.get(usize::from(synced.partition)));
-    partition.is_some_and(|partition| {
-        partition.regime == synced.regime && !partition.in_sync.contains(&synced.node)
-    })
+    partition.is_some_and(|partition| synced.is_news(partition))
 }

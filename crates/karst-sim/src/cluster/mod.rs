@@ -15,6 +15,8 @@
 
 pub mod agenda;
 pub mod client;
+pub mod clock;
+pub mod contend;
 pub mod control;
 pub mod fabric;
 pub mod fault;
@@ -24,19 +26,21 @@ pub mod net;
 pub mod node;
 pub mod oracle;
 pub mod setup;
+pub mod strong;
 
 use agenda::Agenda;
 use client::Client;
+use contend::Contended;
 use control::Control;
 use net::Net;
 use node::{Deed, Node};
-use setup::Setup;
+use setup::{Consistency, Setup};
 
 use crate::check::{self, Violation};
 use crate::rng::Rng;
 
 /// The time of day at the beginning, in ms since 2010.
-const BEGINNING_MS: u64 = 1_000_000;
+const BEGINNING_MS: u64 = 100_000_000;
 
 /// Within this all has to be settled again when faults have ended.
 const SETTLE_US: u64 = 30_000_000;
@@ -64,6 +68,14 @@ pub struct Tally {
     pub doubtful: u64,
     /// Reads.
     pub reads: u64,
+    /// Times that others were asked whether a regime stands.
+    pub asked_stands: u64,
+    /// Reads that counted on a lease.
+    pub leased_reads: u64,
+    /// Requests of strongly consistent namespaces that were refused.
+    pub refused: u64,
+    /// Lives of strongly consistent namespaces.
+    pub strong_lives: u64,
     /// Faults.
     pub faults: u64,
     /// Times that a node went on alone.
@@ -95,6 +107,10 @@ impl Tally {
             acknowledged,
             doubtful,
             reads,
+            asked_stands,
+            leased_reads,
+            refused,
+            strong_lives,
             faults,
             islands,
             entries,
@@ -112,6 +128,10 @@ impl Tally {
         self.acknowledged += acknowledged;
         self.doubtful += doubtful;
         self.reads += reads;
+        self.asked_stands += asked_stands;
+        self.leased_reads += leased_reads;
+        self.refused += refused;
+        self.strong_lives += strong_lives;
         self.faults += faults;
         self.islands += islands;
         self.entries += entries;
@@ -174,6 +194,8 @@ pub struct World {
     pub(crate) control: Control,
     pub(crate) nodes: Vec<Node>,
     pub(crate) clients: Vec<Client>,
+    /// Keys of all clients, where consistency is strong.
+    pub(crate) contended: Vec<Contended>,
     pub(crate) tally: Tally,
     pub(crate) told: bool,
     /// Faults go on.
@@ -189,26 +211,28 @@ pub struct World {
 ///
 /// # Errors
 /// When a promise is broken.
-pub fn life(seed: u64, told: bool) -> Result<Tally, Violation> {
-    let mut world = World::new(seed, told);
+pub fn life(seed: u64, asked: Option<Consistency>, told: bool) -> Result<Tally, Violation> {
+    let mut world = World::new(seed, asked, told);
     world.live()?;
     Ok(world.tally)
 }
 
 impl World {
-    fn new(seed: u64, told: bool) -> World {
+    fn new(seed: u64, asked: Option<Consistency>, told: bool) -> World {
         let mut rng = Rng::from_seed(seed ^ 0x636c_7573_7465_7273);
-        let setup = Setup::draw(&mut rng);
+        let setup = Setup::draw(&mut rng, asked);
         let mut world = World {
             agenda: Agenda::default(),
             net: Net::new(setup.delay_us, setup.slow_one_in),
             control: Control::new(
                 setup.replication_factor,
+                setup.is_strong(),
                 setup.first_partition,
                 setup.partitions,
             ),
             nodes: Vec::new(),
             clients: Vec::new(),
+            contended: Contended::all(&setup),
             tally: Tally::default(),
             told,
             troubled: false,
@@ -247,12 +271,19 @@ impl World {
         check::serves::every_partition_takes_a_write(self)?;
         self.settle(SETTLE_US)?;
         self.check()?;
+        if self.setup.is_strong() {
+            check::linearizable::every_key_as_if_one_after_the_other(self)?;
+        }
         self.tally.virtual_us = self.agenda.now_us();
+        self.tally.strong_lives = u64::from(self.setup.is_strong());
         self.tally.entries = self.control.last() as u64;
         Ok(())
     }
 
     fn check(&self) -> Result<(), Violation> {
+        if self.setup.is_strong() {
+            return check::converged::every_row_holds_the_same_and_nobody_else_anything(self);
+        }
         check::durable::every_key_holds_what_its_writer_was_told(self)?;
         check::resurrection::nothing_that_was_deleted_is_anywhere(self)?;
         check::converged::every_row_holds_the_same_and_nobody_else_anything(self)
@@ -302,10 +333,16 @@ impl World {
         self.broken.take().map_or(Ok(()), Err)
     }
 
-    /// The time of day, by everybody's coarse clock.
-    pub(crate) fn now_ms(&self) -> u64 {
-        let ms = self.agenda.now_us() / 1000;
-        BEGINNING_MS + ms / self.setup.tick_ms * self.setup.tick_ms
+    /// The time of day, by a node's coarse clock.
+    pub(crate) fn now_ms(&self, node: usize) -> u64 {
+        let ms = BEGINNING_MS + self.agenda.now_us() / 1000;
+        let ms = self.nodes[node].clock.day_ms(ms);
+        ms / self.setup.tick_ms * self.setup.tick_ms
+    }
+
+    /// The time since a node's machine was switched on, by its own clock.
+    pub(crate) fn boot_us(&self, node: usize) -> u64 {
+        self.nodes[node].clock.boot_us(self.agenda.now_us())
     }
 
     /// Prints what happens, if somebody wants to know.

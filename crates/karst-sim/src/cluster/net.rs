@@ -24,6 +24,8 @@ pub enum Waiter {
     Question(u64),
     /// A comparison that has sent a record.
     Push(u64),
+    /// A read that asks whether its regime stands.
+    Stands(u64),
     /// A client's request that was handed on.
     Proxy(u64),
 }

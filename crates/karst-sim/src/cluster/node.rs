@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use karst_cluster::island::alone_with;
+use karst_cluster::lease::Lease;
+use karst_cluster::map::Role;
 use karst_cluster::node::{NamespaceFacts, NodeFacts, NodeId};
 use karst_cluster::plan::Synced;
 use karst_cluster::state::ClusterState;
@@ -15,17 +17,19 @@ use karst_cluster::view::{Share, View};
 use karst_data::key::PartitionId;
 use karst_data::time::Now;
 use karst_engine::migrate::adopt::Adopt;
-use karst_engine::migrate::duty::{Duties, Repair, Task, taken_over};
+use karst_engine::migrate::duty::{Duties, Repair, Task, reports, taken_over};
 use karst_engine::namespace::FIRST_REGIME;
 use karst_engine::write::Hand;
 use karst_engine::{Namespace, NamespaceConfig};
 use karst_storage::index::{EntryArena, HashKey};
 use karst_storage::log::{DeviceGeometry, Log, LogConfig};
 
-use super::client::Ask;
+use super::client::{Ask, Reply};
+use super::clock::Clock;
 use super::control::{NAMESPACE, SUSPECT_US};
 use super::flow::{Request, Running, Then, Write};
 use super::member::ToLeader;
+use super::strong::{self, Read, Standing};
 use super::{Event, World};
 
 /// Silence of the cluster after which a node goes on alone: four suspicion times, as in `karst_node::island`.
@@ -61,7 +65,13 @@ pub enum Deed {
         quorum_age_us: u64,
         /// Whether it knows this node.
         known: bool,
+        /// When it was asked, by the clock of who asked, and the generation of its state, if it has granted a lease.
+        leased_from: Option<(u64, u64)>,
     },
+    /// The leader knows that what this process should hold is lost, since this entry of the log.
+    Lost(usize),
+    /// It tells the leader so, if that was not heard yet.
+    Lose,
     /// It learns of entries of the log, up to this one.
     Learn(usize),
     /// What it goes by is in force from now on.
@@ -97,6 +107,14 @@ pub enum Deed {
     Asked(Ask),
     /// A request is tried again.
     Retry(u64),
+    /// A request has waited long enough.
+    Overdue(u64),
+    /// A record was read, and it is looked whether that may be told.
+    HasRead(Read),
+    /// Too few have said that the regime of a read stands.
+    StandsNot(u64),
+    /// A request is answered.
+    Tell(u64, Reply),
     /// An answer should have come by now.
     TimedOut {
         /// Who was asked.
@@ -138,6 +156,8 @@ pub enum Mode {
 pub struct Node {
     /// Its id.
     pub id: NodeId,
+    /// Its clocks.
+    pub clock: Clock,
     /// Counts its processes.
     pub life: u64,
     /// A process runs.
@@ -150,6 +170,12 @@ pub struct Node {
     pub reports: bool,
     /// Its records.
     pub engine: Namespace,
+    /// It does not hold what an earlier process held, and waits for the cluster to know.
+    pub wiped: bool,
+    /// Its lease.
+    pub lease: Lease,
+    /// Reads for which others are asked whether the regime stands.
+    pub standing: BTreeMap<u64, Standing>,
     /// What it goes by.
     pub view: View,
     /// What that was made from.
@@ -196,7 +222,7 @@ pub struct Node {
     pub count: u64,
 }
 
-fn engine() -> Namespace {
+fn engine(strong: bool) -> Namespace {
     let log = Log::new(LogConfig {
         on_devices: false,
         block_bytes: 64 << 10,
@@ -215,7 +241,7 @@ fn engine() -> Namespace {
         record_bytes_max: 60 << 10,
         commit_to_device: false,
         flush_ms_max: 1000,
-        strong: false,
+        strong,
     };
     let arena = Arc::new(EntryArena::new(1 << 14).expect("a small reservation"));
     let log = log.expect("a layout that a node accepts");
@@ -223,17 +249,21 @@ fn engine() -> Namespace {
 }
 
 impl Node {
-    fn new(number: usize) -> Node {
+    fn new(number: usize, strong: bool) -> Node {
         let id = NodeId(0xa1 + number as u64);
         let state = Arc::<ClusterState>::default();
         Node {
             id,
+            clock: Clock::default(),
             life: 0,
             running: false,
             still: None,
             leaving: false,
             reports: false,
-            engine: engine(),
+            engine: engine(strong),
+            wiped: false,
+            lease: Lease::default(),
+            standing: BTreeMap::new(),
             view: View::new(id, &state, &[NAMESPACE]),
             state: state.clone(),
             latest: state,
@@ -275,6 +305,25 @@ impl Node {
         self.view.share(0, id)
     }
 
+    /// What the leader is to know of the strongly consistent partitions that it leads.
+    pub fn report_strong(&mut self) {
+        let map = self.state.maps.get(NAMESPACE);
+        for (at, ownership) in map
+            .filter(|map| map.strong)
+            .iter()
+            .flat_map(|map| map.partitions.iter().enumerate())
+        {
+            let id = PartitionId(at as u16);
+            let share = self.view.share(0, id);
+            if share.role == Role::Primary {
+                let can_activate = self.engine.can_activate(id, share);
+                let stage = self.engine.stage(id);
+                let reports = reports(self.id, NAMESPACE, id, ownership, can_activate, &stage);
+                self.outbox.extend(reports);
+            }
+        }
+    }
+
     /// How often the cluster knew that it went on alone.
     fn strays(&self) -> Option<u64> {
         self.latest.nodes.get(&self.id).map(|member| member.strays)
@@ -285,7 +334,11 @@ impl World {
     /// A node comes that was never there.
     pub(crate) fn join(&mut self) {
         let number = self.nodes.len();
-        self.nodes.push(Node::new(number));
+        let mut node = Node::new(number, self.setup.is_strong());
+        if self.setup.is_strong() {
+            node.clock = Clock::draw(&mut self.rng, self.setup.drift);
+        }
+        self.nodes.push(node);
         self.start(number);
     }
 
@@ -304,6 +357,7 @@ impl World {
                 name: NAMESPACE.into(),
                 replication_factor: self.setup.replication_factor,
                 volatile: self.setup.volatile,
+                strong: self.setup.is_strong(),
             }],
         }
     }
@@ -322,9 +376,10 @@ impl World {
     /// A process begins.
     pub(crate) fn start(&mut self, node: usize) {
         let ids: Vec<PartitionId> = self.partitions().collect();
+        let is_strong = self.setup.is_strong();
         let old = &mut self.nodes[node];
         assert!(!old.running);
-        let engine = std::mem::replace(&mut old.engine, engine());
+        let engine = std::mem::replace(&mut old.engine, engine(is_strong));
         let (entry, latest) = (old.entry, old.latest.clone());
         *old = Node {
             life: old.life + 1,
@@ -334,15 +389,24 @@ impl World {
             entry,
             latest,
             note: old.note,
-            ..Node::new(node)
+            clock: old.clock,
+            wiped: old.wiped,
+            ..Node::new(node, is_strong)
         };
         for id in ids {
             if old.engine.floor(id).is_some() {
                 drop_all(&old.engine, id); // what it had begun to let go of goes
                 old.engine.end_leaving(id, 0);
             }
-            old.engine.reign(id, FIRST_REGIME, false);
+            match is_strong {
+                true => old.engine.learn(id, &strong::unknown()),
+                false => old.engine.reign(id, FIRST_REGIME, false),
+            }
         }
+        if old.wiped {
+            self.later(node, 0, Deed::Lose);
+        }
+        let old = &mut self.nodes[node];
         if old.note {
             old.mode = Mode::Returning {
                 before: old.strays(),
@@ -366,11 +430,13 @@ impl World {
     /// A process ends at once; its memory outlives it, or not.
     pub(crate) fn end(&mut self, node: usize, keeps_memory: bool) {
         self.tell(|| format!("n{node} ends, keeps its memory: {keeps_memory}"));
+        let (is_strong, volatile) = (self.setup.is_strong(), self.setup.volatile);
         let ended = &mut self.nodes[node];
         assert!(ended.running);
         (ended.running, ended.still) = (false, None);
         if !keeps_memory {
-            ended.engine = engine();
+            ended.engine = engine(is_strong);
+            ended.wiped = is_strong && !volatile;
         }
         for (from, to) in self.net.links_of(node) {
             if from == node {
@@ -425,7 +491,11 @@ impl World {
                 asked_us,
                 quorum_age_us,
                 known,
-            } => self.reported(node, asked_us, quorum_age_us, known),
+                leased_from,
+            } => {
+                self.reported(node, asked_us, quorum_age_us, known);
+                self.leased(node, quorum_age_us, leased_from);
+            }
             Deed::Learn(entry) => self.learn(node, entry),
             Deed::Publish(state) => self.publish(node, state),
             Deed::Strayed => self.strayed(node),
@@ -444,6 +514,12 @@ impl World {
             Deed::Wake(write, look) => self.look_at_write(node, write, look),
             Deed::Asked(ask) => self.asked(node, ask),
             Deed::Retry(request) => self.attempt(node, request),
+            Deed::Overdue(request) => self.overdue(node, request),
+            Deed::StandsNot(number) => self.stands_not(node, number),
+            Deed::HasRead(read) => self.has_read(node, &read),
+            Deed::Tell(request, reply) => self.answer(node, request, reply),
+            Deed::Lost(entry) => self.lost(node, entry),
+            Deed::Lose => self.lose_held(node),
             Deed::TimedOut { to, epoch, number } => self.timed_out(node, to, epoch, number),
             Deed::Adopt(partition, regime, adopt, then) => {
                 self.adopt(node, partition, regime, adopt, then);
@@ -459,14 +535,14 @@ impl World {
     pub(crate) fn hand(&self, node: usize, regime: u32, replicated: bool) -> Hand {
         Hand {
             lane: self.nodes[node].engine.log().write_lane(0),
-            now: Now::from_epoch_ms(self.now_ms()),
+            now: Now::from_epoch_ms(self.now_ms(node)),
             flush_clock_ms: self.agenda.now_us() / 1000,
             regime,
             replicated,
         }
     }
 
-    fn learn(&mut self, node: usize, entry: usize) {
+    pub(super) fn learn(&mut self, node: usize, entry: usize) {
         let it = &mut self.nodes[node];
         if entry <= it.entry {
             return;
@@ -476,7 +552,7 @@ impl World {
     }
 
     /// Puts into force what the node is to go by, as far as it is not.
-    fn follow(&mut self, node: usize) {
+    pub(super) fn follow(&mut self, node: usize) {
         let it = &mut self.nodes[node];
         match &it.mode {
             Mode::Following => {}
@@ -501,13 +577,15 @@ impl World {
     fn put(&mut self, node: usize, state: Arc<ClusterState>) {
         let it = &mut self.nodes[node];
         let known = state.nodes.get(&it.id);
-        if known.is_none_or(|member| member.facts.incarnation != it.life) {
+        if it.wiped || known.is_none_or(|member| member.facts.incarnation != it.life) {
             return;
         }
         let view = View::new(it.id, &state, &[NAMESPACE]);
         for (at, is) in view.shares(0).iter().enumerate() {
             let id = PartitionId(at as u16);
-            if it.view.share(0, id).regime != is.regime {
+            if is.quorums.is_some() {
+                it.engine.learn(id, is);
+            } else if it.view.share(0, id).regime != is.regime {
                 it.engine.reign(id, is.regime.0, is.apart);
             }
         }
@@ -535,7 +613,7 @@ impl World {
         }
         it.generation += 1;
         let map = |state: &ClusterState| state.maps.get(NAMESPACE).cloned();
-        if let Some(now) = map(&it.state) {
+        if let Some(now) = map(&it.state).filter(|map| !map.strong) {
             let before = map(&before);
             for (at, is) in now.partitions.iter().enumerate() {
                 let id = PartitionId(at as u16);
@@ -554,6 +632,7 @@ impl World {
         });
         self.let_go(node);
         self.link_up(node);
+        self.wake_all(node);
         let us = self.rng.below(200);
         self.fill_again(node, us);
         self.follow(node);
@@ -616,7 +695,7 @@ impl World {
 
     fn sweep(&mut self, node: usize) {
         self.later(node, SWEEP_EVERY_US, Deed::Sweep);
-        let now = Now::from_epoch_ms(self.now_ms());
+        let now = Now::from_epoch_ms(self.now_ms(node));
         let (ids, now_us) = (self.partitions(), self.agenda.now_us());
         let it = &mut self.nodes[node];
         it.rests_since_us = match it.state.may_be_outdated_somewhere(NAMESPACE) {

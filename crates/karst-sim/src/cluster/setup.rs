@@ -67,9 +67,20 @@ impl Pace {
     }
 }
 
+/// What the namespace promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// Every node that is reached serves, and copies are merged ("AP").
+    Available,
+    /// What was acknowledged outlives any fault, and reads never go back ("CP").
+    Strong,
+}
+
 /// See [the module](self).
 #[derive(Clone, Debug)]
 pub struct Setup {
+    /// What the namespace promises.
+    pub consistency: Consistency,
     /// Nodes at the beginning.
     pub nodes: usize,
     /// Copies of each record.
@@ -80,7 +91,7 @@ pub struct Setup {
     pub first_partition: usize,
     /// Clients.
     pub clients: usize,
-    /// Keys of each client.
+    /// Keys of each client; of all of them together where consistency is strong.
     pub keys: usize,
     /// Longest pause of a client between two requests.
     pub think_us_max: u64,
@@ -99,6 +110,10 @@ pub struct Setup {
     pub turnover_us: u64,
     /// Whether memory is gone with its process.
     pub volatile: bool,
+    /// By how many percent a node's clock may be too fast or too slow.
+    pub drift: u64,
+    /// Whether the time of day jumps.
+    pub jumps: bool,
     /// How long faults go on.
     pub faults_us: u64,
     /// Longest pause between two faults.
@@ -108,10 +123,43 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Draws one.
-    pub fn draw(rng: &mut Rng) -> Setup {
+    /// Draws one, of this consistency if one is asked for.
+    pub fn draw(rng: &mut Rng, asked: Option<Consistency>) -> Setup {
+        let drawn = *rng.pick(&[Consistency::Available, Consistency::Strong]);
+        match asked.unwrap_or(drawn) {
+            Consistency::Available => Setup::available(rng),
+            Consistency::Strong => Setup::strong(rng),
+        }
+    }
+
+    /// Whether the namespace is strongly consistent.
+    pub fn is_strong(&self) -> bool {
+        self.consistency == Consistency::Strong
+    }
+
+    fn strong(rng: &mut Rng) -> Setup {
+        let available = Setup::available(rng);
+        Setup {
+            consistency: Consistency::Strong,
+            replication_factor: *rng.pick(&[2, 3, 3]),
+            keys: rng.between(1, 6) as usize,
+            rest_us: match available.one_way {
+                true => 25_000_000,
+                false => 6_000_000,
+            },
+            turnover_us: 6_000_000, // longer than a write may be on its way until it is known who lacks it
+            drift: *rng.pick(&[0, 1, 3]),
+            jumps: rng.one_in(2),
+            ..available
+        }
+    }
+
+    fn available(rng: &mut Rng) -> Setup {
         let (volatile, one_way) = (rng.one_in(4), rng.one_in(2));
         Setup {
+            consistency: Consistency::Available,
+            drift: 0,
+            jumps: false,
             nodes: rng.between(3, 5) as usize,
             replication_factor: if rng.one_in(3) { 3 } else { 2 },
             partitions: rng.between(1, 5) as usize,

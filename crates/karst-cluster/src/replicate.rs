@@ -404,6 +404,7 @@ mod tests {
                 activated: Regime(1),
                 can_confirm: true,
                 knows: in_sync.contains(&A),
+                stands: true,
                 processes: Box::default(),
             }),
             ..share(regime, primary, &followers)

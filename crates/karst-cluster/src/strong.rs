@@ -102,6 +102,12 @@ impl Ownership {
         })
     }
 
+    /// Whether enough of those who know what was confirmed are among these nodes, for anybody to serve.
+    pub fn is_known_to_enough(&self, alive: impl Fn(NodeId) -> bool) -> bool {
+        let knowing = self.known().filter(|it| alive(*it)).count();
+        !self.in_sync.is_empty() && knowing >= fence_quorum(self.last_confirmed().len())
+    }
+
     /// Whether what was confirmed can be found among these, of whom some may have lost it.
     pub(crate) fn is_known_to(&self, nodes: &[NodeId]) -> bool {
         let knowing = self.known().filter(|it| nodes.contains(it));

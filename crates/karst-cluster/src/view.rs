@@ -42,6 +42,8 @@ pub struct Quorums {
     pub can_confirm: bool,
     /// Whether this node is one of those that know what was confirmed.
     pub knows: bool,
+    /// Whether enough of those are alive for the partition to be served, now or soon.
+    pub stands: bool,
     /// The process of each whom the primary sends its writes: another one may hold less.
     pub processes: Box<[(NodeId, u64)]>,
 }
@@ -63,6 +65,7 @@ impl Quorums {
             activated: ownership.activated,
             can_confirm: false,
             knows: ownership.known().any(|it| it == me),
+            stands: ownership.is_known_to_enough(|it| state.is_alive(it)),
             processes: followers.iter().map(process).collect(),
         };
         let all = ownership.in_sync.iter().chain(&ownership.prior);

@@ -408,6 +408,7 @@ mod tests {
                 activated: Regime(activated),
                 can_confirm: true,
                 knows: in_sync.contains(&A),
+                stands: true,
                 processes: in_sync.iter().map(|it| (*it, 1)).collect(),
             }),
         }

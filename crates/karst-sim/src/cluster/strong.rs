@@ -86,6 +86,7 @@ pub fn unknown() -> Share {
             activated: Regime(0),
             can_confirm: false,
             knows: false,
+            stands: false,
             processes: Box::default(),
         }),
     }

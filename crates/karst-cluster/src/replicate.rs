@@ -403,8 +403,9 @@ mod tests {
                 prior: prior.into(),
                 activated: Regime(1),
                 can_confirm: true,
-                processes: Box::default(),
                 knows: in_sync.contains(&A),
+                stands: true,
+                processes: Box::default(),
             }),
             ..share(regime, primary, &followers)
         }

@@ -5,7 +5,6 @@
 use crate::map::{NamespaceMap, Ownership};
 use crate::node::NodeId;
 use crate::state::ClusterState;
-use crate::strong::fence_quorum;
 use crate::view::Quorums;
 
 /// How one partition stands.
@@ -30,10 +29,9 @@ impl Standing {
         if !map.strong {
             return Standing::Active; // whoever it is, he does not count as dead
         }
-        let knowing = partition.known().filter(|it| state.is_alive(*it)).count();
         if partition.is_dead() {
             Standing::Dead
-        } else if knowing < fence_quorum(partition.last_confirmed().len()) {
+        } else if !partition.is_known_to_enough(|it| state.is_alive(it)) {
             Standing::Unavailable
         } else if partition.prior.is_empty()
             && state.is_alive(primary)

@@ -102,6 +102,12 @@ impl Ownership {
         })
     }
 
+    /// Whether enough of those who know what was confirmed are among these nodes, for anybody to serve.
+    pub fn is_known_to_enough(&self, alive: impl Fn(NodeId) -> bool) -> bool {
+        let knowing = self.known().filter(|it| alive(*it)).count();
+        !self.in_sync.is_empty() && knowing >= fence_quorum(self.last_confirmed().len())
+    }
+
     /// Whether what was confirmed can be found among these, of whom some may have lost it.
     pub(crate) fn is_known_to(&self, nodes: &[NodeId]) -> bool {
         let knowing = self.known().filter(|it| nodes.contains(it));
@@ -220,6 +226,24 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_alive_had_part_in_begins_anew_under_a_later_regime() {
+        let nodes = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<Vec<_>>();
+        let held = Ownership {
+            regime: Regime(9),
+            row: nodes(&[1, 2]),
+            in_sync: nodes(&[1]),
+            activated: Regime(9),
+            ..Ownership::default()
+        };
+        assert_eq!(held.emptied(|node| node == NodeId(2)), None);
+        assert_eq!(held.revived(|node| node == NodeId(3)), None);
+        let anew = held.emptied(|node| node == NodeId(3)).unwrap();
+        assert_eq!(anew.emptied(|_| false), None);
+        let given = anew.next_config(nodes(&[3]), nodes(&[3])).unwrap();
+        assert_eq!((given.regime, &given.prior), (Regime(11), &nodes(&[3])));
+    }
+
+    #[test]
     fn a_partition_whose_last_copy_is_lost_is_dead_until_it_is_revived() {
         let (a, b) = (NodeId(1), NodeId(2));
         let mut partition = Ownership {
@@ -267,24 +291,6 @@ mod tests {
         );
         partition.restarted(b, true);
         assert!(partition.is_dead());
-    }
-
-    #[test]
-    fn what_nobody_alive_had_part_in_begins_anew_under_a_later_regime() {
-        let nodes = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<Vec<_>>();
-        let held = Ownership {
-            regime: Regime(9),
-            row: nodes(&[1, 2]),
-            in_sync: nodes(&[1]),
-            activated: Regime(9),
-            ..Ownership::default()
-        };
-        assert_eq!(held.emptied(|node| node == NodeId(2)), None);
-        assert_eq!(held.revived(|node| node == NodeId(3)), None);
-        let anew = held.emptied(|node| node == NodeId(3)).unwrap();
-        assert_eq!(anew.emptied(|_| false), None);
-        let given = anew.next_config(nodes(&[3]), nodes(&[3])).unwrap();
-        assert_eq!((given.regime, &given.prior), (Regime(11), &nodes(&[3])));
     }
 
     #[test]

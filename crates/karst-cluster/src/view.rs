@@ -40,10 +40,12 @@ pub struct Quorums {
     pub activated: Regime,
     /// Whether enough of them are alive.
     pub can_confirm: bool,
-    /// The process of each whom the primary sends its writes: another one may hold less.
-    pub processes: Box<[(NodeId, u64)]>,
     /// Whether this node is one of those that know what was confirmed.
     pub knows: bool,
+    /// Whether enough of those are alive for the partition to be served, now or soon.
+    pub stands: bool,
+    /// The process of each whom the primary sends its writes: another one may hold less.
+    pub processes: Box<[(NodeId, u64)]>,
 }
 
 impl Quorums {
@@ -62,8 +64,9 @@ impl Quorums {
             prior: ownership.prior.as_slice().into(),
             activated: ownership.activated,
             can_confirm: false,
-            processes: followers.iter().map(process).collect(),
             knows: ownership.known().any(|it| it == me),
+            stands: ownership.is_known_to_enough(|it| state.is_alive(it)),
+            processes: followers.iter().map(process).collect(),
         };
         let all = ownership.in_sync.iter().chain(&ownership.prior);
         let alive: Vec<NodeId> = all.filter(|it| state.is_alive(**it)).copied().collect();

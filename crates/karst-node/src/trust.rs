@@ -185,7 +185,9 @@ pub async fn watch(node: Arc<Node>) {
             let name = &namespace.config.name;
             let strong = namespace.config.mode == Mode::Cp;
             if strong && failed > *told && others_can_go_on(&node, name) {
+                node.cluster.hold_no_lease(true); // others may lead what it leads before it knows
                 lose(&node, name).await;
+                node.cluster.hold_no_lease(false);
                 *told = failed;
             }
         }

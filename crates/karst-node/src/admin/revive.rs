@@ -60,7 +60,9 @@ pub(super) fn groups(state: &ClusterState, name: &str) -> Vec<proto::ReviveGroup
             Some(member) => member.facts.name.clone(),
             None => id.to_string(),
         };
-        nodes.into_iter().map(name).collect()
+        let mut names: Vec<String> = nodes.into_iter().map(name).collect();
+        names.sort_unstable();
+        names
     };
     let group = |((dead, loss), partitions): ((bool, Loss), Vec<u32>)| proto::ReviveGroup {
         partitions,

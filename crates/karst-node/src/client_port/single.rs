@@ -164,7 +164,11 @@ pub(super) fn attempt(
                 return Ok(Try::Nowhere);
             }
         }
-        match share.way(kind != Kind::Read || reads.belong_to_primary()) {
+        let of_primary = kind != Kind::Read || reads.belong_to_primary();
+        if of_primary && strong::is_given_up(share) {
+            return Ok(Try::Nowhere);
+        }
+        match share.way(of_primary) {
             Way::Here if fetched.is_none() => core.counted(index).heat.add(digest.partition()),
             Way::Here => {}
             Way::At(node) => return Ok(Try::Away(node)),

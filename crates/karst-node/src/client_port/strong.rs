@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use karst_cluster::map::Regime;
+use karst_cluster::map::{Regime, Role};
 use karst_cluster::view::Share;
 use karst_data::key::{Digest, PartitionId};
 use karst_data::time::Ttl;
@@ -68,6 +68,13 @@ pub(super) fn can_confirm(core: &Core, index: usize, share: &Share) -> bool {
     let min_in_sync = usize::from(core.namespace(index).config.min_in_sync);
     let quorums = share.quorums.as_ref();
     quorums.is_none_or(|quorums| quorums.can_confirm && quorums.in_sync.len() >= min_in_sync)
+}
+
+/// Whether it is known that nobody serves the partition before more nodes are back, or ever: then nobody is asked.
+/// Who leads it finds out by himself.
+pub(super) fn is_given_up(share: &Share) -> bool {
+    let quorums = share.quorums.as_ref();
+    share.role != Role::Primary && quorums.is_some_and(|quorums| !quorums.stands)
 }
 
 /// Whether a record that was just read is confirmed. If it has got stuck it is sent again.

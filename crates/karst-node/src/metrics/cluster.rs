@@ -169,11 +169,8 @@ fn write_strong(encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result
         return Ok(());
     }
     LEASE.write(encoder, |out| {
-        let left_us = node
-            .cluster
-            .lease()
-            .until_us
-            .saturating_sub(clock::boot_us());
+        let until_us = node.cluster.lease().until_us;
+        let left_us = until_us.saturating_sub(clock::boot_us());
         out.part(&[], left_us as f64 / 1e6)
     })?;
     for metric in &STRONG {

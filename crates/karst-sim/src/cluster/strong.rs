@@ -85,8 +85,9 @@ pub fn unknown() -> Share {
             prior: Box::default(),
             activated: Regime(0),
             can_confirm: false,
-            processes: Box::default(),
             knows: false,
+            stands: false,
+            processes: Box::default(),
         }),
     }
 }

@@ -132,14 +132,12 @@ fn answers_of_a_cluster_that_nothing_happens_to_have_an_order() {
 }
 
 #[test]
-#[ignore = "mode = \"cp\" is not there yet"]
 fn strong_answers_of_two_copies_have_an_order_under_faults() {
     venv::python();
     apart_aloud(|| assert_eq!(run(&settings(1, 20, Some(2))), 0));
 }
 
 #[test]
-#[ignore = "mode = \"cp\" is not there yet"]
 fn strong_answers_of_three_copies_have_an_order_under_faults() {
     venv::python();
     apart_aloud(|| assert_eq!(run(&settings(1, 20, Some(3))), 0));

@@ -82,6 +82,10 @@ impl Try {
 }
 
 /// What a reply has to wait for.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the largest is what most writes are, and it is moved once"
+)]
 pub(super) enum Pending {
     /// A write is where it should be.
     Write(PendingWrite),

@@ -120,6 +120,11 @@ impl Mutation {
     pub fn is_of_cluster(self) -> bool {
         self as u8 >= Mutation::AcknowledgesBeforeCopied as u8
     }
+
+    /// Whether it is seen only where consistency is strong.
+    pub fn is_of_strong(self) -> bool {
+        self as u8 >= Mutation::ConfirmsAlone as u8
+    }
 }
 
 /// Whether this one is planted.

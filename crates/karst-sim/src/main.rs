@@ -147,8 +147,12 @@ fn mutations(seeds: u64) -> bool {
     for mutation in Mutation::ALL {
         let mut child = Command::new(&this);
         child.args(["--plant", &format!("{mutation:?}")]);
+        let mode = match mutation.is_of_strong() {
+            true => "cp",
+            false => "ap",
+        };
         match mutation.is_of_cluster() {
-            true => child.args(["--cluster", &seeds.to_string()]),
+            true => child.args(["--cluster", &seeds.to_string(), "--cluster-mode", mode]),
             false => child.args(["--seeds", &seeds.to_string(), "--media", "2000"]),
         };
         let output = child.output().expect("this program can be run again");

@@ -16,8 +16,12 @@ fn every_planted_behaviour_is_caught() {
     let missed = planted.filter(|mutation| {
         let mut sim = Command::new(env!("CARGO_BIN_EXE_karst-sim"));
         sim.args(["--plant", &format!("{mutation:?}")]);
+        let mode = match mutation.is_of_strong() {
+            true => "cp",
+            false => "ap",
+        };
         match mutation.is_of_cluster() {
-            true => sim.args(["--cluster", SEEDS]),
+            true => sim.args(["--cluster", SEEDS, "--cluster-mode", mode]),
             false => sim.args(["--seeds", SEEDS, "--media", "2000"]),
         };
         let output = sim.output().expect("the simulator can be run");

@@ -145,9 +145,9 @@ impl Setup {
             keys: rng.between(1, 6) as usize,
             rest_us: match available.one_way {
                 true => 25_000_000,
-                false => 6_000_000,
+                false => *rng.pick(&[2_000_000, 6_000_000]),
             },
-            turnover_us: 6_000_000, // longer than a write may be on its way until it is known who lacks it
+            turnover_us: 4_000_000, // longer than a write may be on its way until it is known who lacks it
             drift: *rng.pick(&[0, 1, 3]),
             jumps: rng.one_in(2),
             ..available

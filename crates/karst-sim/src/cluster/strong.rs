@@ -322,6 +322,7 @@ impl World {
             let then = write.then;
             let confirmed = flight.confirmed;
             it.writes.remove(&number);
+            self.tell(|| format!("n{node} sees to {version} of {digest} no more"));
             self.landed(node, then, confirmed, Err(Cut::Overtaken));
             return false;
         }

@@ -126,6 +126,9 @@ impl World {
         };
         let us = self.rng.below(20);
         self.later(node, us, Deed::HasRead(read));
+        if let Some(us) = self.nodes[node].stands_still_at_read.take() {
+            self.stand_still_for(node, us);
+        }
         None
     }
 

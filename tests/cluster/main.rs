@@ -18,6 +18,7 @@ mod load;
 mod network;
 mod operate;
 mod planned;
+mod strong;
 mod table;
 mod traffic;
 mod wires;

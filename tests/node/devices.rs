@@ -1,19 +1,13 @@
 //! Devices that fail under a running node, and damage that it finds by itself.
-//!
-//! A device that fails is a file in memory (memfd) of this process, sealed against writes or cut short
-//! while the node has it open: from then on the kernel answers the node's writes, or reads, with an
-//! error, as it would those of a broken disk.
 
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{FileExt as _, symlink};
+use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use karst_tests::breakable::Breakable;
 use karst_tests::{Namespace, Server, ServerSpec, binary};
 use karst_wire::code::ResultCode;
-use rustix::fs::{MemfdFlags, SealFlags};
 use serde_json::Value;
 
 use crate::client::{Client, connect, value, version_of};
@@ -22,42 +16,6 @@ const VALUE_BYTES: usize = 2000;
 
 /// How long the node may take to notice something, or to be done with it.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A device that can be broken.
-struct Breakable(File);
-
-impl Breakable {
-    /// Takes the place of a stopped server's file, its content kept.
-    fn instead_of(server: &Server, number: usize) -> Breakable {
-        let path = server.file("test", number);
-        let flags = MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC;
-        let memory = rustix::fs::memfd_create("karst-device", flags).expect("memory for a file");
-        let mut file = File::from(memory);
-        file.write_all(&fs::read(&path).expect("the device is a file"))
-            .expect("memory");
-        fs::remove_file(&path).expect("the folder is the test's");
-        let own = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
-        symlink(own, &path).expect("the folder is the test's");
-        Breakable(file)
-    }
-
-    /// Writes fail from now on.
-    fn fail_writes(&self) {
-        let sealed = rustix::fs::fcntl_add_seals(&self.0, SealFlags::WRITE);
-        sealed.expect("it may be sealed");
-    }
-
-    /// Reads of all but its first bytes fail from now on.
-    fn fail_reads(&self, from: u64) {
-        self.0.set_len(from).expect("it may be cut");
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![0; self.0.metadata().unwrap().len() as usize];
-        self.0.read_exact_at(&mut bytes, 0).expect("it is there");
-        bytes
-    }
-}
 
 fn spec(files: usize) -> ServerSpec {
     let namespace = Namespace::device("test")
@@ -72,7 +30,7 @@ fn spec(files: usize) -> ServerSpec {
 fn breakable(files: usize) -> (Server, Breakable) {
     let mut server = spec(files).start();
     server.stop();
-    let device = Breakable::instead_of(&server, files - 1);
+    let device = Breakable::instead_of(&server, "test", files - 1);
     server.restart();
     (server, device)
 }
@@ -270,7 +228,7 @@ fn the_scrub_finds_rot_that_nobody_reads_and_the_ledger_clears_when_the_record_i
     let (bytes, wanted) = (fs::read(&path).unwrap(), value(VICTIM, 1, VALUE_BYTES));
     let at = bytes.windows(VALUE_BYTES).position(|found| found == wanted);
     let at = at.expect("it was written") as u64 + 700;
-    let file = File::options().write(true).open(&path).unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
     file.write_all_at(&[!bytes[at as usize]], at).unwrap();
     file.sync_all().unwrap();
     let mut listed = Value::Null;

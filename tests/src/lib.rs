@@ -3,7 +3,8 @@
 //! [`server`] starts and stops one real `karstd` and owns all that belongs to it: its folder, its
 //! ports, its process, its log. [`spec`] says how it is configured. [`raw`] speaks the client
 //! protocol a frame at a time, for tests that must send what no client would. [`binary`] finds the
-//! program under test, [`venv`] the official Python client. [`linear`] checks what clients were told.
+//! program under test, [`breakable`] is a device that fails, [`venv`] the official Python client. [`linear`] checks what
+//! clients were told.
 //!
 //! What always holds: a test ends only processes that it started; everything it leaves is in a
 //! temporary folder; every wait has a limit, and running into it is a failure that prints the end of
@@ -15,6 +16,7 @@
 )]
 
 pub mod binary;
+pub mod breakable;
 pub mod linear;
 pub mod raw;
 pub mod server;

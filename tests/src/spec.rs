@@ -216,6 +216,13 @@ impl ServerSpec {
         self
     }
 
+    /// Changes every namespace that it has so far.
+    #[must_use]
+    pub fn each_namespace(mut self, change: impl Fn(Namespace) -> Namespace) -> ServerSpec {
+        self.namespaces = self.namespaces.into_iter().map(change).collect();
+        self
+    }
+
     /// A key of a section, such as `("service", "connections_max", "4000")`; the value as TOML spells
     /// it. Setting it again replaces it.
     #[must_use]

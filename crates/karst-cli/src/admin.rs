@@ -145,6 +145,22 @@ impl Admin {
         Ok(answer.map_err(|status| self.refused(&status))?.into_inner())
     }
 
+    /// What a revival of a namespace would come to, or, carried out, has come to.
+    pub(crate) async fn revive(
+        &mut self,
+        namespace: &str,
+        carry_out: bool,
+        empty: bool,
+    ) -> Outcome<proto::ReviveResponse> {
+        let request = proto::ReviveRequest {
+            namespace: namespace.into(),
+            carry_out,
+            empty,
+        };
+        let answer = self.client.revive(request).await;
+        Ok(answer.map_err(|status| self.refused(&status))?.into_inner())
+    }
+
     /// Where the admin service of a node is, that the asked node names.
     pub(crate) fn admin_address(&self, node: &proto::Node) -> Outcome<String> {
         let (name, _) = split_host(&self.host)?;
@@ -341,6 +357,13 @@ mod tests {
             _: tonic::Request<proto::RemoveRequest>,
         ) -> Result<tonic::Response<proto::RemoveResponse>, tonic::Status> {
             Ok(tonic::Response::new(proto::RemoveResponse::default()))
+        }
+
+        async fn revive(
+            &self,
+            _: tonic::Request<proto::ReviveRequest>,
+        ) -> Result<tonic::Response<proto::ReviveResponse>, tonic::Status> {
+            Ok(tonic::Response::new(proto::ReviveResponse::default()))
         }
 
         async fn map(

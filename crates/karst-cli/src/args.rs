@@ -63,6 +63,8 @@ pub(crate) enum Verb {
         /// Name or id of the node
         node: String,
     },
+    /// Have partitions of a strongly consistent namespace that nobody can serve go on with what is left of them
+    Revive(Revive),
     /// What the index knows of the records of a partition, one JSON object a line
     Entries {
         /// Namespace
@@ -160,6 +162,22 @@ pub(crate) struct Drain {
     pub(crate) timeout: Option<Duration>,
 }
 
+/// `karst revive`
+#[derive(Debug, Args)]
+pub(crate) struct Revive {
+    /// Namespace
+    pub(crate) namespace: String,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Have those of which nobody alive holds anything begin anew, empty
+    #[arg(long)]
+    pub(crate) empty: bool,
+    /// Longest wait until they are served, such as 10m; they go on recovering afterwards
+    #[arg(long, default_value = "1m", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
+}
+
 /// `karst dev`
 #[derive(Debug, Args)]
 pub(crate) struct Dev {
@@ -172,6 +190,9 @@ pub(crate) struct Dev {
     /// What the namespace promises when nodes cannot talk
     #[arg(long, value_enum, default_value_t = Mode::Ap)]
     pub(crate) mode: Mode,
+    /// Whether a write is answered only when it is on the device, if not what the mode implies
+    #[arg(long)]
+    pub(crate) commit_to_device: Option<bool>,
     /// Keep data in this folder instead of one that is removed at the end
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,

@@ -222,6 +222,12 @@ pub(crate) struct Owners {
     pub(crate) joining: Vec<String>,
     /// Who may hold writes that others lack.
     pub(crate) apart: Vec<String>,
+    /// By whom writes were last confirmed, while the regime is not activated.
+    pub(crate) prior: Vec<String>,
+    /// Of those, who has lost what he had confirmed.
+    pub(crate) lost: Vec<String>,
+    /// The last regime that was activated; 0 for none.
+    pub(crate) activated: u32,
 }
 
 /// `karst partitions --id`
@@ -265,6 +271,44 @@ pub(crate) struct Removed {
     pub(crate) id: String,
 }
 
+/// `karst revive`
+#[derive(Debug, Serialize)]
+pub(crate) struct Revival {
+    pub(crate) namespace: String,
+    /// Partitions that nobody serves, by why.
+    pub(crate) groups: Vec<ReviveGroup>,
+    /// Whether those of which something is left, or all, were revived, and are served.
+    pub(crate) done: bool,
+    /// What that took.
+    pub(crate) seconds: f64,
+}
+
+/// Partitions that nobody serves for the same reason.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReviveGroup {
+    pub(crate) partitions: Vec<u32>,
+    /// Waiting for nodes does not help.
+    pub(crate) dead: bool,
+    /// Who knows what was confirmed and is not alive.
+    pub(crate) away: Vec<String>,
+    /// Who has lost what he had confirmed.
+    pub(crate) lost: Vec<String>,
+    /// With what these have the partitions go on; nobody: they do not, or begin anew.
+    pub(crate) left: Vec<String>,
+}
+
+impl From<proto::ReviveGroup> for ReviveGroup {
+    fn from(group: proto::ReviveGroup) -> ReviveGroup {
+        ReviveGroup {
+            partitions: group.partitions,
+            dead: group.dead,
+            away: group.away,
+            lost: group.lost,
+            left: group.left,
+        }
+    }
+}
+
 impl Owners {
     /// A message's numbers as names.
     pub(crate) fn of(message: &proto::Owners, names: &[String]) -> Owners {
@@ -280,12 +324,18 @@ impl Owners {
                 proto::PartitionState::Settled => "settled",
                 proto::PartitionState::Migrating => "migrating",
                 proto::PartitionState::Unserved => "unserved",
+                proto::PartitionState::Recovering => "recovering",
+                proto::PartitionState::Unavailable => "unavailable",
+                proto::PartitionState::Dead => "dead",
             },
             regime: message.regime,
             replicas: names(&message.row),
             in_sync: names(&message.in_sync),
             joining: names(&message.joining),
             apart: names(&message.apart),
+            prior: names(&message.prior),
+            lost: names(&message.lost),
+            activated: message.activated,
         }
     }
 
@@ -320,6 +370,7 @@ pub(crate) struct IndexEntry {
 pub(crate) struct Partitions {
     pub(crate) active: u32,
     pub(crate) recovering: u32,
+    pub(crate) unavailable: u32,
     pub(crate) dead: u32,
 }
 
@@ -464,6 +515,7 @@ impl From<proto::Namespace> for Namespace {
             partitions: Partitions {
                 active: partitions.active,
                 recovering: partitions.recovering,
+                unavailable: partitions.unavailable,
                 dead: partitions.dead,
             },
             migrations_remaining: space.migrations_remaining,
@@ -740,6 +792,7 @@ pub(crate) mod tests {
         assert_eq!(space["tombstones"], 12);
         assert_eq!(space["partitions"]["active"], 4096);
         assert_eq!(space["partitions"]["recovering"], 0);
+        assert_eq!(space["partitions"]["unavailable"], 0);
         assert_eq!(space["partitions"]["dead"], 0);
         assert_eq!(space["migrations_remaining"], 0);
     }

@@ -60,7 +60,8 @@ pub enum Kind {
     /// A write that was made when the sender was the primary, for the one of now to take over: [`Replicate`]
     /// under the regime of now. Answered with an [`Ack`].
     Late = 8,
-    /// Asks whether the receiver goes by this regime of a partition: [`OfPartition`]. Answered with an [`Ack`].
+    /// Asks whether a regime stands: [`OfPartition`]. The reply is empty if it does, else [`Ack::Stale`] or
+    /// [`Ack::Early`]. Who leads a strongly consistent partition asks so before it answers a read without a lease.
     Stands = 9,
     /// Of a request that was carried out.
     Reply = 128,

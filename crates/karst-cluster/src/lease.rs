@@ -84,8 +84,8 @@ impl Granted {
     }
 
     /// From now on these get none, and all others do. To be called with everybody who is not heard, before anything is
-    /// proposed that follows from it.
-    /// While something that was proposed is in doubt, nobody gets any: it may follow from what was so before.
+    /// proposed that follows from it. While something that was proposed is in doubt, nobody gets any: it may
+    /// follow from what was so before.
     pub fn give_up(&mut self, nodes: BTreeSet<NodeId>, in_doubt: bool) {
         self.given_up = nodes;
         self.none = in_doubt;

@@ -403,6 +403,8 @@ mod tests {
                 prior: prior.into(),
                 activated: Regime(1),
                 can_confirm: true,
+                knows: in_sync.contains(&A),
+                stands: true,
                 processes: Box::default(),
             }),
             ..share(regime, primary, &followers)

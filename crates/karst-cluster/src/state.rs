@@ -124,6 +124,9 @@ pub enum Command {
     Revive {
         /// The namespace.
         namespace: String,
+        /// Those of which nobody alive holds anything begin anew, empty.
+        #[serde(default)]
+        empty: bool,
     },
     /// A truncation mark is set, never back.
     Truncate(Truncation),
@@ -211,7 +214,7 @@ impl ClusterState {
                 incarnation,
                 namespace,
             } => self.lose(node, incarnation, &namespace),
-            Command::Revive { namespace } => self.revive(&namespace),
+            Command::Revive { namespace, empty } => self.revive(&namespace, empty),
             Command::Truncate(truncation) => self.truncate(truncation),
             Command::UndoTruncate { namespace, set } => {
                 self.truncations
@@ -374,7 +377,7 @@ impl ClusterState {
         self.change(node, |member| member.losses += 1)
     }
 
-    fn revive(&mut self, namespace: &str) -> Outcome {
+    fn revive(&mut self, namespace: &str, empty: bool) -> Outcome {
         let nodes = &self.nodes;
         let alive = |node: NodeId| nodes.get(&node).is_some_and(|it| it.alive);
         let Some(map) = self.maps.get_mut(namespace).filter(|map| map.strong) else {
@@ -382,7 +385,8 @@ impl ClusterState {
         };
         let mut revived = 0;
         for partition in &mut map.partitions {
-            if let Some(next) = partition.revived(alive) {
+            let next = partition.revived(alive);
+            if let Some(next) = next.or_else(|| partition.emptied(alive).filter(|_| empty)) {
                 *partition = next;
                 revived += 1;
             }

@@ -102,6 +102,12 @@ impl Ownership {
         })
     }
 
+    /// Whether enough of those who know what was confirmed are among these nodes, for anybody to serve.
+    pub fn is_known_to_enough(&self, alive: impl Fn(NodeId) -> bool) -> bool {
+        let knowing = self.known().filter(|it| alive(*it)).count();
+        !self.in_sync.is_empty() && knowing >= fence_quorum(self.last_confirmed().len())
+    }
+
     /// Whether what was confirmed can be found among these, of whom some may have lost it.
     pub(crate) fn is_known_to(&self, nodes: &[NodeId]) -> bool {
         let knowing = self.known().filter(|it| nodes.contains(it));
@@ -181,6 +187,19 @@ impl Ownership {
             ..self.clone()
         })
     }
+
+    /// The partition as it begins anew, given to whoever it is to be given: all of it is lost. `None` if any of these
+    /// nodes has had part in it.
+    pub fn emptied(&self, alive: impl Fn(NodeId) -> bool) -> Option<Ownership> {
+        let mut had_part = self.in_sync.iter().chain(&self.prior).chain(&self.row);
+        let lost = !self.in_sync.is_empty() && !had_part.any(|it| alive(*it));
+        lost.then(|| Ownership {
+            regime: self.regime.next(),
+            row: self.row.clone(),
+            activated: self.activated,
+            ..Ownership::default()
+        })
+    }
 }
 
 #[cfg(test)]
@@ -204,6 +223,24 @@ mod tests {
         assert!(!is_confirmed(&[1, 2, 3], &[&old, &new]));
         assert!(is_confirmed(&[1, 2, 4], &[&old, &new]));
         assert!(!is_confirmed(&[9, 8, 7], &[&old]));
+    }
+
+    #[test]
+    fn what_nobody_alive_had_part_in_begins_anew_under_a_later_regime() {
+        let nodes = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<Vec<_>>();
+        let held = Ownership {
+            regime: Regime(9),
+            row: nodes(&[1, 2]),
+            in_sync: nodes(&[1]),
+            activated: Regime(9),
+            ..Ownership::default()
+        };
+        assert_eq!(held.emptied(|node| node == NodeId(2)), None);
+        assert_eq!(held.revived(|node| node == NodeId(3)), None);
+        let anew = held.emptied(|node| node == NodeId(3)).unwrap();
+        assert_eq!(anew.emptied(|_| false), None);
+        let given = anew.next_config(nodes(&[3]), nodes(&[3])).unwrap();
+        assert_eq!((given.regime, &given.prior), (Regime(11), &nodes(&[3])));
     }
 
     #[test]

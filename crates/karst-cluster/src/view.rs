@@ -40,12 +40,21 @@ pub struct Quorums {
     pub activated: Regime,
     /// Whether enough of them are alive.
     pub can_confirm: bool,
+    /// Whether this node is one of those that know what was confirmed.
+    pub knows: bool,
+    /// Whether enough of those are alive for the partition to be served, now or soon.
+    pub stands: bool,
     /// The process of each whom the primary sends its writes: another one may hold less.
     pub processes: Box<[(NodeId, u64)]>,
 }
 
 impl Quorums {
-    fn of(state: &ClusterState, ownership: &Ownership, followers: &[NodeId]) -> Quorums {
+    pub(crate) fn of(
+        me: NodeId,
+        state: &ClusterState,
+        ownership: &Ownership,
+        followers: &[NodeId],
+    ) -> Quorums {
         let process = |node: &NodeId| {
             let member = state.nodes.get(node);
             (*node, member.map_or(0, |member| member.facts.incarnation))
@@ -55,6 +64,8 @@ impl Quorums {
             prior: ownership.prior.as_slice().into(),
             activated: ownership.activated,
             can_confirm: false,
+            knows: ownership.known().any(|it| it == me),
+            stands: ownership.is_known_to_enough(|it| state.is_alive(it)),
             processes: followers.iter().map(process).collect(),
         };
         let all = ownership.in_sync.iter().chain(&ownership.prior);
@@ -125,7 +136,7 @@ impl Share {
             }
         }
         Share {
-            quorums: Some(Quorums::of(state, ownership, &followers)),
+            quorums: Some(Quorums::of(me, state, ownership, &followers)),
             followers: followers.into(),
             ..Share::of(me, ownership)
         }

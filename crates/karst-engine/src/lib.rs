@@ -18,6 +18,7 @@ pub mod namespace;
 pub mod read;
 pub mod reconcile;
 pub mod recover;
+mod refill;
 pub mod replica;
 pub mod scrub;
 pub mod sets;

@@ -60,6 +60,8 @@ pub(crate) struct Tenure {
     lacking: SmallVec<[NodeId; 2]>,
     /// Counts writes that somebody did not take.
     missed: u64,
+    /// This node is being filled under this regime, and nothing that it has counts.
+    joins: bool,
     /// This node has nothing to do with the partition any more, and whoever sends it something does not know yet:
     /// a regime stays the same when it is activated.
     is_stranger: bool,
@@ -247,6 +249,7 @@ impl Tenure {
         let same = self.regime == share.regime.0;
         let leads = share.role == Role::Primary;
         self.regime = share.regime.0;
+        self.joins = share.role == Role::Joining && !quorums.knows;
         self.is_stranger = share.role == Role::Stranger && quorums.is_activated();
         if !same {
             self.fenced.clear();
@@ -281,9 +284,9 @@ impl Tenure {
         }
     }
 
-    /// Whether this node is to have nothing of the partition, whatever it is sent.
-    pub(crate) fn is_stranger(&self) -> bool {
-        self.is_stranger
+    /// Whether this node is being filled with the partition: nobody asks it what was confirmed.
+    pub(crate) fn joins(&self) -> bool {
+        self.joins
     }
 
     /// Something is here now that another node had.
@@ -300,6 +303,11 @@ impl Tenure {
             all.extend(alike.copied());
         }
         all
+    }
+
+    /// Whether this node is to have nothing of the partition, whatever it is sent.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.is_stranger
     }
 
     /// Whether a client's write may be made.
@@ -399,6 +407,8 @@ mod tests {
                 prior: prior.into(),
                 activated: Regime(activated),
                 can_confirm: true,
+                knows: in_sync.contains(&A),
+                stands: true,
                 processes: in_sync.iter().map(|it| (*it, 1)).collect(),
             }),
         }

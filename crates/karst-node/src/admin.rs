@@ -13,12 +13,13 @@ mod index;
 mod layout;
 mod members;
 mod recovery;
+mod revive;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use karst_cluster::map::Ownership;
+use karst_cluster::standing::Standings;
 use karst_data::key::PARTITIONS;
 use karst_io::QueueKind;
 use karst_proto::admin as proto;
@@ -217,6 +218,14 @@ impl Admin for Service {
         Ok(Response::new(removed))
     }
 
+    async fn revive(
+        &self,
+        request: Request<proto::ReviveRequest>,
+    ) -> Result<Response<proto::ReviveResponse>, Status> {
+        let revived = revive::revive(self.node()?, request.get_ref()).await?;
+        Ok(Response::new(revived))
+    }
+
     async fn map(
         &self,
         request: Request<proto::MapRequest>,
@@ -363,7 +372,7 @@ fn this_namespace(node: &Node, namespace: &NamespaceState, figures: &Figures) ->
     }
 }
 
-/// Partitions of a namespace by whether somebody serves them. Before this node has a map they count as
+/// Partitions of a namespace by how they stand. Before this node has a map they count as
 /// recovering.
 fn partitions(node: &Node, namespace: &NamespaceState) -> proto::PartitionCounts {
     let sight = node.sights.now();
@@ -374,12 +383,12 @@ fn partitions(node: &Node, namespace: &NamespaceState) -> proto::PartitionCounts
             ..Default::default()
         };
     };
-    let served = |it: &&Ownership| it.primary().is_some();
-    let active = map.partitions.iter().filter(served).count() as u32;
+    let standings = Standings::of(&sight.state, map);
     proto::PartitionCounts {
-        active,
-        dead: PARTITIONS as u32 - active,
-        ..Default::default()
+        active: standings.active as u32,
+        recovering: standings.recovering as u32,
+        unavailable: standings.unavailable as u32,
+        dead: standings.dead as u32,
     }
 }
 
@@ -440,6 +449,7 @@ fn alarms(node: &Node, figures: &[Figures]) -> Vec<proto::Alarm> {
         ));
     }
     alarms.extend(cluster_alarms::alarms(node));
+    alarms.extend(strong_alarms::alarms(node));
     for (namespace, figures) in node.namespaces.iter().zip(figures) {
         space_alarms(namespace, figures, &mut alarms);
         device_alarms(node, namespace, &mut alarms);
@@ -496,6 +506,7 @@ fn device_alarms(node: &Node, namespace: &NamespaceState, alarms: &mut Vec<proto
 }
 
 mod storage;
+mod strong_alarms;
 
 #[cfg(test)]
 mod tests;

@@ -195,6 +195,10 @@ pub struct NamespaceCounters {
     pub moved_records: Counter,
     /// Writes that waited for defrag to free a block.
     pub stalled_writes: Counter,
+    /// Reads of strongly consistent partitions that were answered by the lease.
+    pub lease_reads: Counter,
+    /// Those for which a quorum was asked.
+    pub quorum_reads: Counter,
 }
 
 impl NamespaceCounters {

@@ -618,6 +618,9 @@ impl Samples<'_> {
     }
 
     fn part(&mut self, labels: &[Label<'_>], value: f64) -> fmt::Result {
+        if labels.is_empty() {
+            return self.encoder.encode_gauge(&value);
+        }
         self.encoder.encode_family(&labels)?.encode_gauge(&value)
     }
 

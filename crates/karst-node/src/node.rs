@@ -93,6 +93,8 @@ pub struct Upkeep {
     pub swept_tenths_percent: AtomicU64,
     /// Histograms of the records, and what asks for new ones.
     pub histograms: Histograms,
+    /// Regimes of partitions that this node leads which the cluster activated.
+    pub activations: AtomicU64,
 }
 
 /// See [the module](self).

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use karst_cluster::map::{Ownership, Role};
+use karst_cluster::map::{NamespaceMap, Ownership, Regime, Role};
 use karst_cluster::node::{NodeFacts, NodeId};
 use karst_cluster::state::{ClusterState, Member, Truncation};
 use karst_cluster::view::View;
@@ -296,16 +296,29 @@ fn compare_where_taken_over(node: &Node, before: &ClusterState) {
         let Some(now) = sight.state.maps.get(name) else {
             continue;
         };
+        let before = before.maps.get(name);
         if now.strong {
+            let activated = activated(node.id, before, now);
+            state
+                .upkeep
+                .activations
+                .fetch_add(activated, Ordering::Relaxed);
             continue; // nobody serves there before that is done
         }
-        let before = before.maps.get(name);
         for id in PartitionId::all() {
             let was = before.map(|map| map.partition(id));
             let repairs = taken_over(node.id, namespace, id, was, now.partition(id));
             repairs.for_each(|repair| node.repairs.add(repair));
         }
     }
+}
+
+/// How many partitions that a node leads were activated since then.
+fn activated(me: NodeId, before: Option<&NamespaceMap>, now: &NamespaceMap) -> u64 {
+    let led = PartitionId::all().filter(|id| now.partition(*id).primary() == Some(me));
+    let was = |id| before.map_or(Regime(0), |map| map.partition(id).activated);
+    led.filter(|id| now.partition(*id).activated > was(*id))
+        .count() as u64
 }
 
 /// Carries out what the cluster has agreed to truncate, and what it has taken back.

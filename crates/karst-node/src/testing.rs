@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use karst_cluster::map::Regime;
+use karst_cluster::map::{NamespaceMap, Ownership, Regime};
 use karst_cluster::node::{NamespaceFacts, NodeFacts};
-use karst_cluster::state::{Change, ClusterState, Command};
+use karst_cluster::state::{Activation, Change, ClusterState, Command};
 use karst_data::flat::Seal;
 use karst_data::key::{Digest, KeyBytes, PartitionId};
 use karst_data::operation::{CommandFlags, Operation};
@@ -23,7 +23,7 @@ use karst_storage::index::{EntryArena, HashKey};
 use karst_storage::log::{DeviceGeometry, Log, LogConfig, Purpose};
 use tempfile::TempDir;
 
-use crate::config::{self, Config, Engine, HostPort, Inputs};
+use crate::config::{self, Config, Engine, HostPort, Inputs, Mode};
 use crate::control::Cluster;
 use crate::counters::CoreCounters;
 use crate::failures::Failures;
@@ -55,8 +55,43 @@ impl World {
 
     /// A node that is not ready yet.
     pub(crate) fn starting() -> World {
+        World::made("ap")
+    }
+
+    /// A node that serves, whose namespace `test` is strongly consistent.
+    pub(crate) fn strong() -> World {
+        let world = World::made("cp");
+        world.node.set_state(State::Serving);
+        world
+    }
+
+    /// A node that serves and sees the cluster in this state. `generation` has to rise.
+    pub(crate) fn sees(&self, state: ClusterState) {
+        let engines = self.node.namespaces.iter().map(|it| &it.engine);
+        let engines: Vec<_> = engines.collect();
+        self.node.sights.put_into_force(Arc::new(state), &engines);
+    }
+
+    /// What the node sees now.
+    pub(crate) fn state(&self) -> ClusterState {
+        (*self.node.sights.now().state).clone()
+    }
+
+    /// What nodes that the cluster has beside this one tell of themselves.
+    pub(crate) fn another(&self, id: u64) -> Command {
+        let state = self.state();
+        let me = &state.nodes[&self.node.id].facts;
+        Command::Admit(NodeFacts {
+            id: NodeId(id),
+            name: format!("n{}", NodeId(id)),
+            rack: 0,
+            ..me.clone()
+        })
+    }
+
+    fn made(mode: &str) -> World {
         let dir = tempfile::tempdir().unwrap();
-        let config = config(&dir);
+        let config = config(&dir, mode);
         let namespaces = config.namespaces.iter().map(namespace).collect();
         let parts = Parts {
             id: NodeId(0xbb9_0200_11ac_4202),
@@ -74,10 +109,14 @@ impl World {
             config,
         };
         let node = Node::new(parts);
-        let engines = node.namespaces.iter().map(|namespace| &namespace.engine);
-        node.sights
-            .put_into_force(Arc::new(alone(&node)), &engines.collect::<Vec<_>>());
-        World { node, dir }
+        let world = World { node, dir };
+        let mut state = alone(&world.node);
+        world.sees(state.clone());
+        if mode == "cp" {
+            activate(&mut state);
+            world.sees(state);
+        }
+        world
     }
 
     /// Counters of the first core.
@@ -136,11 +175,11 @@ impl World {
     }
 }
 
-fn config(dir: &TempDir) -> Config {
+fn config(dir: &TempDir, mode: &str) -> Config {
     let path = dir.path().display();
     let text = format!(
         "[node]\nname = \"n1\"\ndata_dir = \"{path}\"\nrack = 7\n[cluster]\nname = \"prod\"\n\
-         [[namespace]]\nname = \"test\"\nmax_record_size = \"32KiB\"\n\
+         [[namespace]]\nname = \"test\"\nmode = \"{mode}\"\nmax_record_size = \"32KiB\"\n\
          [namespace.storage]\nengine = \"memory\"\nsize = \"4MiB\"\nwrite_block = \"64KiB\"\n\
          [[namespace]]\nname = \"disk\"\nmax_record_size = \"32KiB\"\ndefault_ttl = \"1h\"\n\
          [namespace.storage]\nengine = \"device\"\nwrite_block = \"64KiB\"\n\
@@ -160,7 +199,7 @@ fn cluster(config: &Config) -> Cluster {
         name: namespace.name.clone(),
         replication_factor: namespace.replication_factor,
         volatile: false,
-        strong: false,
+        strong: namespace.mode == Mode::Cp,
     });
     let me = NodeFacts {
         id: NodeId(0xbb9_0200_11ac_4202),
@@ -243,7 +282,7 @@ fn namespace(config: &config::Namespace) -> NamespaceState {
         record_bytes_max: config.max_record_size as usize,
         commit_to_device: false,
         flush_ms_max: 1000,
-        strong: false,
+        strong: config.mode == Mode::Cp,
     };
     let arena = Arc::new(EntryArena::new(1 << 20).unwrap());
     let log = Log::new(log).unwrap();
@@ -267,7 +306,7 @@ fn alone(node: &Node) -> ClusterState {
         name: namespace.config.name.clone(),
         replication_factor: namespace.config.replication_factor,
         volatile: false,
-        strong: false,
+        strong: namespace.config.mode == Mode::Cp,
     });
     let mut state = ClusterState::default();
     state.apply(Command::Admit(NodeFacts {
@@ -295,4 +334,20 @@ fn alone(node: &Node) -> ClusterState {
     let changes = names.flat_map(|name| PartitionId::all().map(move |id| change(name, id)));
     state.apply(Command::Repartition(changes.collect()));
     state
+}
+
+/// Activates every regime that waits for it.
+pub(crate) fn activate(state: &mut ClusterState) {
+    let waiting = |(name, map): (&String, &NamespaceMap)| {
+        let of = |(id, it): (PartitionId, &Ownership)| Activation {
+            namespace: name.clone(),
+            partition: id.0,
+            regime: it.regime,
+        };
+        let partitions = PartitionId::all().zip(&map.partitions);
+        let waiting = partitions.filter(|(_, it)| !it.prior.is_empty());
+        waiting.map(of).collect::<Vec<_>>()
+    };
+    let activations = state.maps.iter().flat_map(waiting).collect();
+    state.apply(Command::Activate(activations));
 }

@@ -19,7 +19,7 @@ use super::plan::{KEYS, Plan};
 use crate::traffic;
 
 /// Tasks: many, since each waits a second for every request to a node that does not answer.
-const TASKS: u32 = 96;
+const TASKS: u32 = 160;
 
 /// How long a request may take.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const LAST_READS: u32 = 30;
 
 /// How far behind its rate a load makes up for what it could not ask.
-const BEHIND_MAX: Duration = Duration::from_secs(1);
+const BEHIND_MAX: Duration = Duration::from_secs(20);
 
 /// When the next request is due, for all tasks together.
 struct Pace {
@@ -170,6 +170,15 @@ impl Asker {
                 let policy = read_policy(linearizes);
                 let read = self.client.get_with(&policy, key, &Bins::All).await?;
                 Ok(read.map_or(Outcome::Absent, |record| Outcome::Told(seen(&record))))
+            }
+            Action::Write {
+                value,
+                expect: Expect::Any,
+            } => {
+                let steps = [Step::put("v", *value), Step::get("v")];
+                let record = self.client.operate(&policy, key, &steps).await?;
+                let record = record.expect("writing makes a record");
+                Ok(Outcome::Told(seen(&record)))
             }
             Action::Write { value, expect } => {
                 let policy = expecting(policy, *expect);

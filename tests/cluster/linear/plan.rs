@@ -2,7 +2,7 @@
 //!
 //! | number modulo 4 | the record is | asked of it |
 //! |---|---|---|
-//! | 0 | a number that is written | read, write, delete; after a read perhaps a write over the generation that was read |
+//! | 0 | a number that is written | read, write and read, delete; after a read perhaps a write over the generation that was read |
 //! | 1 | a number that is added to | read, add 1 and read, delete |
 //! | 2 | text that is appended to | read, append and read, delete |
 //! | 3 | a number that is created | read, create, delete |

@@ -271,6 +271,14 @@ impl Step {
         self.change.is_none()
     }
 
+    /// Whether it writes a number that somebody is told of.
+    pub fn writes_what_is_read(&self) -> bool {
+        match self.change {
+            Some(Change::Write { value, .. }) => value != UNREAD,
+            Some(Change::Delete | Change::Add { .. } | Change::Append { .. }) | None => false,
+        }
+    }
+
     /// Whether it may begin the record's generations anew.
     pub fn deletes(&self) -> bool {
         self.change == Some(Change::Delete)

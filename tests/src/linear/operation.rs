@@ -39,7 +39,7 @@ pub fn now_ns() -> u64 {
 pub enum Action {
     /// The whole record, read in a mode that is linearizable, or believed to be.
     Read,
-    /// A number, instead of what was there. No two writes to a key have the same.
+    /// A number, instead of what was there; perhaps it is read as well. No two writes to a key have the same.
     Write {
         /// The number.
         value: i64,

@@ -17,23 +17,36 @@
 //!   of changes in doubt with the same effect the one asked first is placed first: all of them stay open for ever
 //!   of two configurations that differ only in which changes in doubt were used, the one that used fewer (a part
 //!   of the other's) can do all that the other can
+//!   what is written once and read by somebody who has not called yet is not changed before, and is written in the
+//!   generation in which it is read: it does not come again
 //!   a record whose generation is past the one that was read has to be deleted first, if a delete is open
 //!
-//! Most histories are explained by placing few of the changes in doubt. So the walk first keeps only so many
-//! configurations, those that placed fewest; only when it fails is it repeated with more, and only a walk that kept
-//! all of them refuses.
+//! Most histories are explained by placing few of the changes in doubt. So the walk keeps only so many
+//! configurations, those that placed fewest. When it is stuck it goes some events back and comes again with more of them,
+//! then farther back with still more. Only a walk that never left one out refuses.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use super::model::{ReadNumbers, State, Step};
-use super::operation::{Operation, Outcome};
+use super::operation::{Action, Operation, Outcome};
 
-/// Configurations that one walk after the other keeps.
-const WIDTHS: [usize; 3] = [16, 1024, usize::MAX];
+/// Configurations that are kept, and how many events back that begins: at first, and each time the walk is stuck at
+/// the same event.
+const TRIES: [(usize, usize); 5] = [
+    (16, 0),
+    (128, 16),
+    (512, 32),
+    (2048, 128),
+    (usize::MAX, usize::MAX),
+];
 
-/// Configurations visited in one walk over a key's history before it is given up: seconds at most, and some 50 MB.
-pub(super) const VISITED_MAX: usize = 200_000;
+/// Configurations visited for one key before its search is given up: seconds, and some 100 MB.
+pub(super) const VISITED_MAX: usize = 1_000_000;
+
+/// Configurations visited for one that is kept, once some explain an answer: others place more, and are many.
+const VISITS: usize = 32;
 
 /// What a search came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +78,14 @@ struct Configuration {
 }
 
 impl Configuration {
+    /// Before anything was asked.
+    fn first() -> Configuration {
+        Configuration {
+            state: State::ABSENT,
+            placed: Rc::new([]),
+        }
+    }
+
     fn has(&self, operation: u32) -> bool {
         self.placed.binary_search(&operation).is_ok()
     }
@@ -96,32 +117,54 @@ struct Walk {
     open: Vec<u32>,
     /// Changes in doubt that were called: those with the same effect together, in order of their calls.
     doubtful: Vec<(Step, Vec<u32>)>,
-    /// All that explain every answer so far; some of them, if `width` of them were found.
+    /// If the walk looks ahead: of every state that somebody is told of, the last call of one who is.
+    ahead: Option<HashMap<State, usize>>,
+    /// The event that is being taken.
+    now: usize,
+    /// All that explain every answer so far, or those that placed fewest.
     configurations: Vec<Configuration>,
     width: usize,
-    /// Whether there may have been more than were kept.
-    cut: bool,
     visited: usize,
     visited_max: usize,
 }
 
-/// Looks for an order of the operations of one key, which begins with no record. No walk visits more configurations
-/// than this.
-pub(super) fn search(operations: &[&Operation], visited_max: usize) -> Verdict {
-    let events = events(operations);
-    for width in WIDTHS {
-        let mut walk = Walk::new(operations, width, visited_max);
-        match walk.over(&events) {
-            Verdict::Refused(_) | Verdict::Undecided if walk.cut => {}
-            verdict => return verdict,
-        }
-    }
-    Verdict::Undecided
+/// A call or an answer: when, whether it is an answer, and of which operation.
+type Event = (u64, bool, u32);
+
+/// How far the walk had come after an event.
+struct Stop {
+    configurations: Vec<Configuration>,
+    /// Whether there may have been more.
+    cut: bool,
 }
 
-/// When, whether it is an answer, and of which operation. What happens at the same time may be in any order: calls
-/// come first, which allows most.
-fn events(operations: &[&Operation]) -> Vec<(u64, bool, u32)> {
+/// How an event was taken.
+enum Passed {
+    Explained(Stop),
+    /// No configuration that was kept explains it.
+    Stuck(Refusal),
+    TooMuch,
+}
+
+/// Looks for an order of the operations of one key, which begins with no record. No more configurations than these
+/// are visited.
+pub(super) fn search(operations: &[&Operation], visited_max: usize) -> Verdict {
+    let events = events(operations);
+    let mut walk = Walk::new(operations, visited_max);
+    walk.ahead = ahead(operations, &events);
+    let verdict = walk.over(&events);
+    // Who does not look ahead is stuck later, at the answer that a person would name.
+    match (&verdict, Walk::new(operations, visited_max)) {
+        (Verdict::Refused(_), mut walk) => match walk.over(&events) {
+            Verdict::Refused(refusal) => Verdict::Refused(refusal),
+            Verdict::Linearizable | Verdict::Undecided => verdict,
+        },
+        (Verdict::Linearizable | Verdict::Undecided, _) => verdict,
+    }
+}
+
+/// What happens at the same time may be in any order: calls come first, which allows most.
+fn events(operations: &[&Operation]) -> Vec<Event> {
     let numbered = operations.iter().zip(0..);
     let both = numbered.flat_map(|(operation, number)| {
         let answered = operation.outcome != Outcome::InDoubt;
@@ -130,13 +173,31 @@ fn events(operations: &[&Operation]) -> Vec<(u64, bool, u32)> {
             .into_iter()
             .chain(answer)
     });
-    let mut events: Vec<_> = both.collect();
+    let mut events: Vec<Event> = both.collect();
     events.sort_unstable();
     events
 }
 
+/// For each state that some operation is told of, the last call of one. Nothing of numbers that are added to: a state of
+/// theirs may come back.
+fn ahead(operations: &[&Operation], events: &[Event]) -> Option<HashMap<State, usize>> {
+    let adds = |it: &&Operation| matches!(it.action, Action::Add { .. });
+    if operations.iter().any(adds) {
+        return None;
+    }
+    let calls = events.iter().enumerate();
+    let calls = calls.filter(|(_, (_, answered, _))| !answered);
+    let told = calls.filter_map(|(at, (_, _, operation))| {
+        match &operations[*operation as usize].outcome {
+            Outcome::Told(seen) => Some((State::of(seen), at)),
+            _ => None,
+        }
+    });
+    Some(told.collect()) // the last one of each is kept
+}
+
 impl Walk {
-    fn new(operations: &[&Operation], width: usize, visited_max: usize) -> Walk {
+    fn new(operations: &[&Operation], visited_max: usize) -> Walk {
         let read = ReadNumbers::of(operations);
         let steps = operations
             .iter()
@@ -149,38 +210,83 @@ impl Walk {
             in_doubt,
             open: vec![],
             doubtful: vec![],
-            configurations: vec![Configuration {
-                state: State::ABSENT,
-                placed: Rc::new([]),
-            }],
-            width,
-            cut: false,
+            configurations: vec![Configuration::first()],
+            ahead: None,
+            now: 0,
+            width: 0,
             visited: 0,
             visited_max,
         }
     }
 
-    fn over(&mut self, events: &[(u64, bool, u32)]) -> Verdict {
-        for (_, answered, operation) in events {
-            if self.steps[*operation as usize].is_none() {
-                continue;
+    fn over(&mut self, events: &[Event]) -> Verdict {
+        let mut stops: Vec<Stop> = vec![];
+        let (mut tries, mut stuck_at) = (0, 0);
+        while let Some(event) = events.get(stops.len()) {
+            if stops.len() > stuck_at {
+                tries = 0;
             }
-            if !answered {
-                self.call(*operation);
-                continue;
+            self.width = TRIES[tries].0;
+            self.now = stops.len();
+            match self.pass(event) {
+                Passed::Explained(stop) => stops.push(stop),
+                Passed::TooMuch => return Verdict::Undecided,
+                Passed::Stuck(refusal) if !stops.iter().any(|stop| stop.cut) => {
+                    return Verdict::Refused(refusal);
+                }
+                Passed::Stuck(_) if tries + 1 == TRIES.len() => return Verdict::Undecided,
+                Passed::Stuck(_) => {
+                    tries += 1;
+                    stuck_at = stuck_at.max(stops.len());
+                    stops.truncate(stuck_at.saturating_sub(TRIES[tries].1));
+                    self.go_back(&stops, events);
+                }
             }
+        }
+        Verdict::Linearizable
+    }
+
+    /// Takes one event.
+    fn pass(&mut self, (_, answered, operation): &Event) -> Passed {
+        let mut cut = false;
+        if self.steps[*operation as usize].is_none() {
+            // It says nothing.
+        } else if !answered {
+            self.call(*operation);
+        } else {
             let before = std::mem::take(&mut self.configurations);
-            let Some(after) = self.answer(&before, *operation) else {
-                return Verdict::Undecided;
+            let Some((after, more)) = self.answer(&before, *operation) else {
+                return Passed::TooMuch;
             };
             if after.is_empty() {
-                let refusal = self.refusal(&before, *operation);
-                return Verdict::Refused(refusal);
+                return Passed::Stuck(self.refusal(&before, *operation));
             }
+            cut = more;
             self.open.retain(|open| open != operation);
             self.configurations = self.least(after);
         }
-        Verdict::Linearizable
+        let configurations = self.configurations.clone();
+        Passed::Explained(Stop {
+            configurations,
+            cut,
+        })
+    }
+
+    /// Stands where it stood after these stops.
+    fn go_back(&mut self, stops: &[Stop], events: &[Event]) {
+        self.open.clear();
+        self.doubtful.clear();
+        for (_, answered, operation) in &events[..stops.len()] {
+            match answered {
+                true => self.open.retain(|open| open != operation),
+                false if self.steps[*operation as usize].is_some() => self.call(*operation),
+                false => {}
+            }
+        }
+        self.configurations = match stops.last() {
+            Some(stop) => stop.configurations.clone(),
+            None => vec![Configuration::first()],
+        };
     }
 
     fn call(&mut self, operation: u32) {
@@ -219,35 +325,37 @@ impl Walk {
     }
 
     /// What can be made of these configurations so that the operation has its place, which is not needed any more,
-    /// beginning with what places fewest; `None` if too much had to be visited.
+    /// beginning with what places fewest, and whether there may be more; `None` if too much had to be visited.
     fn answer(
         &mut self,
         before: &[Configuration],
         operation: u32,
-    ) -> Option<HashSet<Configuration>> {
+    ) -> Option<(HashSet<Configuration>, bool)> {
         let mut after = HashSet::new();
         let mut seen: HashSet<Configuration> = before.iter().cloned().collect();
         let mut waiting: VecDeque<Configuration> = before.iter().cloned().collect();
+        let enough = self
+            .visited
+            .saturating_add(self.width.saturating_mul(VISITS));
         while let Some(configuration) = waiting.pop_front() {
-            self.visited += 1;
             if self.visited > self.visited_max {
                 return None;
             }
+            if after.len() >= self.width || (!after.is_empty() && self.visited > enough) {
+                return Some((after, true));
+            }
             if configuration.has(operation) {
                 after.insert(configuration.without(operation));
-                if after.len() >= self.width {
-                    self.cut = true;
-                    break;
-                }
                 continue;
             }
             for next in self.continued(&configuration, operation) {
+                self.visited += 1;
                 if seen.insert(next.clone()) {
                     waiting.push_back(next);
                 }
             }
         }
-        Some(after)
+        Some((after, false))
     }
 
     /// The configuration with one more change, on the way to one in which the operation has its place.
@@ -262,21 +370,39 @@ impl Walk {
         let changes: Vec<(u32, &Step)> = open.chain(doubtful).collect();
         let wanted = self.step(operation);
         let deletes = changes.iter().any(|(_, step)| step.deletes());
-        if !deletes && wanted.is_past(configuration.state) {
+        if self.is_needed(configuration.state) || !deletes && wanted.is_past(configuration.state) {
             return vec![];
         }
         let next = changes.iter().filter_map(|(open, step)| {
             let state = step.take(configuration.state)?;
+            if step.writes_what_is_read() && !self.is_told(state) {
+                return None;
+            }
             Some(self.look(configuration.with(*open, state)))
         });
         next.collect()
+    }
+
+    /// Whether somebody who has not called yet is told of this state.
+    fn is_needed(&self, state: State) -> bool {
+        let ahead = self.ahead.as_ref();
+        let last = ahead.and_then(|ahead| ahead.get(&state));
+        last.is_some_and(|last| *last > self.now)
+    }
+
+    /// Whether anybody is told of this state, if the walk looks ahead.
+    fn is_told(&self, state: State) -> bool {
+        let ahead = self.ahead.as_ref();
+        ahead.is_none_or(|ahead| ahead.contains_key(&state))
     }
 
     /// Leaves out the configurations that another one can replace.
     fn least(&self, all: HashSet<Configuration>) -> Vec<Configuration> {
         let mut groups: HashMap<(State, Vec<u32>), Vec<Vec<u32>>> = HashMap::new();
         let mut all: Vec<Configuration> = all.into_iter().collect();
-        all.sort_unstable_by_key(|configuration| configuration.placed.len());
+        // What is in doubt rather comes true soon than late: the latest first.
+        let order = |it: &Configuration| (it.placed.len(), Reverse(it.placed.clone()), it.state);
+        all.sort_unstable_by_key(order);
         let mut least = vec![];
         for configuration in all {
             let placed = configuration.placed.iter().copied();

@@ -10,6 +10,7 @@ mod load;
 mod operate;
 mod partitions;
 mod record;
+mod revive;
 mod scan;
 
 use std::os::unix::process::CommandExt as _;
@@ -38,6 +39,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Partitions(args) => block_on(partitions::run(&host, json, &args)),
         Verb::Drain(args) => block_on(operate::drain(&host, json, &args)),
         Verb::Remove { node } => block_on(operate::remove(&host, json, &node)),
+        Verb::Revive(args) => block_on(revive::run(&host, json, &args)),
         Verb::Entries {
             namespace,
             partition,

@@ -19,38 +19,34 @@ struct Place {
     colour: u8,
 }
 
+/// How a state is shown: its name, its sign, and an ANSI colour.
+const STATES: [(&str, char, u8); 6] = [
+    ("settled", '.', 32),
+    ("migrating", 'm', 33),
+    ("recovering", 'r', 36),
+    ("unserved", 'X', 31),
+    ("unavailable", 'U', 31),
+    ("dead", 'D', 31),
+];
+
+/// States that a legend has even if no partition is in them: the first so many.
+const USUAL: usize = 2;
+
 /// Whether partitions are served by those who should.
 pub(crate) fn by_state(owners: &[Owners], colours: bool) -> String {
-    let place = |owners: &Owners| match owners.state {
-        "settled" => Place {
-            letter: '.',
-            colour: 32,
-        },
-        "migrating" => Place {
-            letter: 'm',
-            colour: 33,
-        },
-        "unserved" => Place {
-            letter: 'X',
-            colour: 31,
-        },
-        _ => Place {
-            letter: '?',
-            colour: 35,
-        },
+    let place = |owners: &Owners| {
+        let state = STATES.iter().find(|(name, ..)| *name == owners.state);
+        let (letter, colour) = state.map_or(('?', 35), |(_, letter, colour)| (*letter, *colour));
+        Place { letter, colour }
     };
-    let count = |state: &str| {
-        let of_state = owners.iter().filter(|it| it.state == state);
-        human::count(of_state.count() as u64)
-    };
-    let legend = format!(
-        ". settled {}   m migrating {}   X unserved {}",
-        count("settled"),
-        count("migrating"),
-        count("unserved")
-    );
+    let count = |state: &str| owners.iter().filter(|it| it.state == state).count() as u64;
+    let states = STATES.iter().enumerate();
+    let shown = states.filter(|(at, (name, ..))| *at < USUAL || count(name) > 0);
+    let legend: Vec<String> = shown
+        .map(|(_, (name, letter, _))| format!("{letter} {name} {}", human::count(count(name))))
+        .collect();
     let places: Vec<Place> = owners.iter().map(place).collect();
-    grid(&places, colours, &legend)
+    grid(&places, colours, &legend.join("   "))
 }
 
 /// Who leads them.
@@ -155,6 +151,9 @@ mod tests {
             in_sync,
             joining: Vec::new(),
             apart: Vec::new(),
+            prior: Vec::new(),
+            lost: Vec::new(),
+            activated: 0,
         }
     }
 

@@ -5,7 +5,8 @@ use comfy_table::{CellAlignment, Table};
 
 use super::human;
 use crate::view::{
-    Alarm, DamagedRecord, Held, Namespace, Node, OnePartition, Partition, Recovery, Set, Status,
+    Alarm, DamagedRecord, Held, Namespace, Node, OnePartition, Owners, Partition, Recovery, Set,
+    Status,
 };
 
 /// A table without lines: columns line up, nothing else is drawn. Columns after the first
@@ -229,13 +230,17 @@ pub(crate) fn partition_contents(partitions: &[Partition]) -> String {
     table(&header, 2, partitions.iter().map(row).collect())
 }
 
+/// Names, or a dash for none.
+fn names(names: &[String]) -> String {
+    match names {
+        [] => "-".to_owned(),
+        names => names.join(" "),
+    }
+}
+
 /// `karst partitions --id`
 pub(crate) fn one_partition(partition: &OnePartition) -> String {
     let owners = &partition.owners;
-    let names = |names: &[String]| match names {
-        [] => "-".to_owned(),
-        names => names.join(" "),
-    };
     let header = ["NODE", "ROLE", "FINGERPRINT", "RECORDS", "TOMBSTONES"];
     let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), human::count);
     let row = |held: &Held| {
@@ -258,6 +263,7 @@ pub(crate) fn one_partition(partition: &OnePartition) -> String {
             names(&owners.joining),
             names(&owners.apart),
         ),
+        strong(owners),
         table(&header, 3, partition.nodes.iter().map(row).collect()),
     ];
     let failure = |held: &Held| Some(format!("{}: {}", held.node, held.failure.as_ref()?));
@@ -265,6 +271,28 @@ pub(crate) fn one_partition(partition: &OnePartition) -> String {
     parts.push(failures.join("\n"));
     parts.retain(|part| !part.is_empty());
     parts.join("\n\n")
+}
+
+/// What there is to say of a strongly consistent partition; nothing of another.
+fn strong(owners: &Owners) -> String {
+    if owners.activated == 0 && owners.prior.is_empty() {
+        return String::new();
+    }
+    let mut text = match owners.prior.as_slice() {
+        [] => format!(
+            "activated: writes are confirmed by {}",
+            names(&owners.in_sync)
+        ),
+        prior => format!(
+            "not activated (the last that was is {}): writes were last confirmed by {}",
+            owners.activated,
+            names(prior)
+        ),
+    };
+    if !owners.lost.is_empty() {
+        text.push_str(&format!(", of whom lost it: {}", names(&owners.lost)));
+    }
+    text
 }
 
 /// A line for each namespace: how far its recovery is, or how it came up.
@@ -325,6 +353,7 @@ fn partitions(spaces: &[Namespace]) -> String {
         "PARTITIONS",
         "ACTIVE",
         "RECOVERING",
+        "UNAVAILABLE",
         "DEAD",
         "MIGRATIONS",
         "ETA",
@@ -341,6 +370,7 @@ fn partitions(spaces: &[Namespace]) -> String {
             space.name.clone(),
             human::count(space.partitions.active.into()),
             human::count(space.partitions.recovering.into()),
+            human::count(space.partitions.unavailable.into()),
             human::count(space.partitions.dead.into()),
             human::count(space.migrations_remaining),
             eta.map_or_else(|| "-".to_owned(), human::seconds),

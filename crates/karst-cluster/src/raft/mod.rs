@@ -54,7 +54,14 @@ impl fmt::Display for Command {
             Command::Lose {
                 node, namespace, ..
             } => write!(f, "{node} lost {namespace}"),
-            Command::Revive { namespace } => write!(f, "revive {namespace}"),
+            Command::Revive {
+                namespace,
+                empty: false,
+            } => write!(f, "revive {namespace}"),
+            Command::Revive {
+                namespace,
+                empty: true,
+            } => write!(f, "revive {namespace}, with what is lost as empty"),
             Command::Truncate(mark) => write!(f, "truncate {} {}", mark.namespace, mark.set),
             Command::UndoTruncate { namespace, set } => {
                 write!(f, "undo truncate {namespace} {set}")

@@ -56,6 +56,7 @@ pub fn admit(engine: &Namespace, of: &OfPartition<'_>) -> Result<PartitionId, Ac
 
 /// Appends the hashes of a partition's ranges, and how much it holds.
 pub fn put_hashes(engine: &Namespace, id: PartitionId, out: &mut Vec<u8>) {
+    engine.let_go_of_failed(id);
     let hashes = engine.range_hashes(id);
     let (records, tombstones) = engine.partition_counts(id);
     let count = records + tombstones;

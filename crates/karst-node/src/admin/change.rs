@@ -98,7 +98,8 @@ fn others_can_hold(state: &ClusterState, id: NodeId, member: &Member) -> Result<
     Ok(())
 }
 
-async fn propose(node: &Node, name: &str, command: Command) -> Result<(), Status> {
+/// Has the cluster change. What it refuses is said with the name of what it is about.
+pub(super) async fn propose(node: &Node, name: &str, command: Command) -> Result<(), Status> {
     let what = command.to_string();
     match node.cluster.propose(command).await {
         Ok(Outcome::Applied) => {
@@ -120,7 +121,10 @@ async fn propose(node: &Node, name: &str, command: Command) -> Result<(), Status
 }
 
 /// The first state here that shows a decision; the newest if that takes too long.
-async fn heard(node: &Node, shows: impl Fn(&ClusterState) -> bool) -> std::sync::Arc<ClusterState> {
+pub(super) async fn heard(
+    node: &Node,
+    shows: impl Fn(&ClusterState) -> bool,
+) -> std::sync::Arc<ClusterState> {
     let mut changes = node.cluster.changes();
     let shown = changes.wait_for(|state| shows(state));
     match tokio::time::timeout(HEARD_MAX, shown).await {

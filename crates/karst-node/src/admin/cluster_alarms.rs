@@ -25,7 +25,9 @@ pub(super) fn alarms(node: &Node) -> Vec<proto::Alarm> {
     }
     alarms.extend(sight.state.nodes.values().filter_map(absent));
     for (name, map) in &sight.state.maps {
-        alarms.extend(unserved(name, map));
+        if !map.strong {
+            alarms.extend(unserved(name, map));
+        }
         alarms.extend(copies_missing(name, map, &sight.state));
         alarms.extend(settings(name, &sight.state));
     }

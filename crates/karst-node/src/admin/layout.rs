@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use karst_cluster::map::Ownership;
+use karst_cluster::map::{NamespaceMap, Ownership};
+use karst_cluster::standing::Standing;
 use karst_cluster::state::ClusterState;
 use karst_data::key::PARTITIONS;
 use karst_proto::admin as proto;
@@ -33,7 +34,7 @@ pub(super) fn map(node: &Node, request: &proto::MapRequest) -> Result<proto::Map
     };
     let mut names = Names::new(state);
     let some = map.partitions.iter().enumerate().skip(first).take(count);
-    let partitions = some.map(|(number, it)| owners(number, it, state, &mut names));
+    let partitions = some.map(|(number, it)| owners(number, it, (state, map), &mut names));
     Ok(proto::MapResponse {
         partitions: partitions.collect(),
         nodes: names.list,
@@ -68,27 +69,42 @@ impl Names {
     }
 }
 
-fn owners(number: usize, it: &Ownership, state: &ClusterState, names: &mut Names) -> proto::Owners {
+fn owners(
+    number: usize,
+    it: &Ownership,
+    (state, map): (&ClusterState, &NamespaceMap),
+    names: &mut Names,
+) -> proto::Owners {
     let mut positions = |nodes: &[NodeId]| nodes.iter().map(|id| names.position(*id)).collect();
     let joining: Vec<NodeId> = it.joining().collect();
     proto::Owners {
         number: number as u32,
-        state: partition_state(it, state).into(),
+        state: partition_state(it, state, map).into(),
         regime: it.regime.0,
         row: positions(&it.row),
         in_sync: positions(&it.in_sync),
         joining: positions(&joining),
         apart: positions(&it.apart),
+        prior: positions(&it.prior),
+        lost: positions(&it.lost),
+        activated: it.activated.0,
     }
 }
 
-fn partition_state(it: &Ownership, state: &ClusterState) -> proto::PartitionState {
+fn partition_state(
+    it: &Ownership,
+    state: &ClusterState,
+    map: &NamespaceMap,
+) -> proto::PartitionState {
     let alive = |id: &NodeId| state.nodes.get(id).is_some_and(|it| it.alive);
-    if it.primary().is_none() {
-        proto::PartitionState::Unserved
-    } else if it.is_settled() && !it.apart.iter().any(alive) {
-        proto::PartitionState::Settled
-    } else {
-        proto::PartitionState::Migrating
+    match Standing::of(state, map, it) {
+        Standing::Dead => proto::PartitionState::Dead,
+        Standing::Unavailable if map.strong => proto::PartitionState::Unavailable,
+        Standing::Unavailable => proto::PartitionState::Unserved,
+        Standing::Recovering => proto::PartitionState::Recovering,
+        Standing::Active if it.is_settled() && !it.apart.iter().any(alive) => {
+            proto::PartitionState::Settled
+        }
+        Standing::Active => proto::PartitionState::Migrating,
     }
 }

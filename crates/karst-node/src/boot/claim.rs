@@ -221,6 +221,41 @@ pub fn claim_all(
     devices.iter().enumerate().map(claim).collect()
 }
 
+/// Whether a device of a namespace holds nothing, in whose stead another one held something: all are new, or fewer are
+/// there that know the namespace than they say it has. To be asked before they are claimed.
+pub fn are_emptied(namespace: &config::Namespace) -> bool {
+    let Engine::Device { devices, .. } = &namespace.storage.engine else {
+        return false;
+    };
+    let fronts = devices.iter().filter_map(|device| front(&device.path));
+    let known: Vec<u8> = fronts
+        .filter_map(|(_, front)| match front {
+            Front::Karst(superblock) if superblock.namespace == namespace.name => {
+                Some(superblock.devices)
+            }
+            Front::Karst(_) | Front::Blank | Front::Foreign | Front::OtherFormat(_) => None,
+        })
+        .collect();
+    known.is_empty()
+        || known
+            .iter()
+            .any(|devices| usize::from(*devices) > known.len())
+}
+
+/// What a device's front says, and the device, open for reading only. `None` if it cannot be read.
+fn front(path: &Path) -> Option<(Device, Front)> {
+    let options = OpenOptions {
+        read_only: true,
+        ..OpenOptions::default()
+    };
+    let device = Device::open(path, &options).ok()?;
+    let mut buffer = AlignedBuffer::with_capacity(2 * SUPERBLOCK_BYTES);
+    buffer.set_len(2 * SUPERBLOCK_BYTES);
+    device.read_at(0, &mut buffer).ok()?;
+    let front = read_front(buffer.as_slice());
+    Some((device, front))
+}
+
 /// Makes durable writes to a file as quick as they can be: see [`Device::fill_holes`].
 fn fill_holes(device: &Device) -> Result<(), ClaimError> {
     let bytes = device.hole_bytes();
@@ -243,14 +278,7 @@ fn open_failed(path: &Path, failures: &Failures) -> Option<Claimed> {
     if failures.is_empty() {
         return None;
     }
-    let options = OpenOptions {
-        read_only: true,
-        ..OpenOptions::default()
-    };
-    let device = Device::open(path, &options).ok()?;
-    let mut buffer = AlignedBuffer::with_capacity(2 * SUPERBLOCK_BYTES);
-    device.read_at(0, &mut buffer).ok()?;
-    let Front::Karst(superblock) = read_front(buffer.as_slice()) else {
+    let (device, Front::Karst(superblock)) = front(path)? else {
         return None;
     };
     let failure = failures.of(superblock.device)?;
@@ -504,6 +532,26 @@ mod tests {
         assert_eq!(claim(folder.path(), &[("a", 80)]).unwrap(), [79]);
         let shrunk = claim(folder.path(), &[("a", 64)]);
         assert!(matches!(shrunk, Err(ClaimError::Geometry { .. })));
+    }
+
+    #[test]
+    fn a_device_that_another_one_stands_in_for_is_missed_and_one_more_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = ([("a", 64)], [("a", 64), ("b", 64)]);
+        let are_emptied = |devices: &[(&str, u64)]| are_emptied(&namespace(folder.path(), devices));
+        assert!(are_emptied(&one), "nothing is there");
+        claim(folder.path(), &one).unwrap();
+        assert!(!are_emptied(&one) && !are_emptied(&two));
+        claim(folder.path(), &two).unwrap();
+        assert!(!are_emptied(&two));
+        let b = &namespace(folder.path(), &two);
+        let Engine::Device { devices, .. } = &b.storage.engine else {
+            panic!("{b:?}");
+        };
+        std::fs::remove_file(&devices[1].path).unwrap();
+        assert!(are_emptied(&two));
+        claim(folder.path(), &two).unwrap();
+        assert!(!are_emptied(&two), "which is why it is asked before");
     }
 
     #[test]

@@ -381,6 +381,10 @@ fn open_all(
             namespace: namespace.name.clone(),
             error,
         })?;
+        if namespace.mode == config::Mode::Cp && claim::are_emptied(namespace) {
+            let noted = trust::note_loss(&config.node.data_dir, &namespace.name);
+            noted.map_err(file("mark of a loss"))?; // behind this it cannot be seen any more
+        }
         let claimed = claim::claim_all(namespace, cluster, failures, key.as_ref());
         let devices = claimed.map_err(|error| BootError::Device {
             namespace: namespace.name.clone(),
@@ -685,6 +689,7 @@ fn begin_one(node: &Node, index: usize, pending: Pending) -> Result<(), BootErro
         }
     }
     let_go::end_of_earlier_process(node, index).map_err(file("floors of partitions"))?;
+    trust::note_if_lost(node, namespace).map_err(file("mark of a loss"))?;
     let begun = warm::begin_session(namespace, &mut claims);
     begun.map_err(|error| BootError::Device {
         namespace: name(),
@@ -722,6 +727,7 @@ async fn serve(
     let watching = tokio::spawn(island::follow(node.clone(), lost));
     tokio::spawn(migrations::watch(node.clone()));
     tokio::spawn(sight::remind_clients(node.clone()));
+    tokio::spawn(trust::watch(node.clone()));
     node.set_state(State::Serving);
     node.cluster.set_serves(true);
     announce(&node);

@@ -160,11 +160,15 @@ pub(super) fn attempt(
         let reads = strong::Reads::of(share, message);
         if share.quorums.is_some() && kind != Kind::Read {
             strong::admit(message)?;
-            if share.role == Role::Primary && !strong::can_confirm(share) {
+            if share.role == Role::Primary && !strong::can_confirm(core, index, share) {
                 return Ok(Try::Nowhere);
             }
         }
-        match share.way(kind != Kind::Read || reads.belong_to_primary()) {
+        let of_primary = kind != Kind::Read || reads.belong_to_primary();
+        if of_primary && strong::is_given_up(share) {
+            return Ok(Try::Nowhere);
+        }
+        match share.way(of_primary) {
             Way::Here if fetched.is_none() => core.counted(index).heat.add(digest.partition()),
             Way::Here => {}
             Way::At(node) => return Ok(Try::Away(node)),

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use karst_cluster::map::Regime;
+use karst_cluster::map::{Regime, Role};
 use karst_cluster::view::Share;
 use karst_data::key::{Digest, PartitionId};
 use karst_data::time::Ttl;
@@ -62,10 +62,19 @@ pub(super) fn admit(message: &Message<'_>) -> Result<(), ResultCode> {
     }
 }
 
-/// Whether a write would be confirmed by those who are alive, as far as this node knows.
-pub(super) fn can_confirm(share: &Share) -> bool {
+/// Whether a write would be confirmed by those who are alive, as far as this node knows, and as many hold everything
+/// as the namespace asks for.
+pub(super) fn can_confirm(core: &Core, index: usize, share: &Share) -> bool {
+    let min_in_sync = usize::from(core.namespace(index).config.min_in_sync);
     let quorums = share.quorums.as_ref();
-    quorums.is_none_or(|quorums| quorums.can_confirm)
+    quorums.is_none_or(|quorums| quorums.can_confirm && quorums.in_sync.len() >= min_in_sync)
+}
+
+/// Whether it is known that nobody serves the partition before more nodes are back, or ever: then nobody is asked.
+/// Who leads it finds out by himself.
+pub(super) fn is_given_up(share: &Share) -> bool {
+    let quorums = share.quorums.as_ref();
+    share.role != Role::Primary && quorums.is_some_and(|quorums| !quorums.stands)
 }
 
 /// Whether a record that was just read is confirmed. If it has got stuck it is sent again.
@@ -97,12 +106,14 @@ pub(super) fn after_read(
             // The read has been made, however long that was ago.
             let (now_us, lease) = (clock::boot_us(), core.node.cluster.lease());
             if lease.covers(core.node.sights.now().view.generation, now_us, now_us) {
+                core.counted(index).lease_reads.add(1);
                 return Try::Replied(None);
             }
             patience
         }
         Reads::Linearize { patience } => patience,
     };
+    core.counted(index).quorum_reads.add(1);
     Try::Replied(Some(Pending::Standing(Standing {
         namespace: index,
         partition: digest.partition(),

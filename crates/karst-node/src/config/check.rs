@@ -5,6 +5,7 @@
 //! checks have something to work on; with anything noted there is no [`Config`].
 
 mod life;
+mod strong;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -288,17 +289,29 @@ impl Check<'_> {
     }
 
     fn namespace(&mut self, path: &str, raw: &RawNamespace) -> Namespace {
-        let storage = self.storage(&format!("{path}.storage"), &raw.storage);
+        let mode = self.mode(&format!("{path}.mode"), raw.mode.as_deref());
+        let storage = self.storage(&format!("{path}.storage"), &raw.storage, mode);
+        let replication_factor = self.number(
+            &format!("{path}.replication_factor"),
+            raw.replication_factor,
+            2,
+            1..=REPLICATION_FACTOR_MAX,
+        ) as u8;
+        let life = self.life(path, raw);
+        if mode == Mode::Cp {
+            self.nothing_ends_by_itself(path, &life);
+        }
         Namespace {
             name: self.namespace_name(&format!("{path}.name"), raw.name.as_deref()),
-            mode: self.mode(&format!("{path}.mode"), raw.mode.as_deref()),
-            replication_factor: self.number(
-                &format!("{path}.replication_factor"),
-                raw.replication_factor,
-                2,
-                1..=REPLICATION_FACTOR_MAX,
-            ) as u8,
-            life: self.life(path, raw),
+            mode,
+            replication_factor,
+            min_in_sync: self.min_in_sync(
+                &format!("{path}.min_in_sync"),
+                raw.min_in_sync,
+                mode,
+                replication_factor,
+            ),
+            life,
             max_record_size: self.max_record_size(
                 &format!("{path}.max_record_size"),
                 raw.max_record_size.as_deref(),
@@ -351,17 +364,19 @@ impl Check<'_> {
         size.min(block_room)
     }
 
-    fn storage(&mut self, path: &str, raw: &RawStorage) -> Storage {
+    fn storage(&mut self, path: &str, raw: &RawStorage, mode: Mode) -> Storage {
         let write_block = self.write_block(&format!("{path}.write_block"), raw);
         let engine = self.engine(path, raw, write_block);
-        let commit_to_device = raw.commit_to_device.unwrap_or(false);
-        if commit_to_device && matches!(engine, Engine::Memory { .. }) {
+        let in_memory = matches!(engine, Engine::Memory { .. });
+        // Where consistency is strong what was acknowledged outlives a loss of power, unless that is not wanted.
+        let default = mode == Mode::Cp && !in_memory;
+        let commit_to_device = raw.commit_to_device.unwrap_or(default);
+        if commit_to_device && in_memory {
             self.refuse(
                 &format!("{path}.commit_to_device"),
                 "the memory engine has no device to commit to",
             );
         }
-        let in_memory = matches!(engine, Engine::Memory { .. });
         Storage {
             engine,
             write_block,

@@ -160,6 +160,8 @@ pub struct Namespace {
     pub mode: Mode,
     /// Copies of each record aimed at; capped by the number of nodes. At least 1.
     pub replication_factor: u8,
+    /// Complete copies below which a strongly consistent namespace takes no writes. At least 1.
+    pub min_in_sync: u8,
     /// How long records live, when they are evicted, and when writes stop.
     pub life: Life,
     /// Largest stored record in bytes; fits a write block together with the block's own header.

@@ -98,6 +98,10 @@ impl Namespace {
                 Mode::Cp => "cp",
             })),
             replication_factor: Some(self.replication_factor.into()),
+            min_in_sync: match self.mode {
+                Mode::Ap => None,
+                Mode::Cp => Some(self.min_in_sync.into()),
+            },
             max_record_size: Some(print_size(self.max_record_size)),
             storage: self.storage.to_raw(),
             ..self.life.to_raw()

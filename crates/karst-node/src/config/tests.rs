@@ -265,7 +265,7 @@ fn every_key_reaches_its_value() {
 
 #[test]
 fn the_printed_configuration_loads_back_to_the_same_one() {
-    for text in [SMALLEST, FULL] {
+    for text in [SMALLEST, FULL, STRONG] {
         let first = config(text);
         let printed = first.to_toml();
         // The host name and every other default are in the text, so another host changes nothing.
@@ -621,13 +621,65 @@ fn a_memory_engine_with_devices_keeps_all_of_them_in_memory() {
     assert!(config.to_toml().contains("engine = \"memory\""));
 }
 
+const STRONG: &str = "\
+[[namespace]]
+name = \"sure\"
+mode = \"cp\"
+replication_factor = 3
+min_in_sync = 2
+default_ttl = \"0\"
+[namespace.storage]
+devices = [ { path = \"/x\" } ]
+[[namespace]]
+name = \"fleeting\"
+mode = \"cp\"
+[namespace.storage]
+engine = \"memory\"
+";
+
 #[test]
-fn what_this_version_does_not_have_is_refused_and_never_ignored() {
-    let memory = "engine = \"memory\"";
+fn a_strong_namespace_commits_to_its_devices_unless_it_is_told_not_to() {
+    let both = config(STRONG);
+    let [sure, fleeting] = &both.namespaces[..] else {
+        panic!("{:?}", both.namespaces);
+    };
+    assert_eq!((sure.mode, sure.min_in_sync), (Mode::Cp, 2));
+    assert_eq!((fleeting.mode, fleeting.min_in_sync), (Mode::Cp, 1));
+    assert!(sure.storage.commit_to_device);
+    assert!(!fleeting.storage.commit_to_device);
+    let off = format!("{STRONG}\n").replace(
+        "{ path = \"/x\" } ]",
+        "{ path = \"/x\" } ]\ncommit_to_device = false",
+    );
+    assert!(!config(&off).namespaces[0].storage.commit_to_device);
+    assert!(!config(FULL).namespaces[1].storage.commit_to_device);
+}
+
+#[test]
+fn what_ends_by_a_clock_is_refused_where_consistency_is_strong() {
+    let check = |lines: &str, expected: &str| {
+        let lines = format!("mode = \"cp\"\n{lines}");
+        refuses_namespace(&lines, "engine = \"memory\"", expected);
+    };
+    let at = |key: &str| format!("karst.toml:4: namespace.test.{key}: ");
+    check("default_ttl = \"1h\"", &at("default_ttl"));
+    check("read_touch_percent = 5", &at("read_touch_percent"));
+    check("evict_used_percent = 50", &at("evict_used_percent"));
+    check("evict_index_percent = 50", &at("evict_index_percent"));
+    check(
+        "set = [{ name = \"a\", default_ttl = \"1h\" }]",
+        "live for ever",
+    );
+    check(
+        "set = [{ name = \"a\", read_touch_percent = 5 }]",
+        "no life",
+    );
+    check("min_in_sync = 0", "0 is outside 1 to 2");
+    check("min_in_sync = 3", "it is more than replication_factor, 2");
     refuses_namespace(
-        "mode = \"cp\"",
-        memory,
-        "strong consistency arrives with clustering",
+        "min_in_sync = 1",
+        "engine = \"memory\"",
+        "only mode = \"cp\" has it",
     );
 }
 

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use karst_cluster::map::{NamespaceMap, Ownership, Role};
 use karst_cluster::node::{NodeFacts, NodeId};
+use karst_cluster::standing::Standing;
 use karst_cluster::state::{ClusterState, ISLAND};
 use karst_data::key::{PARTITIONS, PartitionId};
 use karst_wire::code::ResultCode;
@@ -56,8 +57,6 @@ pub(super) const COMMANDS: &[Entry] = &[
     entry("get-sl", succession),
     entry("rack-ids", rack_ids),
     entry("racks", racks),
-    entry("roster", roster),
-    entry("recluster", |_| text("ok")),
     entry(WATCH, watched),
 ];
 
@@ -192,7 +191,7 @@ fn succession(asked: &mut Asked<'_>) -> Answer {
     made(joined(sight.succession().iter(), ","))
 }
 
-fn joined(items: impl Iterator<Item = impl ToString>, separator: &str) -> String {
+pub(super) fn joined(items: impl Iterator<Item = impl ToString>, separator: &str) -> String {
     items
         .map(|item| item.to_string())
         .collect::<Vec<_>>()
@@ -231,7 +230,8 @@ fn columns(
         .chain(further)
 }
 
-/// For each column, the partitions in which clients should use this node.
+/// For each column, the partitions in which clients should use this node. One that nobody will serve before more nodes
+/// are back is in none: who asks has it at once that it is not available, and need not wait for that.
 fn bitmaps(asked: &Asked<'_>, name: &str, factor: usize) -> Vec<[u8; BITMAP_BYTES]> {
     let mut bitmaps = vec![[0; BITMAP_BYTES]; factor];
     let sight = asked.node.sights.now();
@@ -244,7 +244,9 @@ fn bitmaps(asked: &Asked<'_>, name: &str, factor: usize) -> Vec<[u8; BITMAP_BYTE
     else {
         return bitmaps;
     };
-    for (number, ownership) in map.partitions.iter().enumerate() {
+    let served = |it: &Ownership| Standing::of(&sight.state, map, it).is_or_will_be_served();
+    let partitions = map.partitions.iter().enumerate();
+    for (number, ownership) in partitions.filter(|(_, it)| served(it)) {
         for column in columns(asked.node.id, ownership, &stopping, factor) {
             bitmaps[column][number / 8] |= 0x80 >> (number % 8);
         }
@@ -317,45 +319,64 @@ fn partition_info(asked: &mut Asked<'_>) -> Answer {
         for id in PartitionId::all() {
             let unknown = Ownership::default();
             let ownership = map.map_or(&unknown, |map| map.partition(id));
-            let counts = namespace.engine.partition_counts(id);
-            put_partition(&mut list, asked.node, name, id, ownership, counts);
+            let served = map.is_some_and(|map| {
+                Standing::of(&sight.state, map, ownership).is_or_will_be_served()
+            });
+            let part = Part {
+                ownership,
+                leader: ownership.primary().filter(|_| served),
+                regime: map
+                    .filter(|map| map.strong)
+                    .map_or(0, |_| ownership.regime.0),
+                counts: namespace.engine.partition_counts(id),
+            };
+            part.put(&mut list, asked.node, name, id);
         }
     }
     made(list)
 }
 
-/// S holds everything, D is being filled, Z holds what it should not any more, A holds nothing.
-fn put_partition(
-    list: &mut String,
-    node: &Node,
-    name: &str,
-    id: PartitionId,
-    ownership: &Ownership,
-    (records, tombstones): (u64, u64),
-) {
-    let role = ownership.role(node.id);
-    let state = match role {
-        _ if !is_settled(node) => 'D',
-        Role::Primary | Role::Replica => 'S',
-        Role::Joining => 'D',
-        Role::Stranger if records > 0 => 'Z',
-        Role::Stranger => 'A',
-    };
-    let place = |nodes: &[NodeId]| nodes.iter().position(|it| *it == node.id);
-    let replica = place(&ownership.in_sync).or(place(&ownership.row));
-    let joining = ownership.joining().count();
-    let leads = role == Role::Primary;
-    // Writing to a string does not fail.
-    let _ = write!(
-        list,
-        ";{name}:{id}:{state}:{copies}:{replica}:{replica}:0:{primary}:0:{emigrates}:{emigrates}:\
-         {immigrates}:{records}:{tombstones}:0",
-        copies = ownership.row.len(),
-        replica = replica.unwrap_or(ownership.row.len()),
-        primary = ownership.primary().unwrap_or_default(),
-        emigrates = if leads { joining } else { 0 },
-        immigrates = u8::from(role == Role::Joining),
-    );
+/// A partition as this node has part in it.
+struct Part<'a> {
+    ownership: &'a Ownership,
+    /// Who serves it, now or soon.
+    leader: Option<NodeId>,
+    /// Of a strongly consistent one; else 0.
+    regime: u32,
+    /// Records and tombstones here.
+    counts: (u64, u64),
+}
+
+impl Part<'_> {
+    /// S holds everything, D is being filled, Z holds what it should not any more, A holds nothing.
+    fn put(&self, list: &mut String, node: &Node, name: &str, id: PartitionId) {
+        let ownership = self.ownership;
+        let (records, tombstones) = self.counts;
+        let role = ownership.role(node.id);
+        let state = match role {
+            _ if !is_settled(node) => 'D',
+            Role::Primary | Role::Replica => 'S',
+            Role::Joining => 'D',
+            Role::Stranger if records > 0 => 'Z',
+            Role::Stranger => 'A',
+        };
+        let place = |nodes: &[NodeId]| nodes.iter().position(|it| *it == node.id);
+        let replica = place(&ownership.in_sync).or(place(&ownership.row));
+        let joining = ownership.joining().count();
+        let leads = role == Role::Primary;
+        // Writing to a string does not fail.
+        let _ = write!(
+            list,
+            ";{name}:{id}:{state}:{copies}:{replica}:{replica}:0:{primary}:0:{emigrates}:\
+             {emigrates}:{immigrates}:{records}:{tombstones}:{regime}",
+            copies = ownership.row.len(),
+            replica = replica.unwrap_or(ownership.row.len()),
+            primary = self.leader.unwrap_or_default(),
+            emigrates = if leads { joining } else { 0 },
+            immigrates = u8::from(role == Role::Joining),
+            regime = self.regime,
+        );
+    }
 }
 
 fn cluster_stable(asked: &mut Asked<'_>) -> Answer {
@@ -429,16 +450,7 @@ fn racks(asked: &mut Asked<'_>) -> Answer {
     })
 }
 
-/// A roster is kept for strong consistency only, which no namespace has yet: it is empty.
-fn roster(asked: &mut Asked<'_>) -> Answer {
-    let sight = asked.node.sights.now();
-    let observed = joined(sight.succession().iter(), ",");
-    of_one_or_each(asked, |_| {
-        format!("roster=null:pending_roster=null:observed_nodes={observed}")
-    })
-}
-
-fn of_one_or_each(asked: &Asked<'_>, value: impl Fn(&str) -> String) -> Answer {
+pub(super) fn of_one_or_each(asked: &Asked<'_>, value: impl Fn(&str) -> String) -> Answer {
     if let Some(name) = asked.params().text("namespace", 31)? {
         asked
             .node

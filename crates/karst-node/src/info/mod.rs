@@ -12,6 +12,7 @@
 //! Failure: a command that cannot be answered says `ERROR:code:message`; others are not affected.
 
 mod agents;
+mod agreed;
 mod cluster;
 mod config;
 mod eviction;
@@ -21,11 +22,14 @@ mod jobs;
 mod latencies;
 mod logs;
 mod namespaces;
+mod roster;
 mod sets;
 mod statistics;
 mod truncate;
 mod unsupported;
 
+#[cfg(test)]
+mod strong_tests;
 #[cfg(test)]
 mod tests;
 
@@ -44,7 +48,7 @@ use crate::user_agents::Introduced;
 /// Most commands of one request. Clients send a handful, tools some dozens.
 pub const COMMANDS_MAX: usize = 1024;
 
-/// Most truncations of one request: each waits for a disk.
+/// Most truncations and revivals of one request: each waits for a disk.
 pub const TRUNCATIONS_MAX: u32 = 8;
 
 /// What a request is told instead of answers that together exceed the largest reply
@@ -90,16 +94,14 @@ impl Session {
 
 /// Whether a request asks for something that all nodes have to agree on: it is for [`answer_agreed`].
 pub fn needs_agreement(body: &[u8]) -> bool {
-    commands(body).take(COMMANDS_MAX).any(|command| {
-        command
-            .name()
-            .is_some_and(|name| name.starts_with("truncate"))
-    })
+    commands(body)
+        .take(COMMANDS_MAX)
+        .any(|command| command.name().is_some_and(agreed::is_needed))
 }
 
 /// Answers an info request once the cluster has agreed to what it asks for.
 pub async fn answer_agreed(node: &Node, body: &[u8], out: &mut Vec<u8>) {
-    let agreed = truncate::agree(node, body).await;
+    let agreed = agreed::agree(node, body).await;
     let mut session = Session::default(); // what it introduces of its client ends with it
     answer_after(node, &mut session, body, Some(agreed), out);
     session.end(node);
@@ -114,7 +116,7 @@ fn answer_after(
     node: &Node,
     session: &mut Session,
     body: &[u8],
-    agreed: Option<truncate::Agreed>,
+    agreed: Option<agreed::Agreed>,
     out: &mut Vec<u8>,
 ) {
     let memo = Memo::new(node, agreed);
@@ -188,10 +190,11 @@ const fn entry(name: &'static str, answer: fn(&mut Asked<'_>) -> Answer) -> Entr
 }
 
 /// Every command there is.
-const FAMILIES: [&[Entry]; 14] = [
+const FAMILIES: [&[Entry]; 15] = [
     cluster::COMMANDS,
     identity::COMMANDS,
     namespaces::COMMANDS,
+    roster::COMMANDS,
     sets::COMMANDS,
     statistics::COMMANDS,
     config::COMMANDS,
@@ -222,11 +225,11 @@ struct Memo<'n> {
     peers_generation: u64,
     figures: Box<[OnceCell<Figures>]>,
     truncations: Cell<u32>,
-    agreed: Option<truncate::Agreed>,
+    agreed: Option<agreed::Agreed>,
 }
 
 impl<'n> Memo<'n> {
-    fn new(node: &'n Node, agreed: Option<truncate::Agreed>) -> Memo<'n> {
+    fn new(node: &'n Node, agreed: Option<agreed::Agreed>) -> Memo<'n> {
         let figures = node.namespaces.iter().map(|_| OnceCell::new()).collect();
         Memo {
             node,

@@ -5,7 +5,8 @@
 
 use std::sync::atomic::Ordering;
 
-use karst_cluster::map::{NamespaceMap, Ownership, Role};
+use karst_cluster::map::{Ownership, Role};
+use karst_cluster::standing::Standings;
 use karst_data::key::PartitionId;
 use karst_storage::place::DeviceId;
 
@@ -95,11 +96,10 @@ fn put_cluster(pairs: &mut Pairs, node: &Node, namespace: &NamespaceState) {
         pairs.put(&format!("{part}_objects"), records);
         pairs.put(&format!("{part}_tombstones"), tombstones);
     }
-    let unserved = |map: &NamespaceMap| {
-        let unserved = |it: &&Ownership| it.primary().is_none();
-        map.partitions.iter().filter(unserved).count()
-    };
-    pairs.put("unavailable_partitions", map.map_or(0, unserved));
+    let standings = map.map(|map| Standings::of(&sight.state, map));
+    let standings = standings.unwrap_or_default();
+    pairs.put("unavailable_partitions", standings.unavailable);
+    pairs.put("dead_partitions", standings.dead);
     let mine = |it: &Ownership| it.primary() == Some(node.id);
     let sends = |it: &Ownership| {
         if mine(it) {
@@ -129,11 +129,9 @@ fn put_records(pairs: &mut Pairs, namespace: &NamespaceState, figures: &Figures)
     pairs.put("objects", records);
     pairs.put("tombstones", tombstones);
     pairs.zeros(&["xdr_tombstones", "xdr_bin_cemeteries", "mrt_provisionals"]);
-    pairs.zeros(&[
-        "unreplicated_records",
-        "dead_partitions",
-        "auto_revived_partitions",
-    ]);
+    let (_, stuck) = namespace.engine.in_flight();
+    pairs.put("unreplicated_records", stuck);
+    pairs.put("auto_revived_partitions", 0);
     pairs.put("clock_skew_stop_writes", false);
     pairs.put("stop_writes", figures.refusal.is_some());
     pairs.put("hwm_breached", figures.evicts);

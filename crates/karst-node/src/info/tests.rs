@@ -23,7 +23,7 @@ fn reply(world: &World, session: &mut Session, body: &str) -> String {
 }
 
 /// The value of one command asked on a new connection.
-fn ask(world: &World, command: &str) -> String {
+pub(super) fn ask(world: &World, command: &str) -> String {
     let reply = reply(world, &mut Session::default(), &format!("{command}\n"));
     let value = reply
         .strip_prefix(&format!("{command}\t"))
@@ -32,7 +32,7 @@ fn ask(world: &World, command: &str) -> String {
 }
 
 /// The value of `key` among `key=value` pairs with `;` or `:` between them.
-fn pair<'t>(text: &'t str, key: &str) -> &'t str {
+pub(super) fn pair<'t>(text: &'t str, key: &str) -> &'t str {
     let mut pairs = text
         .split([';', ':'])
         .filter_map(|pair| pair.split_once('='));

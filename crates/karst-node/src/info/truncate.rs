@@ -4,20 +4,15 @@
 //! takes effect: what a client saw vanish stays gone. A truncation with a time in the past leaves what was
 //! updated since; one without a time means now.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-
-use karst_cluster::state::{Command, Outcome, Truncation};
+use karst_cluster::state::{Command, Truncation};
 use karst_data::key::{NAMESPACE_BYTES_MAX, SET_BYTES_MAX};
 use karst_data::time::EPOCH_UNIX_S;
 use karst_wire::code::ResultCode;
-use karst_wire::info::{InfoError, commands};
+use karst_wire::info::InfoError;
 
-use super::{
-    Answer, Asked, COMMANDS_MAX, Entry, Memo, Session, TRUNCATIONS_MAX, entry, find, no_namespace,
-    refused, text,
-};
-use crate::node::{NamespaceState, Node, now};
+use super::agreed::{self, Agreed};
+use super::{Answer, Asked, Entry, TRUNCATIONS_MAX, entry, no_namespace, refused, text};
+use crate::node::{NamespaceState, now};
 
 pub(super) const COMMANDS: &[Entry] = &[
     entry("truncate", |asked| truncate(asked, Scope::Set)),
@@ -30,65 +25,12 @@ pub(super) const COMMANDS: &[Entry] = &[
     }),
 ];
 
-/// What the cluster said to the truncations of one request.
-pub(super) struct Agreed {
-    /// The moment that the request means by "now".
+/// What a truncation asks the cluster to agree to.
+pub(super) fn marked(
+    asked: &mut Asked<'_>,
+    scope: Scope,
     at_ms: u64,
-    /// One for each, in order.
-    outcomes: RefCell<VecDeque<Result<(), InfoError>>>,
-}
-
-impl Agreed {
-    /// What it said to the next one.
-    fn next(&self) -> Result<(), InfoError> {
-        let next = self.outcomes.borrow_mut().pop_front();
-        next.unwrap_or_else(|| Err(InfoError::new(ResultCode::Unknown, "not agreed on")))
-    }
-}
-
-/// Has the cluster agree to the truncations of a request, those that make sense.
-pub(super) async fn agree(node: &Node, body: &[u8]) -> Agreed {
-    let agreed = Agreed {
-        at_ms: now().epoch_ms(),
-        outcomes: RefCell::default(),
-    };
-    for change in changes(node, body, agreed.at_ms) {
-        let outcome = match node.cluster.propose(change).await {
-            Ok(Outcome::Applied) => Ok(()),
-            Ok(Outcome::Refused(why)) => Err(InfoError::new(ResultCode::Unknown, why)),
-            Err(error) => Err(InfoError::new(ResultCode::Timeout, error.to_string())),
-        };
-        agreed.outcomes.borrow_mut().push_back(outcome);
-    }
-    agreed
-}
-
-/// What a request asks the cluster to change, as far as it is well formed.
-fn changes(node: &Node, body: &[u8], at_ms: u64) -> Vec<Command> {
-    let (memo, mut session) = (Memo::new(node, None), Session::default());
-    let mut changes = Vec::new();
-    for command in commands(body).take(COMMANDS_MAX) {
-        let mut asked = Asked {
-            node,
-            session: &mut session,
-            memo: &memo,
-            command: &command,
-        };
-        let name = command.name().and_then(find).map(|entry| entry.name);
-        let change = match name {
-            Some("truncate") => marked(&mut asked, Scope::Set, at_ms),
-            Some("truncate-namespace") => marked(&mut asked, Scope::Namespace, at_ms),
-            Some("truncate-undo") => unmarked(&mut asked, Scope::Set),
-            Some("truncate-namespace-undo") => unmarked(&mut asked, Scope::Namespace),
-            Some(_) | None => continue,
-        };
-        changes.extend(change);
-    }
-    changes.truncate(TRUNCATIONS_MAX as usize);
-    changes
-}
-
-fn marked(asked: &mut Asked<'_>, scope: Scope, at_ms: u64) -> Result<Command, InfoError> {
+) -> Result<Command, InfoError> {
     let target = target(asked, scope)?;
     Ok(Command::Truncate(Truncation {
         namespace: target.namespace.config.name.clone(),
@@ -97,7 +39,8 @@ fn marked(asked: &mut Asked<'_>, scope: Scope, at_ms: u64) -> Result<Command, In
     }))
 }
 
-fn unmarked(asked: &mut Asked<'_>, scope: Scope) -> Result<Command, InfoError> {
+/// The same of one that is taken back.
+pub(super) fn unmarked(asked: &mut Asked<'_>, scope: Scope) -> Result<Command, InfoError> {
     let target = target(asked, scope)?;
     Ok(Command::UndoTruncate {
         namespace: target.namespace.config.name.clone(),
@@ -116,8 +59,10 @@ fn before_ms(asked: &Asked<'_>, now_ms: u64) -> Result<u64, InfoError> {
 
 /// What a command covers.
 #[derive(Clone, Copy)]
-enum Scope {
+pub(super) enum Scope {
+    /// A set.
     Set,
+    /// All sets of a namespace.
     Namespace,
 }
 
@@ -160,10 +105,10 @@ fn target<'a>(asked: &Asked<'a>, scope: Scope) -> Result<Target<'a>, InfoError> 
 fn truncate(asked: &mut Asked<'_>, scope: Scope) -> Answer {
     let target = target(asked, scope)?;
     let agreed = asked.memo.agreed.as_ref();
-    let now_ms = agreed.map_or_else(|| now().epoch_ms(), |agreed| agreed.at_ms);
+    let now_ms = agreed.map_or_else(|| now().epoch_ms(), Agreed::at_ms);
     let before_ms = before_ms(asked, now_ms)?;
     count(asked)?;
-    agreed.map_or(Ok(()), Agreed::next)?;
+    agreed::next(asked)?;
     if target.is_empty() {
         return text("ok");
     }
@@ -189,7 +134,7 @@ fn truncate(asked: &mut Asked<'_>, scope: Scope) -> Answer {
 fn undo(asked: &mut Asked<'_>, scope: Scope) -> Answer {
     let target = target(asked, scope)?;
     count(asked)?;
-    asked.memo.agreed.as_ref().map_or(Ok(()), Agreed::next)?;
+    agreed::next(asked)?;
     if target.is_empty() {
         return text("ok");
     }

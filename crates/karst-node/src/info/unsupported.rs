@@ -23,11 +23,6 @@ pub(super) const COMMANDS: &[Entry] = &[
         absent("user-defined functions are not supported")
     }),
     entry("udf-clear-cache", |_| text("ok")),
-    // Strong consistency
-    entry("roster-set", |_| {
-        absent("strong consistency is not supported")
-    }),
-    entry("revive", |_| absent("strong consistency is not supported")),
     // More than one node
     entry("quiesce", |_| absent("there is no other node to take over")),
     entry("quiesce-undo", |_| text("ok")),

@@ -1,11 +1,17 @@
-//! What is measured of the cluster: partitions by role, copies on their way, answers that other nodes owe.
+//! What is measured of the cluster: partitions by role and by how they stand, copies on their way, answers that other
+//! nodes owe; and of strongly consistent namespaces how reads and writes are confirmed.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 
 use karst_cluster::map::Role;
+use karst_cluster::standing::Standings;
+use karst_io::clock;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::{Metric, gauge};
+use super::{Metric, SECONDS, counter, gauge};
+use crate::config::Mode;
+use crate::counters::{Counter, NamespaceCounters};
 use crate::node::Node;
 use crate::sight::Sight;
 
@@ -24,6 +30,69 @@ static PARTITIONS: Metric<()> = gauge(
     "Partitions of this node, by what it is to them",
     (),
 );
+
+/// By `namespace` and `state`; of the whole cluster, as this node sees it.
+static STANDINGS: Metric<()> = gauge(
+    "cluster_partitions",
+    None,
+    "Partitions of the whole cluster, by whether they are served",
+    (),
+);
+
+/// Without labels; 0 where it has ended.
+static LEASE: Metric<()> = gauge(
+    "lease_remaining",
+    SECONDS,
+    "Time for which this node may answer reads of strongly consistent partitions without asking others",
+    (),
+);
+
+/// Of the namespace at a position.
+type OfStrong = Metric<fn(&Node, usize) -> u64>;
+
+/// By `namespace`, strongly consistent ones.
+static STRONG: [OfStrong; 5] = [
+    gauge(
+        "in_flight_writes",
+        None,
+        "Writes that not all have yet who are to have them",
+        |node, position| node.namespaces[position].engine.in_flight().0,
+    ),
+    gauge(
+        "stuck_writes",
+        None,
+        "Those that somebody did not take in time: they are sent again when their records are asked for",
+        |node, position| node.namespaces[position].engine.in_flight().1,
+    ),
+    counter(
+        "lease_reads",
+        None,
+        "Reads that were answered by the lease",
+        |node, position| sum(node, position, |counters| &counters.lease_reads),
+    ),
+    counter(
+        "quorum_reads",
+        None,
+        "Reads for which a quorum was asked whether this node still leads",
+        |node, position| sum(node, position, |counters| &counters.quorum_reads),
+    ),
+    counter(
+        "activations",
+        None,
+        "Regimes of partitions that this node leads which the cluster activated",
+        |node, position| {
+            let upkeep = &node.namespaces[position].upkeep;
+            upkeep.activations.load(Ordering::Relaxed)
+        },
+    ),
+];
+
+fn sum(node: &Node, position: usize, counter: fn(&NamespaceCounters) -> &Counter) -> u64 {
+    let cores = node.cores.iter();
+    cores
+        .map(|core| counter(&core.namespaces[position]).get())
+        .sum()
+}
 
 /// By `peer`, the other node's name.
 static LAG: Metric<()> = gauge(
@@ -63,6 +132,24 @@ pub(super) fn write(encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Re
         }
         Ok(())
     })?;
+    STANDINGS.write(encoder, |out| {
+        for name in names() {
+            let map = sight.state.maps.get(name);
+            let standings = map
+                .map(|map| Standings::of(&sight.state, map))
+                .unwrap_or_default();
+            for (state, count) in [
+                ("active", standings.active),
+                ("recovering", standings.recovering),
+                ("unavailable", standings.unavailable),
+                ("dead", standings.dead),
+            ] {
+                out.number(&[("namespace", name), ("state", state)], count as u64)?;
+            }
+        }
+        Ok(())
+    })?;
+    write_strong(encoder, node)?;
     LAG.write(encoder, |out| {
         let peers = sight.state.nodes.iter().filter(|(id, _)| **id != node.id);
         for (id, member) in peers {
@@ -70,4 +157,28 @@ pub(super) fn write(encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Re
         }
         Ok(())
     })
+}
+
+fn write_strong(encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {
+    let namespaces = node.namespaces.iter().enumerate();
+    let strong = namespaces.filter(|(_, namespace)| namespace.config.mode == Mode::Cp);
+    let strong: Vec<(usize, &str)> = strong
+        .map(|(position, namespace)| (position, &*namespace.config.name))
+        .collect();
+    if strong.is_empty() {
+        return Ok(());
+    }
+    LEASE.write(encoder, |out| {
+        let until_us = node.cluster.lease().until_us;
+        let left_us = until_us.saturating_sub(clock::boot_us());
+        out.part(&[], left_us as f64 / 1e6)
+    })?;
+    for metric in &STRONG {
+        metric.write(encoder, |out| {
+            strong.iter().try_for_each(|(position, name)| {
+                out.number(&[("namespace", name)], (metric.value)(node, *position))
+            })
+        })?;
+    }
+    Ok(())
 }

@@ -164,3 +164,35 @@ fn a_failed_device_shows() {
         .find(|(name, _)| name.starts_with("karst_device_failed{"));
     assert_eq!(failed.unwrap().1, &1.0);
 }
+
+#[test]
+fn a_strong_namespace_tells_how_its_partitions_stand_and_how_reads_are_confirmed() {
+    let world = World::strong();
+    world.core().namespaces[TEST].lease_reads.add(3);
+    world.node.cores[1].namespaces[TEST].quorum_reads.add(2);
+    let scraped = parse(&render(&world.node));
+    let of = |name: &str| scraped.get(&format!("{name}{{namespace=\"test\"}}"));
+    assert_eq!(of("karst_lease_reads_total"), 3.0);
+    assert_eq!(of("karst_quorum_reads_total"), 2.0);
+    assert_eq!(
+        (of("karst_in_flight_writes"), of("karst_stuck_writes")),
+        (0.0, 0.0)
+    );
+    assert_eq!(scraped.get("karst_lease_remaining_seconds"), 0.0);
+    let standing = |name: &str, state: &str| {
+        let labels = format!("namespace=\"{name}\",state=\"{state}\"");
+        scraped.get(&format!("karst_cluster_partitions{{{labels}}}"))
+    };
+    assert_eq!(standing("test", "active"), 4096.0);
+    assert_eq!(
+        (standing("disk", "active"), standing("test", "dead")),
+        (4096.0, 0.0)
+    );
+    let available = parse(&render(&World::serving().node));
+    assert!(
+        !available
+            .samples
+            .keys()
+            .any(|name| name.starts_with("karst_lease"))
+    );
+}

@@ -85,6 +85,8 @@ pub fn unknown() -> Share {
             prior: Box::default(),
             activated: Regime(0),
             can_confirm: false,
+            knows: false,
+            stands: false,
             processes: Box::default(),
         }),
     }

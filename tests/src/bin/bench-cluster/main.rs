@@ -31,6 +31,9 @@ struct Arguments {
     /// Bytes of each
     #[arg(long, default_value_t = 1000)]
     object_bytes: u64,
+    /// Compare strong consistency with the available mode instead
+    #[arg(long)]
+    strong: bool,
 }
 
 /// A node of the cluster, as `karst dev` announced it.
@@ -49,8 +52,9 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn start(factor: u8) -> Cluster {
-        let dir = std::env::temp_dir().join(format!("karst-bench-{}-{factor}", std::process::id()));
+    fn start(factor: u8, mode: &str) -> Cluster {
+        let name = format!("karst-bench-{}-{mode}-{factor}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
         let factor = factor.to_string();
         let mut child = beside("karst")
             .args([
@@ -63,7 +67,8 @@ impl Cluster {
                 "--dir",
             ])
             .arg(&dir)
-            .args(["--replication-factor", &factor])
+            .args(["--replication-factor", &factor, "--mode", mode])
+            .args(["--commit-to-device", "false"]) // the same in both modes
             .stdout(Stdio::piped())
             .spawn()
             .expect("karst starts");
@@ -225,7 +230,7 @@ fn cpu_s(pid: i32) -> f64 {
 
 /// Writes a second and the CPU of one, with this many copies.
 fn writes(arguments: &Arguments, factor: u8) -> (f64, f64) {
-    let cluster = Cluster::start(factor);
+    let cluster = Cluster::start(factor, "ap");
     let seconds = arguments.seconds.to_string();
     let load = [
         "--read-percent",
@@ -243,8 +248,73 @@ fn writes(arguments: &Arguments, factor: u8) -> (f64, f64) {
     (per_s, cpu_s * 1e6 / (per_s * arguments.seconds as f64))
 }
 
+/// What one mode costs, in one kind of request.
+struct Cost {
+    per_s: f64,
+    p50_us: f64,
+    p99_us: f64,
+    cpu_us: f64,
+}
+
+/// Requests of one kind, one at a time on each of 16 connections.
+fn cost(cluster: &Cluster, arguments: &Arguments, read_percent: &str) -> Cost {
+    let seconds = arguments.seconds.to_string();
+    let load = ["--read-percent", read_percent, "--connections", "16"];
+    cluster.bench(arguments, &[&load[..], &["--seconds", "2"]].concat()); // warm
+    let before = cluster.cpu_s();
+    let report = cluster.bench(arguments, &[&load[..], &["--seconds", &seconds]].concat());
+    let cpu_s = cluster.cpu_s() - before;
+    let of = if read_percent == "0" {
+        "writes"
+    } else {
+        "reads"
+    };
+    let figure = |name: &str| report[of][name].as_f64().unwrap_or_default();
+    let per_s = report["ops_per_second"].as_f64().unwrap_or_default();
+    Cost {
+        per_s,
+        p50_us: figure("p50_us"),
+        p99_us: figure("p99_us"),
+        cpu_us: cpu_s * 1e6 / (per_s * arguments.seconds as f64),
+    }
+}
+
+/// Both modes with two and three copies: writes that all copies answer for, or a quorum; reads by the primary.
+fn strong(arguments: &Arguments) {
+    println!("three nodes, 16 connections, one request at a time on each; CPU of all nodes");
+    println!("            ops/s    p50 us   p99 us   CPU us");
+    for factor in [2, 3] {
+        let modes = ["ap", "cp"].map(|mode| {
+            let cluster = Cluster::start(factor, mode);
+            cluster.bench(
+                arguments,
+                &["--load", "--seconds", "1", "--read-percent", "100"],
+            );
+            cluster.settle();
+            [("write", "0"), ("read", "100")].map(|(name, percent)| {
+                let it = cost(&cluster, arguments, percent);
+                println!(
+                    "RF {factor} {mode} {name:<5} {:>7.0} {:>8.0} {:>8.0} {:>8.1}",
+                    it.per_s, it.p50_us, it.p99_us, it.cpu_us
+                );
+                it
+            })
+        });
+        let [ap, cp] = &modes;
+        println!(
+            "RF {factor} cp/ap: write p99 {:.2}, write CPU {:.2}, read CPU {:.2}",
+            cp[0].p99_us / ap[0].p99_us,
+            cp[0].cpu_us / ap[0].cpu_us,
+            cp[1].cpu_us / ap[1].cpu_us
+        );
+    }
+}
+
 fn main() {
     let arguments = Arguments::parse();
+    if arguments.strong {
+        return strong(&arguments);
+    }
     let (one_per_s, one_us) = writes(&arguments, 1);
     let (two_per_s, two_us) = writes(&arguments, 2);
     println!(
@@ -260,7 +330,7 @@ fn main() {
 
 /// What a node that was away is sent, and how fast an empty one fills.
 fn away_and_empty(arguments: &Arguments) {
-    let mut cluster = Cluster::start(2);
+    let mut cluster = Cluster::start(2, "ap");
     cluster.bench(
         arguments,
         &["--load", "--seconds", "1", "--read-percent", "100"],

@@ -18,7 +18,7 @@ use serde::Serialize;
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::args::{Dev, Mode};
+use crate::args::Dev;
 use crate::failure::{Failure, Outcome};
 use crate::karstd;
 use crate::render::output;
@@ -43,7 +43,6 @@ struct ReadyNode {
 
 /// `karst dev`
 pub(super) async fn run(json: bool, args: &Dev) -> Outcome {
-    refuse_what_is_not_here(args)?;
     let karstd = karstd::find()?;
     let folder = Folder::open(args.dir.as_deref())?;
     // Signals are caught from here on: from now on there is something to clean up.
@@ -95,15 +94,6 @@ async fn serve(
             }
         }
     }
-}
-
-fn refuse_what_is_not_here(args: &Dev) -> Outcome {
-    if args.mode == Mode::Cp {
-        return Err(Failure::usage(
-            "--mode cp is not in this version: strong consistency is yet to come",
-        ));
-    }
-    Ok(())
 }
 
 fn announce(json: bool, args: &Dev, folder: &Path, nodes: &[Node]) -> Outcome {
@@ -202,26 +192,6 @@ impl Stop {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn args(nodes: u8, mode: Mode) -> Dev {
-        Dev {
-            nodes,
-            replication_factor: 2,
-            mode,
-            dir: None,
-            namespace: "test".into(),
-            device_size: "64MiB".into(),
-        }
-    }
-
-    #[test]
-    fn what_this_version_does_not_have_is_refused_as_bad_usage() {
-        assert!(refuse_what_is_not_here(&args(1, Mode::Ap)).is_ok());
-        let cp = refuse_what_is_not_here(&args(1, Mode::Cp)).unwrap_err();
-        assert_eq!(cp.exit_code(), 2);
-        assert!(cp.message().unwrap().contains("yet to come"));
-        assert!(refuse_what_is_not_here(&args(3, Mode::Ap)).is_ok());
-    }
 
     #[test]
     fn our_folder_goes_and_theirs_stays() {

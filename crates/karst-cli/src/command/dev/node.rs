@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use crate::args::Dev;
+use crate::args::{Dev, Mode};
 use crate::failure::{Failure, Outcome};
 
 /// Longest wait until a node serves: a cold start reads its whole device first.
@@ -186,7 +186,8 @@ impl Node {
     }
 }
 
-/// The configuration of one node.
+/// The configuration of one node. Where it is tried out nobody takes the power away, and a file need not be filled
+/// with zeros first.
 fn config(name: &str, home: &Path, args: &Dev, ports: &Ports, seeds: &[u16]) -> Outcome<String> {
     let text = |value: &str| serde_json::to_string(value).map_err(Failure::failed); // TOML's strings agree
     let path = |file: &str| match home.join(file).to_str() {
@@ -201,8 +202,8 @@ fn config(name: &str, home: &Path, args: &Dev, ports: &Ports, seeds: &[u16]) -> 
          [admin]\nlisten = \"127.0.0.1:{}\"\n\
          [http]\nlisten = \"127.0.0.1:{}\"\n\
          [cluster]\nname = \"dev\"\nseeds = [{seeds}]\nbootstrap_expect = {expect}\n\
-         [[namespace]]\nname = {namespace}\nreplication_factor = {factor}\n\
-         [namespace.storage]\nengine = \"device\"\n\
+         [[namespace]]\nname = {namespace}\nmode = {mode}\nreplication_factor = {factor}\n\
+         [namespace.storage]\nengine = \"device\"\n{commit}\
          devices = [ {{ path = {device}, size = {size} }} ]\n",
         ports.service,
         ports.fabric,
@@ -217,6 +218,14 @@ fn config(name: &str, home: &Path, args: &Dev, ports: &Ports, seeds: &[u16]) -> 
             .collect::<Vec<_>>()
             .join(", "),
         expect = seeds.len(),
+        mode = match args.mode {
+            Mode::Ap => "\"ap\"",
+            Mode::Cp => "\"cp\"",
+        },
+        commit = match args.commit_to_device {
+            None => String::new(),
+            Some(commit) => format!("commit_to_device = {commit}\n"),
+        },
         factor = seeds.len().min(args.replication_factor.into()),
         data = path("data")?,
         shm = path("shm")?, // in the folder that goes at the end, with everything else
@@ -259,13 +268,13 @@ fn log_tail(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::Mode;
 
     fn args(namespace: &str) -> Dev {
         Dev {
             nodes: 1,
             replication_factor: 2,
             mode: Mode::Ap,
+            commit_to_device: None,
             dir: None,
             namespace: namespace.into(),
             device_size: "64MiB".into(),
@@ -291,7 +300,7 @@ mod tests {
         for line in [
             "seeds = [\"127.0.0.1:7\", \"127.0.0.1:8\", \"127.0.0.1:9\"]",
             "bootstrap_expect = 3",
-            "replication_factor = 2",
+            "mode = \"ap\"\nreplication_factor = 2",
         ] {
             assert!(text.contains(line), "{text}");
         }

@@ -114,7 +114,7 @@ impl World {
                     false => self.rng.between(10_000, 1_000_000),
                 };
                 match self.setup.is_strong() && self.rng.one_in(2) {
-                    true => self.nodes[node].stands_still_at_read = Some(us),
+                    true => self.stand_still_at_read(),
                     false => self.stand_still_for(node, us),
                 }
             }
@@ -138,6 +138,15 @@ impl World {
                 self.tell(|| format!("the clock of n{node} is set to {}", self.now_ms(node)));
             }
             _ => {}
+        }
+    }
+
+    /// Some primary is to stand still right after it has read something, for long enough that another one may take over.
+    fn stand_still_at_read(&mut self) {
+        let key = self.rng.index(self.contended.len());
+        let us = self.rng.between(500_000, 3_000_000);
+        if let Some(primary) = self.primary(self.contended[key].digest.partition()) {
+            self.nodes[primary].stands_still_at_read = Some(us);
         }
     }
 

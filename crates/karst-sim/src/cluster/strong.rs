@@ -45,8 +45,6 @@ pub struct Read {
     partition: PartitionId,
     /// Under which it was read.
     regime: Regime,
-    /// When it was begun, by the node's own clock.
-    began_us: u64,
     /// Whether a lease counts.
     linearize: bool,
 }
@@ -123,7 +121,6 @@ impl World {
             reply,
             partition,
             regime: self.nodes[node].share(partition).regime,
-            began_us: self.boot_us(node),
             linearize: ask.what == What::Linearize,
         };
         let us = self.rng.below(20);
@@ -192,7 +189,7 @@ impl World {
     pub(crate) fn has_read(&mut self, node: usize, read: &Read) {
         let now_us = self.boot_us(node);
         let it = &mut self.nodes[node];
-        let covered = it.lease.covers(it.view.generation, read.began_us, now_us);
+        let covered = it.lease.covers(it.view.generation, now_us);
         if !read.linearize && covered {
             self.tally.leased_reads += 1;
             return self.tell_soon(node, read);

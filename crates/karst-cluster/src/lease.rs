@@ -41,7 +41,8 @@ impl Lease {
         }
     }
 
-    /// Whether a read may be answered that was decided by a state of this generation and has come to its end now.
+    /// Whether a read may be answered that was decided by a state of this generation and has come to its end now. It is
+    /// the generation by which the record was read, not that of now: it may have changed in between.
     pub fn covers(&self, generation: u64, now_us: u64) -> bool {
         let lasts = now_us < self.until_us || is_planted(Mutation::TrustsOldLeases);
         generation & !ISLAND >= self.generation && lasts

@@ -467,7 +467,9 @@ impl World {
         self.tell(|| format!("n{node} goes on"));
         for deed in due {
             let us = match deed {
-                Deed::Learn(_) | Deed::Reported { .. } => self.rng.below(150_000),
+                Deed::Learn(_) | Deed::Reported { .. } | Deed::HasRead(_) => {
+                    self.rng.below(150_000)
+                }
                 _ => 0,
             };
             self.later(node, us, deed);

@@ -45,6 +45,8 @@ pub struct Read {
     partition: PartitionId,
     /// Under which it was read.
     regime: Regime,
+    /// Of the map by which it was: a lease that counts by a later one only says nothing of it.
+    generation: u64,
     /// Whether a lease counts.
     linearize: bool,
 }
@@ -121,6 +123,7 @@ impl World {
             reply,
             partition,
             regime: self.nodes[node].share(partition).regime,
+            generation: self.nodes[node].view.generation,
             linearize: ask.what == What::Linearize,
         };
         let us = self.rng.below(20);
@@ -189,7 +192,7 @@ impl World {
     pub(crate) fn has_read(&mut self, node: usize, read: &Read) {
         let now_us = self.boot_us(node);
         let it = &mut self.nodes[node];
-        let covered = it.lease.covers(it.view.generation, now_us);
+        let covered = it.lease.covers(read.generation, now_us);
         if !read.linearize && covered {
             self.tally.leased_reads += 1;
             return self.tell_soon(node, read);

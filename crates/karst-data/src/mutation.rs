@@ -65,8 +65,8 @@ pub enum Mutation {
     IgnoresPrior,
     /// A regime is activated before everybody in sync holds what was confirmed.
     ActivatesEarly,
-    /// The lease is looked at before the record is read.
-    ChecksLeaseFirst,
+    /// A lease counts although it has run out.
+    TrustsOldLeases,
     /// A read returns what is not confirmed yet.
     ReadsUnconfirmed,
     /// Of two states of a record the later one by the clock wins, where consistency is strong.
@@ -109,7 +109,7 @@ impl Mutation {
         Mutation::SkipsFence,
         Mutation::IgnoresPrior,
         Mutation::ActivatesEarly,
-        Mutation::ChecksLeaseFirst,
+        Mutation::TrustsOldLeases,
         Mutation::ReadsUnconfirmed,
         Mutation::MergesByTime,
         Mutation::ReusesSequences,
@@ -119,6 +119,11 @@ impl Mutation {
     /// Whether it takes several nodes to see it.
     pub fn is_of_cluster(self) -> bool {
         self as u8 >= Mutation::AcknowledgesBeforeCopied as u8
+    }
+
+    /// Whether it is seen only where consistency is strong.
+    pub fn is_of_strong(self) -> bool {
+        self as u8 >= Mutation::ConfirmsAlone as u8
     }
 }
 

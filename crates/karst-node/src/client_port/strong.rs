@@ -105,7 +105,7 @@ pub(super) fn after_read(
         Reads::Session { patience } => {
             // The read has been made, however long that was ago.
             let (now_us, lease) = (clock::boot_us(), core.node.cluster.lease());
-            if lease.covers(core.node.sights.now().view.generation, now_us, now_us) {
+            if lease.covers(core.node.sights.now().view.generation, now_us) {
                 core.counted(index).lease_reads.add(1);
                 return Try::Replied(None);
             }

@@ -89,8 +89,28 @@ pub fn unsettled(world: &World) -> Option<String> {
     if !world.asked && world.clients.iter().any(busy) {
         return Some("a client waits".into());
     }
+    let unserved_strong = world.partitions().find_map(|id| wanting(world, id));
+    if unserved_strong.is_some() {
+        return unserved_strong;
+    }
     let unserved = world.partitions().find(|id| world.primary(*id).is_none());
     unserved.map(|id| format!("{id} is served by nobody"))
+}
+
+/// What keeps a strongly consistent partition from being served by all of its row.
+fn wanting(world: &World, id: PartitionId) -> Option<String> {
+    if !world.setup.is_strong() {
+        return None;
+    }
+    let primary = world.primary(id)?;
+    let stage = world.nodes[primary].engine.stage(id);
+    let mut others = world.row(id)?.into_iter().skip(1);
+    let lacks = |node: usize| !stage.holders.contains(&world.nodes[node].id);
+    let lacking = others.find(|node| lacks(*node));
+    if let Some(lacking) = lacking {
+        return Some(format!("n{lacking} may not hold all of {id}"));
+    }
+    (!stage.serves).then(|| format!("n{primary} does not serve {id}"))
 }
 
 /// When all is settled each partition takes a write, wherever it is asked for.

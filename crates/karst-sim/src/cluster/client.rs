@@ -19,6 +19,9 @@ pub const SET: &[u8] = b"s";
 /// How long a client waits.
 const PATIENCE_US: u64 = 1_500_000;
 
+/// The same where consistency is strong: long enough for others to take over from who stands still and then answers.
+const STRONG_PATIENCE_US: u64 = 4_000_000;
+
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
@@ -388,7 +391,11 @@ impl World {
         let us = self.net.delay_us(&mut self.rng);
         self.later(to, us, Deed::Asked(ask));
         let give_up = Event::Client(client, Turn::GiveUp(ask.number));
-        self.agenda.after(PATIENCE_US, give_up);
+        let patience_us = match self.setup.is_strong() {
+            true => STRONG_PATIENCE_US,
+            false => PATIENCE_US,
+        };
+        self.agenda.after(patience_us, give_up);
         ask
     }
 

@@ -37,6 +37,7 @@ impl World {
             self.open(way.0, way.1);
         }
         for node in 0..self.nodes.len() {
+            self.nodes[node].stands_still_at_read = None;
             self.go_on(node);
             if !self.nodes[node].running {
                 self.start(node);
@@ -112,10 +113,10 @@ impl World {
                     true => self.rng.between(500_000, 5_000_000),
                     false => self.rng.between(10_000, 1_000_000),
                 };
-                let life = self.nodes[node].life;
-                self.stand_still(node);
-                let go_on = super::Event::Fault(Event::GoOn(node, life));
-                self.agenda.after(us, go_on);
+                match self.setup.is_strong() && self.rng.one_in(2) {
+                    true => self.stand_still_at_read(),
+                    false => self.stand_still_for(node, us),
+                }
             }
             7 => {
                 let id = self.nodes[node].id;
@@ -132,8 +133,29 @@ impl World {
                 self.later(node, 0, Deed::Leave(0));
             }
             10 => self.elect(),
+            11 => {
+                self.nodes[node].clock.set(&mut self.rng);
+                self.tell(|| format!("the clock of n{node} is set to {}", self.now_ms(node)));
+            }
             _ => {}
         }
+    }
+
+    /// Some primary is to stand still right after it has read something, for long enough that another one may take over.
+    fn stand_still_at_read(&mut self) {
+        let key = self.rng.index(self.contended.len());
+        let us = self.rng.between(500_000, 3_000_000);
+        if let Some(primary) = self.primary(self.contended[key].digest.partition()) {
+            self.nodes[primary].stands_still_at_read = Some(us);
+        }
+    }
+
+    /// A process stands still for a while.
+    pub(crate) fn stand_still_for(&mut self, node: usize, us: u64) {
+        let life = self.nodes[node].life;
+        self.stand_still(node);
+        let go_on = super::Event::Fault(Event::GoOn(node, life));
+        self.agenda.after(us, go_on);
     }
 
     /// A process ends with all that it held: only when others hold it, and are not about to lose it too.

@@ -500,6 +500,9 @@ impl World {
 
     fn copied(&mut self, node: usize, to: usize, number: u64, kind: Kind, ack: Option<Ack>) {
         let (now_us, id) = (self.agenda.now_us(), self.nodes[to].id);
+        if ack != Some(Ack::Done) {
+            self.tell(|| format!("n{to} does not take a write of n{node}: {ack:?}"));
+        }
         let Some(write) = self.nodes[node].writes.get_mut(&number) else {
             return;
         };

@@ -164,6 +164,8 @@ pub struct Node {
     pub running: bool,
     /// It stands still, and this is what is due.
     pub still: Option<Vec<Deed>>,
+    /// It is to stand still for so long as soon as it has read a record and not told it yet.
+    pub stands_still_at_read: Option<u64>,
     /// It is about to end in order.
     pub leaving: bool,
     /// It says that it is alive.
@@ -258,6 +260,7 @@ impl Node {
             life: 0,
             running: false,
             still: None,
+            stands_still_at_read: None,
             leaving: false,
             reports: false,
             engine: engine(strong),
@@ -464,7 +467,9 @@ impl World {
         self.tell(|| format!("n{node} goes on"));
         for deed in due {
             let us = match deed {
-                Deed::Learn(_) | Deed::Reported { .. } => self.rng.below(150_000),
+                Deed::Learn(_) | Deed::Reported { .. } | Deed::HasRead(_) => {
+                    self.rng.below(150_000)
+                }
                 _ => 0,
             };
             self.later(node, us, deed);

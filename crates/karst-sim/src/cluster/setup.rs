@@ -29,6 +29,8 @@ pub struct Pace {
     pub stop: u32,
     /// Another node leads the group.
     pub elect: u32,
+    /// Somebody sets the time of day.
+    pub jump: u32,
 }
 
 impl Pace {
@@ -46,11 +48,12 @@ impl Pace {
             join: some(2),
             stop: some(2),
             elect: 1,
+            jump: 0,
         }
     }
 
     /// As weights, in the order of the fields.
-    pub fn weights(&self) -> [u32; 11] {
+    pub fn weights(&self) -> [u32; 12] {
         [
             self.cut,
             self.halves,
@@ -63,6 +66,7 @@ impl Pace {
             self.join,
             self.stop,
             self.elect,
+            self.jump,
         ]
     }
 }
@@ -112,8 +116,6 @@ pub struct Setup {
     pub volatile: bool,
     /// By how many percent a node's clock may be too fast or too slow.
     pub drift: u64,
-    /// Whether the time of day jumps.
-    pub jumps: bool,
     /// How long faults go on.
     pub faults_us: u64,
     /// Longest pause between two faults.
@@ -145,11 +147,14 @@ impl Setup {
             keys: rng.between(1, 6) as usize,
             rest_us: match available.one_way {
                 true => 25_000_000,
-                false => 6_000_000,
+                false => *rng.pick(&[2_000_000, 6_000_000]),
             },
-            turnover_us: 6_000_000, // longer than a write may be on its way until it is known who lacks it
+            turnover_us: 4_000_000, // longer than a write may be on its way until it is known who lacks it
             drift: *rng.pick(&[0, 1, 3]),
-            jumps: rng.one_in(2),
+            pace: Pace {
+                jump: *rng.pick(&[0, 3]),
+                ..available.pace
+            },
             ..available
         }
     }
@@ -159,7 +164,6 @@ impl Setup {
         Setup {
             consistency: Consistency::Available,
             drift: 0,
-            jumps: false,
             nodes: rng.between(3, 5) as usize,
             replication_factor: if rng.one_in(3) { 3 } else { 2 },
             partitions: rng.between(1, 5) as usize,

@@ -45,8 +45,8 @@ pub struct Read {
     partition: PartitionId,
     /// Under which it was read.
     regime: Regime,
-    /// When it was begun, by the node's own clock.
-    began_us: u64,
+    /// Of the map by which it was: a lease that counts by a later one only says nothing of it.
+    generation: u64,
     /// Whether a lease counts.
     linearize: bool,
 }
@@ -123,11 +123,14 @@ impl World {
             reply,
             partition,
             regime: self.nodes[node].share(partition).regime,
-            began_us: self.boot_us(node),
+            generation: self.nodes[node].view.generation,
             linearize: ask.what == What::Linearize,
         };
         let us = self.rng.below(20);
         self.later(node, us, Deed::HasRead(read));
+        if let Some(us) = self.nodes[node].stands_still_at_read.take() {
+            self.stand_still_for(node, us);
+        }
         None
     }
 
@@ -189,7 +192,7 @@ impl World {
     pub(crate) fn has_read(&mut self, node: usize, read: &Read) {
         let now_us = self.boot_us(node);
         let it = &mut self.nodes[node];
-        let covered = it.lease.covers(it.view.generation, read.began_us, now_us);
+        let covered = it.lease.covers(read.generation, now_us);
         if !read.linearize && covered {
             self.tally.leased_reads += 1;
             return self.tell_soon(node, read);
@@ -324,6 +327,7 @@ impl World {
             let then = write.then;
             let confirmed = flight.confirmed;
             it.writes.remove(&number);
+            self.tell(|| format!("n{node} sees to {version} of {digest} no more"));
             self.landed(node, then, confirmed, Err(Cut::Overtaken));
             return false;
         }

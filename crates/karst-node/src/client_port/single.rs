@@ -183,6 +183,7 @@ pub(super) fn attempt(
             digest,
             share,
             reads,
+            generation: sight.view.generation,
             replicated: sight.has_others(),
         };
         match kind {
@@ -213,6 +214,8 @@ struct At<'s> {
     share: &'s Share,
     /// What a read has to be sure of.
     reads: strong::Reads,
+    /// Of the map by which that was looked up.
+    generation: u64,
     /// Whether other nodes are to know of writes.
     replicated: bool,
 }
@@ -353,7 +356,11 @@ fn read(
     });
     Ok(match step {
         Step::Done(_) if at.reads.belong_to_primary() => {
-            let tried = strong::after_read(core, index, &at.digest, at.share.regime, at.reads);
+            let by = strong::By {
+                regime: at.share.regime,
+                generation: at.generation,
+            };
+            let tried = strong::after_read(core, index, &at.digest, by, at.reads);
             if !matches!(tried, Try::Replied(_)) {
                 out.truncate(start);
             }

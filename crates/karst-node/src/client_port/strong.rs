@@ -89,12 +89,21 @@ pub(super) fn is_confirmed(core: &Rc<Core>, index: usize, digest: &Digest, regim
     }
 }
 
-/// What becomes of the answer to a read that was just made under a regime.
+/// The map by which a read is made. Another one may be in force when it comes to its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct By {
+    /// The partition's regime.
+    pub(super) regime: Regime,
+    /// The generation of the cluster's state.
+    pub(super) generation: u64,
+}
+
+/// What becomes of the answer to a read that was just made.
 pub(super) fn after_read(
     core: &Rc<Core>,
     index: usize,
     digest: &Digest,
-    regime: Regime,
+    By { regime, generation }: By,
     reads: Reads,
 ) -> Try {
     if !is_confirmed(core, index, digest, regime) {
@@ -105,7 +114,7 @@ pub(super) fn after_read(
         Reads::Session { patience } => {
             // The read has been made, however long that was ago.
             let (now_us, lease) = (clock::boot_us(), core.node.cluster.lease());
-            if lease.covers(core.node.sights.now().view.generation, now_us) {
+            if lease.covers(generation, now_us) {
                 core.counted(index).lease_reads.add(1);
                 return Try::Replied(None);
             }

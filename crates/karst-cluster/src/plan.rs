@@ -1,6 +1,6 @@
 //! What the Raft leader should propose now: from the state, who is heard, and what primaries report.
 //!
-//! Strongly consistent namespaces are planned in [`strong`]. In available mode a partition is served as long as one node is alive that is configured with its namespace,
+//! Strongly consistent namespaces are planned in `plan/strong.rs`. In available mode a partition is served as long as one node is alive that is configured with its namespace,
 //! with whatever that node holds.
 //!
 //! The leader asks again a few times a second and proposes what it is told. Nothing is remembered between two

@@ -39,7 +39,7 @@ use crate::fabric_port::flight::{Flight, Made};
 use crate::fabric_port::peer::{Answer, NoAnswer};
 
 /// How long a request may wait for room when the client sets no limit.
-const TIMEOUT_DEFAULT: Duration = Duration::from_millis(1000);
+pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_millis(1000);
 
 /// How long a write waits before it looks for a free block again.
 const SPACE_PAUSE: Duration = Duration::from_millis(2);
@@ -68,6 +68,14 @@ pub(super) enum Try {
 }
 
 impl Try {
+    /// Itself; if it is no reply after all, what was appended from there on is taken back.
+    fn or_take_back(self, out: &mut Vec<u8>, start: usize) -> Try {
+        if !matches!(self, Try::Replied(_)) {
+            out.truncate(start);
+        }
+        self
+    }
+
     /// About how many bytes the request will hold while it waits, and answer with: what it reads, and
     /// that again for each time it asks for it.
     pub(super) fn expected_bytes(&self, message: &Message<'_>) -> usize {
@@ -220,6 +228,16 @@ struct At<'s> {
     replicated: bool,
 }
 
+impl At<'_> {
+    /// The map by which that was looked up.
+    fn by(&self) -> strong::By {
+        strong::By {
+            regime: self.share.regime,
+            generation: self.generation,
+        }
+    }
+}
+
 /// Appends an answer without a record.
 pub(super) fn error(out: &mut Vec<u8>, asked: Asked, code: ResultCode) {
     head_only(out, &asked.head(code, 0, 0));
@@ -356,15 +374,7 @@ fn read(
     });
     Ok(match step {
         Step::Done(_) if at.reads.belong_to_primary() => {
-            let by = strong::By {
-                regime: at.share.regime,
-                generation: at.generation,
-            };
-            let tried = strong::after_read(core, index, &at.digest, by, at.reads);
-            if !matches!(tried, Try::Replied(_)) {
-                out.truncate(start);
-            }
-            tried
+            strong::after_read(core, index, &at.digest, at.by(), at.reads).or_take_back(out, start)
         }
         Step::Done(touch) => {
             touch.into_iter().for_each(|touch| touch.start(core));
@@ -441,7 +451,7 @@ fn finish(fits: bool, out: &mut Vec<u8>, asked: Asked) -> Ending {
 }
 
 fn write(
-    core: &Core,
+    core: &Rc<Core>,
     at: &At<'_>,
     message: &Message<'_>,
     asked: Asked,
@@ -473,6 +483,7 @@ fn write(
     };
     let engine = &core.namespace(index).engine;
     let hand = core.hand(index, at.share.regime, at.replicated);
+    let start = out.len();
     let step = engine.write(&hand, &request, fetched, |written| {
         let ending = match &written {
             Ok(written) => answers(out, asked, written),
@@ -481,7 +492,7 @@ fn write(
         asked.count(core, index, Op::Write, ending);
         stored(written.ok()?)
     });
-    Ok(after_write(core, at, message, step))
+    Ok(after_write(core, at, message, step).or_take_back(out, start))
 }
 
 /// Answers with what the operations of a write have to tell.
@@ -507,7 +518,7 @@ fn answers(out: &mut Vec<u8>, asked: Asked, written: &Written<'_>) -> Ending {
 }
 
 fn delete(
-    core: &Core,
+    core: &Rc<Core>,
     at: &At<'_>,
     message: &Message<'_>,
     asked: Asked,
@@ -523,6 +534,7 @@ fn delete(
     let index = at.index;
     let engine = &core.namespace(index).engine;
     let hand = core.hand(index, at.share.regime, at.replicated);
+    let start = out.len();
     let step = engine.delete(&hand, &request, fetched, |written| {
         let ending = match &written {
             Ok(written) => answers(out, asked, written),
@@ -531,7 +543,7 @@ fn delete(
         asked.count(core, index, Op::Delete, ending);
         stored(written.ok()?)
     });
-    Ok(after_write(core, at, message, step))
+    Ok(after_write(core, at, message, step).or_take_back(out, start))
 }
 
 /// A write that succeeded: when it is durable here, what other nodes are to have, and its version if it is to be
@@ -542,11 +554,21 @@ fn stored(written: Written<'_>) -> Option<Stored> {
     Some((written.commit?, written.image, written.in_flight))
 }
 
-fn after_write(core: &Core, at: &At<'_>, message: &Message<'_>, step: Step<Option<Stored>>) -> Try {
+fn after_write(
+    core: &Rc<Core>,
+    at: &At<'_>,
+    message: &Message<'_>,
+    step: Step<Option<Stored>>,
+) -> Try {
     let namespace = at.index;
     let (point, image, in_flight) = match step {
         Step::Read(read) => return Try::Read(namespace, read),
         Step::Wait => return Try::Wait(namespace),
+        // A refusal may tell what the record is like: this node has to be the one that knows, as for a read.
+        Step::Done(None) if at.share.quorums.is_some() => {
+            let reads = strong::Reads::of(at.share, message).of_primary();
+            return strong::after_read(core, namespace, &at.digest, at.by(), reads);
+        }
         Step::Done(None) => return Try::Replied(None),
         Step::Done(Some(stored)) => stored,
     };

@@ -45,6 +45,16 @@ impl Reads {
         }
     }
 
+    /// The same of a write that is refused: what it is told is what the primary knows.
+    pub(super) fn of_primary(self) -> Reads {
+        match self {
+            Reads::Anything => Reads::Session {
+                patience: super::single::TIMEOUT_DEFAULT,
+            },
+            reads => reads,
+        }
+    }
+
     /// Whether nobody but the primary may answer.
     pub(super) fn belong_to_primary(self) -> bool {
         self != Reads::Anything

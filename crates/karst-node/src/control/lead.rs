@@ -115,7 +115,7 @@ async fn look(shared: &Shared, planner: Planner, led: Duration) {
     };
     if led < shared.suspect_after {
         // Another leader may have granted one until this one was elected.
-        heard.leased.extend(alive);
+        heard.leased.extend(state.nodes.keys());
     }
     // A plan for many partitions takes long, and heartbeats are sent from this thread.
     let planned = tokio::task::spawn_blocking(move || planner(&state, &heard, &gathered.synced));

@@ -23,14 +23,14 @@ struct Place {
 const STATES: [(&str, char, u8); 6] = [
     ("settled", '.', 32),
     ("migrating", 'm', 33),
-    ("recovering", 'r', 36),
     ("unserved", 'X', 31),
+    ("recovering", 'r', 36),
     ("unavailable", 'U', 31),
     ("dead", 'D', 31),
 ];
 
 /// States that a legend has even if no partition is in them: the first so many.
-const USUAL: usize = 2;
+const USUAL: usize = 3;
 
 /// Whether partitions are served by those who should.
 pub(crate) fn by_state(owners: &[Owners], colours: bool) -> String {

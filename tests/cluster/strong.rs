@@ -375,7 +375,6 @@ async fn a_node_of_which_a_device_fails_is_filled_anew_on_another_one() {
     let namespaces = servers[2].karst(&["namespaces", "--json"]);
     let failed = &namespaces[0]["devices"][1];
     assert!(!failed["failure"].is_null(), "{failed}");
-    assert_eq!(failed["used_bytes"], 0, "{failed}");
     load.close().await;
 }
 

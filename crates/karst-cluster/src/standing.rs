@@ -31,7 +31,7 @@ impl Standing {
         }
         if partition.is_dead() {
             Standing::Dead
-        } else if !partition.is_known_to_enough(|it| state.is_alive(it)) {
+        } else if !partition.is_known_to(|it| state.is_alive(it)) {
             Standing::Unavailable
         } else if partition.prior.is_empty()
             && state.is_alive(primary)

@@ -72,7 +72,7 @@ impl Ownership {
 
     /// Whether too few are left that know what was confirmed: nothing but a [revival](Self::revived) helps.
     pub fn is_dead(&self) -> bool {
-        !self.in_sync.is_empty() && self.known().count() < fence_quorum(self.last_confirmed().len())
+        !self.in_sync.is_empty() && !self.is_known_to(|_| true)
     }
 
     /// This partition once these are in sync, the primary first, under a regime of its own that is still to be
@@ -90,7 +90,7 @@ impl Ownership {
         if in_sync.is_empty() || (!self.prior.is_empty() && in_sync.iter().any(is_new)) {
             return None;
         }
-        let can_activate = first || self.is_known_to(&in_sync);
+        let can_activate = first || self.is_known_to(|it| in_sync.contains(&it));
         can_activate.then(|| Ownership {
             regime: self.regime.next(),
             row,
@@ -102,28 +102,22 @@ impl Ownership {
         })
     }
 
-    /// Whether enough of those who know what was confirmed are among these nodes, for anybody to serve.
-    pub fn is_known_to_enough(&self, alive: impl Fn(NodeId) -> bool) -> bool {
-        let knowing = self.known().filter(|it| alive(*it)).count();
-        !self.in_sync.is_empty() && knowing >= fence_quorum(self.last_confirmed().len())
-    }
-
-    /// Whether what was confirmed can be found among these, of whom some may have lost it.
-    pub(crate) fn is_known_to(&self, nodes: &[NodeId]) -> bool {
-        let knowing = self.known().filter(|it| nodes.contains(it));
-        let knowing: Vec<NodeId> = knowing.collect();
+    /// Whether what was confirmed can be found among these nodes, of whom some may have lost it. Not if nobody was ever
+    /// in sync.
+    pub fn is_known_to(&self, are: impl Fn(NodeId) -> bool) -> bool {
+        let knowing: Vec<NodeId> = self.known().filter(|it| are(*it)).collect();
         let fenced = Fenced {
             prior: self.last_confirmed(),
             in_sync: &knowing,
         };
-        fenced.can_activate()
+        !self.in_sync.is_empty() && fenced.can_activate()
     }
 
     /// Everybody in sync holds what was confirmed: from now on they alone confirm. `false` if that is
     /// not what is asked now, or not so: who was to know may have lost it since.
     pub fn activate(&mut self, regime: Regime) -> bool {
-        let asked =
-            self.regime == regime && !self.prior.is_empty() && self.is_known_to(&self.in_sync);
+        let known = || self.is_known_to(|it| self.in_sync.contains(&it));
+        let asked = self.regime == regime && !self.prior.is_empty() && known();
         if asked {
             self.prior.clear();
             self.lost.clear();
@@ -167,9 +161,7 @@ impl Ownership {
     /// The partition as it goes on with those of these nodes that hold something of it, whatever only others know.
     /// `None` if it does not need that: it serves, or will as it is.
     pub fn revived(&self, alive: impl Fn(NodeId) -> bool) -> Option<Ownership> {
-        let prior = self.last_confirmed();
-        let knowing = self.known().filter(|it| alive(*it)).count();
-        if self.in_sync.is_empty() || knowing >= fence_quorum(prior.len()) {
+        if self.in_sync.is_empty() || self.is_known_to(&alive) {
             return None;
         }
         let mut holding: Vec<NodeId> = Vec::new();

@@ -65,7 +65,7 @@ impl Quorums {
             activated: ownership.activated,
             can_confirm: false,
             knows: ownership.known().any(|it| it == me),
-            stands: ownership.is_known_to_enough(|it| state.is_alive(it)),
+            stands: ownership.is_known_to(|it| state.is_alive(it)),
             processes: followers.iter().map(process).collect(),
         };
         let all = ownership.in_sync.iter().chain(&ownership.prior);

@@ -6,8 +6,7 @@
 //! is not known.
 //!
 //! Records are lost where memory was all that held them and is gone, where a device failed or is new in another one's
-//! stead, and where
-//! something that was durable once cannot be read. A namespace that does not commit to the device keeps what its
+//! stead, and where something that was durable once cannot be read. A namespace that does not commit to the device keeps what its
 //! write buffers held through a crash of the process, and through a stop in order, of which `data_dir/stopped` is the
 //! proof; not through one of the machine.
 

@@ -66,7 +66,7 @@ pub(super) fn decide(
         }
     }
     let complete = |node: NodeId| reported.complete.contains(&node);
-    let is_known = old.is_known_to(&old.in_sync);
+    let is_known = old.is_known_to(|it| old.in_sync.contains(&it));
     if !old.prior.is_empty() && is_known && old.primary().is_some_and(complete) {
         return Some(Decision::Activate);
     }

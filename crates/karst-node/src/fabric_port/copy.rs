@@ -45,6 +45,12 @@ struct Sent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotCopied;
 
+/// When this turn began, and the end of some patience from then on.
+fn times(core: &Core, patience: Duration) -> (u64, u64) {
+    let now_us = core.now_us();
+    (now_us, now_us.saturating_add(patience.as_micros() as u64))
+}
+
 impl Copies {
     /// Sends a write to everybody who is to have it, within some time.
     pub fn send(
@@ -55,18 +61,15 @@ impl Copies {
         image: Vec<u8>,
         patience: Duration,
     ) -> Option<Copies> {
-        let now_us = core.now_us();
-        let deadline_us = now_us.saturating_add(patience.as_micros() as u64);
-        let mut copies = Copies {
-            namespace,
-            partition,
+        let (now_us, deadline_us) = times(core, patience);
+        let write = Spreading::begin(share, now_us, deadline_us)?;
+        Some(Copies::begin(
+            core,
+            (namespace, partition),
+            share,
             image,
-            write: Spreading::begin(share, now_us, deadline_us)?,
-            asked: SmallVec::new(),
-            until_us: now_us,
-        };
-        copies.go_on(core, share, now_us);
-        Some(copies)
+            write,
+        ))
     }
 
     /// Sends a write of a strongly consistent partition to everybody who is to have it, within some time.
@@ -77,13 +80,24 @@ impl Copies {
         image: Vec<u8>,
         patience: Duration,
     ) -> Copies {
+        let (_, deadline_us) = times(core, patience);
+        let write = Spreading::begin_strong(deadline_us);
+        Copies::begin(core, (namespace, partition), share, image, write)
+    }
+
+    fn begin(
+        core: &Core,
+        (namespace, partition): (usize, PartitionId),
+        share: &Share,
+        image: Vec<u8>,
+        write: Spreading,
+    ) -> Copies {
         let now_us = core.now_us();
-        let deadline_us = now_us.saturating_add(patience.as_micros() as u64);
         let mut copies = Copies {
             namespace,
             partition,
             image,
-            write: Spreading::begin_strong(deadline_us),
+            write,
             asked: SmallVec::new(),
             until_us: now_us,
         };

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! a regime that this node leads and did not serve before
-//!   -> everybody in sync is fenced: agrees to the regime, and tells what he has that is newer    (fenced)
+//!   -> everybody in sync, the node itself too, is fenced: agrees to the regime, sees to it that what he has is as
+//!      durable as the namespace asks, and tells what he has that is newer                        (fenced)
 //!   -> everybody in sync is brought to what is here by then                                      (holders)
 //!   -> it is reported, Raft activates the regime, and the node hears of it                       (serves)
 //! a regime that follows one that it serves: it goes on, under the quorums of both
@@ -175,7 +176,8 @@ impl Namespace {
         self.partition(id).tenure.missed
     }
 
-    /// A node in sync agrees to this regime, and what it had that was newer is here; or it had just the same.
+    /// A node in sync, maybe this one, agrees to this regime, has all that it holds where a cut of power does not take
+    /// it, and what it had that was newer is here; or it had just the same.
     pub fn has_fenced(&self, id: PartitionId, regime: u32, node: NodeId, alike: bool) {
         let mut partition = self.partition(id);
         let tenure = &mut partition.tenure;
@@ -372,7 +374,7 @@ impl Tenure {
         let others = || quorums.in_sync.iter().filter(|it| Some(**it) != me);
         let fenced = self.serves != 0
             || is_planted(Mutation::SkipsFence)
-            || others().all(|it| self.fenced.contains(it));
+            || quorums.in_sync.iter().all(|it| self.fenced.contains(it));
         let holders = self.all_holders();
         let brought = others().all(|it| holders.contains(it));
         let older = |it: &InFlight| it.spreading && it.version.regime < self.regime;
@@ -432,7 +434,7 @@ mod tests {
         let taken = share(5, &[A, B, C], &[B, C], 3);
         learn(&mut tenure, &taken);
         assert!(!tenure.takes_writes() && !can_activate(&tenure, &taken));
-        tenure.fenced.extend([B, C]);
+        tenure.fenced.extend([A, B, C]);
         assert!(!can_activate(&tenure, &taken));
         tenure.holders.extend([B, C]);
         assert!(can_activate(&tenure, &taken));
@@ -453,18 +455,32 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_activated_before_what_the_node_itself_holds_is_durable() {
+        for in_sync in [&[A][..], &[A, B]] {
+            let mut tenure = Tenure::default();
+            let taken = share(5, in_sync, &[A, B], 3);
+            learn(&mut tenure, &taken);
+            tenure.fenced.push(B);
+            tenure.holders.push(B);
+            assert!(!can_activate(&tenure, &taken));
+            tenure.fenced.push(A);
+            assert!(can_activate(&tenure, &taken));
+        }
+    }
+
+    #[test]
     fn who_had_the_same_when_he_was_fenced_is_not_compared_with_again_unless_another_had_more() {
         let mut tenure = Tenure::default();
         let taken = share(5, &[A, B, C], &[A, B, C], 3);
         learn(&mut tenure, &taken);
-        tenure.fenced.extend([B, C]);
+        tenure.fenced.extend([A, B, C]);
         tenure.alike.extend([B, C]);
         assert!(can_activate(&tenure, &taken));
         tenure.keeps();
         assert!(!can_activate(&tenure, &taken));
         let mut tenure = Tenure::default();
         learn(&mut tenure, &taken);
-        tenure.fenced.extend([B, C]);
+        tenure.fenced.extend([A, B, C]);
         tenure.alike.extend([B, C]);
         learn(&mut tenure, &share(5, &[A, B, C], &[], 5));
         assert_eq!(tenure.holders.as_slice(), [B, C]);

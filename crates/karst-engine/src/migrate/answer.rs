@@ -54,7 +54,9 @@ pub fn admit(engine: &Namespace, of: &OfPartition<'_>) -> Result<PartitionId, Ac
     }
 }
 
-/// Appends the hashes of a partition's ranges, and how much it holds.
+/// Appends the hashes of a partition's ranges, and how much it holds. Who asks for that of a strongly consistent
+/// partition counts on what is the same here as there: if the namespace asks for durable writes, everything that was here
+/// when the question [was admitted](admit) has to be durable before.
 pub fn put_hashes(engine: &Namespace, id: PartitionId, out: &mut Vec<u8>) {
     engine.let_go_of_failed(id);
     let hashes = engine.range_hashes(id);
@@ -130,6 +132,9 @@ impl Gathering {
 pub enum Taken {
     /// This is the answer.
     Answer(Ack),
+    /// It was here already. That is answered with [`Ack::Done`], but if the namespace asks for durable writes not
+    /// before everything that is here is durable: the first time it came may still be on its way to a device.
+    Known,
     /// It is here, and is to be durable from this point on before that is answered if the namespace asks so.
     Stored(Option<CommitPoint>),
     /// There is no free block for the moment: try again, and answer [`Ack::Full`] if that lasts.
@@ -141,7 +146,7 @@ pub fn take(engine: &Namespace, hand: &Hand, record: &Record<'_>) -> Taken {
     match engine.take_copy(hand, record) {
         Step::Read(_) | Step::Wait => Taken::Wait,
         Step::Done(Copied::Stored(point)) => Taken::Stored(point),
-        Step::Done(Copied::Known) => Taken::Answer(Ack::Done),
+        Step::Done(Copied::Known) => Taken::Known,
         Step::Done(Copied::Stale) => Taken::Answer(Ack::Stale),
         Step::Done(Copied::Early) => Taken::Answer(Ack::Early),
         Step::Done(Copied::Refused(reason)) => Taken::Answer(refusal(reason)),

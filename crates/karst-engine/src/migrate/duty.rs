@@ -26,7 +26,7 @@ pub struct Task {
     pub partition: PartitionId,
     /// Under which this node is its primary.
     pub regime: Regime,
-    /// With whom.
+    /// With whom; with itself, to see to it that what this node holds is durable.
     pub node: NodeId,
     /// What may become of the other node's own states.
     pub how: How,
@@ -226,7 +226,8 @@ fn of_partition(
         })
 }
 
-/// What the primary of a strongly consistent partition has to do: see [`crate::tenure`].
+/// What the primary of a strongly consistent partition has to do: see [`crate::tenure`]. It fences itself like the
+/// others in sync: there is nobody to ask then.
 fn of_strong(
     state: &ClusterState,
     namespace: usize,
@@ -245,8 +246,9 @@ fn of_strong(
         how,
         follows: how != How::Fence,
     };
-    let others = || ownership.in_sync.iter().copied().skip(1);
-    let unfenced = others().filter(|it| !stage.fenced.contains(it));
+    let all = || ownership.in_sync.iter().copied();
+    let others = || all().skip(1);
+    let unfenced = all().filter(|it| !stage.fenced.contains(it));
     let unfenced: Vec<Task> = unfenced.map(|it| task(it, How::Fence)).collect();
     if !stage.serves && !unfenced.is_empty() && !is_planted(Mutation::SkipsFence) {
         return unfenced;

@@ -17,6 +17,7 @@ pub mod upkeep;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use karst_cluster::map::Regime;
 use karst_data::flat::Form;
@@ -48,6 +49,10 @@ const COMMITS_OUT_MAX: usize = 8;
 
 /// How often a record that moves while it is read is looked for.
 const FETCHES_MAX: usize = 16;
+
+/// How often it is looked whether what other cores wrote is durable, and for how long.
+const SETTLES_LOOK: Duration = Duration::from_millis(1);
+const SETTLES_WITHIN: Duration = Duration::from_secs(5);
 
 /// For how long clients' last waits are taken for their present ones, in us.
 const FOREGROUND_MEMORY_US: u64 = 200_000;
@@ -499,5 +504,34 @@ impl Core {
                 Commit::Pending => written.await,
             }
         }
+    }
+
+    /// Whether everything that was appended to a namespace by now, by any core, has its outcome. Always, where what
+    /// is written need not be durable to count.
+    pub fn is_settled(&self, index: usize) -> bool {
+        let engine = &self.namespace(index).engine;
+        !engine.config().commit_to_device || engine.log().unsettled().is_empty()
+    }
+
+    /// Waits until everything that was appended to a namespace by now, by any core, has its outcome: it is durable, or
+    /// its device has failed.
+    ///
+    /// # Errors
+    /// When that takes longer than `SETTLES_WITHIN`.
+    pub async fn settled(&self, index: usize) -> Result<(), DeviceError> {
+        let engine = &self.namespace(index).engine;
+        if !engine.config().commit_to_device {
+            return Ok(());
+        }
+        let log = engine.log();
+        let mut unsettled = log.unsettled();
+        let waits = async {
+            while !unsettled.is_empty() {
+                tokio::time::sleep(SETTLES_LOOK).await; // other cores write, and tell nobody here
+                unsettled.retain(|point| !log.is_settled(point));
+            }
+        };
+        let settled = tokio::time::timeout(SETTLES_WITHIN, waits).await;
+        settled.map_err(|_| DeviceError)
     }
 }

@@ -224,12 +224,7 @@ fn take(core: &Rc<Core>, replies: &Rc<Replies>, frame: &Frame<'_>) -> Result<(),
         }
         Kind::Hashes => {
             let of = OfPartition::read(frame.payload)?;
-            match place(core, &of) {
-                Ok((index, id)) => replies.put(Kind::Reply, number, |out| {
-                    answer::put_hashes(&core.namespace(index).engine, id, out);
-                }),
-                Err(ack) => replies.acknowledge(number, ack),
-            }
+            hashed(core, replies, number, &of);
             Ok(())
         }
         Kind::List => {
@@ -280,6 +275,38 @@ fn place(core: &Core, of: &OfPartition<'_>) -> Result<(usize, PartitionId), Ack>
     Ok((index, answer::admit(&namespace.engine, of)?))
 }
 
+/// Tells what the ranges of a partition hash to; of a strongly consistent one, once all that is here is durable.
+fn hashed(core: &Rc<Core>, replies: &Rc<Replies>, number: u64, of: &OfPartition<'_>) {
+    let (index, id) = match place(core, of) {
+        Ok(place) => place,
+        Err(ack) => return replies.acknowledge(number, ack),
+    };
+    let put = move |core: &Core, replies: &Replies| {
+        let engine = &core.namespace(index).engine;
+        replies.put(Kind::Reply, number, |out| {
+            answer::put_hashes(engine, id, out)
+        });
+    };
+    if !core.namespace(index).engine.config().strong || core.is_settled(index) {
+        return put(core, replies);
+    }
+    let (core, answers, regime) = (core.clone(), replies.clone(), of.regime);
+    replies.run(async move {
+        if core.settled(index).await.is_err() {
+            return answers.acknowledge(number, Ack::Failed);
+        }
+        let of = OfPartition {
+            namespace: core.namespace(index).config.name.as_bytes(),
+            partition: id.0,
+            regime,
+        };
+        match place(&core, &of) {
+            Ok(_) => put(&core, &answers),
+            Err(ack) => answers.acknowledge(number, ack),
+        }
+    });
+}
+
 fn listed(core: &Core, replies: &Replies, number: u64, list: &ListRange<'_>) {
     let (index, id) = match place(core, &list.of) {
         Ok(place) => place,
@@ -310,6 +337,7 @@ fn replicated(
     let hand = core.hand(index, regime, true);
     match answer::take(&core.namespace(index).engine, &hand, &record) {
         Taken::Answer(ack) => replies.acknowledge(number, ack),
+        Taken::Known => known(core, replies, number, index),
         Taken::Stored(point) => stored(core, replies, number, index, point),
         Taken::Wait => {
             let (core, answers) = (core.clone(), replies.clone());
@@ -324,6 +352,7 @@ fn replicated(
                     let hand = core.hand(index, regime, true);
                     match answer::take(&core.namespace(index).engine, &hand, &record) {
                         Taken::Answer(ack) => return answers.acknowledge(number, ack),
+                        Taken::Known => return known(&core, &answers, number, index),
                         Taken::Stored(point) => {
                             return stored(&core, &answers, number, index, point);
                         }
@@ -358,6 +387,18 @@ fn stored(
             });
         }
     }
+}
+
+/// Answers once a record that was here before is as durable as its namespace asks.
+fn known(core: &Rc<Core>, replies: &Rc<Replies>, number: u64, index: usize) {
+    if !core.namespace(index).engine.config().commit_to_device || core.is_settled(index) {
+        return replies.acknowledge(number, Ack::Done);
+    }
+    let (core, answers) = (core.clone(), replies.clone());
+    replies.run(async move {
+        let settled = core.settled(index).await;
+        answers.acknowledge(number, settled.map_or(Ack::Failed, |()| Ack::Done));
+    });
 }
 
 async fn durable(core: &Core, index: usize, point: CommitPoint) -> Ack {

@@ -222,8 +222,21 @@ struct Filling<'c> {
 }
 
 async fn fill(core: &Rc<Core>, task: Task) -> Result<(), Cut> {
+    if task.node == core.node.id {
+        return fence_itself(core, task).await;
+    }
     let peer = core.peers.bulk(task.node).ok_or(Cut::Later)?;
     Filling { core, task, peer }.carry_out().await
+}
+
+/// Sees to it that what this node holds of a partition that it takes over is durable. It has known of the regime since
+/// before, and takes nothing of an older one.
+async fn fence_itself(core: &Rc<Core>, task: Task) -> Result<(), Cut> {
+    let settled = core.settled(task.namespace).await;
+    settled.map_err(|_| Cut::Later)?;
+    let engine = &core.namespace(task.namespace).engine;
+    engine.has_fenced(task.partition, task.regime.0, task.node, false);
+    Ok(())
 }
 
 impl Filling<'_> {

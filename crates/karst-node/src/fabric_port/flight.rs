@@ -164,8 +164,9 @@ impl Course {
 
 /// Sends a record again that got stuck: the record as it is now, on behalf of this version of it.
 pub async fn send_again(core: Rc<Core>, namespace: usize, digest: Digest, version: Version) {
-    let image = core.image(namespace, &digest).await;
     let engine = &core.namespace(namespace).engine;
+    let settled = core.settled(namespace).await; // whoever made it may not have waited for that
+    let image = settled.and(core.image(namespace, &digest).await);
     let Ok(Some(image)) = image else {
         return engine.settle(&digest, version); // whoever reads it next tries again
     };

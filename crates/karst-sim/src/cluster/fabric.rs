@@ -363,6 +363,7 @@ impl World {
         Ok(
             match answer::take(&self.nodes[node].engine, &hand, &record) {
                 Taken::Answer(ack) => ack,
+                Taken::Known => Ack::Done,
                 Taken::Stored(_) => Ack::Done, // there is no device
                 Taken::Wait => Ack::Full,
             },

@@ -1132,6 +1132,27 @@ impl Log {
             .commit(point.device, point.position)
     }
 
+    /// The ends of what was appended for clients and other nodes by now, where their outcome is not known yet. Empty
+    /// where there are no devices.
+    pub fn unsettled(&self) -> Vec<CommitPoint> {
+        let lanes = (0..self.config.cores).map(|core| self.write_lane(core));
+        let devices = || (0..self.devices.len()).map(|device| DeviceId(device as u8));
+        let ends = lanes.flat_map(|lane| {
+            devices().map(move |device| CommitPoint {
+                lane,
+                device,
+                position: self.position(lane, device).appended(),
+            })
+        });
+        ends.filter(|point| !self.is_settled(point)).collect()
+    }
+
+    /// Whether the outcome of an append, and of all before it on its lane's way to its device, is known: durable, or
+    /// lost with the device.
+    pub fn is_settled(&self, point: &CommitPoint) -> bool {
+        self.position(point.lane, point.device).durable() >= point.position
+    }
+
     /// Where the bytes of a place are. The caller holds the mutex of the partition whose index
     /// points there, so the block cannot be reused meanwhile.
     pub fn locate(&self, place: Place) -> Located {

@@ -421,3 +421,20 @@ fn records_of_lost_writes_are_brought_to_another_device_before_what_they_superse
     assert!(is_free(&log));
     assert_eq!(log.report().unrescued_blocks, 0);
 }
+
+#[test]
+fn what_was_appended_is_unsettled_until_its_write_has_come_back_whatever_comes_behind_it() {
+    let mut world = World::new(400, &[500]);
+    assert_eq!(world.log.unsettled(), []);
+    let first = world.append(1000).unwrap();
+    assert_eq!(world.log.unsettled(), [first.commit]);
+    world.send();
+    let by_now = world.log.unsettled();
+    let second = world.append(1000).unwrap();
+    world.commit(first.commit);
+    assert!(by_now.iter().all(|point| world.log.is_settled(point)));
+    assert_eq!(world.log.unsettled(), [second.commit]);
+    world.send();
+    world.commit(second.commit);
+    assert_eq!(world.log.unsettled(), []);
+}

@@ -41,6 +41,9 @@ use crate::fabric_port::peer::{Answer, NoAnswer};
 /// How long a request may wait for room when the client sets no limit.
 pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_millis(1000);
 
+/// How long a request waits at most for somebody to serve its partition: longer than it takes to take one over.
+const UNSERVED_PATIENCE_MAX: Duration = Duration::from_secs(5);
+
 /// How long a write waits before it looks for a free block again.
 const SPACE_PAUSE: Duration = Duration::from_millis(2);
 
@@ -756,8 +759,10 @@ pub(super) async fn carry_on_message(
     first: Try,
     out: &mut Vec<u8>,
 ) {
-    let deadline = tokio::time::Instant::now() + timeout(message);
+    let began = tokio::time::Instant::now();
+    let deadline = began + timeout(message);
     let is_late = || tokio::time::Instant::now() >= deadline;
+    let is_unserved = || began.elapsed() >= unserved_patience(message);
     let asked = Asked {
         within_turn: false,
         ..asked
@@ -782,22 +787,21 @@ pub(super) async fn carry_on_message(
             }
             Try::Wait(index) => {
                 core.counted(index).stalled_writes.add(1);
+                if is_unserved() && strong::is_unavailable(core, index, message) {
+                    return error(out, asked, ResultCode::Unavailable);
+                }
                 if is_late() {
                     asked.count(core, index, Op::Write, Ending::Overload);
-                    let code = match strong::is_unavailable(core, index, message) {
-                        true => ResultCode::Unavailable,
-                        false => ResultCode::DeviceOverload,
-                    };
-                    return error(out, asked, code);
+                    return error(out, asked, ResultCode::DeviceOverload);
                 }
                 strong::send_stuck_again(core, index, message);
                 tokio::time::sleep(SPACE_PAUSE).await;
                 None
             }
-            Try::Nowhere if is_late() => {
+            // Nobody has carried it out.
+            Try::Nowhere | Try::Away(..) if is_unserved() => {
                 return error(out, asked, ResultCode::Unavailable);
             }
-            Try::Away(..) if is_late() => return error(out, asked, ResultCode::Timeout),
             Try::Away(node) if !asked.proxied => {
                 match hand_on(core, message, asked, node, deadline).await {
                     HandedOn::Answered(reply) => return out.extend(reply),
@@ -944,6 +948,12 @@ pub(super) fn timeout(message: &Message<'_>) -> Duration {
         0 => TIMEOUT_DEFAULT,
         ms => Duration::from_millis(u64::from(ms)),
     }
+}
+
+/// How long a request waits for somebody to serve its partition: less than the client waits for the answer, so that it
+/// hears that nothing was done, and hears it from whoever hands on requests as well.
+fn unserved_patience(message: &Message<'_>) -> Duration {
+    (timeout(message) * 7 / 8).min(UNSERVED_PATIENCE_MAX)
 }
 
 /// Appends the answer to a request that could not even be parsed.

@@ -65,6 +65,9 @@ const TAKEN_OVER_MAX: Duration = Duration::from_secs(60);
 /// What the leader's log says when it gives a node up.
 const GIVEN_UP: &str = "a node is given up";
 
+/// A log, and how long it was.
+type Log = (PathBuf, u64);
+
 /// A key of each partition.
 type Keys = Vec<Key>;
 
@@ -163,7 +166,7 @@ async fn each_taken(clients: &[Client], wanted: Vec<Key>, since: Instant) -> Vec
 }
 
 /// Waits until one of these files says that a node is given up.
-fn given_up(logs: Vec<(PathBuf, u64)>, since: Instant) -> Duration {
+fn given_up(logs: Vec<Log>, since: Instant) -> Duration {
     loop {
         for (path, from) in &logs {
             let mut text = String::new();
@@ -313,7 +316,7 @@ impl Scene {
     }
 
     /// Who is to be killed, the logs of the others and how long they are, and what it holds.
-    fn prepared(&self, leader: bool) -> (usize, Vec<(PathBuf, u64)>, Vec<usize>, Vec<usize>) {
+    fn prepared(&self, leader: bool) -> (usize, Vec<Log>, Vec<usize>, Vec<usize>) {
         let leads = View::of(&self.servers[0]).leader;
         let leads = NAMES.iter().position(|name| *name == leads);
         let leads = leads.expect("one of them leads");

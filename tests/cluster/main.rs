@@ -20,5 +20,6 @@ mod operate;
 mod planned;
 mod strong;
 mod table;
+mod takeover;
 mod traffic;
 mod wires;

@@ -2,7 +2,7 @@
 //! asked, in which a single correct record would have given every answer?
 //!
 //! [`operation`] what a client noted of one request, and the file it is noted in · [`model`] the single correct
-//! record · [`search`] looks for the order, key by key · [`cause`] says which promise was broken if there is none,
+//! record · [`search`] looks for the order, key by key, and [`ahead`] at what is told later · [`cause`] says which promise was broken if there is none,
 //! and [`explain`] by which answer.
 //!
 //! The search is that of Wing and Gong ("Testing and verifying concurrent objects", 1993) as Lowe made it practical
@@ -15,7 +15,9 @@
 //!   what is in doubt takes effect at any moment after it was asked, once or never
 //!   a search that would grow too large is given up as undecided, which is never the same as passed
 
+mod ahead;
 pub mod cause;
+mod configuration;
 pub mod explain;
 pub mod model;
 pub mod operation;

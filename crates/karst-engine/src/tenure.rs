@@ -10,7 +10,7 @@
 //!   -> everybody in sync is brought to what is here by then                                      (holders)
 //!   -> it is reported, Raft activates the regime, and the node hears of it                       (serves)
 //! a regime that follows one that it serves: it goes on, under the quorums of both
-//!   -> whoever is not known to hold everything is brought to it, and no write of an older regime is on its way
+//!   -> whoever is not known to hold everything is brought to it, and no write of an older regime is on its way to anybody
 //!   -> it is reported, and Raft activates it
 //! ```
 //!
@@ -378,7 +378,8 @@ impl Tenure {
         let holders = self.all_holders();
         let brought = others().all(|it| holders.contains(it));
         let older = |it: &InFlight| it.spreading && it.version.regime < self.regime;
-        let rests = !self.in_flight.iter().any(older);
+        // Who is alone lacks nothing; and what is in flight may wait for just this, since who had to confirm it is gone.
+        let rests = others().next().is_none() || !self.in_flight.iter().any(older);
         fenced && (brought && rests || is_planted(Mutation::ActivatesEarly))
     }
 }
@@ -504,6 +505,23 @@ mod tests {
         );
         tenure.holders.retain(|it| *it != B);
         assert!(!can_activate(&tenure, &next));
+    }
+
+    #[test]
+    fn who_is_left_alone_does_not_wait_for_writes_that_who_is_gone_had_to_confirm() {
+        let mut tenure = serving();
+        learn(&mut tenure, &share(6, &[A, B], &[A, B, C], 5));
+        learn(&mut tenure, &share(6, &[A, B], &[], 6));
+        tenure.begin(D, version(6, 1));
+        let alone = share(7, &[A], &[A, B], 6);
+        learn(&mut tenure, &alone);
+        assert!(can_activate(&tenure, &alone));
+        learn(&mut tenure, &share(7, &[A], &[], 7));
+        assert!(
+            tenure.is_unconfirmed(&D),
+            "it is confirmed once it is durable here"
+        );
+        assert!(tenure.confirm(&D, version(6, 1)));
     }
 
     #[test]

@@ -17,10 +17,15 @@ import aerospike
 from aerospike import exception
 from aerospike_helpers.operations import operations
 
-THREADS = 16
+THREADS = 24
 KEYS = 240
 HOT_KEYS = 16
 NUMBERS = 10_000_000
+# How long a record is mostly left alone after a request for it came to nothing, and how often another one is drawn.
+SILENT_S = 0.5
+DRAWS = 8
+# Pause after a failure.
+AFTER_FAILURE_S = 0.2
 # How far behind its rate the load makes up for what it could not ask.
 BEHIND_MAX_S = 20.0
 
@@ -53,6 +58,10 @@ class Pace:
         elif behind < 0:
             time.sleep(-behind)
 
+    def give_back(self):
+        """Has what failed asked once more than was planned."""
+        self.skipped -= self.each_s
+
 
 def seen(meta, bins):
     value = bins["v"]
@@ -64,11 +73,12 @@ def seen(meta, bins):
 
 
 class Worker(threading.Thread):
-    def __init__(self, client, number, pace, stopped):
+    def __init__(self, client, number, pace, silent, stopped):
         super().__init__()
         self.client = client
         self.number = number
         self.pace = pace
+        self.silent = silent
         self.stopped = stopped
         self.draw = random.Random(f"{os.environ['KARST_SEED']} {number}")
         self.linearize = int(os.environ["KARST_LINEARIZE"]) / 100
@@ -81,7 +91,12 @@ class Worker(threading.Thread):
             self.pace.next()
             self.turn += 1
             key, action = self.next()
-            self.ask(key, action)
+            outcome = self.ask(key, action)
+            if outcome in ("failed", "in_doubt"):
+                self.silent[key] = time.monotonic() + SILENT_S
+            if outcome == "failed":
+                self.pace.give_back()
+                time.sleep(AFTER_FAILURE_S)
 
     def next(self):
         unique = self.number * NUMBERS + self.turn
@@ -89,8 +104,11 @@ class Worker(threading.Thread):
         if last and self.draw.random() < 0.6:
             key, generation = last
             return key, {"write": {"value": unique, "expect": {"generation": generation}}}
-        hot = self.draw.random() < 1 / 3
-        key = self.draw.randrange(HOT_KEYS if hot else KEYS)
+        for _ in range(DRAWS):
+            hot = self.draw.random() < 1 / 3
+            key = self.draw.randrange(HOT_KEYS if hot else KEYS)
+            if self.silent[key] < time.monotonic():
+                break
         chance = self.draw.random()
         if chance < 0.4:
             return key, "read"
@@ -132,6 +150,7 @@ class Worker(threading.Thread):
             "note": note,
         }
         self.noted.append(operation)
+        return outcome
 
     def answer(self, key, action, linearizes):
         if action == "read":
@@ -169,7 +188,8 @@ def main():
     stopped = threading.Event()
     pace = Pace(int(os.environ["KARST_RATE"]))
     first = int(os.environ["KARST_FIRST"])
-    workers = [Worker(client, first + number, pace, stopped) for number in range(THREADS)]
+    silent = [0.0] * KEYS  # until when, for all threads
+    workers = [Worker(client, first + number, pace, silent, stopped) for number in range(THREADS)]
     for worker in workers:
         worker.start()
     print("ready", flush=True)

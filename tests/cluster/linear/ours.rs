@@ -15,14 +15,17 @@ use rand::rngs::StdRng;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::plan::{KEYS, Plan};
+use super::plan::{KEYS, Plan, Silent};
 use crate::traffic;
 
 /// Tasks: many, since each waits a second for every request to a node that does not answer.
-const TASKS: u32 = 160;
+const TASKS: u32 = 240;
 
 /// How long a request may take.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Pause after a failure: many are told at once, and would be all that is asked.
+const AFTER_FAILURE: Duration = Duration::from_millis(200);
 
 /// How often a record is read in the end until that succeeds.
 const LAST_READS: u32 = 30;
@@ -48,40 +51,55 @@ impl Pace {
         }
         tokio::time::sleep_until(due).await;
     }
+
+    /// Has what failed asked once more than was planned.
+    fn give_back(&self) {
+        self.turn.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What tasks share.
+struct Shared {
+    pace: Pace,
+    silent: Silent,
+    stop: AtomicBool,
 }
 
 /// A running load.
 pub(crate) struct Ours {
     tasks: JoinSet<Vec<Operation>>,
-    stop: Arc<AtomicBool>,
+    shared: Arc<Shared>,
 }
 
 impl Ours {
     /// Begins to ask so many requests a second, of which reads are linearizing in so many of a hundred.
     pub(crate) async fn start(servers: &[&Server], seed: u64, rate: u32, linearize: u32) -> Ours {
         let client = traffic::client(servers).await;
-        let stop = Arc::new(AtomicBool::new(false));
-        let pace = Arc::new(Pace {
-            began: Instant::now(),
-            each: Duration::from_secs(1) / rate,
-            turn: AtomicU64::new(0),
+        let shared = Arc::new(Shared {
+            pace: Pace {
+                began: Instant::now(),
+                each: Duration::from_secs(1) / rate,
+                turn: AtomicU64::new(0),
+            },
+            silent: Silent::new(),
+            stop: AtomicBool::new(false),
         });
         let mut tasks = JoinSet::new();
         for number in 1..=TASKS {
             let rng = StdRng::seed_from_u64(seed ^ u64::from(number) << 32);
             let plan = Plan::new(number, rng);
-            let (client, pace, stop) = (client.clone(), pace.clone(), stop.clone());
+            let (client, shared) = (client.clone(), shared.clone());
             tasks.spawn(async move {
                 let asker = Asker { client, number };
-                asker.ask_until(&stop, &pace, plan, linearize).await
+                asker.ask_until_stopped(&shared, plan, linearize).await
             });
         }
-        Ours { tasks, stop }
+        Ours { tasks, shared }
     }
 
     /// Ends it. Returns what was noted.
     pub(crate) async fn end(self) -> Vec<Operation> {
-        self.stop.store(true, Ordering::Relaxed);
+        self.shared.stop.store(true, Ordering::Relaxed);
         self.tasks.join_all().await.concat()
     }
 }
@@ -115,20 +133,23 @@ struct Asker {
 }
 
 impl Asker {
-    async fn ask_until(
+    async fn ask_until_stopped(
         &self,
-        stop: &AtomicBool,
-        pace: &Pace,
+        shared: &Shared,
         mut plan: Plan,
         linearize: u32,
     ) -> Vec<Operation> {
         let mut noted = vec![];
-        while !stop.load(Ordering::Relaxed) {
-            pace.next().await;
-            let (key, action) = plan.next();
+        while !shared.stop.load(Ordering::Relaxed) {
+            shared.pace.next().await;
+            let (key, action) = plan.next(&shared.silent);
             let linearizes = plan.chance(linearize);
             let operation = self.ask(key, action, linearizes).await;
-            plan.told(&operation);
+            plan.told(&operation, &shared.silent);
+            if operation.outcome == Outcome::Failed {
+                shared.pace.give_back();
+                tokio::time::sleep(AFTER_FAILURE).await;
+            }
             noted.push(operation);
         }
         noted

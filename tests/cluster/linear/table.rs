@@ -8,14 +8,16 @@ use super::trial::{Trial, is_answer};
 
 /// What the columns are.
 pub(crate) const HEAD: &str =
-    "| seed | mode | RF | nodes | storage | operations | a second | answered | failed | in doubt \
+    "| seed | mode | RF | nodes | storage | operations | a second | answered | a second | failed | in doubt \
 | violations | lied | stale | lost | undecided | unreadable | unavailable ms | check s | faults |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|";
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|";
 
 /// One history.
 pub(crate) fn row(trial: &Trial) -> String {
     let setting = trial.setting;
     let operations = trial.history.len();
+    let answered = trial.count(is_answer);
+    let a_second = |count: usize| format!("{:.0}", count as f64 / trial.asked.as_secs_f64());
     let faults = trial.nemesis.counts.iter();
     let faults: Vec<String> = faults
         .map(|(name, times)| format!("{name} {times}"))
@@ -39,8 +41,9 @@ pub(crate) fn row(trial: &Trial) -> String {
         }
         .to_owned(),
         operations.to_string(),
-        format!("{:.0}", operations as f64 / trial.asked.as_secs_f64()),
-        trial.count(is_answer).to_string(),
+        a_second(operations),
+        answered.to_string(),
+        a_second(answered),
         trial.count(|it| *it == Outcome::Failed).to_string(),
         trial.count(|it| *it == Outcome::InDoubt).to_string(),
         trial.report.violations.len().to_string(),

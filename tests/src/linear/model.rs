@@ -50,7 +50,24 @@ impl State {
         }
     }
 
-    fn exists(self) -> bool {
+    /// All states of a list that is only appended to, from its first element to all that are seen, if its generation is
+    /// one that it comes to in this way.
+    pub fn of_appending(seen: &Seen) -> Option<Vec<State>> {
+        let Content::List(elements) = &seen.content else {
+            return None;
+        };
+        if elements.is_empty() || elements.len() != usize::from(seen.generation) {
+            return None;
+        }
+        let states = elements.iter().scan(State::ABSENT, |state, element| {
+            *state = state.with_element(*element).written();
+            Some(*state)
+        });
+        Some(states.collect())
+    }
+
+    /// Whether there is a record.
+    pub fn exists(self) -> bool {
         self.generation != 0
     }
 
@@ -271,12 +288,72 @@ impl Step {
         self.change.is_none()
     }
 
+    /// Whether its answer tells the state that it led to.
+    pub fn is_told(&self) -> bool {
+        matches!(self.demand, Demand::Is(_))
+    }
+
     /// Whether it writes a number that somebody is told of.
     pub fn writes_what_is_read(&self) -> bool {
         match self.change {
             Some(Change::Write { value, .. }) => value != UNREAD,
             Some(Change::Delete | Change::Add { .. } | Change::Append { .. }) | None => false,
         }
+    }
+
+    /// Whether it writes a number that nobody is told of, whatever is there.
+    pub fn writes_unread_over_any(&self) -> bool {
+        let expect = Expecting::Any;
+        self.change
+            == Some(Change::Write {
+                value: UNREAD,
+                expect,
+            })
+    }
+
+    /// Whether it writes a number that nobody is told of and demands the generation of this state.
+    pub fn writes_unread_over(&self, state: State) -> bool {
+        let expect = Expecting::Generation(state.generation);
+        self.change
+            == Some(Change::Write {
+                value: UNREAD,
+                expect,
+            })
+    }
+
+    /// Whether it appends an element that somebody is told of, or one that nobody is.
+    pub fn appends(&self) -> Option<bool> {
+        match self.change {
+            Some(Change::Append { element }) => Some(element != UNREAD),
+            Some(Change::Delete | Change::Add { .. } | Change::Write { .. }) | None => None,
+        }
+    }
+
+    /// Whether both change the record, and in the same way.
+    pub fn does_the_same(&self, other: &Step) -> bool {
+        self.change.is_some() && self.change == other.change
+    }
+
+    /// Whether it matters to the step, or to what is told after it, that this record is changed once more before it,
+    /// otherwise than by deleting it.
+    pub fn needs_more(&self, state: State) -> bool {
+        let demanded = match self.demand {
+            Demand::Is(seen) => seen.generation,
+            Demand::Exists => 1,
+            Demand::GenerationIsNot(generation) if generation == state.generation => return true,
+            Demand::GenerationIsNot(_) | Demand::Nothing | Demand::Absent | Demand::Impossible => 0,
+        };
+        let expected = match self.change {
+            Some(Change::Delete) => 1,
+            Some(Change::Write {
+                expect: Expecting::Generation(expected),
+                ..
+            }) => expected,
+            // Its own generation is not told, but what comes later may depend on it.
+            Some(_) if self.demand == Demand::Nothing => return true,
+            Some(Change::Write { .. } | Change::Add { .. } | Change::Append { .. }) | None => 0,
+        };
+        state.generation < demanded.max(expected) || state.generation >= GENERATION_SURE
     }
 
     /// Whether it may begin the record's generations anew.

@@ -20,17 +20,24 @@
 //!   what is written once and read by somebody who has not called yet is not changed before, and is written in the
 //!   generation in which it is read: it does not come again
 //!   a record whose generation is past the one that was read has to be deleted first, if a delete is open
+//!   what later answers tell of the way on is gone, and no other: [`ahead`](super::ahead)
+//!   of changes that are the same, one that was answered goes before one in doubt, and of those that also have the same
+//!   answer the one that was answered first: they may change places
+//!   of writes in doubt that nobody reads, one that demands the generation there is goes before one that demands
+//!   nothing, which can be used anywhere instead
+//!   a change in doubt other than a delete is made only if something open needs a later generation than there is
 //!
-//! Most histories are explained by placing few of the changes in doubt. So the walk keeps only so many
-//! configurations, those that placed fewest. When it is stuck it goes some events back and comes again with more of them,
+//! Most histories are explained by placing few of the changes in doubt, and what is told in its order. So the walk goes on
+//! with the most promising configuration and keeps only so many of them. When it is stuck it goes some events back and comes again with more of them,
 //! then farther back with still more. Only a walk that never left one out refuses.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::rc::Rc;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
+use super::ahead::Ahead;
+use super::configuration::{ANSWERED, Configuration, IN_DOUBT, UNEXPECTED};
 use super::model::{ReadNumbers, State, Step};
-use super::operation::{Action, Operation, Outcome};
+use super::operation::{Operation, Outcome};
 
 /// Configurations that are kept, and how many events back that begins: at first, and each time the walk is stuck at
 /// the same event.
@@ -70,55 +77,17 @@ pub struct Refusal {
     pub states: Vec<State>,
 }
 
-/// The record, and which open operations have been given their place, in order of their number.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Configuration {
-    state: State,
-    placed: Rc<[u32]>,
-}
-
-impl Configuration {
-    /// Before anything was asked.
-    fn first() -> Configuration {
-        Configuration {
-            state: State::ABSENT,
-            placed: Rc::new([]),
-        }
-    }
-
-    fn has(&self, operation: u32) -> bool {
-        self.placed.binary_search(&operation).is_ok()
-    }
-
-    fn with(&self, operation: u32, state: State) -> Configuration {
-        let at = self.placed.partition_point(|other| *other < operation);
-        let (below, above) = self.placed.split_at(at);
-        let placed = below.iter().chain([&operation]).chain(above);
-        Configuration {
-            state,
-            placed: placed.copied().collect(),
-        }
-    }
-
-    fn without(&self, operation: u32) -> Configuration {
-        let placed = self.placed.iter().filter(|other| **other != operation);
-        Configuration {
-            state: self.state,
-            placed: placed.copied().collect(),
-        }
-    }
-}
-
 /// One key's operations with a step, and the walk over them.
 struct Walk {
     steps: Vec<Option<Step>>,
     in_doubt: Vec<bool>,
+    answered_ns: Vec<u64>,
     /// Called, and to be answered.
     open: Vec<u32>,
     /// Changes in doubt that were called: those with the same effect together, in order of their calls.
     doubtful: Vec<(Step, Vec<u32>)>,
-    /// If the walk looks ahead: of every state that somebody is told of, the last call of one who is.
-    ahead: Option<HashMap<State, usize>>,
+    /// If the walk looks ahead.
+    ahead: Option<Ahead>,
     /// The event that is being taken.
     now: usize,
     /// All that explain every answer so far, or those that placed fewest.
@@ -129,7 +98,7 @@ struct Walk {
 }
 
 /// A call or an answer: when, whether it is an answer, and of which operation.
-type Event = (u64, bool, u32);
+pub(super) type Event = (u64, bool, u32);
 
 /// How far the walk had come after an event.
 struct Stop {
@@ -151,7 +120,7 @@ enum Passed {
 pub(super) fn search(operations: &[&Operation], visited_max: usize) -> Verdict {
     let events = events(operations);
     let mut walk = Walk::new(operations, visited_max);
-    walk.ahead = ahead(operations, &events);
+    walk.ahead = Ahead::of(operations, &events);
     let verdict = walk.over(&events);
     // Who does not look ahead is stuck later, at the answer that a person would name.
     match (&verdict, Walk::new(operations, visited_max)) {
@@ -178,24 +147,6 @@ fn events(operations: &[&Operation]) -> Vec<Event> {
     events
 }
 
-/// For each state that some operation is told of, the last call of one. Nothing of numbers that are added to: a state of
-/// theirs may come back.
-fn ahead(operations: &[&Operation], events: &[Event]) -> Option<HashMap<State, usize>> {
-    let adds = |it: &&Operation| matches!(it.action, Action::Add { .. });
-    if operations.iter().any(adds) {
-        return None;
-    }
-    let calls = events.iter().enumerate();
-    let calls = calls.filter(|(_, (_, answered, _))| !answered);
-    let told = calls.filter_map(|(at, (_, _, operation))| {
-        match &operations[*operation as usize].outcome {
-            Outcome::Told(seen) => Some((State::of(seen), at)),
-            _ => None,
-        }
-    });
-    Some(told.collect()) // the last one of each is kept
-}
-
 impl Walk {
     fn new(operations: &[&Operation], visited_max: usize) -> Walk {
         let read = ReadNumbers::of(operations);
@@ -208,6 +159,7 @@ impl Walk {
         Walk {
             steps,
             in_doubt,
+            answered_ns: operations.iter().map(|it| it.returned_ns).collect(),
             open: vec![],
             doubtful: vec![],
             configurations: vec![Configuration::first()],
@@ -318,40 +270,45 @@ impl Walk {
             let step = self.step(*operation);
             let fits = step.only_looks() && step.take(configuration.state).is_some();
             if fits && !configuration.has(*operation) {
-                configuration = configuration.with(*operation, configuration.state);
+                configuration = configuration.with(*operation, configuration.state, ANSWERED);
             }
         }
         configuration
     }
 
     /// What can be made of these configurations so that the operation has its place, which is not needed any more,
-    /// beginning with what places fewest, and whether there may be more; `None` if too much had to be visited.
+    /// beginning with the most promising, and whether there may be more; `None` if too much had to be visited.
     fn answer(
         &mut self,
         before: &[Configuration],
         operation: u32,
-    ) -> Option<(HashSet<Configuration>, bool)> {
-        let mut after = HashSet::new();
+    ) -> Option<(Vec<Configuration>, bool)> {
+        let mut after = vec![];
         let mut seen: HashSet<Configuration> = before.iter().cloned().collect();
-        let mut waiting: VecDeque<Configuration> = before.iter().cloned().collect();
+        let mut known: Vec<Configuration> = before.to_vec();
+        let known_so_far = known.iter().enumerate();
+        let waiting = known_so_far.map(|(at, it)| (it.promise, Reverse(at)));
+        let mut waiting: BinaryHeap<(i64, Reverse<usize>)> = waiting.collect();
         let enough = self
             .visited
             .saturating_add(self.width.saturating_mul(VISITS));
-        while let Some(configuration) = waiting.pop_front() {
+        while let Some((_, Reverse(at))) = waiting.pop() {
             if self.visited > self.visited_max {
                 return None;
             }
             if after.len() >= self.width || (!after.is_empty() && self.visited > enough) {
                 return Some((after, true));
             }
+            let configuration = known[at].clone();
             if configuration.has(operation) {
-                after.insert(configuration.without(operation));
+                after.push(configuration.without(operation));
                 continue;
             }
             for next in self.continued(&configuration, operation) {
                 self.visited += 1;
                 if seen.insert(next.clone()) {
-                    waiting.push_back(next);
+                    waiting.push((next.promise, Reverse(known.len())));
+                    known.push(next);
                 }
             }
         }
@@ -360,48 +317,104 @@ impl Walk {
 
     /// The configuration with one more change, on the way to one in which the operation has its place.
     fn continued(&self, configuration: &Configuration, operation: u32) -> Vec<Configuration> {
-        let free = |open: &&u32| !configuration.has(**open);
-        let open = self.open.iter().filter(free);
-        let open = open.map(|open| (*open, self.step(*open)));
-        let open = open.filter(|(_, step)| !step.only_looks());
-        let doubtful = self.doubtful.iter();
-        let doubtful =
-            doubtful.filter_map(|(step, all)| all.iter().find(free).map(|first| (*first, step)));
-        let changes: Vec<(u32, &Step)> = open.chain(doubtful).collect();
-        let wanted = self.step(operation);
-        let deletes = changes.iter().any(|(_, step)| step.deletes());
-        if self.is_needed(configuration.state) || !deletes && wanted.is_past(configuration.state) {
+        let state = configuration.state;
+        if self
+            .ahead
+            .as_ref()
+            .is_some_and(|it| it.keeps(state, self.now))
+        {
             return vec![];
         }
-        let next = changes.iter().filter_map(|(open, step)| {
-            let state = step.take(configuration.state)?;
-            if step.writes_what_is_read() && !self.is_told(state) {
+        let open = self.open_changes(configuration);
+        let doubtful = self.doubtful_changes(configuration);
+        let deletes = |(_, step): &(u32, &Step)| step.deletes();
+        let may_begin_anew = open.iter().any(deletes) || doubtful.iter().any(deletes);
+        if !may_begin_anew && self.step(operation).is_past(state) {
+            return vec![];
+        }
+        let doubtful = self.worth_trying(configuration, &open, doubtful);
+        let is_expected = |step: &Step| step.is_told() && step.take(state).is_some();
+        let one_is_expected = open.iter().any(|(_, step)| is_expected(step));
+        let changes = open.into_iter().chain(doubtful);
+        let next = changes.filter_map(|(change, step)| {
+            let after = step.take(state)?;
+            let in_doubt = self.in_doubt[change as usize];
+            let ahead = self.ahead.as_ref();
+            if ahead.is_some_and(|it| !it.leads_on(step, state, after, in_doubt)) {
                 return None;
             }
-            Some(self.look(configuration.with(*open, state)))
+            let worth = if in_doubt { IN_DOUBT } else { ANSWERED };
+            let worth = match one_is_expected && !is_expected(step) {
+                true => worth + UNEXPECTED,
+                false => worth,
+            };
+            Some(self.look(configuration.with(change, after, worth)))
         });
         next.collect()
     }
 
-    /// Whether somebody who has not called yet is told of this state.
-    fn is_needed(&self, state: State) -> bool {
-        let ahead = self.ahead.as_ref();
-        let last = ahead.and_then(|ahead| ahead.get(&state));
-        last.is_some_and(|last| *last > self.now)
+    /// Changes that were called and are to be answered: of those with the same answer the one that is answered first.
+    fn open_changes(&self, configuration: &Configuration) -> Vec<(u32, &Step)> {
+        let mut first: Vec<(u32, &Step)> = vec![];
+        for open in self.open.iter().filter(|open| !configuration.has(**open)) {
+            let step = self.step(*open);
+            if step.only_looks() {
+                continue;
+            }
+            let answered_ns = |it: u32| self.answered_ns[it as usize];
+            match first.iter_mut().find(|(_, same)| *same == step) {
+                Some((other, _)) if answered_ns(*open) < answered_ns(*other) => *other = *open,
+                Some(_) => {}
+                None => first.push((*open, step)),
+            }
+        }
+        first
     }
 
-    /// Whether anybody is told of this state, if the walk looks ahead.
-    fn is_told(&self, state: State) -> bool {
-        let ahead = self.ahead.as_ref();
-        ahead.is_none_or(|ahead| ahead.contains_key(&state))
+    /// Changes in doubt, of those with the same effect the one that was called first.
+    fn doubtful_changes(&self, configuration: &Configuration) -> Vec<(u32, &Step)> {
+        // They were placed in this order, so those that were are at the beginning.
+        let first = |all: &[u32]| {
+            let at = all.partition_point(|it| configuration.has(*it));
+            all.get(at).copied()
+        };
+        let doubtful = self.doubtful.iter();
+        let doubtful = doubtful.filter_map(|(step, all)| Some((first(all)?, step)));
+        doubtful.collect()
+    }
+
+    /// Those of the changes in doubt that no other one replaces and that something open needs.
+    fn worth_trying<'a>(
+        &self,
+        configuration: &Configuration,
+        open: &[(u32, &Step)],
+        doubtful: Vec<(u32, &'a Step)>,
+    ) -> Vec<(u32, &'a Step)> {
+        let state = configuration.state;
+        let owed = self.open.iter().filter(|it| !configuration.has(**it));
+        let needs_more = owed.map(|it| self.step(*it)).any(|it| it.needs_more(state));
+        let narrow = doubtful
+            .iter()
+            .any(|(_, step)| step.writes_unread_over(state));
+        let is_worth = |step: &Step| {
+            let replaced = open
+                .iter()
+                .any(|(_, other)| other.does_the_same(step) && other.take(state).is_some());
+            let wide = narrow && step.writes_unread_over_any();
+            !replaced && !wide && (needs_more || step.deletes())
+        };
+        let worth = doubtful.into_iter().filter(|(_, step)| is_worth(step));
+        worth.collect()
     }
 
     /// Leaves out the configurations that another one can replace.
-    fn least(&self, all: HashSet<Configuration>) -> Vec<Configuration> {
+    fn least(&self, mut all: Vec<Configuration>) -> Vec<Configuration> {
         let mut groups: HashMap<(State, Vec<u32>), Vec<Vec<u32>>> = HashMap::new();
-        let mut all: Vec<Configuration> = all.into_iter().collect();
         // What is in doubt rather comes true soon than late: the latest first.
-        let order = |it: &Configuration| (it.placed.len(), Reverse(it.placed.clone()), it.state);
+        let order = |it: &Configuration| {
+            let placed = Reverse(it.placed.clone());
+            (Reverse(it.promise), it.placed.len(), placed, it.state)
+        };
         all.sort_unstable_by_key(order);
         let mut least = vec![];
         for configuration in all {

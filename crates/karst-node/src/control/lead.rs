@@ -159,9 +159,16 @@ fn split(command: Command) -> Vec<Command> {
 /// Whether the group applied it.
 async fn change(shared: &Shared, command: Command) -> bool {
     let what = command.to_string();
+    let given_up = match &command {
+        Command::SetAlive { node, alive: false } => Some(*node),
+        _ => None,
+    };
     match timeout(CHANGE_MAX, shared.write(command)).await {
         Ok(Ok(Outcome::Applied)) => {
             tracing::debug!(what, "the cluster's state was changed");
+            if let Some(node) = given_up {
+                tracing::warn!(%node, "a node is given up: it is not heard any more");
+            }
             true
         }
         Ok(Ok(Outcome::Refused(why))) => {

@@ -244,3 +244,13 @@ fn a_contended_key_with_many_changes_in_doubt_is_decided() {
     });
     assert_eq!(decided.count(), 6);
 }
+
+/// What a minute of one outage after the other leaves behind, of a record of each kind.
+#[test]
+fn contended_keys_with_a_tenth_of_their_changes_in_doubt_are_decided() {
+    for seed in 0..4 {
+        let report = check(&made(seed, 3, 6000 / CLIENTS, 20));
+        assert_eq!(report.violations.len(), 0, "seed {seed}");
+        assert!(report.passed(), "seed {seed}: {:?}", report.undecided);
+    }
+}

@@ -75,11 +75,19 @@ pub enum Mutation {
     ReusesSequences,
     /// A node takes copies of an older regime than it has agreed to.
     TakesStaleCopies,
+    /// A replica says that it has a write before that is on its device.
+    AnswersBeforeCommit,
+    /// A primary counts itself among those who have a write before that is on its device.
+    ConfirmsBeforeCommit,
+    /// A node that has lost what it confirmed does not say so.
+    HidesLosses,
+    /// What a node holds counts for a new primary before it is durable.
+    FencesBeforeDurable,
 }
 
 impl Mutation {
     /// All there are.
-    pub const ALL: [Mutation; 34] = [
+    pub const ALL: [Mutation; 38] = [
         Mutation::AcknowledgesBeforeDurable,
         Mutation::NoQuarantine,
         Mutation::RewritesASector,
@@ -114,6 +122,10 @@ impl Mutation {
         Mutation::MergesByTime,
         Mutation::ReusesSequences,
         Mutation::TakesStaleCopies,
+        Mutation::AnswersBeforeCommit,
+        Mutation::ConfirmsBeforeCommit,
+        Mutation::HidesLosses,
+        Mutation::FencesBeforeDurable,
     ];
 
     /// Whether it takes several nodes to see it.

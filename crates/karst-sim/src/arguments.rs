@@ -1,7 +1,7 @@
 //! The command line.
 
 use karst_data::mutation::Mutation;
-use karst_sim::cluster::setup::Consistency;
+use karst_sim::cluster::setup::{Consistency, Wanted};
 
 pub(crate) const HELP: &str = "\
 The real storage engine over made-up devices, in one thread per seed.
@@ -11,6 +11,8 @@ karst-sim [--seeds N] [--cluster N] [--every-cut N] [--media N] [--mutations N] 
   --seeds N       lives cut at random points (1000 if nothing else is asked for)
   --cluster N     lives of a whole cluster, its links and its clients
   --cluster-mode  ap or cp: only such clusters
+  --cluster-seconds S
+                  faults and requests go on for so many seconds of a cluster's own time (2 to 20 if not given)
   --every-cut N   lives of which each device write is cut: before, during, after
   --media N       at least so many faults on durable data
   --mutations N   plants each known-wrong behaviour and looks for it in N lives
@@ -35,7 +37,7 @@ pub(crate) struct Arguments {
     pub(crate) minutes: Option<u64>,
     pub(crate) plant: Option<Mutation>,
     pub(crate) tell: bool,
-    pub(crate) consistency: Option<Consistency>,
+    pub(crate) wanted: Wanted,
 }
 
 /// What the command line asks for.
@@ -61,13 +63,14 @@ impl Arguments {
             match word.as_str() {
                 "--seeds" => arguments.seeds = Some(number()?),
                 "--cluster" => arguments.cluster = Some(number()?),
+                "--cluster-seconds" => arguments.wanted.seconds = Some(number()?),
                 "--every-cut" => arguments.every_cut = Some(number()?),
                 "--media" => arguments.media = Some(number()?),
                 "--mutations" => arguments.mutations = Some(number()?),
                 "--seed" => arguments.first = number()?,
                 "--minutes" => arguments.minutes = Some(number()?),
                 "--plant" => arguments.plant = Some(named(&next()?)?),
-                "--cluster-mode" => arguments.consistency = Some(mode(&next()?)?),
+                "--cluster-mode" => arguments.wanted.consistency = Some(mode(&next()?)?),
                 "--tell" => arguments.tell = true,
                 "--help" | "-h" => return Ok(Asked::Help),
                 _ => return Err(format!("unknown argument {word:?}")),
@@ -132,6 +135,18 @@ mod tests {
             ..Arguments::default()
         };
         assert_eq!(parse("--media 9"), run(media));
+        let cluster = Arguments {
+            cluster: Some(5),
+            wanted: Wanted {
+                consistency: Some(Consistency::Strong),
+                seconds: Some(60),
+            },
+            ..Arguments::default()
+        };
+        assert_eq!(
+            parse("--cluster 5 --cluster-mode cp --cluster-seconds 60"),
+            run(cluster)
+        );
         assert_eq!(parse("--help"), Ok(Asked::Help));
         for wrong in ["--seeds", "--seeds x", "--sneeze", "--plant Weed"] {
             assert!(parse(wrong).is_err(), "{wrong}");

@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use karst_data::mutation::Mutation;
+use karst_sim::cluster::setup::Consistency;
 use karst_sim::crowd::{self, Outcome};
 use karst_sim::media::{self, Counts};
 use karst_sim::{cluster, life, world::Tally};
@@ -68,11 +69,20 @@ fn clusters(arguments: &Arguments, seeds: u64) -> bool {
         arguments.first,
         seeds,
         || now() < until,
-        |seed| cluster::life(seed, arguments.consistency, told),
+        |seed| cluster::life(seed, &arguments.wanted, told),
         |sum: &mut cluster::Tally, tally| sum.add(&tally),
     );
     report::clusters(&outcome, begun.elapsed());
-    verdict(&outcome, "--cluster 1")
+    let mut again = "--cluster 1".to_owned();
+    match arguments.wanted.consistency {
+        Some(Consistency::Available) => again += " --cluster-mode ap",
+        Some(Consistency::Strong) => again += " --cluster-mode cp",
+        None => {}
+    }
+    if let Some(seconds) = arguments.wanted.seconds {
+        again += &format!(" --cluster-seconds {seconds}");
+    }
+    verdict(&outcome, &again)
 }
 
 fn at_random(arguments: &Arguments, seeds: u64) -> bool {

@@ -315,7 +315,9 @@ fn cold_start(world: &mut World, targets: &[Target], fault: &Fault) -> Result<Co
         rotten,
         stale,
         damaged_headers,
-        torn: _, // may be what a stop leaves
+        torn: _,             // may be what a stop leaves
+        rotten_stretches: _, // in blocks that are named
+        left_out: _,
         is_warm: _,
     } = &node.found;
     let named =

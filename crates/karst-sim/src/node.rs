@@ -58,6 +58,10 @@ pub struct Found {
     pub damaged_headers: u64,
     /// Damage where writing may have been under way at a stop.
     pub torn: u64,
+    /// Stretches of blocks that were wholly durable once of which nothing is known.
+    pub rotten_stretches: u64,
+    /// Blocks that are left out since nothing tells what they were.
+    pub left_out: u64,
 }
 
 /// See [the module](self).
@@ -67,8 +71,12 @@ pub struct Node {
     /// What boot found.
     pub found: Found,
     cores: u16,
-    emptying: Vec<Option<Emptying>>,
+    defrag: Defrag,
 }
+
+/// What of a node's blocks is being emptied, by core.
+#[derive(Default)]
+pub struct Defrag(Vec<Option<Emptying>>);
 
 /// What defrag did in a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +107,9 @@ impl Node {
         let mut found = Found::default();
         let (session, fills) = read_fronts(setup, disk, &mut found)?;
         let begun = setup.begin(memory, session)?;
+        for device in &setup.failed_devices {
+            begun.log.fail_device(DeviceId(*device as u8));
+        }
         let namespace = setup.namespace(begun.log, begun.arena);
         let refused = |reason: Reason| Violation::new("boot", reason.to_string());
         if marks.namespace_ms > 0 {
@@ -131,24 +142,12 @@ impl Node {
             namespace.log().finish_recovery();
         }
         found.is_warm = begun.attach.is_some();
-        let emptying = (0..setup.cores).map(|_| None).collect();
         Ok(Node {
             namespace,
             found,
             cores: setup.cores,
-            emptying,
+            defrag: Defrag::default(),
         })
-    }
-
-    /// Drops what is left of a partition that is being let go of, and says which floor is to be kept.
-    pub fn drop_all(&self, id: PartitionId) -> u64 {
-        let mut after = None;
-        loop {
-            after = self.namespace.drop_slice(id, after).next;
-            if after.is_none() {
-                return self.namespace.next_floor();
-            }
-        }
     }
 
     /// Who writes on a core, now.
@@ -223,35 +222,13 @@ impl Node {
 
     /// Goes on emptying blocks on a core, by a few records.
     pub fn defrag(&mut self, disk: &Disk, core: u16, now_ms: u64) -> Defragged {
-        let log = self.namespace.log();
-        let slot = &mut self.emptying[usize::from(core)];
-        let mut emptying = match slot.take() {
-            Some(emptying) => emptying,
-            None => match log.next_move() {
-                Some(job) => Emptying::begin(&self.namespace, disk, job),
-                None => return Defragged::Idle,
-            },
-        };
-        let lane = log.move_lane(core);
-        let scanned = log.scan_block(emptying.job.id, &emptying.bytes);
-        let mut left = scanned.filter_map(Scanned::record).skip(emptying.moved);
-        for _ in 0..MOVES_PER_TURN {
-            let Some(record) = left.next() else {
-                return Defragged::Emptied(log.end_move(emptying.job));
-            };
-            if self.namespace.move_record(lane, now_ms, &record).is_err() {
-                log.postpone_move(emptying.job);
-                return Defragged::NoRoom;
-            }
-        }
-        emptying.moved += MOVES_PER_TURN;
-        *slot = Some(emptying);
-        Defragged::Moving
+        self.defrag.go_on(&self.namespace, disk, core, now_ms)
     }
 
     /// Whether a core is emptying a block.
     pub fn is_emptying(&self, core: u16) -> bool {
-        self.emptying[usize::from(core)].is_some()
+        let of_core = self.defrag.0.get(usize::from(core));
+        of_core.is_some_and(Option::is_some)
     }
 
     /// Sweeps a partition; returns how many tombstones went.
@@ -287,6 +264,45 @@ impl Node {
             }
         }
         digests
+    }
+}
+
+impl Defrag {
+    /// Goes on emptying blocks on a core, by a few records.
+    pub fn go_on(
+        &mut self,
+        namespace: &Namespace,
+        disk: &Disk,
+        core: u16,
+        now_ms: u64,
+    ) -> Defragged {
+        let (log, core_at) = (namespace.log(), usize::from(core));
+        if self.0.len() <= core_at {
+            self.0.resize_with(core_at + 1, || None);
+        }
+        let slot = &mut self.0[core_at];
+        let mut emptying = match slot.take() {
+            Some(emptying) => emptying,
+            None => match log.next_move() {
+                Some(job) => Emptying::begin(namespace, disk, job),
+                None => return Defragged::Idle,
+            },
+        };
+        let lane = log.move_lane(core);
+        let scanned = log.scan_block(emptying.job.id, &emptying.bytes);
+        let mut left = scanned.filter_map(Scanned::record).skip(emptying.moved);
+        for _ in 0..MOVES_PER_TURN {
+            let Some(record) = left.next() else {
+                return Defragged::Emptied(log.end_move(emptying.job));
+            };
+            if namespace.move_record(lane, now_ms, &record).is_err() {
+                log.postpone_move(emptying.job);
+                return Defragged::NoRoom;
+            }
+        }
+        emptying.moved += MOVES_PER_TURN;
+        *slot = Some(emptying);
+        Defragged::Moving
     }
 }
 
@@ -364,6 +380,7 @@ fn read_headers(namespace: &Namespace, disk: &Disk, found: &mut Found) -> Testim
         let told = testimony.fill_of(log.block_seal(id).device, id.block);
         if told.is_some() || BlockHeader::is_damaged(bytes) {
             found.damaged_headers += 1;
+            found.left_out += u64::from(told.is_none());
             log.recover_block(id, bytes, told);
         }
     }
@@ -398,6 +415,7 @@ fn scan(
                 Scanned::Record(record) => intake.take(record.place, &record.facts)?,
                 Scanned::Damaged(damage) => {
                     rotten |= settled;
+                    found.rotten_stretches += u64::from(settled && damage.facts.is_none());
                     found.torn += u64::from(!settled);
                     if let Some(facts) = damage.facts.filter(|_| settled) {
                         intake.take_damaged(damage.place, &facts)?;
@@ -412,6 +430,55 @@ fn scan(
     intake.finish()?;
     PartitionId::all().for_each(|id| namespace.fit_index(id));
     Ok(())
+}
+
+/// Drops what is left of a partition that is being let go of, and says which floor is to be kept.
+pub fn drop_all(namespace: &Namespace, id: PartitionId) -> u64 {
+    let mut after = None;
+    loop {
+        after = namespace.drop_slice(id, after).next;
+        if after.is_none() {
+            return namespace.next_floor();
+        }
+    }
+}
+
+/// The latest session that any device knows.
+fn session(disk: &Disk) -> u64 {
+    let session = |device| match read_front(disk.read(device, 0..2 * SUPERBLOCK_BYTES)) {
+        Front::Karst(front) => front.session,
+        Front::Blank | Front::OtherFormat(_) | Front::Foreign => 0,
+    };
+    (0..disk.devices()).map(session).max().unwrap_or(0)
+}
+
+/// Writes the older superblock of each device anew, with the next session and the fills numbered so far; if power
+/// goes at one of them, of that only the sectors which `keeps` names. The session; `None` if power went.
+pub fn begin_session(
+    namespace: &Namespace,
+    disk: &mut Disk,
+    cut_at: Option<usize>,
+    mut keeps: impl FnMut() -> bool,
+) -> Option<u64> {
+    let fills = namespace.log().fills();
+    let session = session(disk) + 1;
+    for device in 0..disk.devices() {
+        let Front::Karst(front) = read_front(disk.read(device, 0..2 * SUPERBLOCK_BYTES)) else {
+            unreachable!("boot has read it");
+        };
+        let superblock = Superblock {
+            generation: front.generation + 1,
+            session,
+            fills,
+            ..front
+        };
+        let torn = cut_at == Some(device);
+        disk.write_superblock(device, &superblock, |_| !torn || keeps());
+        if torn {
+            return None;
+        }
+    }
+    Some(session)
 }
 
 /// The bytes of a block.

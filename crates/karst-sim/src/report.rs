@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use karst_data::mutation::Mutation;
-use karst_sim::cluster;
+use karst_sim::cluster::contend::Outcomes;
+use karst_sim::cluster::{self, fault};
 use karst_sim::crowd::Outcome;
 use karst_sim::disk::fault::Kind;
 use karst_sim::media::{Count, Counts};
@@ -54,7 +55,11 @@ pub(crate) fn clusters(outcome: &Outcome<cluster::Tally>, took: Duration) {
     );
     println!(
         "  {} faults, {} islands, {} changes of the cluster's state, {} messages, {} events",
-        sum.faults, sum.islands, sum.entries, sum.messages, sum.events
+        sum.faults_by.sum(),
+        sum.islands,
+        sum.entries,
+        sum.messages,
+        sum.events
     );
     println!(
         "  {} comparisons, {} writes by merging, {} handed over, {} partitions let go of, \
@@ -66,6 +71,23 @@ pub(crate) fn clusters(outcome: &Outcome<cluster::Tally>, took: Duration) {
         sum.tombstones,
         sum.settling_us as f64 / 1e6 / seeds
     );
+    println!(
+        "  {:.1} virtual hours; {} clusters strongly consistent, {} of them on devices; {} revivals",
+        virtual_s / 3600.0,
+        sum.strong_lives,
+        sum.device_lives,
+        sum.revivals
+    );
+    let titles = Outcomes::WENT.map(|title| format!("{title:>12}"));
+    println!("  {:<22}{}", "asked", titles.concat());
+    for (asked, row) in Outcomes::ASKED.iter().zip(sum.outcomes.rows()) {
+        let figures = row.map(|count| format!("{count:>12}"));
+        println!("  {asked:<22}{}", figures.concat());
+    }
+    println!("  {:<50}{:>12}", "faults", "injected");
+    for kind in fault::Kind::ALL {
+        println!("  {:<50}{:>12}", kind.name(), sum.faults_by.of(kind));
+    }
 }
 
 /// The table of media faults.

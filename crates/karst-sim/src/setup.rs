@@ -143,6 +143,10 @@ pub struct Setup {
     pub shared_memory: bool,
     /// Whether sectors of which a write was cut may hold neither old nor new bytes.
     pub shorn_sectors: bool,
+    /// Whether the namespace is strongly consistent.
+    pub strong: bool,
+    /// Devices that failed in an earlier life of the node, and were not replaced.
+    pub failed_devices: Vec<usize>,
 }
 
 impl Setup {
@@ -194,6 +198,27 @@ impl Setup {
             },
             shared_memory: rng.one_in(4),
             shorn_sectors: rng.one_in(2),
+            strong: false,
+            failed_devices: Vec::new(),
+        }
+    }
+
+    /// Draws the devices of one node of a strongly consistent cluster: small ones, which are used again soon.
+    pub fn of_strong_node(rng: &mut Rng) -> Setup {
+        let drawn = Setup::draw(rng);
+        Setup {
+            devices: rng.between(1, 2) as usize,
+            blocks: rng.between(16, 28) as u32,
+            block_bytes: *rng.pick(&[8 << 10, 16 << 10]),
+            sector_bytes: 512,
+            cores: 1,
+            commit_to_device: true,
+            default_ttl_s: 0,
+            slow_device: None,
+            failing_writes: 0,
+            shared_memory: false,
+            strong: true,
+            ..drawn
         }
     }
 
@@ -298,7 +323,7 @@ impl Setup {
             record_bytes_max: self.record_bytes_max(),
             commit_to_device: self.commit_to_device,
             flush_ms_max: self.flush_ms_max,
-            strong: false,
+            strong: self.strong,
         };
         log.set_codec(self.codec());
         Namespace::new(config, log, arena, KEY)

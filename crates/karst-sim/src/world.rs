@@ -16,7 +16,6 @@ use karst_engine::namespace::FIRST_REGIME;
 use karst_engine::write::{DeleteRequest, WriteRequest, Written};
 use karst_engine::{Fetched, Reason, Refusal, Step};
 use karst_storage::index::State;
-use karst_storage::log::format::{Front, SUPERBLOCK_BYTES, Superblock, read_front};
 use karst_storage::log::{BlockId, Commit, CommitPoint, DeviceRead, DeviceWrite, LaneId};
 
 use crate::check::{self, Violation};
@@ -755,7 +754,7 @@ impl World {
     fn end_letting_go(&mut self) {
         for (id, floor) in &mut self.floors {
             if *floor == Floor::Leaving {
-                let fill = self.node.drop_all(*id);
+                let fill = node::drop_all(&self.node.namespace, *id);
                 *floor = Floor::Fill(fill);
                 self.node.namespace.end_leaving(*id, fill);
             }
@@ -962,46 +961,20 @@ impl World {
         }
     }
 
-    /// Writes the older superblock of each device anew, with the session and the fills numbered so far.
-    /// `false` if power went in between, as it does if `cut`.
+    /// Begins a session. `false` if power went while the superblocks were written, as it does if `cut`.
     fn begin_session(&mut self, cut: bool) -> bool {
-        let fills = self.node.namespace.log().fills();
-        let session = self.session() + 1;
         let reached = self.rng.index(self.setup.devices);
-        for device in 0..self.setup.devices {
-            let Front::Karst(front) = read_front(self.disk.read(device, 0..2 * SUPERBLOCK_BYTES))
-            else {
-                unreachable!("boot has read it");
-            };
-            let superblock = Superblock {
-                generation: front.generation + 1,
-                session,
-                fills,
-                ..front
-            };
-            let torn = cut && device == reached;
-            let rng = &mut self.rng;
-            self.disk
-                .write_superblock(device, &superblock, |_| !torn || rng.one_in(2));
-            if torn {
-                return false;
-            }
-        }
+        let (namespace, disk) = (&self.node.namespace, &mut self.disk);
+        let (rng, cut_at) = (&mut self.rng, cut.then_some(reached));
+        let Some(session) = node::begin_session(namespace, disk, cut_at, || rng.one_in(2)) else {
+            return false;
+        };
         if let Some(memory) = self.node.namespace.log().memory() {
             self.node.namespace.arena().set_session(session);
             self.node.namespace.arena().set_state(State::Serving);
             memory.begin_session(session);
         }
         true
-    }
-
-    /// The latest session that any device knows.
-    fn session(&self) -> u64 {
-        let session = |device| match read_front(self.disk.read(device, 0..2 * SUPERBLOCK_BYTES)) {
-            Front::Karst(front) => front.session,
-            Front::Blank | Front::OtherFormat(_) | Front::Foreign => 0,
-        };
-        (0..self.setup.devices).map(session).max().unwrap_or(0)
     }
 
     fn fullness(&self) -> String {

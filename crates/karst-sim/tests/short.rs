@@ -1,10 +1,14 @@
 //! A few lives of each kind, so that `cargo test` alone says something. `scripts/test` runs many more, in
 //! release.
 
+use karst_sim::cluster::setup::{Consistency, Wanted};
 use karst_sim::{cluster, life, media};
 
 /// Runs a life for each of some seeds and panics with the first that fails.
-fn all(seeds: std::ops::Range<u64>, life: impl Fn(u64) -> Result<(), karst_sim::check::Violation>) {
+fn all(
+    seeds: std::ops::Range<u64>,
+    mut life: impl FnMut(u64) -> Result<(), karst_sim::check::Violation>,
+) {
     for seed in seeds {
         life(seed).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
     }
@@ -27,18 +31,43 @@ fn no_fault_of_the_media_is_served() {
 
 #[test]
 fn a_cluster_keeps_its_promises_whatever_becomes_of_its_nodes_and_links() {
-    all(0..40, |seed| cluster::life(seed, None, false).map(drop));
+    all(0..40, |seed| {
+        cluster::life(seed, &Wanted::default(), false).map(drop)
+    });
+}
+
+#[test]
+fn what_was_confirmed_outlives_whatever_becomes_of_devices_or_is_told_to_be_lost() {
+    let strong = Wanted {
+        consistency: Some(Consistency::Strong),
+        seconds: Some(4),
+    };
+    let mut on_devices = 0;
+    all(0..20, |seed| {
+        let tally = cluster::life(seed, &strong, false)?;
+        on_devices += tally.device_lives;
+        Ok(())
+    });
+    assert!(on_devices >= 5);
 }
 
 #[test]
 fn a_cluster_lives_the_same_life_again() {
-    let lived = || {
-        format!(
-            "{:?}",
-            cluster::life(10, None, false).expect("seed 10 holds")
-        )
-    };
-    assert_eq!(lived(), lived());
+    for consistency in [Consistency::Available, Consistency::Strong] {
+        let wanted = Wanted {
+            consistency: Some(consistency),
+            seconds: Some(2),
+        };
+        for seed in 10..12 {
+            let lived = || {
+                format!(
+                    "{:?}",
+                    cluster::life(seed, &wanted, false).expect("it holds")
+                )
+            };
+            assert_eq!(lived(), lived());
+        }
+    }
 }
 
 #[test]

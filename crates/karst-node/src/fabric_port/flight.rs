@@ -135,6 +135,9 @@ impl Course {
             }
             match self.copies.outcome() {
                 None => {}
+                // Enough have it, and this node will in a moment.
+                Some(Outcome::Missed)
+                    if !self.durable && !lost && self.copies.is_confirmed(share) => {}
                 Some(Outcome::Missed) => break,
                 Some(Outcome::Arrived) if lost || self.confirmed.is_none() => break,
                 // Another map is about to be in force.

@@ -7,7 +7,8 @@
 //! remembered and not tried again, and with it what takes more calls in doubt to come to the same. A call that fits and changes nothing is taken at once, whatever else might come: it fits
 //! nowhere better.
 //!
-//! A call that is in doubt may come at any time after it was begun, or never.
+//! A call that is in doubt may come at any time after it was begun, or never. What keeps to the order in which writes were
+//! numbered is looked at [first](super::in_order).
 //!
 //! Nothing here knows of the simulator but the one function at the end of the first part.
 
@@ -16,7 +17,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use super::Violation;
+use super::{Violation, in_order};
 use crate::cluster::World;
 use crate::cluster::contend;
 
@@ -41,6 +42,24 @@ pub struct Call<W> {
     pub hint: u64,
     /// What was asked and answered.
     pub what: W,
+}
+
+/// A moment at which it is something else at once.
+#[derive(Clone, Debug)]
+pub struct Anew<S> {
+    /// When.
+    pub at: u64,
+    /// One of these, whatever it was.
+    pub states: Vec<S>,
+}
+
+/// What is carried out one after the other.
+#[derive(Clone, Debug)]
+pub(super) enum Step<W> {
+    /// A request.
+    Asked(W),
+    /// It is something else at once: the number of that.
+    Anew(usize),
 }
 
 /// Requests as they are made; each client has one at a time.
@@ -111,17 +130,33 @@ pub struct Wrong<W, S> {
     pub next: Vec<Call<W>>,
 }
 
-/// Looks for an order of the calls. `after` tells what a state becomes by a call, if it can have gone as it was answered.
+/// Looks for an order of the calls. `after` tells what a state becomes by a call, if it can have gone as it was answered;
+/// at each of the moments `anew` it is something else at once.
 ///
 /// # Errors
 /// When there is none.
 pub fn judge<W: Clone, S: Clone + Eq + Hash>(
-    mut calls: Vec<Call<W>>,
+    calls: Vec<Call<W>>,
     initial: S,
+    anew: &[Anew<S>],
     after: impl Fn(&S, &W) -> Option<S>,
 ) -> Result<(), Box<Wrong<W, S>>> {
+    let mut calls: Vec<Call<Step<W>>> = calls.into_iter().map(asked).collect();
+    calls.extend(anew.iter().enumerate().map(|(number, it)| Call {
+        begun: it.at,
+        ended: Some(it.at),
+        hint: 0,
+        what: Step::Anew(number),
+    }));
+    let after = |state: &S, step: &Step<W>| match step {
+        Step::Asked(what) => after(state, what),
+        Step::Anew(_) => None, // not one of them: all
+    };
     calls.sort_by_key(|call| (call.begun, call.ended));
     number(&mut calls);
+    if in_order::is_found(&calls, &initial, anew, after) {
+        return Ok(());
+    }
     let mut seen = Seen::default();
     let mut known = vec![(Done::none(&calls), initial)];
     let mut open = BinaryHeap::from([(known[0].0.promise(), 0)]);
@@ -137,15 +172,19 @@ pub fn judge<W: Clone, S: Clone + Eq + Hash>(
         if trials > TRIALS_MAX {
             break;
         }
-        for at in done.next(&calls, &state, &after) {
+        for at in done.next(&calls, &state, after) {
             trials += 1;
-            let Some(state) = after(&state, &calls[at].what) else {
-                continue;
+            let next = after(&state, &calls[at].what);
+            let states = match &calls[at].what {
+                Step::Asked(_) => next.as_slice(),
+                Step::Anew(number) => &anew[*number].states,
             };
-            let done = done.with(at, &calls);
-            if seen.is_news(&done, &state) {
-                open.push((done.promise(), known.len()));
-                known.push((done, state));
+            for state in states {
+                let done = done.with(at, &calls);
+                if seen.is_news(&done, state) {
+                    open.push((done.promise(), known.len()));
+                    known.push((done, state.clone()));
+                }
             }
         }
     }
@@ -155,8 +194,29 @@ pub fn judge<W: Clone, S: Clone + Eq + Hash>(
         given_up: trials > TRIALS_MAX,
         carried_out: done.count,
         state,
-        next: next.map(|at| calls[at].clone()).collect(),
+        next: next.filter_map(|at| was_asked(&calls[at])).collect(),
     }))
+}
+
+fn asked<W>(call: Call<W>) -> Call<Step<W>> {
+    Call {
+        begun: call.begun,
+        ended: call.ended,
+        hint: call.hint,
+        what: Step::Asked(call.what),
+    }
+}
+
+fn was_asked<W: Clone>(call: &Call<Step<W>>) -> Option<Call<W>> {
+    match &call.what {
+        Step::Asked(what) => Some(Call {
+            begun: call.begun,
+            ended: call.ended,
+            hint: call.hint,
+            what: what.clone(),
+        }),
+        Step::Anew(_) => None,
+    }
 }
 
 /// Makes hints of one that follow one another without gaps.
@@ -326,7 +386,8 @@ pub fn every_key_as_if_one_after_the_other(world: &World) -> Result<(), Violatio
     for key in &world.contended {
         let mut calls = key.history();
         calls.push(world.last_read(key));
-        if let Err(wrong) = judge(calls, None, contend::after) {
+        let revivals = key.revivals();
+        if let Err(wrong) = judge(calls, None, &revivals, contend::after) {
             let what = format!(
                 "{} of {}: {}",
                 key.digest,
@@ -381,7 +442,7 @@ mod tests {
             hint: 0,
             what: *what,
         };
-        judge(calls.iter().map(call).collect(), 0, after).is_ok()
+        judge(calls.iter().map(call).collect(), 0, &[], after).is_ok()
     }
 
     #[test]
@@ -426,6 +487,71 @@ mod tests {
         ];
         assert!(!is_explained(&twice));
         assert!(!is_explained(&[(5, None, Set(1)), (1, Some(2), Read(1))]));
+    }
+
+    #[test]
+    fn what_is_something_else_at_once_may_be_any_of_what_it_may_be_then_and_nothing_else() {
+        use Act::{Read, Set};
+        let call = |begun, ended, what| Call {
+            begun,
+            ended: Some(ended),
+            hint: 0,
+            what,
+        };
+        let fits = |read| {
+            let calls = vec![
+                call(0, 1, Set(1)),
+                call(2, 9, Set(2)),
+                call(12, 13, Read(read)),
+            ];
+            let anew = Anew {
+                at: 10,
+                states: vec![0, 1],
+            };
+            judge(calls, 0, &[anew], after).is_ok()
+        };
+        assert!(fits(0) && fits(1) && !fits(2));
+    }
+
+    #[test]
+    fn of_many_in_doubt_that_are_numbered_as_many_are_carried_out_as_it_takes() {
+        let add = |state: &u32, act: &Option<u32>| match act {
+            None => Some(state + 1),
+            Some(read) => (state == read).then_some(*state),
+        };
+        let is_explained = |adds: u32, read: u32| {
+            let doubtful = (0..adds).map(|at| Call {
+                begun: u64::from(at),
+                ended: None,
+                hint: 7 + u64::from(at),
+                what: None,
+            });
+            let read = Call {
+                begun: 100,
+                ended: Some(101),
+                hint: 0,
+                what: Some(read),
+            };
+            judge(doubtful.chain([read]).collect(), 0, &[], add).is_ok()
+        };
+        assert!(is_explained(60, 31) && !is_explained(8, 9));
+    }
+
+    #[test]
+    fn what_was_numbered_out_of_order_is_looked_at_all_the_same() {
+        use Act::{Read, Set};
+        let call = |begun, ended, hint, what| Call {
+            begun,
+            ended: Some(ended),
+            hint,
+            what,
+        };
+        let calls = vec![
+            call(0, 1, 2, Set(1)),
+            call(2, 3, 1, Set(2)),
+            call(4, 5, 0, Read(2)),
+        ];
+        assert!(judge(calls, 0, &[], after).is_ok());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod converged;
 pub mod durable;
+mod in_order;
 pub mod index_matches_log;
 pub mod linearizable;
 pub mod map_agreed;

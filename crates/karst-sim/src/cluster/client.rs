@@ -127,7 +127,7 @@ pub enum Code {
 }
 
 /// What a record holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Held {
     /// How often it was written since it was made.
     pub generation: u16,
@@ -456,6 +456,8 @@ impl World {
             Some((Code::NotFound, _)) => Told::NotFound,
         };
         self.tell(|| format!("c{client} is told of {}: {told:?}", ask.value));
+        let code = reply.map_or(Code::InDoubt, |reply| reply.code);
+        self.tally.outcomes.count(ask.what, code);
         let history = &mut self.clients[client].keys[key].history;
         if ask.writes() {
             let last = history.changes.last_mut();

@@ -4,7 +4,7 @@
 //! A request that was not carried out for sure is as if it had never been. One that is in doubt may take effect at any
 //! time after it was sent, or never; then some clients ask the same once more, as another request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use karst_data::key::Digest;
 use karst_storage::place::Version;
@@ -12,7 +12,60 @@ use karst_storage::place::Version;
 use super::client::{Ask, Code, Held, Reply, Turn, Waiting, What, digest};
 use super::setup::Setup;
 use super::{Event, World};
-use crate::check::linearizable::{Call, Calls};
+use crate::check::linearizable::{Anew, Call, Calls};
+
+/// Requests of clients by what was asked, and how it went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outcomes([[u64; 5]; 7]);
+
+impl Outcomes {
+    /// What is asked.
+    pub const ASKED: [&str; 7] = [
+        "read",
+        "read, linearize",
+        "write",
+        "write if generation",
+        "delete",
+        "add",
+        "append",
+    ];
+
+    /// How it goes.
+    pub const WENT: [&str; 5] = ["done", "not found", "generation", "refused", "in doubt"];
+
+    /// One more.
+    pub fn count(&mut self, what: What, code: Code) {
+        let asked = match what {
+            What::Get => 0,
+            What::Linearize => 1,
+            What::Put => 2,
+            What::Swap(_) => 3,
+            What::Delete => 4,
+            What::Add => 5,
+            What::Append => 6,
+        };
+        let went = match code {
+            Code::Done => 0,
+            Code::NotFound => 1,
+            Code::Mismatch => 2,
+            Code::Refused => 3,
+            Code::InDoubt => 4,
+        };
+        self.0[asked][went] += 1;
+    }
+
+    /// By what was asked.
+    pub fn rows(&self) -> &[[u64; 5]; 7] {
+        &self.0
+    }
+
+    /// Adds others.
+    pub fn add(&mut self, other: &Outcomes) {
+        for (sum, row) in self.0.iter_mut().zip(other.0) {
+            sum.iter_mut().zip(row).for_each(|(sum, it)| *sum += it);
+        }
+    }
+}
 
 /// What was asked of a record, and what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +99,14 @@ pub struct Contended {
     pub calls: Calls<Act>,
     /// When a primary made a write, by its value, and under which version.
     pub made: BTreeMap<u64, (u64, Version)>,
+    /// What was made lately, and when.
+    states: VecDeque<(u64, Option<Held>)>,
+    /// When its partition was revived, and what it may have been from then on.
+    revivals: Vec<(u64, Vec<Option<Held>>)>,
 }
+
+/// What was made for so long before a revival may be what some node comes to hold of it all the same.
+const LATELY_US: u64 = 5_000_000;
 
 impl Contended {
     /// The keys of a world.
@@ -56,12 +116,43 @@ impl Contended {
             digest: digest(at as u64, setup.partitions),
             calls: Calls::default(),
             made: BTreeMap::new(),
+            states: VecDeque::new(),
+            revivals: Vec::new(),
         };
         (0..count).map(key).collect()
     }
 }
 
 impl Contended {
+    /// A primary has made this of it.
+    pub fn holds(&mut self, now_us: u64, held: Option<Held>) {
+        self.states.push_back((now_us, held));
+        let is_old = |it: &(u64, _)| it.0 + LATELY_US < now_us;
+        while self.states.front().is_some_and(is_old) {
+            self.states.pop_front();
+        }
+    }
+
+    /// Its partition is revived, while nodes hold this of it: what was confirmed before may be lost.
+    pub fn revived(&mut self, now_us: u64, held: Vec<Option<Held>>) {
+        let is_recent = |it: &&(u64, Option<Held>)| it.0 + LATELY_US >= now_us;
+        let lately = self.states.iter().filter(is_recent).map(|(_, held)| *held);
+        let mut all: Vec<Option<Held>> = held.into_iter().chain(lately).chain([None]).collect();
+        all.sort_unstable();
+        all.dedup();
+        self.revivals.push((now_us, all));
+    }
+
+    /// What it may be at once, by the number of the revival.
+    pub fn revivals(&self) -> Vec<Anew<Option<Held>>> {
+        let all = self.revivals.iter();
+        all.map(|(at, states)| Anew {
+            at: *at,
+            states: states.clone(),
+        })
+        .collect()
+    }
+
     /// All that was asked of it and may have taken effect: what is in doubt not before some primary made it.
     pub fn history(&self) -> Vec<Call<Act>> {
         let all = self.calls.all().into_iter();
@@ -173,11 +264,19 @@ impl World {
     }
 
     /// A primary has made a write.
-    pub(super) fn has_made(&mut self, ask: &Ask, version: Version) {
+    pub(super) fn has_made(&mut self, node: usize, ask: &Ask, version: Version) {
         let now_us = self.agenda.now_us();
-        let mut keys = self.contended.iter_mut();
-        if let Some(key) = keys.find(|key| key.digest == ask.digest) {
-            key.made.entry(ask.value).or_insert((now_us, version));
+        let mut keys = self.contended.iter();
+        let Some(key) = keys.position(|key| key.digest == ask.digest) else {
+            return;
+        };
+        self.contended[key]
+            .made
+            .entry(ask.value)
+            .or_insert((now_us, version));
+        if self.setup.devices.is_some() {
+            let held = self.held_at(node, &ask.digest);
+            self.contended[key].holds(now_us, held);
         }
     }
 
@@ -201,6 +300,7 @@ impl World {
             None if code == Code::InDoubt && ask.writes() => calls.doubt(client),
             None => calls.forget(client),
         }
+        self.tally.outcomes.count(ask.what, code);
         self.count(ask.writes(), code);
         let it = &mut self.clients[client];
         it.went_well = matches!(answer, Some(Answer::Done(_)));

@@ -23,6 +23,20 @@ struct Reported {
     synced: Vec<Synced>,
 }
 
+/// A leader that was replaced.
+pub struct Replaced {
+    /// Which node.
+    pub node: usize,
+    /// When it last had a majority.
+    pub quorum_us: u64,
+    /// When another one was elected.
+    pub at_us: u64,
+    /// The last entry of its time.
+    pub entry: usize,
+    /// The leases that it has granted, and goes on to grant.
+    pub granted: Granted,
+}
+
 /// See [the module](self).
 pub struct Control {
     /// The state after each entry.
@@ -37,6 +51,8 @@ pub struct Control {
     led_since_boot_us: u64,
     /// The leases that it has granted, by its own clock.
     pub granted: Granted,
+    /// The leader before, which may not know that it is none any more.
+    pub replaced: Option<Replaced>,
     reports: BTreeMap<NodeId, Reported>,
     rows: RowsOf,
 }
@@ -65,6 +81,7 @@ impl Control {
             quorum_us: 0,
             led_since_boot_us: 0,
             granted: Granted::default(),
+            replaced: None,
             reports: BTreeMap::new(),
             rows: RowsOf {
                 first_partition,
@@ -96,7 +113,15 @@ impl Control {
 
     /// A node begins to lead, at this time by its own clock.
     pub fn elect(&mut self, leader: usize, now_us: u64, boot_us: u64) {
-        self.leader = Some(leader);
+        if let Some(node) = self.leader.replace(leader).filter(|it| *it != leader) {
+            self.replaced = Some(Replaced {
+                node,
+                quorum_us: self.quorum_us,
+                at_us: now_us,
+                entry: self.last(),
+                granted: std::mem::take(&mut self.granted),
+            });
+        }
         (self.led_since_us, self.quorum_us) = (now_us, now_us);
         self.led_since_boot_us = boot_us;
         self.granted.clear();

@@ -10,9 +10,12 @@ use karst_engine::migrate::adopt::Adopt;
 use karst_engine::migrate::answer::{self, Gathering, Taken, sound};
 
 use super::control::NAMESPACE;
+use super::devices::Waits;
+use super::fault;
 use super::flow::{Answered, From, Then};
 use super::net::Waiter;
 use super::node::Deed;
+use super::settle::Settles;
 use super::{Event, World};
 use crate::check::Violation;
 
@@ -56,8 +59,40 @@ impl World {
         let number = link.number(waiter);
         let mut bytes = Vec::new();
         fabric::put(&mut bytes, kind, number, put);
+        if self.doubles(kind) {
+            let us = match self.rng.one_in(2) {
+                true => self.rng.below(20_000),
+                false => self.rng.below(8_000_000),
+            };
+            let bytes = bytes.clone();
+            self.agenda.after(us, Event::Again { from, to, bytes });
+        }
         self.carry(from, to, true, bytes);
         Some(number)
+    }
+
+    /// Whether a request is to come once more; not one of a client, which whoever hands it on sends once.
+    fn doubles(&mut self, kind: Kind) -> bool {
+        let one_in = self.setup.doubled_one_in;
+        let is_client = matches!(kind, Kind::Proxy | Kind::Hello | Kind::Ping);
+        one_in != 0 && !is_client && self.rng.one_in(one_in)
+    }
+
+    /// A request comes once more, as another one, to whose answer nobody listens.
+    pub(crate) fn comes_again(&mut self, from: usize, to: usize, bytes: &[u8]) {
+        if !self.nodes[from].running || !self.net.link(from, to).connected {
+            return;
+        }
+        let Ok(Some((frame, _))) = Frame::read(bytes) else {
+            unreachable!("it was put here");
+        };
+        self.injected(fault::Kind::Doubled);
+        let number = self.net.link(from, to).number(Waiter::Ping);
+        let mut again = Vec::new();
+        fabric::put(&mut again, frame.kind, number, |out| {
+            out.extend(frame.payload);
+        });
+        self.carry(from, to, true, again);
     }
 
     fn carry(&mut self, from: usize, to: usize, forward: bool, bytes: Vec<u8>) {
@@ -292,7 +327,10 @@ impl World {
             Kind::Ping => Ok(Vec::new()),
             Kind::Replicate => {
                 let replicate = Replicate::read(frame.payload)?;
-                Err(self.take_copy(node, &replicate)?)
+                match self.take_copy(node, &replicate, reply)? {
+                    Some(ack) => Err(ack),
+                    None => return Ok(()),
+                }
             }
             Kind::Late => {
                 let late = Replicate::read(frame.payload)?;
@@ -321,11 +359,8 @@ impl World {
             }
             Kind::Hashes => {
                 let of = OfPartition::read(frame.payload)?;
-                self.place(node, &of).map(|id| {
-                    let mut out = Vec::new();
-                    answer::put_hashes(&self.nodes[node].engine, id, &mut out);
-                    out
-                })
+                self.hashed(node, reply, &of);
+                return Ok(());
             }
             Kind::List => {
                 let list = ListRange::read(frame.payload)?;
@@ -352,28 +387,40 @@ impl World {
         Ok(())
     }
 
-    fn place(&self, node: usize, of: &OfPartition<'_>) -> Result<PartitionId, Ack> {
+    pub(super) fn place(&self, node: usize, of: &OfPartition<'_>) -> Result<PartitionId, Ack> {
         assert_eq!(of.namespace, NAMESPACE.as_bytes());
         answer::admit(&self.nodes[node].engine, of)
     }
 
-    fn take_copy(&mut self, node: usize, replicate: &Replicate<'_>) -> Result<Ack, Malformed> {
+    /// Takes a record that a primary sends. Nothing is answered yet if it is to be durable first.
+    fn take_copy(
+        &mut self,
+        node: usize,
+        replicate: &Replicate<'_>,
+        reply: ReplyTo,
+    ) -> Result<Option<Ack>, Malformed> {
         let record = sound(replicate.record, PartitionId(replicate.of.partition))?;
         let hand = self.hand(node, replicate.of.regime.0, true);
-        Ok(
-            match answer::take(&self.nodes[node].engine, &hand, &record) {
-                Taken::Answer(ack) => ack,
-                Taken::Known => Ack::Done,
-                Taken::Stored(_) => Ack::Done, // there is no device
-                Taken::Wait => Ack::Full,
-            },
-        )
+        let taken = answer::take(&self.nodes[node].engine, &hand, &record);
+        Ok(match taken {
+            Taken::Answer(ack) => Some(ack),
+            Taken::Known => {
+                self.once_settled(node, Settles::Known(reply));
+                None
+            }
+            Taken::Stored(point) => {
+                let waits = self.wait_for_commit(node, point, Waits::Copy(reply));
+                (!waits).then_some(Ack::Done)
+            }
+            Taken::Wait => Some(Ack::Full),
+        })
     }
 
     fn gather(&self, node: usize, digests: Vec<karst_data::key::Digest>) -> Vec<u8> {
         let mut gathering = Gathering::new(digests);
         while let Some(digest) = gathering.wanted() {
-            match self.nodes[node].engine.image(&digest, None) {
+            let engine = &self.nodes[node].engine;
+            match self.with_reads(node, |fetched| engine.image(&digest, fetched)) {
                 Step::Done(Ok(Some(image))) => gathering.add(&image),
                 Step::Done(_) | Step::Read(_) | Step::Wait => {}
             }

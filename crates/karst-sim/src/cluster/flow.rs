@@ -17,19 +17,22 @@ use karst_engine::migrate::adopt::{Adopt, Adopted};
 use karst_engine::migrate::answer::of_late;
 use karst_engine::migrate::compare::{self, Comparison};
 use karst_engine::migrate::duty::{After, Repair, Task};
-use karst_engine::read::{Need, ReadRequest};
+use karst_engine::read::{Found, Need, ReadRequest};
 use karst_engine::reconcile::How;
 use karst_engine::write::{DeleteRequest, Stored, WriteRequest};
 use karst_engine::{Reason, Refusal, Step};
+use karst_storage::log::CommitPoint;
 use karst_storage::place::Version;
 
 use super::World;
 use super::client::{Ask, Code, Held, Reply, SET, What};
 use super::contend;
 use super::control::NAMESPACE;
+use super::devices::Waits;
 use super::fabric::ReplyTo;
 use super::net::Waiter;
 use super::node::Deed;
+use super::settle::Settles;
 use super::strong::Flight;
 
 /// How long a client's request may take.
@@ -90,6 +93,7 @@ pub struct Request {
 
 /// A write that was made.
 struct Made {
+    commit: Option<CommitPoint>,
     image: Option<Vec<u8>>,
     in_flight: Option<Version>,
     generation: u16,
@@ -121,7 +125,7 @@ pub struct Write {
 
 /// A comparison under way.
 pub struct Running {
-    comparison: Comparison,
+    pub(super) comparison: Comparison,
 }
 
 impl World {
@@ -236,7 +240,7 @@ impl World {
                 return self.has_found(node, number, ask, Reply::plain(code));
             }
             Step::Done(Err(_)) => return Some(Reply::plain(Code::Refused)),
-            Step::Read(_) => unreachable!("everything is in memory"),
+            Step::Read(_) => unreachable!("it was read"),
             Step::Wait => {
                 if self.setup.is_strong() {
                     self.unstick(node, &ask.digest);
@@ -268,9 +272,10 @@ impl World {
             )
         });
         if let Some(entry) = entry {
-            self.has_made(ask, entry.version);
+            self.has_made(node, ask, entry.version);
         }
         let then = Then::Request(number, reply);
+        self.appended(node);
         match (made.image, made.in_flight) {
             (None, _) => return Some(reply),
             (Some(image), None) => self.spread(node, partition, image, then, REQUEST_US),
@@ -279,7 +284,7 @@ impl World {
                 let deadline_us = request.map_or(0, |request| request.deadline_us);
                 let us = deadline_us.saturating_sub(self.agenda.now_us());
                 self.later(node, us, Deed::Overdue(number));
-                self.spread_strong(node, ask.digest, version, image, then);
+                self.spread_strong(node, (ask.digest, version), image, then, made.commit);
             }
         }
         None
@@ -292,6 +297,7 @@ impl World {
         let engine = &self.nodes[node].engine;
         let made = |written: Result<karst_engine::write::Written<'_>, Refusal>| match written {
             Ok(written) => Ok(Made {
+                commit: written.commit,
                 image: written.image,
                 in_flight: written.in_flight,
                 generation: written.generation,
@@ -305,7 +311,9 @@ impl World {
                 key: None,
                 generation: GenerationRule::Any,
             };
-            return engine.delete(&hand, &request, None, made);
+            return self.with_reads(node, |fetched| {
+                engine.delete(&hand, &request, fetched, made)
+            });
         }
         let bytes = ask.value.to_le_bytes();
         let value = Value {
@@ -338,12 +346,13 @@ impl World {
             flags: CommandFlags::default(),
             operations: &[operation],
         };
-        engine.write(&hand, &request, None, made)
+        self.with_reads(node, |fetched| engine.write(&hand, &request, fetched, made))
     }
 
     /// Reads a record, as a request for it is answered.
     fn read(&self, node: usize, ask: &Ask) -> Reply {
         match self.held_at(node, &ask.digest) {
+            // What cannot be read is nowhere but where consistency is strong.
             None => Reply::plain(Code::NotFound),
             Some(held) => Reply {
                 held,
@@ -357,8 +366,16 @@ impl World {
         self.held_at(node, digest).map(|held| held.value)
     }
 
-    /// What a node holds of a record.
+    /// What a node holds of a record, if it can be read.
     pub(crate) fn held_at(&self, node: usize, digest: &Digest) -> Option<Held> {
+        self.look_up(node, digest).ok().flatten()
+    }
+
+    /// What a node holds of a record.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn look_up(&self, node: usize, digest: &Digest) -> Result<Option<Held>, Reason> {
         let request = ReadRequest {
             digest: *digest,
             set: SET,
@@ -366,22 +383,28 @@ impl World {
             need: Need::Bins,
         };
         let now = Now::from_epoch_ms(self.now_ms(node));
-        let step = self.nodes[node].engine.read(now, &request, None, |found| {
-            let found = found.ok()?;
-            let record = found.record?;
+        let held = |found: Result<Found<'_>, Refusal>| {
+            let found = match found {
+                Err(refusal) if refusal.reason == Reason::NotFound => return Ok(None),
+                found => found.map_err(|refusal| refusal.reason)?,
+            };
+            let Some(record) = found.record else {
+                return Ok(None);
+            };
             let list = record.bin(b"v").map_or(&[][..], |bin| bin.value);
             let (values, _) = list.as_chunks::<8>();
             let values = values.iter().map(|it| u64::from_le_bytes(*it));
             let number = record.bin(b"n").and_then(|bin| bin.value.try_into().ok());
-            Some(Held {
+            Ok(Some(Held {
                 generation: found.generation,
                 value: values.fold(0, Held::list),
                 count: number.map_or(0, u64::from_be_bytes),
-            })
-        });
-        match step {
+            }))
+        };
+        let engine = &self.nodes[node].engine;
+        match self.with_reads(node, |fetched| engine.read(now, &request, fetched, held)) {
             Step::Done(held) => held,
-            Step::Read(_) | Step::Wait => unreachable!("everything is in memory"),
+            Step::Read(_) | Step::Wait => unreachable!("a read waits for nothing else"),
         }
     }
 
@@ -486,6 +509,12 @@ impl World {
                     return self.later(node, us, Deed::Wake(number, look));
                 }
                 Next::Over(outcome) => {
+                    let waits = |flight: Flight| flight.waits_for_device();
+                    let confirmed = write.spreading.is_confirmed(it.view.share(0, partition));
+                    if write.flight.is_some_and(waits) && (outcome == Outcome::Arrived || confirmed)
+                    {
+                        return; // until it is durable here, or lost
+                    }
                     if let Some(write) = it.writes.remove(&number) {
                         match write.flight {
                             None => self.arrived(node, write.then, outcome),
@@ -546,9 +575,14 @@ impl World {
     ) {
         let hand = self.hand(node, regime, true);
         let engine = &self.nodes[node].engine;
-        match adopt.attempt(engine, partition, &hand, None) {
+        let mut adopted = adopt.attempt(engine, partition, &hand, None);
+        while let Adopted::Read(read) = adopted {
+            let fetched = self.fetch(node, read);
+            adopted = adopt.attempt(engine, partition, &hand, Some(&fetched));
+        }
+        match adopted {
             Adopted::Stored(stored) => self.has_adopted(node, partition, &adopt, then, stored),
-            Adopted::Read(_) => unreachable!("everything is in memory"),
+            Adopted::Read(_) => unreachable!("it was read"),
             Adopted::Wait => {
                 let again = Deed::Adopt(partition, regime, adopt, then);
                 self.later(node, ADOPT_PAUSE_US, again);
@@ -565,6 +599,10 @@ impl World {
         then: Then,
         stored: Stored,
     ) {
+        let kept = stored.commit.filter(|_| matches!(adopt, Adopt::Keep(_)));
+        if self.wait_for_commit(node, kept, Waits::Kept(then)) {
+            return;
+        }
         let Some(image) = stored.image else {
             return self.adopted(node, then, Ok(()));
         };
@@ -574,7 +612,7 @@ impl World {
             Some(version) => {
                 let record = Record::parse_unsealed(&image).expect("it was laid out just now");
                 let digest = record.meta.digest;
-                self.spread_strong(node, digest, version, image, then);
+                self.spread_strong(node, (digest, version), image, then, stored.commit);
             }
             // Nobody else is told before the partition is served: the next comparison finds it.
             None if self.setup.is_strong() => self.adopted(node, then, Err(Cut::Later)),
@@ -639,19 +677,15 @@ impl World {
             let Some(task) = it.tasks.pop_front() else {
                 break;
             };
-            if task.node == it.id {
-                // What is here is as durable as it will ever be.
-                it.engine
-                    .has_fenced(task.partition, task.regime.0, it.id, false);
-                self.compared(node, task, Ok(()));
-                return;
-            }
             let number = it.number();
             let comparison = Comparison::new(task, &it.engine);
             it.running_tasks.insert(number, Running { comparison });
             self.tally.comparisons += 1;
             self.tell(|| format!("n{node} compares: {task:?}"));
-            self.go_on_comparing(node, number);
+            match task.node == self.nodes[node].id {
+                true => self.once_settled(node, Settles::Fence(number)),
+                false => self.go_on_comparing(node, number),
+            }
         }
         if self.nodes[node].running_tasks.is_empty() {
             self.fill_again(node, FILL_PAUSE_US);
@@ -714,7 +748,8 @@ impl World {
             return;
         };
         let task = running.comparison.task();
-        let image = match self.nodes[node].engine.image(&digest, None) {
+        let engine = &self.nodes[node].engine;
+        let image = match self.with_reads(node, |fetched| engine.image(&digest, fetched)) {
             Step::Done(Ok(Some(image))) => image,
             Step::Done(Ok(None)) => return self.with(node, number, |it| it.pushed(Ok(()))),
             Step::Done(Err(_)) | Step::Read(_) | Step::Wait => {
@@ -744,7 +779,7 @@ impl World {
         self.go_on_comparing(node, number);
     }
 
-    fn compared(&mut self, node: usize, task: Task, outcome: Result<(), Cut>) {
+    pub(super) fn compared(&mut self, node: usize, task: Task, outcome: Result<(), Cut>) {
         self.tell(|| format!("n{node} compared {}: {outcome:?}", task.partition));
         self.ended(node, task, outcome);
         if outcome.is_ok() {

@@ -8,7 +8,9 @@ use karst_cluster::plan::Synced;
 use karst_cluster::state::{Command, Outcome};
 
 use super::control::{NAMESPACE, SUSPECT_US};
-use super::node::{Deed, Node};
+use super::devices::Stop;
+use super::fault::Kind;
+use super::node::Deed;
 use super::{Event, World};
 
 /// Time between two looks at who leads, and what is to be proposed.
@@ -19,6 +21,9 @@ const REPORT_EVERY_US: u64 = 100_000;
 
 /// Pause before the leader is told again that what a node held is lost.
 const LOSE_AGAIN_US: u64 = 200_000;
+
+/// Within this a new leader is known to whom it reaches.
+const HEARTBEAT_US: u64 = 200_000;
 
 /// Longest wait for an answer to a report.
 const REPORT_MAX_US: u64 = 300_000;
@@ -37,6 +42,15 @@ pub enum ToLeader {
         asked_boot_us: u64,
         /// Copies that it knows to be complete.
         synced: Vec<Synced>,
+    },
+    /// It is there, as it tells a leader that is none any more.
+    ReportToReplaced {
+        /// Which node.
+        node: usize,
+        /// When it asked.
+        asked_us: u64,
+        /// The same by its own clock.
+        asked_boot_us: u64,
     },
     /// It joins.
     Join(NodeFacts),
@@ -137,6 +151,7 @@ impl World {
         if let Err(violation) = self.agreed.see(&before, &newest) {
             self.broken.get_or_insert(violation);
         }
+        self.look_for_dead();
         self.spread_entries();
         Some(outcome)
     }
@@ -175,7 +190,64 @@ impl World {
         }
     }
 
+    /// A node reports to a leader that was replaced and does not know it, if it does not know it either. Whether it
+    /// does: within a heartbeat of the new leader's everybody knows whom that one reaches.
+    fn reports_to_replaced(&mut self, node: usize) -> bool {
+        let now_us = self.agenda.now_us();
+        let (Some(replaced), Some(leader)) = (&self.control.replaced, self.control.leader) else {
+            return false;
+        };
+        let (old, entry) = (replaced.node, replaced.entry);
+        let at_once = now_us < replaced.at_us + HEARTBEAT_US;
+        let unaware = |it: usize| {
+            self.nodes[it].entry <= entry
+                && it != leader
+                && (at_once || !self.net.reach(it, leader))
+        };
+        let reaches = node == old || self.net.reach(node, old);
+        self.nodes[old].acts() && unaware(old) && unaware(node) && reaches
+    }
+
+    /// A replaced leader answers a report, as it did before: for as long as its last majority is not too old.
+    pub(crate) fn at_replaced(&mut self, node: usize, asked_us: u64, asked_boot_us: u64) {
+        let now_us = self.agenda.now_us();
+        let Some(old) = self.control.replaced.as_ref().map(|it| it.node) else {
+            return;
+        };
+        let (id, boot_us) = (self.nodes[node].id, self.boot_us(old));
+        let state = self.nodes[old].latest.clone();
+        let Some(replaced) = self.control.replaced.as_mut() else {
+            return;
+        };
+        let quorum_age_us = now_us - replaced.quorum_us;
+        let known = state.nodes.contains_key(&id);
+        let acts = self.nodes[old].acts() && self.nodes[old].entry <= replaced.entry;
+        if quorum_age_us >= SUSPECT_US || !acts {
+            return;
+        }
+        let leased = known && replaced.granted.grant(id, boot_us);
+        if leased {
+            self.injected(Kind::OldLeader);
+            self.tell(|| format!("n{old}, which leads no more, grants n{node} a lease"));
+        }
+        let deed = Deed::Reported {
+            asked_us,
+            quorum_age_us,
+            known,
+            leased_from: leased.then_some((asked_boot_us, state.generation)),
+        };
+        self.reply(old, node, deed);
+    }
+
     pub(crate) fn at_leader(&mut self, what: ToLeader) {
+        if let ToLeader::ReportToReplaced {
+            node,
+            asked_us,
+            asked_boot_us,
+        } = what
+        {
+            return self.at_replaced(node, asked_us, asked_boot_us);
+        }
         let Some(leader) = self.control.leader else {
             return;
         };
@@ -213,6 +285,7 @@ impl World {
                 };
                 self.reply(leader, node, deed);
             }
+            ToLeader::ReportToReplaced { .. } => {} // went elsewhere
             ToLeader::Join(facts) => _ = self.propose(Command::Admit(facts)),
             ToLeader::Stray { node, id } => {
                 if self.propose(Command::Stray(id)) == Some(Outcome::Applied) {
@@ -261,6 +334,15 @@ impl World {
         if latest.nodes.is_empty() && self.control.leader.is_none() {
             return;
         }
+        if self.setup.is_strong() && self.reports_to_replaced(node) {
+            let report = ToLeader::ReportToReplaced {
+                node,
+                asked_us: self.agenda.now_us(),
+                asked_boot_us: self.boot_us(node),
+            };
+            let us = self.net.delay_us(&mut self.rng);
+            return self.agenda.after(us, Event::ToLeader(report));
+        }
         let report = ToLeader::Report {
             node,
             id,
@@ -273,19 +355,8 @@ impl World {
 
     /// Tells the leader that what this node should hold is lost, until it knows.
     pub(crate) fn lose_held(&mut self, node: usize) {
-        let Node {
-            id, life, wiped, ..
-        } = self.nodes[node];
-        if wiped {
-            let incarnation = life;
-            self.ask_leader(
-                node,
-                ToLeader::Lose {
-                    node,
-                    id,
-                    incarnation,
-                },
-            );
+        if let Some(loss) = self.nodes[node].loss(node) {
+            self.ask_leader(node, loss);
             self.later(node, LOSE_AGAIN_US, Deed::Lose);
         }
     }
@@ -293,6 +364,7 @@ impl World {
     /// The leader knows: what it says from then on counts.
     pub(crate) fn lost(&mut self, node: usize, entry: usize) {
         self.nodes[node].wiped = false;
+        self.knows_of_failed(node);
         self.learn(node, entry);
         self.follow(node);
     }
@@ -356,7 +428,7 @@ impl World {
                 self.later(node, us, Deed::Leave(32));
             }
             _ => {
-                self.end(node, true);
+                self.end(node, true, Stop::InOrder);
                 let us = self.rng.between(100_000, 3_000_000);
                 let again = super::fault::Event::Start(node);
                 self.agenda.after(us, Event::Fault(again));

@@ -18,23 +18,31 @@ pub mod client;
 pub mod clock;
 pub mod contend;
 pub mod control;
+pub mod devices;
 pub mod fabric;
 pub mod fault;
 pub mod flow;
 pub mod member;
 pub mod net;
 pub mod node;
+pub mod operator;
 pub mod oracle;
+pub mod settle;
 pub mod setup;
 pub mod strong;
 
+use std::collections::BTreeMap;
+
+use karst_data::key::PartitionId;
+
 use agenda::Agenda;
 use client::Client;
-use contend::Contended;
+use contend::{Contended, Outcomes};
 use control::Control;
+use fault::Faults;
 use net::Net;
 use node::{Deed, Node};
-use setup::{Consistency, Setup};
+use setup::{Setup, Wanted};
 
 use crate::check::{self, Violation};
 use crate::rng::Rng;
@@ -76,8 +84,14 @@ pub struct Tally {
     pub refused: u64,
     /// Lives of strongly consistent namespaces.
     pub strong_lives: u64,
+    /// Of those, with devices.
+    pub device_lives: u64,
+    /// Times that an operator revived partitions.
+    pub revivals: u64,
     /// Faults.
-    pub faults: u64,
+    pub faults_by: Faults,
+    /// Requests by what was asked and how it went.
+    pub outcomes: Outcomes,
     /// Times that a node went on alone.
     pub islands: u64,
     /// Entries of the control plane's log.
@@ -111,7 +125,10 @@ impl Tally {
             leased_reads,
             refused,
             strong_lives,
-            faults,
+            device_lives,
+            revivals,
+            faults_by,
+            outcomes,
             islands,
             entries,
             comparisons,
@@ -132,7 +149,10 @@ impl Tally {
         self.leased_reads += leased_reads;
         self.refused += refused;
         self.strong_lives += strong_lives;
-        self.faults += faults;
+        self.device_lives += device_lives;
+        self.revivals += revivals;
+        self.faults_by.add(&faults_by);
+        self.outcomes.add(&outcomes);
         self.islands += islands;
         self.entries += entries;
         self.comparisons += comparisons;
@@ -175,8 +195,28 @@ pub enum Event {
         /// The connection.
         epoch: u64,
     },
+    /// A device has done a write, for this process of its node.
+    Device {
+        /// The node.
+        node: usize,
+        /// Its process.
+        life: u64,
+        /// The device.
+        device: usize,
+    },
+    /// A request between nodes comes once more.
+    Again {
+        /// Who asked.
+        from: usize,
+        /// Who was asked.
+        to: usize,
+        /// The frame.
+        bytes: Vec<u8>,
+    },
     /// It is looked who leads, and whether there is a majority.
     Lead,
+    /// The operator looks at the cluster.
+    Operate,
     /// Something reaches the leader.
     ToLeader(member::ToLeader),
     /// A client goes on.
@@ -196,6 +236,8 @@ pub struct World {
     pub(crate) clients: Vec<Client>,
     /// Keys of all clients, where consistency is strong.
     pub(crate) contended: Vec<Contended>,
+    /// Partitions that are dead.
+    pub(crate) dead: BTreeMap<PartitionId, operator::Dead>,
     pub(crate) tally: Tally,
     pub(crate) told: bool,
     /// Faults go on.
@@ -207,20 +249,20 @@ pub struct World {
     pub(crate) broken: Option<Violation>,
 }
 
-/// Lives one life of a seed; `told` prints what happens in it.
+/// Lives one life of a seed, of a cluster as it is wanted; `told` prints what happens in it.
 ///
 /// # Errors
 /// When a promise is broken.
-pub fn life(seed: u64, asked: Option<Consistency>, told: bool) -> Result<Tally, Violation> {
-    let mut world = World::new(seed, asked, told);
+pub fn life(seed: u64, wanted: &Wanted, told: bool) -> Result<Tally, Violation> {
+    let mut world = World::new(seed, wanted, told);
     world.live()?;
     Ok(world.tally)
 }
 
 impl World {
-    fn new(seed: u64, asked: Option<Consistency>, told: bool) -> World {
+    fn new(seed: u64, wanted: &Wanted, told: bool) -> World {
         let mut rng = Rng::from_seed(seed ^ 0x636c_7573_7465_7273);
-        let setup = Setup::draw(&mut rng, asked);
+        let setup = Setup::draw(&mut rng, wanted);
         let mut world = World {
             agenda: Agenda::default(),
             net: Net::new(setup.delay_us, setup.slow_one_in),
@@ -233,6 +275,7 @@ impl World {
             nodes: Vec::new(),
             clients: Vec::new(),
             contended: Contended::all(&setup),
+            dead: BTreeMap::new(),
             tally: Tally::default(),
             told,
             troubled: false,
@@ -251,6 +294,9 @@ impl World {
             world.clients.push(client);
         });
         world.agenda.after(0, Event::Lead);
+        if world.setup.is_strong() {
+            world.agenda.after(operator::LOOK_EVERY_US, Event::Operate);
+        }
         world
     }
 
@@ -276,6 +322,7 @@ impl World {
         }
         self.tally.virtual_us = self.agenda.now_us();
         self.tally.strong_lives = u64::from(self.setup.is_strong());
+        self.tally.device_lives = u64::from(self.setup.devices.is_some());
         self.tally.entries = self.control.last() as u64;
         Ok(())
     }
@@ -325,7 +372,10 @@ impl World {
                 forward,
             } => self.arrive(from, to, epoch, forward),
             Event::Notice { from, to, epoch } => self.notice(from, to, epoch),
+            Event::Device { node, life, device } => self.device_done(node, life, device),
+            Event::Again { from, to, bytes } => self.comes_again(from, to, &bytes),
             Event::Lead => self.lead(),
+            Event::Operate => self.operate(),
             Event::ToLeader(what) => self.at_leader(what),
             Event::Client(client, turn) => self.client(client, turn),
             Event::Fault(fault) => self.fault(fault),

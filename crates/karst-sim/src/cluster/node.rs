@@ -15,22 +15,27 @@ use karst_cluster::plan::Synced;
 use karst_cluster::state::ClusterState;
 use karst_cluster::view::{Share, View};
 use karst_data::key::PartitionId;
+use karst_data::mutation::{Mutation, is_planted};
 use karst_data::time::Now;
+use karst_engine::floor::Floor;
 use karst_engine::migrate::adopt::Adopt;
 use karst_engine::migrate::duty::{Duties, Repair, Task, reports, taken_over};
 use karst_engine::namespace::FIRST_REGIME;
 use karst_engine::write::Hand;
 use karst_engine::{Namespace, NamespaceConfig};
 use karst_storage::index::{EntryArena, HashKey};
-use karst_storage::log::{DeviceGeometry, Log, LogConfig};
+use karst_storage::log::{DeviceGeometry, DeviceWrite, Log, LogConfig};
 
 use super::client::{Ask, Reply};
 use super::clock::Clock;
 use super::control::{NAMESPACE, SUSPECT_US};
+use super::devices::{Devices, Stop};
+use super::fault::Kind;
 use super::flow::{Request, Running, Then, Write};
 use super::member::ToLeader;
 use super::strong::{self, Read, Standing};
 use super::{Event, World};
+use crate::node;
 
 /// Silence of the cluster after which a node goes on alone: four suspicion times, as in `karst_node::island`.
 const SILENCE_US: u64 = 4 * SUSPECT_US;
@@ -43,6 +48,9 @@ const STRAY_AGAIN_US: u64 = 200_000;
 
 /// Time between two sweeps.
 const SWEEP_EVERY_US: u64 = 200_000;
+
+/// Time between two looks whether a device has failed, as in `karst_node::trust`.
+pub const WATCH_EVERY_US: u64 = 500_000;
 
 /// Something that a process does, or that comes to it.
 pub enum Deed {
@@ -134,6 +142,16 @@ pub enum Deed {
     Left(PartitionId),
     /// It ends in order: the next step.
     Leave(u8),
+    /// What was appended goes to the devices.
+    Flush,
+    /// A device has done a write, or not.
+    Written(DeviceWrite, bool),
+    /// A block is emptied a little further.
+    Defrag,
+    /// Something that waits for all to be durable has waited for long enough.
+    SettlesLate(u64),
+    /// It looks whether a device has failed.
+    Watch,
 }
 
 /// How a node stands to the cluster.
@@ -172,8 +190,12 @@ pub struct Node {
     pub reports: bool,
     /// Its records.
     pub engine: Namespace,
+    /// What they lie on, if not in memory alone.
+    pub devices: Option<Box<Devices>>,
     /// It does not hold what an earlier process held, and waits for the cluster to know.
     pub wiped: bool,
+    /// A device has failed, and it waits for the cluster to know; so many have then.
+    pub failing: Option<usize>,
     /// Its lease.
     pub lease: Lease,
     /// Reads for which others are asked whether the regime stands.
@@ -264,7 +286,9 @@ impl Node {
             leaving: false,
             reports: false,
             engine: engine(strong),
+            devices: None,
             wiped: false,
+            failing: None,
             lease: Lease::default(),
             standing: BTreeMap::new(),
             view: View::new(id, &state, &[NAMESPACE]),
@@ -341,6 +365,8 @@ impl World {
         if self.setup.is_strong() {
             node.clock = Clock::draw(&mut self.rng, self.setup.drift);
         }
+        let devices = self.setup.devices.as_ref();
+        node.devices = devices.map(|setup| Box::new(Devices::new(setup)));
         self.nodes.push(node);
         self.start(number);
     }
@@ -382,7 +408,12 @@ impl World {
         let is_strong = self.setup.is_strong();
         let old = &mut self.nodes[node];
         assert!(!old.running);
-        let engine = std::mem::replace(&mut old.engine, engine(is_strong));
+        let mut devices = old.devices.take();
+        let (engine, lost) = match &mut devices {
+            Some(devices) => devices.boot(),
+            None => (std::mem::replace(&mut old.engine, engine(is_strong)), false),
+        };
+        let lost = lost && !is_planted(Mutation::HidesLosses);
         let (entry, latest) = (old.entry, old.latest.clone());
         *old = Node {
             life: old.life + 1,
@@ -393,12 +424,13 @@ impl World {
             latest,
             note: old.note,
             clock: old.clock,
-            wiped: old.wiped,
+            wiped: old.wiped || lost,
+            devices,
             ..Node::new(node, is_strong)
         };
         for id in ids {
-            if old.engine.floor(id).is_some() {
-                drop_all(&old.engine, id); // what it had begun to let go of goes
+            if old.engine.floor(id) == Some(Floor::Leaving) {
+                node::drop_all(&old.engine, id); // what it had begun to let go of goes
                 old.engine.end_leaving(id, 0);
             }
             match is_strong {
@@ -407,7 +439,11 @@ impl World {
             }
         }
         if old.wiped {
+            self.injected(Kind::Loss);
             self.later(node, 0, Deed::Lose);
+        }
+        if self.nodes[node].devices.is_some() {
+            self.later(node, WATCH_EVERY_US, Deed::Watch);
         }
         let old = &mut self.nodes[node];
         if old.note {
@@ -430,14 +466,15 @@ impl World {
         }
     }
 
-    /// A process ends at once; its memory outlives it, or not.
-    pub(crate) fn end(&mut self, node: usize, keeps_memory: bool) {
-        self.tell(|| format!("n{node} ends, keeps its memory: {keeps_memory}"));
+    /// A process ends; its memory outlives it, or not. Where there are devices nothing but them outlives anything.
+    pub(crate) fn end(&mut self, node: usize, keeps_memory: bool, stop: Stop) {
+        self.tell(|| format!("n{node} ends ({stop:?}), keeps its memory: {keeps_memory}"));
+        self.stop_devices(node, stop);
         let (is_strong, volatile) = (self.setup.is_strong(), self.setup.volatile);
         let ended = &mut self.nodes[node];
         assert!(ended.running);
         (ended.running, ended.still) = (false, None);
-        if !keeps_memory {
+        if !keeps_memory && ended.devices.is_none() {
             ended.engine = engine(is_strong);
             ended.wiped = is_strong && !volatile;
         }
@@ -533,6 +570,11 @@ impl World {
             Deed::Drop(id) => self.drop_partition(node, id),
             Deed::Left(id) => self.left(node, id),
             Deed::Leave(step) => self.leave(node, step),
+            Deed::Flush => self.flush(node),
+            Deed::Written(write, kept) => self.written(node, &write, kept),
+            Deed::Defrag => self.defrag(node),
+            Deed::SettlesLate(number) => self.settles_late(node, number),
+            Deed::Watch => self.watch_devices(node),
         }
     }
 
@@ -711,11 +753,17 @@ impl World {
         let alone = it.state.nodes.len() == 1;
         it.engine
             .keep_tombstones(!alone && !it.rests_since_us.is_some_and(rests));
-        let engine = &self.nodes[node].engine;
+        self.flush_moved(node);
+        let (engine, on_devices) = (&self.nodes[node].engine, self.nodes[node].devices.is_some());
         // As if a block were filled with each sweep, and every block anew within that time: tombstones go soon.
         let turnover = self.setup.turnover_us / SWEEP_EVERY_US;
-        engine.log().raise_fills(now_us / SWEEP_EVERY_US + turnover);
-        let oldest_fill = engine.log().fills() - turnover;
+        let oldest_fill = match on_devices {
+            true => engine.log().oldest_fill(),
+            false => {
+                engine.log().raise_fills(now_us / SWEEP_EVERY_US + turnover);
+                engine.log().fills() - turnover
+            }
+        };
         for id in ids {
             let swept = engine.sweep_slice(id, None, oldest_fill, now);
             self.tally.tombstones += swept.tombstones;
@@ -744,29 +792,29 @@ impl World {
         for id in leaving {
             self.tell(|| format!("n{node} lets go of {id}"));
             self.tally.let_go += 1;
+            self.keep_floor(node, id, Floor::Leaving);
             let us = self.rng.below(20_000);
             self.later(node, us, Deed::Drop(id));
         }
     }
 
     fn drop_partition(&mut self, node: usize, id: PartitionId) {
-        drop_all(&self.nodes[node].engine, id);
+        node::drop_all(&self.nodes[node].engine, id);
         let us = self.rng.below(20_000);
         self.later(node, us, Deed::Left(id));
     }
 
     fn left(&mut self, node: usize, id: PartitionId) {
-        self.nodes[node].engine.end_leaving(id, 0);
+        let floor = self.nodes[node].engine.next_floor();
+        self.keep_floor(node, id, Floor::Fill(floor));
+        self.nodes[node].engine.end_leaving(id, floor);
         self.let_go(node); // the next batch
     }
-}
 
-fn drop_all(engine: &Namespace, id: PartitionId) {
-    let mut after = None;
-    loop {
-        after = engine.drop_slice(id, after).next;
-        if after.is_none() {
-            return;
+    /// What is kept on disk of a partition that is let go of.
+    fn keep_floor(&mut self, node: usize, id: PartitionId, floor: Floor) {
+        if let Some(devices) = &mut self.nodes[node].devices {
+            devices.floors.insert(id, floor);
         }
     }
 }

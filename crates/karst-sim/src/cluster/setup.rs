@@ -31,6 +31,18 @@ pub struct Pace {
     pub elect: u32,
     /// Somebody sets the time of day.
     pub jump: u32,
+    /// Of a machine, or of some of them at once, power goes.
+    pub power: u32,
+    /// A node comes back with blank devices.
+    pub wipe: u32,
+    /// What is durable is damaged while nobody runs.
+    pub damage: u32,
+    /// A node's devices are slow for a while.
+    pub slow: u32,
+    /// A write fails, and with it the device.
+    pub fail: u32,
+    /// A node's devices are full for a while.
+    pub full: u32,
 }
 
 impl Pace {
@@ -49,11 +61,31 @@ impl Pace {
             stop: some(2),
             elect: 1,
             jump: 0,
+            power: 0,
+            wipe: 0,
+            damage: 0,
+            slow: 0,
+            fail: 0,
+            full: 0,
+        }
+    }
+
+    /// With what becomes of devices.
+    fn with_devices(self, rng: &mut Rng) -> Pace {
+        let mut some = |weight: u32| if rng.one_in(3) { 0 } else { weight };
+        Pace {
+            power: some(6),
+            wipe: some(1),
+            damage: some(2),
+            slow: some(4),
+            fail: some(1),
+            full: some(2),
+            ..self
         }
     }
 
     /// As weights, in the order of the fields.
-    pub fn weights(&self) -> [u32; 12] {
+    pub fn weights(&self) -> [u32; 18] {
         [
             self.cut,
             self.halves,
@@ -67,6 +99,12 @@ impl Pace {
             self.stop,
             self.elect,
             self.jump,
+            self.power,
+            self.wipe,
+            self.damage,
+            self.slow,
+            self.fail,
+            self.full,
         ]
     }
 }
@@ -122,15 +160,35 @@ pub struct Setup {
     pub calm_us_max: u64,
     /// How often each fault comes.
     pub pace: Pace,
+    /// The devices of each node, if they have any.
+    pub devices: Option<crate::setup::Setup>,
+    /// How long a device takes for a write, at most.
+    pub commit_us: u64,
+    /// One request between nodes in so many comes twice; 0 for none.
+    pub doubled_one_in: u64,
+}
+
+/// What is asked for beside the seed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Only clusters of this kind.
+    pub consistency: Option<Consistency>,
+    /// Faults go on for so many seconds.
+    pub seconds: Option<u64>,
 }
 
 impl Setup {
-    /// Draws one, of this consistency if one is asked for.
-    pub fn draw(rng: &mut Rng, asked: Option<Consistency>) -> Setup {
+    /// Draws one, as it is asked for.
+    pub fn draw(rng: &mut Rng, wanted: &Wanted) -> Setup {
         let drawn = *rng.pick(&[Consistency::Available, Consistency::Strong]);
-        match asked.unwrap_or(drawn) {
+        let drawn = match wanted.consistency.unwrap_or(drawn) {
             Consistency::Available => Setup::available(rng),
             Consistency::Strong => Setup::strong(rng),
+        };
+        let asked_us = wanted.seconds.map(|seconds| seconds * 1_000_000);
+        Setup {
+            faults_us: asked_us.unwrap_or(drawn.faults_us),
+            ..drawn
         }
     }
 
@@ -141,7 +199,7 @@ impl Setup {
 
     fn strong(rng: &mut Rng) -> Setup {
         let available = Setup::available(rng);
-        Setup {
+        let strong = Setup {
             consistency: Consistency::Strong,
             replication_factor: *rng.pick(&[2, 3, 3]),
             keys: rng.between(1, 6) as usize,
@@ -155,7 +213,17 @@ impl Setup {
                 jump: *rng.pick(&[0, 3]),
                 ..available.pace
             },
+            doubled_one_in: *rng.pick(&[0, 20, 200]),
             ..available
+        };
+        if strong.volatile || rng.one_in(3) {
+            return strong;
+        }
+        Setup {
+            devices: Some(crate::setup::Setup::of_strong_node(rng)),
+            commit_us: *rng.pick(&[100, 500, 5_000, 20_000]),
+            pace: strong.pace.with_devices(rng),
+            ..strong
         }
     }
 
@@ -184,6 +252,9 @@ impl Setup {
             faults_us: rng.between(2, 20) * 1_000_000,
             calm_us_max: *rng.pick(&[200_000, 1_000_000, 3_000_000]),
             pace: Pace::draw(rng, volatile),
+            devices: None,
+            commit_us: 0,
+            doubled_one_in: 0,
         }
     }
 }

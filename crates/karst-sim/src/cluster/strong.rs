@@ -14,17 +14,21 @@ use karst_cluster::node::NodeId;
 use karst_cluster::replicate::{Outcome, Spreading};
 use karst_cluster::view::{Quorums, Share};
 use karst_data::key::{Digest, PartitionId};
+use karst_data::mutation::{Mutation, is_planted};
 use karst_engine::Step;
 use karst_engine::migrate::Cut;
 use karst_engine::tenure::Observed;
+use karst_storage::log::CommitPoint;
 use karst_storage::place::Version;
 
 use super::World;
 use super::client::{Ask, Code, Reply, What};
 use super::control::SUSPECT_US;
+use super::devices::Waits;
 use super::flow::{Answered, Then, Write, of};
 use super::net::Waiter;
 use super::node::Deed;
+use super::settle::Settles;
 
 /// How long a write is sent to whoever does not have it.
 const SPREAD_US: u64 = 2_000_000;
@@ -70,6 +74,15 @@ pub struct Flight {
     pub version: Version,
     /// It is.
     pub confirmed: bool,
+    /// Whether it is on this node's device, if there is one; nothing is known yet if neither.
+    pub durable: Option<bool>,
+}
+
+impl Flight {
+    /// Whether it is still to be seen if it comes to be durable here.
+    pub fn waits_for_device(&self) -> bool {
+        self.durable.is_none() && !self.confirmed
+    }
 }
 
 /// What a process knows of a partition before it knows anything.
@@ -100,7 +113,9 @@ impl World {
         let it = &mut self.nodes[node];
         if let (Some((asked_us, generation)), true) = (from, it.reports) {
             let until_us = lease::lasts_until(asked_us, quorum_age_us, SUSPECT_US);
-            it.lease.renew(until_us, generation);
+            if it.failing.is_none() {
+                it.lease.renew(until_us, generation);
+            }
         }
     }
 
@@ -143,7 +158,10 @@ impl World {
         is_late: bool,
     ) -> Option<Reply> {
         let regime = self.nodes[node].share(ask.digest.partition()).regime;
-        let held = self.held_at(node, &ask.digest);
+        let held = match self.look_up(node, &ask.digest) {
+            Ok(held) => held,
+            Err(_) => return Some(Reply::plain(Code::Refused)), // nothing is told of it
+        };
         let observed = self.nodes[node].engine.observe(&ask.digest, regime.0);
         match observed {
             Observed::Confirmed => {
@@ -169,13 +187,19 @@ impl World {
 
     /// A record is unconfirmed, and nobody sees to it: its newest state goes to everybody once more.
     fn send_again(&mut self, node: usize, digest: &Digest, version: Version) {
+        self.once_settled(node, Settles::Again(*digest, version));
+    }
+
+    /// The same, once it is durable here.
+    pub(super) fn send_settled(&mut self, node: usize, digest: &Digest, version: Version) {
         self.tell(|| format!("n{node} sends {digest} again, version {version}"));
-        match self.nodes[node].engine.image(digest, None) {
+        let engine = &self.nodes[node].engine;
+        match self.with_reads(node, |fetched| engine.image(digest, fetched)) {
             Step::Done(Ok(Some(image))) => {
-                self.spread_strong(node, *digest, version, image, Then::Nothing);
+                self.spread_strong(node, (*digest, version), image, Then::Nothing, None);
             }
             Step::Done(_) => self.nodes[node].engine.settle(digest, version),
-            Step::Read(_) | Step::Wait => unreachable!("everything is in memory"),
+            Step::Read(_) | Step::Wait => unreachable!("it was read"),
         }
     }
 
@@ -210,6 +234,7 @@ impl World {
     }
 
     fn tell_soon(&mut self, node: usize, read: &Read) {
+        self.tells_of(node, read.partition);
         let us = self.rng.below(20);
         self.later(node, us, Deed::Tell(read.request, read.reply));
     }
@@ -286,12 +311,15 @@ impl World {
     pub(crate) fn spread_strong(
         &mut self,
         node: usize,
-        digest: Digest,
-        version: Version,
+        (digest, version): (Digest, Version),
         image: Vec<u8>,
         then: Then,
+        point: Option<CommitPoint>,
     ) {
         let deadline_us = self.agenda.now_us() + SPREAD_US;
+        let number = self.nodes[node].number();
+        let waits = self.wait_for_commit(node, point, Waits::Write(number))
+            && !is_planted(Mutation::ConfirmsBeforeCommit);
         let write = Write {
             partition: digest.partition(),
             image,
@@ -302,11 +330,20 @@ impl World {
                 digest,
                 version,
                 confirmed: false,
+                durable: (!waits).then_some(true),
             }),
         };
-        let number = self.nodes[node].number();
         self.nodes[node].writes.insert(number, write);
         self.wake(node, number);
+    }
+
+    /// A write of this node's is on its device, or will never be.
+    pub(crate) fn is_durable(&mut self, node: usize, number: u64, durable: bool) {
+        let write = self.nodes[node].writes.get_mut(&number);
+        if let Some(flight) = write.and_then(|write| write.flight.as_mut()) {
+            flight.durable = Some(durable);
+            self.wake(node, number);
+        }
     }
 
     /// Sees how far a write is that is to be confirmed. Whether it goes on.
@@ -331,10 +368,14 @@ impl World {
             self.landed(node, then, confirmed, Err(Cut::Overtaken));
             return false;
         }
-        if !flight.confirmed && write.spreading.is_confirmed(share) {
+        let durable = flight.durable == Some(true);
+        if !flight.confirmed && durable && write.spreading.is_confirmed(share) {
             let confirmed = it.engine.confirm(&digest, version, share.regime.0);
             flight.confirmed = confirmed;
             let then = write.then;
+            if confirmed {
+                self.tells_of(node, digest.partition());
+            }
             if let (true, Then::Request(request, reply)) = (confirmed, then) {
                 self.answer(node, request, reply);
             }

@@ -151,10 +151,14 @@ fn verdict<T>(outcome: &Outcome<T>, again: &str) -> bool {
 ///
 /// That the later state by the clock wins makes no difference where consistency is strong: a record's update time never goes
 /// back, and states that were written apart meet only where the primary's wins whatever they say.
-const UNSEEN: [Mutation; 3] = [
+///
+/// That what a new primary counts on is not durable yet takes power lost everywhere in the moment in which it takes over:
+/// `nothing_is_activated_before_what_the_node_itself_holds_is_durable` in karst-engine guards half of it.
+const UNSEEN: [Mutation; 4] = [
     Mutation::NoRescue,
     Mutation::KeepsWhatIsHandedOver,
     Mutation::MergesByTime,
+    Mutation::FencesBeforeDurable,
 ];
 
 /// From which seed on a behaviour is looked for: some are rare, and known to show near these.

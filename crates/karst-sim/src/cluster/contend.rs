@@ -4,7 +4,7 @@
 //! A request that was not carried out for sure is as if it had never been. One that is in doubt may take effect at any
 //! time after it was sent, or never; then some clients ask the same once more, as another request.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use karst_data::key::Digest;
 use karst_storage::place::Version;
@@ -99,14 +99,11 @@ pub struct Contended {
     pub calls: Calls<Act>,
     /// When a primary made a write, by its value, and under which version.
     pub made: BTreeMap<u64, (u64, Version)>,
-    /// What was made lately, and when.
-    states: VecDeque<(u64, Option<Held>)>,
+    /// All that it ever was, anywhere.
+    states: BTreeSet<Option<Held>>,
     /// When its partition was revived, and what it may have been from then on.
     revivals: Vec<(u64, Vec<Option<Held>>)>,
 }
-
-/// What was made for so long before a revival may be what some node comes to hold of it all the same.
-const LATELY_US: u64 = 5_000_000;
 
 impl Contended {
     /// The keys of a world.
@@ -116,7 +113,7 @@ impl Contended {
             digest: digest(at as u64, setup.partitions),
             calls: Calls::default(),
             made: BTreeMap::new(),
-            states: VecDeque::new(),
+            states: BTreeSet::from([None]),
             revivals: Vec::new(),
         };
         (0..count).map(key).collect()
@@ -125,21 +122,14 @@ impl Contended {
 
 impl Contended {
     /// A primary has made this of it.
-    pub fn holds(&mut self, now_us: u64, held: Option<Held>) {
-        self.states.push_back((now_us, held));
-        let is_old = |it: &(u64, _)| it.0 + LATELY_US < now_us;
-        while self.states.front().is_some_and(is_old) {
-            self.states.pop_front();
-        }
+    pub fn holds(&mut self, held: Option<Held>) {
+        self.states.insert(held);
     }
 
-    /// Its partition is revived, while nodes hold this of it: what was confirmed before may be lost.
-    pub fn revived(&mut self, now_us: u64, held: Vec<Option<Held>>) {
-        let is_recent = |it: &&(u64, Option<Held>)| it.0 + LATELY_US >= now_us;
-        let lately = self.states.iter().filter(is_recent).map(|(_, held)| *held);
-        let mut all: Vec<Option<Held>> = held.into_iter().chain(lately).chain([None]).collect();
-        all.sort_unstable();
-        all.dedup();
+    /// Its partition is revived: what was confirmed before may be lost. It may come to be any state that it ever was: who is
+    /// counted on from then on may have an old one, or lose a newer one before it is served again.
+    pub fn revived(&mut self, now_us: u64) {
+        let all = self.states.iter().copied().collect();
         self.revivals.push((now_us, all));
     }
 
@@ -276,7 +266,7 @@ impl World {
             .or_insert((now_us, version));
         if self.setup.devices.is_some() {
             let held = self.held_at(node, &ask.digest);
-            self.contended[key].holds(now_us, held);
+            self.contended[key].holds(held);
         }
     }
 

@@ -28,6 +28,10 @@ const CONNECT_MAX_US: u64 = 1_000_000;
 /// Time between two questions whether a node is there.
 const PING_EVERY_US: u64 = 200_000;
 
+/// How late a request may come once more: before a delete may be forgotten that outweighs it. A node does that after a
+/// minute of rest, and connections carry nothing for so long; here it may be two seconds.
+const LATE_US: u64 = 1_500_000;
+
 /// The cluster, everywhere in here.
 const CLUSTER: ClusterId = ClusterId([7; 16]);
 
@@ -62,7 +66,7 @@ impl World {
         if self.doubles(kind) {
             let us = match self.rng.one_in(2) {
                 true => self.rng.below(20_000),
-                false => self.rng.below(8_000_000),
+                false => self.rng.below(LATE_US),
             };
             let bytes = bytes.clone();
             self.agenda.after(us, Event::Again { from, to, bytes });

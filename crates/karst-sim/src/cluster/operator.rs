@@ -2,13 +2,13 @@
 //!
 //! He waits until nothing else can help: a partition is revived when it has been dead for a while, and nobody is merely out
 //! of sight, whose writes it would go on without. What he brings about is known to be a loss: from then on
-//! each record of it is as some node of it held it then, or absent, and what clients are told follows from that
-//! ([`Contended::revived`](super::contend::Contended)).
+//! each record of it is as it ever was, or absent, and what clients are told follows from that ([`Contended::revived`]).
 
 use karst_cluster::state::{ClusterState, Command, Outcome};
 use karst_data::key::PartitionId;
 use karst_data::mutation::{Mutation, is_planted};
 
+use super::contend::Contended;
 use super::control::{NAMESPACE, SUSPECT_US};
 use super::devices::Stop;
 use super::fault::Kind;
@@ -205,14 +205,9 @@ impl World {
     /// What clients may be told of a partition's records begins anew.
     fn note_revival(&mut self, id: PartitionId) {
         let now_us = self.agenda.now_us();
-        let keys: Vec<usize> = (0..self.contended.len())
-            .filter(|key| self.contended[*key].digest.partition() == id)
-            .collect();
-        for key in keys {
-            let digest = self.contended[key].digest;
-            let held = (0..self.nodes.len()).map(|node| self.held_at(node, &digest));
-            let held: Vec<_> = held.collect();
-            self.contended[key].revived(now_us, held);
+        let here = |key: &&mut Contended| key.digest.partition() == id;
+        for key in self.contended.iter_mut().filter(here) {
+            key.revived(now_us);
         }
     }
 }

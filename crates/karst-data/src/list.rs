@@ -184,11 +184,7 @@ impl ListCall<'_> {
                 items,
                 order,
                 flags,
-            } => {
-                let done =
-                    change::append_items(&List::none(is_ordered(*order)), items, *flags, out);
-                change::at_least_empty(done?, items, is_ordered(*order), out)
-            }
+            } => change::append_items(&List::none(is_ordered(*order)), items, *flags, out),
             ListCall::Insert {
                 index,
                 value,
@@ -198,10 +194,7 @@ impl ListCall<'_> {
                 index,
                 items,
                 flags,
-            } => {
-                let done = change::insert_items(&List::none(false), *index, items, *flags, out);
-                change::at_least_empty(done?, items, false, out)
-            }
+            } => change::insert_items(&List::none(false), *index, items, *flags, out),
             ListCall::Set {
                 index,
                 value,

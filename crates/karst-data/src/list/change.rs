@@ -44,6 +44,19 @@ impl List<'_> {
     pub(super) fn as_it_is<'v>(&self) -> Done<'v> {
         Done::unchanged(Answer::count(self.len()))
     }
+
+    /// What comes of a request of which nothing is put in. An empty one makes an empty list.
+    fn with_nothing_new<'v>(
+        &self,
+        items: &List<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Done<'v>, CdtError> {
+        if self.packed().is_empty() && items.len() == 0 {
+            write_list_head(out, 0, self.ordered)?;
+            return Ok(Done::counting(0));
+        }
+        Ok(self.as_it_is())
+    }
 }
 
 /// What a write does that its flags do not allow: nothing, or it fails.
@@ -107,7 +120,7 @@ pub(super) fn append_items<'v>(
     let items = List::of(items)?;
     let admitted = admitted(list, &items, flags)?;
     if admitted.is_empty() {
-        return Ok(list.as_it_is());
+        return list.with_nothing_new(&items, out);
     }
     if list.ordered {
         merge(list, admitted.clone(), out)?;
@@ -130,20 +143,6 @@ fn merge(list: &List<'_>, mut items: Vec<&[u8]>, out: &mut Vec<u8>) -> Result<()
     }
     out.extend_from_slice(list.span(from, list.len()));
     Ok(())
-}
-
-/// An operation that would put nothing in makes an empty list where there was none.
-pub(super) fn at_least_empty<'v>(
-    done: Done<'v>,
-    items: &[u8],
-    ordered: bool,
-    out: &mut Vec<u8>,
-) -> Result<Done<'v>, CdtError> {
-    if done.changed || head(items)?.count > 0 {
-        return Ok(done);
-    }
-    write_list_head(out, 0, ordered)?;
-    Ok(Done::changed(done.answer))
 }
 
 pub(super) fn insert<'v>(
@@ -176,7 +175,7 @@ pub(super) fn insert_items<'v>(
     let items = List::of(items)?;
     let admitted = admitted(list, &items, flags)?;
     if admitted.is_empty() {
-        return Ok(list.as_it_is());
+        return list.with_nothing_new(&items, out);
     }
     list.splice(at, 0, &admitted, out)?;
     Ok(Done::counting(list.len().max(at) + admitted.len()))

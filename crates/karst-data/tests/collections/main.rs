@@ -1,8 +1,11 @@
 //! Operations on lists and maps: tables of short cases, and a model that is slow and obvious.
 
+mod fuzz;
 mod list;
 mod map;
+mod model;
 mod path;
 mod run;
 mod select;
+mod stand;
 mod tree;

@@ -1,49 +1,10 @@
 //! Selecting and changing by path, with stand-ins for expressions.
 
-use karst_data::cdt::{Access, CdtOp, Evaluate, Expression, Item, NoExpressions, Replacement};
+use karst_data::cdt::{Access, CdtOp, Evaluate, Expression, Item, NoExpressions};
 
 use crate::run::{code_of, packed, run};
-use crate::tree::{Notation, Tree};
-
-/// Stand-ins: `[">", 5]` is true of integers above, unknown of what is no integer; `["key", "a"]` and
-/// `["index", 0]` look at the place; `["add", 1]`, `["drop"]`, `["wild"]` make something of a value.
-struct Stand;
-
-fn parts(expression: Expression<'_>) -> (String, Option<Tree>) {
-    let Tree::List { items, .. } = Tree::unpacked(expression.packed) else {
-        panic!("no list");
-    };
-    let Tree::Text(name) = &items[0] else {
-        panic!("no name");
-    };
-    (name.clone(), items.get(1).cloned())
-}
-
-impl Evaluate for Stand {
-    fn holds(&mut self, expression: Expression<'_>, item: Item<'_>) -> Option<bool> {
-        let (name, wanted) = parts(expression);
-        match (name.as_str(), Tree::unpacked(item.value), wanted) {
-            (">", Tree::Int(found), Some(Tree::Int(than))) => Some(found > than),
-            (">", ..) => None,
-            ("key", _, wanted) => Some(item.key.map(Tree::unpacked) == wanted),
-            ("index", _, wanted) => Some(item.index.map(|at| Tree::Int(at as i64)) == wanted),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn replace(&mut self, expression: Expression<'_>, item: Item<'_>) -> Replacement {
-        let (name, wanted) = parts(expression);
-        match (name.as_str(), Tree::unpacked(item.value), wanted) {
-            ("add", Tree::Int(found), Some(Tree::Int(more))) => {
-                Replacement::Value(Tree::Int(found + more).packed())
-            }
-            ("add", ..) => Replacement::Unknown,
-            ("drop", ..) => Replacement::Remove,
-            ("wild", ..) => Replacement::Value(Tree::Wild.packed()),
-            other => panic!("{other:?}"),
-        }
-    }
-}
+use crate::stand::Stand;
+use crate::tree::Notation;
 
 #[track_caller]
 fn check(value: &str, operation: &str, outcome: &str) {

@@ -164,12 +164,12 @@ fn unpack(rest: &mut &[u8]) -> Tree {
         },
         0x80..=0x8f => unpack_map(rest, usize::from(first - 0x80)),
         0x90..=0x9f => unpack_list(rest, usize::from(first - 0x90)),
-        0xdc => {
-            let count = number(rest, 2) as usize;
+        0xdc | 0xdd => {
+            let count = number(rest, if first == 0xdc { 2 } else { 4 }) as usize;
             unpack_list(rest, count)
         }
-        0xde => {
-            let count = number(rest, 2) as usize;
+        0xde | 0xdf => {
+            let count = number(rest, if first == 0xde { 2 } else { 4 }) as usize;
             unpack_map(rest, count)
         }
         other => panic!("head {other:02x}"),

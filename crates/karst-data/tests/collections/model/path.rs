@@ -11,7 +11,12 @@ pub(super) type Step = (i64, Tree);
 const PADDING_MAX: usize = 8 << 20;
 
 pub(super) fn steps(path: &Tree) -> Result<Vec<Step>> {
-    let Tree::List { items, .. } = path else {
+    // Flags are an element like others here, and none that means anything.
+    let Tree::List {
+        ordered: false,
+        items,
+    } = path
+    else {
         return Err(PARAMETER);
     };
     if items.is_empty() || items.len() % 2 != 0 {

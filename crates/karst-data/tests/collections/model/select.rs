@@ -50,7 +50,12 @@ pub(super) fn run(before: Option<&Tree>, arguments: &[Tree], reads: bool) -> Out
 }
 
 fn parse(path: &Tree) -> Result<Vec<Level>> {
-    let Tree::List { items, .. } = path else {
+    // Flags are an element like others here, and none that means anything.
+    let Tree::List {
+        ordered: false,
+        items,
+    } = path
+    else {
         return Err(PARAMETER);
     };
     if items.is_empty() || items.len() % 2 != 0 || items.len() > 128 {

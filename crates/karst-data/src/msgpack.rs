@@ -21,7 +21,7 @@ mod write;
 
 pub use order::compare;
 pub(crate) use order::compare_total;
-pub(crate) use read::{Head, Reader, end_of};
+pub(crate) use read::{Head, Reader, SIZES, end_of};
 use write::write_raw;
 pub(crate) use write::{write_double, write_int, write_list_head, write_map_head};
 

@@ -147,7 +147,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Whole sizes of the elements whose first byte tells it; 0 for those where more has to be read.
-const SIZES: [u8; 256] = {
+pub(crate) static SIZES: [u8; 256] = {
     let mut sizes = [0; 256];
     let mut first = 0;
     while first < 256 {

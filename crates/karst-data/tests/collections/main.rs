@@ -8,4 +8,5 @@ mod path;
 mod run;
 mod select;
 mod stand;
+mod timing;
 mod tree;

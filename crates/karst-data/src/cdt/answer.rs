@@ -48,15 +48,6 @@ impl<'v> Answer<'v> {
             Answer::Map(packed) => owned(ParticleType::Map, packed),
         }
     }
-
-    /// The same answer, independent of the value it was taken from.
-    pub fn into_owned_value(self) -> Option<Value<'static>> {
-        let value = self.into_value()?;
-        Some(Value {
-            particle: value.particle,
-            bytes: Cow::Owned(value.bytes.into_owned()),
-        })
-    }
 }
 
 /// One packed element as a value of its own; `None` for nil.

@@ -3,8 +3,11 @@
 //! Nothing here reads a clock, draws a random number or does I/O.
 
 pub mod bin;
+pub mod cdt;
 pub mod flat;
 pub mod key;
+mod list;
+mod map;
 pub mod msgpack;
 pub mod mutation;
 pub mod operation;

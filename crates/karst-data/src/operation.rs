@@ -8,7 +8,14 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use crate::bin::Bins;
+use crate::cdt::CdtError;
 use crate::value::{ParticleType, Value, ValueError};
+
+mod collection;
+#[cfg(test)]
+mod tests;
+
+pub use collection::{Collection, read_collection};
 
 /// Most operations of one command.
 pub const OPERATIONS_MAX: usize = 32_768;
@@ -28,6 +35,10 @@ pub enum Operation<'a> {
     Append(&'a [u8], Value<'a>),
     /// Puts bytes before those of a bin.
     Prepend(&'a [u8], Value<'a>),
+    /// Reads inside a list or map.
+    CollectionRead(&'a [u8], Collection<'a>),
+    /// Changes a list or map, or makes one.
+    CollectionModify(&'a [u8], Collection<'a>),
     /// Counts as a write that changes no bin.
     Touch,
     /// Removes all bins.
@@ -71,6 +82,9 @@ pub enum OperationError {
     /// Text operations on GeoJSON.
     #[error("GeoJSON cannot be added to")]
     GeoJson,
+    /// An operation on a list or map was refused.
+    #[error(transparent)]
+    Collection(#[from] CdtError),
     /// More bins than a record may have.
     #[error("a record holds at most {max} bins", max = crate::flat::BINS_MAX)]
     TooManyBins,
@@ -97,16 +111,17 @@ pub fn check(operations: &[Operation<'_>], flags: CommandFlags) -> Result<(), Op
     if operations.is_empty() || operations.len() > OPERATIONS_MAX {
         return Err(OperationError::Count(operations.len()));
     }
-    let (mut read_all, mut reads) = (0, 0);
+    let (mut read_all, mut reads, mut answering_writes) = (0, 0, 0);
     for operation in operations {
         match operation {
-            Operation::Read(_) => reads += 1,
+            Operation::Read(_) | Operation::CollectionRead(..) => reads += 1,
             Operation::ReadAll => read_all += 1,
             Operation::Touch
             | Operation::Write(_, None)
             | Operation::Increment(..)
             | Operation::Append(..)
             | Operation::Prepend(..)
+            | Operation::CollectionModify(..)
             | Operation::DeleteAll
                 if flags.replaces =>
             {
@@ -114,6 +129,7 @@ pub fn check(operations: &[Operation<'_>], flags: CommandFlags) -> Result<(), Op
                     "a replace takes only whole values",
                 ));
             }
+            Operation::CollectionModify(..) => answering_writes += 1,
             Operation::Touch
             | Operation::Write(..)
             | Operation::Increment(..)
@@ -127,9 +143,10 @@ pub fn check(operations: &[Operation<'_>], flags: CommandFlags) -> Result<(), Op
             "a read inside a command that does not read",
         ));
     }
-    if read_all > 1 || (read_all == 1 && (reads > 0 || flags.respond_all)) {
+    let others_answer = reads > 0 || answering_writes > 0 || flags.respond_all;
+    if read_all > 1 || (read_all == 1 && others_answer) {
         return Err(OperationError::Combination(
-            "read-all comes once and alone among reads",
+            "read-all comes once and alone among what is answered",
         ));
     }
     if flags.get_all && read_all == 0 {
@@ -199,6 +216,24 @@ fn apply_one<'a>(
                     }),
                 )
             }));
+            return Ok(());
+        }
+        Operation::CollectionRead(name, call) => {
+            let answer = collection::read(bins.get(name), call)?;
+            // Among writes, that there is nothing to tell is told of a bin that is there.
+            if respond_all || answer.is_some() {
+                answers.push((Cow::Borrowed(*name), answer.flatten()));
+            }
+            return Ok(());
+        }
+        Operation::CollectionModify(name, call) => {
+            let (value, answer) = collection::modify(bins.get(name), call)?;
+            if let Some(value) = value {
+                bins.set(name, value);
+            }
+            if respond_all || answer.is_some() {
+                answers.push((Cow::Borrowed(*name), answer.flatten()));
+            }
             return Ok(());
         }
         Operation::Touch => return Ok(()),
@@ -295,166 +330,4 @@ fn joined<'a>(
         particle: current.particle,
         bytes,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn int(value: i64) -> Value<'static> {
-        Value::integer(value)
-    }
-
-    fn text(value: &'static str) -> Value<'static> {
-        Value {
-            particle: ParticleType::String,
-            bytes: Cow::Borrowed(value.as_bytes()),
-        }
-    }
-
-    fn blob(value: &'static [u8]) -> Value<'static> {
-        Value {
-            particle: ParticleType::Blob,
-            bytes: Cow::Borrowed(value),
-        }
-    }
-
-    fn run<'a>(
-        before: &[(&'static str, Value<'static>)],
-        operations: &[Operation<'a>],
-        respond_all: bool,
-    ) -> Result<Applied<'a>, OperationError>
-    where
-        'static: 'a,
-    {
-        let mut bins = Bins::default();
-        for (name, value) in before {
-            bins.set(name.as_bytes(), value.clone());
-        }
-        apply(bins, operations, respond_all)
-    }
-
-    fn after(applied: &Applied<'_>, name: &str) -> Option<Value<'static>> {
-        applied.bins.get(name.as_bytes()).map(|value| Value {
-            particle: value.particle,
-            bytes: Cow::Owned(value.bytes.to_vec()),
-        })
-    }
-
-    #[test]
-    fn operations_see_what_earlier_ones_of_the_command_did() {
-        let done = run(
-            &[("n", int(1))],
-            &[
-                Operation::Read(b"n"),
-                Operation::Increment(b"n", Operand::Value(int(4))),
-                Operation::Read(b"n"),
-                Operation::Write(b"n", None),
-                Operation::Read(b"n"),
-            ],
-            false,
-        )
-        .unwrap();
-        let values: Vec<_> = done
-            .answers
-            .iter()
-            .map(|(_, value)| value.clone())
-            .collect();
-        assert_eq!(values, [Some(int(1)), Some(int(5))]);
-        assert!(done.bins.is_empty());
-    }
-
-    #[test]
-    fn respond_all_gives_one_answer_per_operation_but_none_for_touch() {
-        let operations = [
-            Operation::Write(b"a", Some(int(1))),
-            Operation::Touch,
-            Operation::Read(b"b"),
-            Operation::DeleteAll,
-        ];
-        assert_eq!(run(&[], &operations, true).unwrap().answers.len(), 3);
-        assert_eq!(run(&[], &operations, false).unwrap().answers.len(), 0);
-    }
-
-    #[test]
-    fn numbers_wrap_create_and_refuse_other_types() {
-        let add = |bin: Option<Value<'static>>, operand: Operand<'static>| {
-            let before: Vec<_> = bin.into_iter().map(|value| ("n", value)).collect();
-            run(&before, &[Operation::Increment(b"n", operand)], false)
-                .map(|applied| after(&applied, "n").unwrap())
-        };
-        assert_eq!(
-            add(Some(int(i64::MAX)), Operand::Value(int(1))),
-            Ok(int(i64::MIN))
-        );
-        assert_eq!(add(None, Operand::Value(int(3))), Ok(int(3)));
-        assert_eq!(add(Some(int(3)), Operand::Floored(-5)), Ok(int(0)));
-        assert_eq!(
-            add(Some(text("x")), Operand::Value(int(1))),
-            Err(OperationError::Incompatible(ParticleType::String))
-        );
-    }
-
-    #[test]
-    fn text_joins_only_with_its_own_type() {
-        let done = run(
-            &[("t", text("b")), ("x", blob(b"2"))],
-            &[
-                Operation::Append(b"t", text("c")),
-                Operation::Prepend(b"t", text("a")),
-                Operation::Prepend(b"x", blob(b"1")),
-                Operation::Append(b"new", text("n")),
-            ],
-            false,
-        )
-        .unwrap();
-        assert_eq!(after(&done, "t"), Some(text("abc")));
-        assert_eq!(after(&done, "x"), Some(blob(b"12")));
-        assert_eq!(after(&done, "new"), Some(text("n")));
-        let mixed = run(
-            &[("t", text("b"))],
-            &[Operation::Append(b"t", blob(b"c"))],
-            false,
-        );
-        assert_eq!(
-            mixed,
-            Err(OperationError::Incompatible(ParticleType::String))
-        );
-    }
-
-    #[test]
-    fn contradicting_commands_are_refused() {
-        let reads = CommandFlags {
-            reads: true,
-            ..CommandFlags::default()
-        };
-        let replaces = CommandFlags {
-            replaces: true,
-            ..CommandFlags::default()
-        };
-        let write = Operation::Write(b"a", Some(int(1)));
-        assert_eq!(check(&[], reads), Err(OperationError::Count(0)));
-        assert!(check(std::slice::from_ref(&write), replaces).is_ok());
-        for refused in [
-            Operation::Touch,
-            Operation::Write(b"a", None),
-            Operation::Append(b"a", text("x")),
-            Operation::DeleteAll,
-        ] {
-            assert!(check(&[refused], replaces).is_err());
-        }
-        assert!(check(&[Operation::Read(b"a")], CommandFlags::default()).is_err());
-        assert!(check(&[Operation::ReadAll, Operation::Read(b"a")], reads).is_err());
-        assert!(check(&[Operation::ReadAll, write.clone()], reads).is_ok());
-        assert!(
-            check(
-                &[write],
-                CommandFlags {
-                    get_all: true,
-                    ..reads
-                }
-            )
-            .is_err()
-        );
-    }
 }

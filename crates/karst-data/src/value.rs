@@ -150,6 +150,14 @@ impl<'a> Value<'a> {
         }))
     }
 
+    /// The same value with bytes of its own.
+    pub fn into_owned(self) -> Value<'static> {
+        Value {
+            particle: self.particle,
+            bytes: Cow::Owned(self.bytes.into_owned()),
+        }
+    }
+
     /// An integer value.
     pub fn integer(value: i64) -> Value<'static> {
         let bytes = Cow::Owned(value.to_be_bytes().to_vec());

@@ -11,8 +11,6 @@ from aerospike_helpers import expressions as exp
 from aerospike_helpers.operations import bitwise_operations as bit
 from aerospike_helpers.operations import expression_operations
 from aerospike_helpers.operations import hll_operations as hll
-from aerospike_helpers.operations import list_operations as lists
-from aerospike_helpers.operations import map_operations as maps
 from conftest import bins, refused
 
 UNSUPPORTED = 16
@@ -30,11 +28,6 @@ def record(client, key):
 @pytest.mark.parametrize(
     "operation",
     [
-        lists.list_append("l", 3),
-        lists.list_size("l"),
-        lists.list_get_by_index("l", 0, aerospike.LIST_RETURN_VALUE),
-        maps.map_put("m", "b", 2),
-        maps.map_get_by_key("m", "a", aerospike.MAP_RETURN_VALUE),
         bit.bit_set("b", 0, 8, 1, b"\x01"),
         bit.bit_count("b", 0, 8),
         hll.hll_add("h", ["x"], 8),

@@ -11,6 +11,7 @@
     reason = "a budget of time is spent on the real clock"
 )]
 
+mod calls;
 mod mutate;
 mod seeds;
 #[allow(unreachable_pub, reason = "the same files are a library for libFuzzer")]
@@ -37,7 +38,7 @@ struct Target {
     check: fn(&[u8]),
 }
 
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 7] = [
     Target {
         name: "request",
         check: targets::request::check,
@@ -61,6 +62,10 @@ const TARGETS: [Target; 6] = [
     Target {
         name: "collection",
         check: targets::collection::check,
+    },
+    Target {
+        name: "cdt",
+        check: targets::cdt::check,
     },
 ];
 
@@ -174,6 +179,11 @@ fn no_block_or_superblock_makes_recovery_panic_or_hand_out_overlapping_records()
 #[test]
 fn no_collection_makes_the_walker_panic_and_normalising_is_a_fixed_point() {
     spend("collection");
+}
+
+#[test]
+fn no_operation_on_a_collection_panics_and_what_it_makes_can_be_stored() {
+    spend("cdt");
 }
 
 #[test]

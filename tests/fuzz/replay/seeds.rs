@@ -19,7 +19,7 @@ use karst_wire::reply::{RecordReply, ReplyHead, ReplyStream};
 
 use crate::targets::{block, record};
 
-type Seeds = Vec<(&'static str, Vec<u8>)>;
+pub(crate) type Seeds = Vec<(&'static str, Vec<u8>)>;
 
 /// The seeds of a target, by file name.
 pub(crate) fn of(target: &str) -> Seeds {
@@ -30,6 +30,7 @@ pub(crate) fn of(target: &str) -> Seeds {
         "record" => records(),
         "block" => blocks(),
         "collection" => collections(),
+        "cdt" => crate::calls::on_collections(),
         _ => panic!("no target {target}"),
     }
 }

@@ -11,6 +11,7 @@
 //!   what is allocated is bounded by the input, never by a number that the input claims
 
 pub mod block;
+pub mod cdt;
 pub mod collection;
 pub mod info;
 pub mod record;

@@ -11,8 +11,12 @@ use karst_cluster::fabric::{self, Ack, Proxy};
 use karst_cluster::map::Role;
 use karst_cluster::node::NodeId;
 use karst_cluster::view::{Share, Way};
+use karst_data::bin::BinRef;
+use karst_data::cdt::{Access, CdtError, Subject};
 use karst_data::key::Digest;
-use karst_data::operation::{CommandFlags, Operand, Operation, OperationError};
+use karst_data::operation::{
+    Collection, CommandFlags, Operand, Operation, OperationError, read_collection,
+};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::Ttl;
 use karst_data::value::{Value, ValueError};
@@ -398,17 +402,63 @@ fn all(out: &mut Vec<u8>, asked: Asked, found: &Found<'_>) -> Ending {
     finish(reply.finish().is_ok(), out, asked)
 }
 
-/// Answers with the bins that the request's operations name.
+/// Answers with what the request's operations read.
 fn selected(out: &mut Vec<u8>, asked: Asked, message: &Message<'_>, found: &Found<'_>) -> Ending {
+    let head = |code| asked.head(code, found.generation, found.void_time_s);
     if let Some(code) = unreadable(message) {
-        head_only(out, &asked.head(code, found.generation, found.void_time_s));
+        head_only(out, &head(code));
         return Ending::Refused;
     }
     let respond_all = message.header.info2.contains(Info2::RESPOND_ALL_OPS);
-    let head = asked.head(ResultCode::Ok, found.generation, found.void_time_s);
-    let mut reply = RecordReply::framed(out, &head);
-    append_named(&mut reply, message.ops, found, respond_all);
+    let mut reply = RecordReply::framed(out, &head(ResultCode::Ok));
+    if let Err(code) = append_read(&mut reply, message.ops, found, respond_all) {
+        drop(reply); // it takes back what was appended
+        head_only(out, &head(code));
+        return Ending::Refused;
+    }
     finish(reply.finish().is_ok(), out, asked)
+}
+
+/// Appends what operations read, which may look inside bins; with `respond_all` an answer for each.
+fn append_read(
+    reply: &mut RecordReply<'_>,
+    ops: Ops<'_>,
+    found: &Found<'_>,
+    respond_all: bool,
+) -> Result<(), ResultCode> {
+    for op in ops.iter() {
+        let bin = found.record.as_ref().and_then(|record| record.bin(op.name));
+        let OpCode::CdtRead = op.code else {
+            append_bin(reply, op, bin, respond_all);
+            continue;
+        };
+        let subject = bin.map_or(Subject::Missing, |bin| {
+            Subject::of_particle(bin.particle, bin.value)
+        });
+        let told = read_collection(subject, &collection(op, Access::Read));
+        match told.map_err(code_of_collection)? {
+            Some(Some(value)) => {
+                reply.op(op.code, value.particle as u8, op.name, &value.bytes);
+            }
+            Some(None) => reply.op(op.code, 0, op.name, &[]),
+            None if respond_all => reply.op(op.code, 0, op.name, &[]),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn append_bin(
+    reply: &mut RecordReply<'_>,
+    op: WireOp<'_>,
+    bin: Option<BinRef<'_>>,
+    respond_all: bool,
+) {
+    match bin {
+        Some(bin) => reply.op(op.code, bin.particle as u8, bin.name, bin.value),
+        None if respond_all => reply.op(op.code, 0, op.name, &[]),
+        None => {}
+    }
 }
 
 /// Appends the bins that operations name; with `respond_all` an empty answer for those missing.
@@ -419,11 +469,8 @@ pub(super) fn append_named(
     respond_all: bool,
 ) {
     for op in ops.iter() {
-        match found.record.as_ref().and_then(|record| record.bin(op.name)) {
-            Some(bin) => reply.op(op.code, bin.particle as u8, bin.name, bin.value),
-            None if respond_all => reply.op(op.code, 0, op.name, &[]),
-            None => {}
-        }
+        let bin = found.record.as_ref().and_then(|record| record.bin(op.name));
+        append_bin(reply, op, bin, respond_all);
     }
 }
 
@@ -432,16 +479,23 @@ fn unreadable(message: &Message<'_>) -> Option<ResultCode> {
     if message.ops.is_empty() {
         return Some(ResultCode::Parameter);
     }
-    no_projection(message.ops)
+    message.ops.iter().find_map(|op| match op.code {
+        OpCode::CdtRead => None,
+        _ => no_projection_of(op),
+    })
 }
 
 /// Why operations do not just name bins to be returned, if they do not.
 pub(super) fn no_projection(ops: Ops<'_>) -> Option<ResultCode> {
-    ops.iter().find_map(|op| match (op.code, op.code.kind()) {
+    ops.iter().find_map(no_projection_of)
+}
+
+fn no_projection_of(op: WireOp<'_>) -> Option<ResultCode> {
+    match (op.code, op.code.kind()) {
         (OpCode::Read, _) => None,
         (_, OpKind::Read) => Some(ResultCode::UnsupportedFeature),
         (_, OpKind::Write | OpKind::Unknown) => Some(ResultCode::Parameter),
-    })
+    }
 }
 
 /// A reply that exceeds what the protocol can carry is answered with an error in its stead.
@@ -669,9 +723,9 @@ fn operation(op: WireOp<'_>) -> Result<Operation<'_>, Refused> {
         OpCode::Prepend => Operation::Prepend(op.name, some_value()?),
         OpCode::Touch => Operation::Touch,
         OpCode::DeleteAll => Operation::DeleteAll,
-        OpCode::CdtRead
-        | OpCode::CdtModify
-        | OpCode::ExpressionRead
+        OpCode::CdtRead => Operation::CollectionRead(op.name, collection(op, Access::Read)),
+        OpCode::CdtModify => Operation::CollectionModify(op.name, collection(op, Access::Modify)),
+        OpCode::ExpressionRead
         | OpCode::ExpressionModify
         | OpCode::BitsRead
         | OpCode::BitsModify
@@ -679,6 +733,10 @@ fn operation(op: WireOp<'_>) -> Result<Operation<'_>, Refused> {
         | OpCode::HllModify => return Err(ResultCode::UnsupportedFeature.into()),
         OpCode::Unknown(_) => return Err(ResultCode::Parameter.into()),
     })
+}
+
+fn collection(op: WireOp<'_>, access: Access) -> Collection<'_> {
+    Collection::parse(op.value, access)
 }
 
 /// Answers with a refusal of the engine.
@@ -709,12 +767,28 @@ pub(super) fn code_of(reason: &Reason) -> (ResultCode, Ending) {
             (ResultCode::IncompatibleType, Ending::Refused)
         }
         Reason::Operation(OperationError::GeoJson) => (ResultCode::Unknown, Ending::Refused),
+        Reason::Operation(OperationError::Collection(error)) => {
+            (code_of_collection(*error), Ending::Refused)
+        }
         Reason::TooBig { .. } => (ResultCode::RecordTooBig, Ending::Refused),
         Reason::SetFull => (ResultCode::Forbidden, Ending::Refused),
         Reason::OutOfSpace | Reason::IndexFull | Reason::DeviceFailed | Reason::StopWrites => {
             (ResultCode::OutOfSpace, Ending::Overload)
         }
         Reason::Unreadable => (ResultCode::Unknown, Ending::Error),
+    }
+}
+
+/// How the protocol spells what is wrong with an operation on a list or map.
+fn code_of_collection(error: CdtError) -> ResultCode {
+    match error {
+        CdtError::Parameter(_) => ResultCode::Parameter,
+        CdtError::Incompatible => ResultCode::IncompatibleType,
+        CdtError::ElementNotFound => ResultCode::ElementNotFound,
+        CdtError::ElementExists => ResultCode::ElementExists,
+        CdtError::NotApplicable(_) => ResultCode::OpNotApplicable,
+        CdtError::TooBig => ResultCode::RecordTooBig,
+        CdtError::NoValue | CdtError::Damaged(_) => ResultCode::Unknown,
     }
 }
 

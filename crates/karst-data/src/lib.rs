@@ -3,11 +3,15 @@
 //! Nothing here reads a clock, draws a random number or does I/O.
 
 pub mod bin;
+pub mod bit;
+pub mod call;
 pub mod flat;
+pub mod hll;
 pub mod key;
 pub mod msgpack;
 pub mod mutation;
 pub mod operation;
+mod packed;
 pub mod policy;
 pub mod time;
 pub mod value;

@@ -5,6 +5,7 @@
 pub mod bin;
 pub mod bit;
 pub mod call;
+pub mod expr;
 pub mod flat;
 pub mod hll;
 pub mod key;

@@ -51,11 +51,6 @@ impl<'a> Cursor<'a> {
         self.rest.is_empty()
     }
 
-    /// How many bytes are left.
-    pub(crate) fn left(&self) -> usize {
-        self.rest.len()
-    }
-
     /// The bytes between this place and a later one.
     pub(crate) fn until(&self, later: &Cursor<'a>) -> &'a [u8] {
         &self.rest[..self.rest.len() - later.rest.len()]
@@ -238,6 +233,10 @@ impl Element<'_> {
         }
     }
 
+    pub(crate) fn is_wildcard(&self) -> bool {
+        self.is_special(WILDCARD)
+    }
+
     fn is_special(&self, which: u8) -> bool {
         matches!(self, Element::Ext { kind: EXT_SPECIAL, content: [first, ..] } if *first == which)
     }
@@ -290,7 +289,7 @@ fn step(
     let (Some(head_a), Some(head_b)) = (ahead_a.head(), ahead_b.head()) else {
         return Err(Incomparable::Malformed);
     };
-    if head_a.is_special(WILDCARD) || head_b.is_special(WILDCARD) {
+    if head_a.is_wildcard() || head_b.is_wildcard() {
         return Ok(Step::Wild);
     }
     (*a, *b) = (ahead_a, ahead_b);

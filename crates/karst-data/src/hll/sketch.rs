@@ -38,7 +38,7 @@ impl Shape {
 
     /// The shape in which several sketches can be joined: the fewest registers, and minhashes if all have
     /// the same.
-    pub(super) fn common<'s>(shapes: impl Iterator<Item = Shape>) -> Option<Shape> {
+    pub(super) fn common(shapes: impl Iterator<Item = Shape>) -> Option<Shape> {
         shapes.reduce(|a, b| Shape {
             index_bits: a.index_bits.min(b.index_bits),
             minhash_bits: if a.minhash_bits == b.minhash_bits {

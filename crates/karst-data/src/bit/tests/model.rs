@@ -205,7 +205,7 @@ fn modify(before: Option<Bits>, call: &Call) -> String {
     let code = call.numbers[0];
     let flags = match code {
         0 | 1 => call.numbers[2],
-        2 | 3..=7 => call.numbers[3],
+        2..=7 => call.numbers[3],
         _ => call.numbers[4],
     };
     let allowed = match code {

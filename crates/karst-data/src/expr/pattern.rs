@@ -156,6 +156,9 @@ impl<'p> Translator<'p> {
     /// Repeats the last atom. What is repeated already is put in a group, or `a+?` would mean something else.
     fn repeat(&mut self, how: &str) -> Result<()> {
         let begin = self.atom.ok_or(BAD)?;
+        if self.repeated && !self.extended && how.starts_with(['*', '{']) {
+            return Err(BAD); // so is the basic syntax, for these two
+        }
         if self.repeated {
             self.out.insert_str(begin, "(?:");
             self.out.push(')');

@@ -87,6 +87,9 @@ fn basic_patterns() {
     of(BASIC, r"^a\|b$", &["ac", "cb"], &["ca", "bc"]);
     of(BASIC, "a|b", &["a|b"], &["a"]);
     of(BASIC, r"\+", &["+"], &["a"]);
+    of(BASIC, r"^a*\?$", &["", "aa"], &["b"]);
+    bad(BASIC, "a**");
+    bad(BASIC, r"a\+\{1,2\}");
     for pattern in [r"\(", r"\)", r"a\{1", r"a\{1}", r"\(a\)\1", r"\{1\}"] {
         bad(BASIC, pattern);
     }

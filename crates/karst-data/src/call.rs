@@ -24,6 +24,9 @@ pub enum CallError {
     /// What is there does not allow it.
     #[error("{0}")]
     NotApplicable(&'static str),
+    /// No record could hold what would come out.
+    #[error("a value of {0} bytes is larger than any record")]
+    TooBig(u64),
     /// What is stored is not what its type promises.
     #[error("the stored value contradicts its type")]
     Corrupt,

@@ -71,3 +71,8 @@ struct Elements<'a> {
     packed: &'a [u8],
     count: u32,
 }
+
+/// Whether bytes are a sketch.
+pub(crate) fn is_sketch(bytes: &[u8]) -> bool {
+    View::new(bytes).is_some()
+}

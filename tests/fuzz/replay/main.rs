@@ -37,7 +37,7 @@ struct Target {
     check: fn(&[u8]),
 }
 
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 8] = [
     Target {
         name: "request",
         check: targets::request::check,
@@ -61,6 +61,14 @@ const TARGETS: [Target; 6] = [
     Target {
         name: "collection",
         check: targets::collection::check,
+    },
+    Target {
+        name: "call",
+        check: targets::call::check,
+    },
+    Target {
+        name: "expression",
+        check: targets::expression::check,
     },
 ];
 
@@ -174,6 +182,16 @@ fn no_block_or_superblock_makes_recovery_panic_or_hand_out_overlapping_records()
 #[test]
 fn no_collection_makes_the_walker_panic_and_normalising_is_a_fixed_point() {
     spend("collection");
+}
+
+#[test]
+fn no_call_makes_a_blob_or_sketch_panic_and_what_it_leaves_can_be_stored() {
+    spend("call");
+}
+
+#[test]
+fn no_expression_panics_and_metadata_never_decide_against_the_record() {
+    spend("expression");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::read::start;
 use super::window::{chunks, load, store};
 use super::{Addend, BLOB_BYTES_MAX, BitModify, Combine, ModifyKind, Overflow, Range, Resize};
 use crate::call::{CallError, WriteFlags};
+use crate::flat::PAYLOAD_BYTES_MAX;
 use crate::value::{ParticleType, Value};
 
 const OUTSIDE: CallError = CallError::NotApplicable("the range is not inside the blob");
@@ -88,12 +89,13 @@ impl BitModify<'_> {
         }
         check_size(bytes)?;
         let kept = new_len.min(old_len);
-        let zeros = vec![0; new_len - kept];
-        Ok(Some(if resize.from_front {
-            [&zeros[..], &old[old_len - kept..]].concat()
+        let mut out = vec![0; new_len];
+        if resize.from_front {
+            out[new_len - kept..].copy_from_slice(&old[old_len - kept..]);
         } else {
-            [&old[..kept], &zeros[..]].concat()
-        }))
+            out[..kept].copy_from_slice(&old[..kept]);
+        }
+        Ok(Some(out))
     }
 
     fn removed(&self, blob: &[u8], range: Range) -> Changed {
@@ -151,24 +153,30 @@ impl BitModify<'_> {
     }
 }
 
+/// Refuses a blob that could not be stored before there is memory for it.
 fn check_size(bytes: u64) -> Result<(), CallError> {
-    if bytes < BLOB_BYTES_MAX {
-        Ok(())
-    } else {
-        Err(CallError::Parameter(
+    if bytes >= BLOB_BYTES_MAX {
+        return Err(CallError::Parameter(
             "the blob would grow beyond what blobs may be",
-        ))
+        ));
     }
+    if bytes > PAYLOAD_BYTES_MAX as u64 {
+        return Err(CallError::TooBig(bytes));
+    }
+    Ok(())
 }
 
 fn inserted(blob: &[u8], offset: i64, buffer: &[u8]) -> Changed {
     let start = start(offset, blob.len() as u64)?;
-    let before = blob.len().min(start as usize);
-    check_size(start.max(blob.len() as u64) + buffer.len() as u64)?;
-    let gap = vec![0; start as usize - before];
-    Ok(Some(
-        [&blob[..before], &gap, buffer, &blob[before..]].concat(),
-    ))
+    let length = start.max(blob.len() as u64) + buffer.len() as u64;
+    check_size(length)?;
+    let start = start as usize;
+    let (before, after) = blob.split_at(start.min(blob.len()));
+    let mut out = vec![0; length as usize];
+    out[..before.len()].copy_from_slice(before);
+    out[start..start + buffer.len()].copy_from_slice(buffer);
+    out[start + buffer.len()..].copy_from_slice(after);
+    Ok(Some(out))
 }
 
 fn combine_bits(out: &mut [u8], start: u64, size: u64, combine: Combine, buffer: &[u8]) {

@@ -49,6 +49,7 @@ fn code(error: CallError) -> String {
         CallError::Incompatible(_) => 12,
         CallError::BinNotFound => 17,
         CallError::NotApplicable(_) => 26,
+        CallError::TooBig(_) => 13,
     };
     format!("!{code}")
 }
@@ -120,6 +121,7 @@ fn resize_grows_and_shrinks_at_either_end() {
     check("0102", "0 3 3", "!4");
     check("0102", "0 -1", "!4");
     check("0102", "0 134217728", "!4");
+    check("0102", "0 134217727", "!13"); // larger than any record
     check("0102", "0 134217729", "!4");
     check("0102", "0", "!4");
     check("0102", "0 1 0 0 0", "!4");
@@ -144,6 +146,7 @@ fn insert_makes_room_and_fills_gaps_with_zeros() {
     check("01", "1 0 x:", "!4");
     check("01", "1 0 x:ff 8", "!4");
     check("01", "1 134217727 x:ff", "!4");
+    check("01", "1 134217726 x:ff", "!13");
     check("01", "1 0 7", "!4");
     check("01", "1 0", "!4");
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::Type;
+use crate::hll;
 use crate::msgpack::{Collection, normalise};
 use crate::packed::{self, Cursor, Element, Incomparable, Maps};
 use crate::value::{ParticleType, Value};
@@ -113,6 +114,7 @@ impl<'v> Datum<'v> {
             Datum::Bytes(kind, bytes) => match kind {
                 Type::String => value(ParticleType::String, bytes),
                 Type::Blob => value(ParticleType::Blob, bytes),
+                Type::Hll if !hll::is_sketch(&bytes) => None, // a literal may be anything
                 Type::Hll => value(ParticleType::Hll, bytes),
                 Type::GeoJson => owned(ParticleType::GeoJson, &[&[0, 0, 0], &*bytes].concat()),
                 Type::List => value(ParticleType::List, storable(bytes, Collection::List)?),

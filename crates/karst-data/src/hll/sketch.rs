@@ -28,7 +28,7 @@ impl Shape {
         bits == 0 || (4..=51).contains(&bits)
     }
 
-    /// A shape, unless index and minhash take more bits than one word of the hash has.
+    /// A shape of parts that are in range, unless both take more bits than one word of the hash has.
     pub(super) fn new(index_bits: u8, minhash_bits: u8) -> Option<Shape> {
         (index_bits + minhash_bits <= 64).then_some(Shape {
             index_bits,
@@ -78,7 +78,10 @@ impl<'a> View<'a> {
         };
         let in_range = Shape::is_index_bits(i64::from(index_bits))
             && Shape::is_minhash_bits(i64::from(minhash_bits));
-        let shape = Shape::new(index_bits, minhash_bits).filter(|_| in_range)?;
+        if !in_range {
+            return None;
+        }
+        let shape = Shape::new(index_bits, minhash_bits)?;
         (bytes.len() == shape.bytes()).then_some(View { shape, bytes })
     }
 

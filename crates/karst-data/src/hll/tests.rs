@@ -60,6 +60,7 @@ fn code(error: CallError) -> u8 {
         CallError::Incompatible(_) => 12,
         CallError::BinNotFound => 17,
         CallError::NotApplicable(_) => 26,
+        CallError::TooBig(_) => 13,
     }
 }
 
@@ -301,6 +302,11 @@ fn a_union_is_what_adding_all_elements_gives() {
     assert_eq!(made(None, 2, &[Sketches(&[x.clone(), other])]).bytes[2], 0);
     assert_eq!(refused(None, 2, &[Sketches(&[])]), 4);
     assert_eq!(refused(None, 2, &[Int(1)]), 4);
+    let wild = Value {
+        particle: ParticleType::Hll,
+        bytes: Cow::Borrowed(&[0, 0xff, 0xff]), // parts that do not add up in a byte
+    };
+    assert_eq!(refused(None, 2, &[Sketch(&wild)]), 4);
     let broken = Value {
         particle: ParticleType::Hll,
         bytes: Cow::Borrowed(&[0, 4, 0]),

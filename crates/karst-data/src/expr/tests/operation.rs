@@ -67,6 +67,7 @@ fn reads_answer_what_is_computed() {
     reads("[[100]]", "!26");
     reads("[[126,[1,2]]]", "List 920102");
     reads(r#"[[126,["!d4ff00"]]]"#, "!26"); // no bin can hold it
+    reads(r#"["!a21200"]"#, "!26"); // a sketch that is none
     for flags in [1, 2, 4, 8, 15, 32, 17, -1] {
         reads(&format!("[5, {flags}]"), "!4");
     }

@@ -58,6 +58,13 @@ enum Change<'a> {
     Fold(u8),
 }
 
+impl HllModify<'_> {
+    /// Whether it answers something, if it is carried out.
+    pub fn answers(&self) -> bool {
+        matches!(self.kind, Change::Add(..) | Change::RefreshCount)
+    }
+}
+
 /// What a call says of the shape of a sketch: each part, if it says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Wanted {

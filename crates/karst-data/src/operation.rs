@@ -5,9 +5,15 @@
 
 use std::borrow::Cow;
 
+mod call;
+
 use smallvec::SmallVec;
 
 use crate::bin::Bins;
+use crate::bit::{BitModify, BitRead};
+use crate::call::CallError;
+use crate::expr::{ExpressionRead, ExpressionWrite, Metadata};
+use crate::hll::{HllModify, HllRead};
 use crate::value::{ParticleType, Value, ValueError};
 
 /// Most operations of one command.
@@ -32,6 +38,18 @@ pub enum Operation<'a> {
     Touch,
     /// Removes all bins.
     DeleteAll,
+    /// Reads the bits of a blob.
+    BitsRead(&'a [u8], BitRead),
+    /// Changes the bits of a blob.
+    BitsModify(&'a [u8], BitModify<'a>),
+    /// Asks a sketch.
+    HllRead(&'a [u8], HllRead<'a>),
+    /// Changes a sketch.
+    HllModify(&'a [u8], HllModify<'a>),
+    /// Answers what an expression computes, under a name.
+    ExpressionRead(&'a [u8], Box<ExpressionRead>),
+    /// Sets a bin to what an expression computes.
+    ExpressionWrite(&'a [u8], Box<ExpressionWrite>),
 }
 
 /// What an increment adds.
@@ -68,6 +86,9 @@ pub enum OperationError {
     /// The operation does not fit the type of the bin.
     #[error("the operation does not fit a bin of type {0:?}")]
     Incompatible(ParticleType),
+    /// A call was refused.
+    #[error(transparent)]
+    Call(#[from] CallError),
     /// Text operations on GeoJSON.
     #[error("GeoJSON cannot be added to")]
     GeoJson,
@@ -97,10 +118,13 @@ pub fn check(operations: &[Operation<'_>], flags: CommandFlags) -> Result<(), Op
     if operations.is_empty() || operations.len() > OPERATIONS_MAX {
         return Err(OperationError::Count(operations.len()));
     }
-    let (mut read_all, mut reads) = (0, 0);
+    let (mut read_all, mut reads, mut answers) = (0, 0, 0);
     for operation in operations {
         match operation {
-            Operation::Read(_) => reads += 1,
+            Operation::Read(_)
+            | Operation::BitsRead(..)
+            | Operation::HllRead(..)
+            | Operation::ExpressionRead(..) => reads += 1,
             Operation::ReadAll => read_all += 1,
             Operation::Touch
             | Operation::Write(_, None)
@@ -108,6 +132,8 @@ pub fn check(operations: &[Operation<'_>], flags: CommandFlags) -> Result<(), Op
             | Operation::Append(..)
             | Operation::Prepend(..)
             | Operation::DeleteAll
+            | Operation::BitsModify(..)
+            | Operation::HllModify(..)
                 if flags.replaces =>
             {
                 return Err(OperationError::Combination(
@@ -119,7 +145,10 @@ pub fn check(operations: &[Operation<'_>], flags: CommandFlags) -> Result<(), Op
             | Operation::Increment(..)
             | Operation::Append(..)
             | Operation::Prepend(..)
-            | Operation::DeleteAll => {}
+            | Operation::DeleteAll
+            | Operation::BitsModify(..)
+            | Operation::ExpressionWrite(..) => {}
+            Operation::HllModify(_, call) => answers += usize::from(call.answers()),
         }
     }
     if (reads > 0 || read_all > 0) && !flags.reads {
@@ -127,7 +156,7 @@ pub fn check(operations: &[Operation<'_>], flags: CommandFlags) -> Result<(), Op
             "a read inside a command that does not read",
         ));
     }
-    if read_all > 1 || (read_all == 1 && (reads > 0 || flags.respond_all)) {
+    if read_all > 1 || (read_all == 1 && (reads + answers > 0 || flags.respond_all)) {
         return Err(OperationError::Combination(
             "read-all comes once and alone among reads",
         ));
@@ -152,21 +181,35 @@ pub struct Applied<'a> {
     pub answers: SmallVec<[Answer<'a>; 4]>,
 }
 
-/// Applies a checked command to the bins of a record.
+/// What operations are applied in.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'s> {
+    /// The command wants one answer per operation.
+    pub respond_all: bool,
+    /// It writes: a call that finds nothing to tell of a bin says so then.
+    pub writes: bool,
+    /// What expressions are told of the record.
+    pub metadata: Metadata<'s>,
+    /// Its stored key, type byte first.
+    pub key: Option<&'s [u8]>,
+}
+
+/// Applies a checked command to the bins of a record. A command that only reads may have only operations
+/// that read.
 ///
 /// # Errors
 /// See [`OperationError`]. Nothing was applied then.
 pub fn apply<'a>(
     bins: Bins<'a>,
     operations: &[Operation<'a>],
-    respond_all: bool,
+    setting: &Setting<'_>,
 ) -> Result<Applied<'a>, OperationError> {
     let mut applied = Applied {
         bins,
         answers: SmallVec::new(),
     };
     for operation in operations {
-        apply_one(&mut applied, operation, respond_all)?;
+        apply_one(&mut applied, operation, setting)?;
     }
     if applied.bins.len() > crate::flat::BINS_MAX {
         return Err(OperationError::TooManyBins);
@@ -177,8 +220,9 @@ pub fn apply<'a>(
 fn apply_one<'a>(
     applied: &mut Applied<'a>,
     operation: &Operation<'a>,
-    respond_all: bool,
+    setting: &Setting<'_>,
 ) -> Result<(), OperationError> {
+    let respond_all = setting.respond_all;
     let Applied { bins, answers } = applied;
     let name: &'a [u8] = match operation {
         Operation::Read(name) => {
@@ -228,6 +272,12 @@ fn apply_one<'a>(
             bins.clear();
             &[]
         }
+        Operation::BitsRead(..)
+        | Operation::BitsModify(..)
+        | Operation::HllRead(..)
+        | Operation::HllModify(..)
+        | Operation::ExpressionRead(..)
+        | Operation::ExpressionWrite(..) => return call::apply(applied, operation, setting),
     };
     if respond_all {
         answers.push((Cow::Borrowed(name), None));
@@ -301,7 +351,7 @@ fn joined<'a>(
 mod tests {
     use super::*;
 
-    fn int(value: i64) -> Value<'static> {
+    pub(super) fn int(value: i64) -> Value<'static> {
         Value::integer(value)
     }
 
@@ -331,7 +381,26 @@ mod tests {
         for (name, value) in before {
             bins.set(name.as_bytes(), value.clone());
         }
-        apply(bins, operations, respond_all)
+        apply(bins, operations, &setting(respond_all))
+    }
+
+    pub(super) fn setting(respond_all: bool) -> Setting<'static> {
+        Setting {
+            respond_all,
+            writes: true,
+            metadata: Metadata {
+                digest: crate::key::Digest([1; 20]),
+                set: b"",
+                stores_key: false,
+                tombstone: false,
+                void_time_s: 0,
+                update_time_ms: 0,
+                size_bytes: 0,
+                in_memory: true,
+                now: crate::time::Now::EPOCH,
+            },
+            key: None,
+        }
     }
 
     fn after(applied: &Applied<'_>, name: &str) -> Option<Value<'static>> {

@@ -33,6 +33,11 @@ impl Filter {
         }
     }
 
+    /// Its bytes as they came.
+    pub fn source(&self) -> &[u8] {
+        self.0.source()
+    }
+
     /// Looks at what the index knows, so that a record need not be read if that decides.
     pub fn by_metadata(&self, metadata: &Metadata<'_>) -> Verdict {
         match self.0.evaluate(metadata) {

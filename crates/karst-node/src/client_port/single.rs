@@ -12,7 +12,7 @@ use karst_cluster::map::Role;
 use karst_cluster::node::NodeId;
 use karst_cluster::view::{Share, Way};
 use karst_data::key::Digest;
-use karst_data::operation::{CommandFlags, Operand, Operation, OperationError};
+use karst_data::operation::{self, CommandFlags, Operand, Operation, OperationError};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::Ttl;
 use karst_data::value::{Value, ValueError};
@@ -30,6 +30,7 @@ use karst_wire::reply::{self, RecordReply, ReplyHead};
 use karst_wire::request::{Kind, Message, Op as WireOp, Ops};
 use smallvec::SmallVec;
 
+use super::call::{self, Scene};
 use super::strong;
 use super::touch::Touch;
 use crate::core::{Core, DeviceError};
@@ -131,7 +132,7 @@ pub(super) struct Asked {
 }
 
 /// Why a request is refused before the engine sees it.
-struct Refused(ResultCode);
+pub(super) struct Refused(pub(super) ResultCode);
 
 impl From<ResultCode> for Refused {
     fn from(code: ResultCode) -> Refused {
@@ -155,7 +156,7 @@ impl From<ValueError> for Refused {
     }
 }
 
-type Operations<'a> = SmallVec<[Operation<'a>; 4]>;
+pub(super) type Operations<'a> = SmallVec<[Operation<'a>; 4]>;
 
 /// Tries a request. Whatever the outcome but [`Try::Replied`], nothing was appended to `out`.
 pub(super) fn attempt(
@@ -321,9 +322,6 @@ fn locate(core: &Core, message: &Message<'_>) -> Result<(usize, Kind), Refused> 
     if message.fields.transaction_id.is_some() {
         return Err(ResultCode::EnterpriseOnly.into()); // the code by which clients know "no transactions"
     }
-    if message.fields.filter.is_some() {
-        return Err(ResultCode::UnsupportedFeature.into());
-    }
     Ok((index, kind))
 }
 
@@ -347,18 +345,28 @@ fn read(
     } else {
         Need::Bins
     };
+    let filter = call::filter(core, message.fields.filter)?;
     let request = ReadRequest {
         digest: at.digest,
         set: message.set()?.unwrap_or_default(),
         key: message.key().map(|key| key.0),
         need,
+        filter: filter.as_deref(),
     };
     let now = core.now();
     let engine = &core.namespace(index).engine;
     let start = out.len();
     let step = engine.read(now, &request, fetched, |found| {
         let ending = match &found {
-            Ok(found) if need == Need::Bins && !get_all => selected(out, asked, message, found),
+            Ok(found) if need == Need::Bins && !get_all => {
+                let scene = Scene {
+                    digest: at.digest,
+                    in_memory: !engine.log().config().on_devices,
+                    now,
+                    respond_all: message.header.info2.contains(Info2::RESPOND_ALL_OPS),
+                };
+                selected(out, asked, message, found, &scene)
+            }
             Ok(found) => all(out, asked, found),
             Err(refusal) => refused(out, asked, refusal),
         };
@@ -395,17 +403,48 @@ fn all(out: &mut Vec<u8>, asked: Asked, found: &Found<'_>) -> Ending {
     finish(reply.finish().is_ok(), out, asked)
 }
 
-/// Answers with the bins that the request's operations name.
-fn selected(out: &mut Vec<u8>, asked: Asked, message: &Message<'_>, found: &Found<'_>) -> Ending {
+/// Answers with what the request's operations ask of the record.
+fn selected(
+    out: &mut Vec<u8>,
+    asked: Asked,
+    message: &Message<'_>,
+    found: &Found<'_>,
+    scene: &Scene,
+) -> Ending {
+    let head = |code| asked.head(code, found.generation, found.void_time_s);
     if let Some(code) = unreadable(message) {
-        head_only(out, &asked.head(code, found.generation, found.void_time_s));
+        head_only(out, &head(code));
         return Ending::Refused;
     }
-    let respond_all = message.header.info2.contains(Info2::RESPOND_ALL_OPS);
-    let head = asked.head(ResultCode::Ok, found.generation, found.void_time_s);
-    let mut reply = RecordReply::framed(out, &head);
-    append_named(&mut reply, message.ops, found, respond_all);
-    finish(reply.finish().is_ok(), out, asked)
+    if call::only_names(message.ops) {
+        let mut reply = RecordReply::framed(out, &head(ResultCode::Ok));
+        append_named(&mut reply, message.ops, found, scene.respond_all);
+        return finish(reply.finish().is_ok(), out, asked);
+    }
+    let told = parsed(message.ops).and_then(|operations| {
+        call::told(&operations, found, scene).map_err(|error| Refused(code_of_operation(&error)))
+    });
+    match told {
+        Ok(told) => {
+            let mut reply = RecordReply::framed(out, &head(ResultCode::Ok));
+            append_answers(&mut reply, &told.answers);
+            finish(reply.finish().is_ok(), out, asked)
+        }
+        Err(Refused(code)) => {
+            head_only(out, &head(code));
+            Ending::Refused
+        }
+    }
+}
+
+/// Appends what operations have to tell.
+pub(super) fn append_answers(reply: &mut RecordReply<'_>, answers: &[operation::Answer<'_>]) {
+    for (name, value) in answers {
+        match value {
+            Some(value) => reply.op(OpCode::Read, value.particle as u8, name, &value.bytes),
+            None => reply.op(OpCode::Read, 0, name, &[]),
+        }
+    }
 }
 
 /// Appends the bins that operations name; with `respond_all` an empty answer for those missing.
@@ -432,11 +471,11 @@ fn unreadable(message: &Message<'_>) -> Option<ResultCode> {
     no_projection(message.ops)
 }
 
-/// Why operations do not just name bins to be returned, if they do not.
+/// Why operations cannot be those of a read, if they cannot.
 pub(super) fn no_projection(ops: Ops<'_>) -> Option<ResultCode> {
     ops.iter().find_map(|op| match (op.code, op.code.kind()) {
-        (OpCode::Read, _) => None,
-        (_, OpKind::Read) => Some(ResultCode::UnsupportedFeature),
+        (OpCode::CdtRead, _) => Some(ResultCode::UnsupportedFeature),
+        (_, OpKind::Read) => None,
         (_, OpKind::Write | OpKind::Unknown) => Some(ResultCode::Parameter),
     })
 }
@@ -466,6 +505,7 @@ fn write(
         message,
         core.namespace(index).engine.config().record_bytes_max,
     )?;
+    let filter = call::filter(core, message.fields.filter)?;
     let request = WriteRequest {
         digest: at.digest,
         set: message.set()?.unwrap_or_default(),
@@ -480,6 +520,7 @@ fn write(
             respond_all: info2.contains(Info2::RESPOND_ALL_OPS),
         },
         operations: &operations,
+        filter: filter.as_deref(),
     };
     let engine = &core.namespace(index).engine;
     let hand = core.hand(index, at.share.regime, at.replicated);
@@ -503,12 +544,7 @@ fn answers(out: &mut Vec<u8>, asked: Asked, written: &Written<'_>) -> Ending {
         return Ending::Ok;
     }
     let mut reply = RecordReply::framed(out, &head);
-    for (name, value) in written.answers {
-        match value {
-            Some(value) => reply.op(OpCode::Read, value.particle as u8, name, &value.bytes),
-            None => reply.op(OpCode::Read, 0, name, &[]),
-        }
-    }
+    append_answers(&mut reply, written.answers);
     if reply.finish().is_ok() {
         return Ending::Ok;
     }
@@ -525,11 +561,13 @@ fn delete(
     fetched: Option<&Fetched>,
     out: &mut Vec<u8>,
 ) -> Result<Try, Refused> {
+    let filter = call::filter(core, message.fields.filter)?;
     let request = DeleteRequest {
         digest: at.digest,
         set: message.set()?.unwrap_or_default(),
         key: message.key().map(|key| key.0),
         generation: generation(message.header.info2, message.header.generation),
+        filter: filter.as_deref(),
     };
     let index = at.index;
     let engine = &core.namespace(index).engine;
@@ -648,7 +686,12 @@ fn operations<'a>(message: &Message<'a>, bytes_max: usize) -> Result<Operations<
     if message.ops.iter().any(|op| op.value.len() > bytes_max) {
         return Err(ResultCode::RecordTooBig.into());
     }
-    message.ops.iter().map(operation).collect()
+    parsed(message.ops)
+}
+
+/// Operations as the engine has them.
+pub(super) fn parsed(ops: Ops<'_>) -> Result<Operations<'_>, Refused> {
+    ops.iter().map(operation).collect()
 }
 
 fn operation(op: WireOp<'_>) -> Result<Operation<'_>, Refused> {
@@ -666,14 +709,13 @@ fn operation(op: WireOp<'_>) -> Result<Operation<'_>, Refused> {
         OpCode::Prepend => Operation::Prepend(op.name, some_value()?),
         OpCode::Touch => Operation::Touch,
         OpCode::DeleteAll => Operation::DeleteAll,
-        OpCode::CdtRead
-        | OpCode::CdtModify
-        | OpCode::ExpressionRead
+        OpCode::CdtRead | OpCode::CdtModify => return Err(ResultCode::UnsupportedFeature.into()),
+        OpCode::ExpressionRead
         | OpCode::ExpressionModify
         | OpCode::BitsRead
         | OpCode::BitsModify
         | OpCode::HllRead
-        | OpCode::HllModify => return Err(ResultCode::UnsupportedFeature.into()),
+        | OpCode::HllModify => call::operation(op)?,
         OpCode::Unknown(_) => return Err(ResultCode::Parameter.into()),
     })
 }
@@ -699,19 +741,26 @@ pub(super) fn code_of(reason: &Reason) -> (ResultCode, Ending) {
         }
         Reason::KeyMismatch => (ResultCode::KeyMismatch, Ending::Refused),
         Reason::KeyMalformed => (ResultCode::UnsupportedFeature, Ending::Refused),
-        Reason::Operation(
-            OperationError::Count(_) | OperationError::Combination(_) | OperationError::TooManyBins,
-        ) => (ResultCode::Parameter, Ending::Refused),
-        Reason::Operation(OperationError::Incompatible(_)) => {
-            (ResultCode::IncompatibleType, Ending::Refused)
-        }
-        Reason::Operation(OperationError::GeoJson) => (ResultCode::Unknown, Ending::Refused),
+        Reason::FilteredOut => (ResultCode::FilteredOut, Ending::Refused),
+        Reason::Operation(error) => (code_of_operation(error), Ending::Refused),
         Reason::TooBig { .. } => (ResultCode::RecordTooBig, Ending::Refused),
         Reason::SetFull => (ResultCode::Forbidden, Ending::Refused),
         Reason::OutOfSpace | Reason::IndexFull | Reason::DeviceFailed | Reason::StopWrites => {
             (ResultCode::OutOfSpace, Ending::Overload)
         }
         Reason::Unreadable => (ResultCode::Unknown, Ending::Error),
+    }
+}
+
+/// How the protocol spells the refusal of operations.
+pub(super) fn code_of_operation(error: &OperationError) -> ResultCode {
+    match error {
+        OperationError::Count(_) | OperationError::Combination(_) | OperationError::TooManyBins => {
+            ResultCode::Parameter
+        }
+        OperationError::Incompatible(_) => ResultCode::IncompatibleType,
+        OperationError::Call(error) => call::code_of(error),
+        OperationError::GeoJson => ResultCode::Unknown,
     }
 }
 

@@ -304,6 +304,7 @@ impl World {
                 set: SET,
                 key: None,
                 generation: GenerationRule::Any,
+                filter: None,
             };
             return engine.delete(&hand, &request, None, made);
         }
@@ -337,6 +338,7 @@ impl World {
             ttl: Ttl::Never,
             flags: CommandFlags::default(),
             operations: &[operation],
+            filter: None,
         };
         engine.write(&hand, &request, None, made)
     }
@@ -364,6 +366,7 @@ impl World {
             set: SET,
             key: None,
             need: Need::Bins,
+            filter: None,
         };
         let now = Now::from_epoch_ms(self.now_ms(node));
         let step = self.nodes[node].engine.read(now, &request, None, |found| {

@@ -40,7 +40,7 @@ def record(client, key):
         exp.Eq(exp.IntBin("n") * 3 % 4, 3),
         exp.Eq(exp.Max(exp.IntBin("n"), 9, 2), 9),
         exp.Eq(exp.ToFloat(exp.IntBin("n")), 5.0),
-        exp.Eq(exp.IntRightScan(exp.IntBin("n"), exp.Val(True) if hasattr(exp, "Val") else True), 63),
+        exp.Eq(exp.IntRightScan(exp.IntBin("n"), True), 63),
         exp.Eq(exp.BlobBin("b"), b"\x0f\x10"),
         exp.BoolBin("t"),
         exp.Eq(exp.ListBin("l"), [1, 2]),
@@ -165,7 +165,7 @@ def test_expressions_are_read(client, record):
     assert read(client, record, exp.MapBin("m")) == {"out": {"a": 1}}
     with refused(26):
         read(client, record, exp.IntBin("none"))
-    assert read(client, record, exp.IntBin("none"), aerospike.EXP_READ_EVAL_NO_FAIL) in ({}, {"out": None})
+    assert read(client, record, exp.IntBin("none"), aerospike.EXP_READ_EVAL_NO_FAIL) == {"out": None}
 
 
 def test_expressions_are_written(client, record):
@@ -203,7 +203,7 @@ def test_operations_of_one_command_see_each_other(client, record):
             ops.expression_read("second", n.compile()),
         ],
     )
-    assert found == {"first": 15, "second": 30}
+    assert (found["first"], found["second"]) == (15, 30)
 
 
 def test_scans_answer_expressions(client, ns, own_set):
@@ -211,10 +211,7 @@ def test_scans_answer_expressions(client, ns, own_set):
         client.put((ns, own_set, number), {"n": number})
     query = client.query(ns, own_set)
     query.add_ops([ops.expression_read("out", exp.Mul(exp.IntBin("n"), 10).compile())])
-    try:
-        found = query.results()
-    except aerospike.exception.ClientError:
-        return  # this client sends operations with background queries alone
+    found = query.results()
     assert sorted(record[2]["out"] for record in found) == [0, 10, 20, 30, 40]
 
 

@@ -2,6 +2,8 @@
 
 import aerospike
 import pytest
+from aerospike_helpers import expressions as exp
+from aerospike_helpers.operations import expression_operations
 from aerospike_helpers.operations import hll_operations as hll
 from aerospike_helpers.operations import operations
 from conftest import bins, refused
@@ -29,8 +31,10 @@ def test_elements_of_every_scalar_type_are_counted(client, key):
     assert one(client, key, hll.hll_add("h", elements)) == 0
     assert one(client, key, hll.hll_get_count("h")) == 6
     assert one(client, key, hll.hll_describe("h")) == [12, 0]
-    assert one(client, key, hll.hll_may_contain("h", ["a", 5])) == 1
-    assert one(client, key, hll.hll_may_contain("h", ["b"])) == 0
+    for element, contained in [("a", 1), (5, 1), ("b", 0)]:
+        may_contain = exp.HLLMayContain([element], exp.HLLBin("h")).compile()
+        asked = [expression_operations.expression_read("out", may_contain)]
+        assert client.operate(key, asked)[2] == {"out": contained}
     assert one(client, key, hll.hll_refresh_count("h")) == 6
 
 

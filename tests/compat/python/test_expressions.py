@@ -206,15 +206,6 @@ def test_operations_of_one_command_see_each_other(client, record):
     assert (found["first"], found["second"]) == (15, 30)
 
 
-def test_scans_answer_expressions(client, ns, own_set):
-    for number in range(5):
-        client.put((ns, own_set, number), {"n": number})
-    query = client.query(ns, own_set)
-    query.add_ops([ops.expression_read("out", exp.Mul(exp.IntBin("n"), 10).compile())])
-    found = query.results()
-    assert sorted(record[2]["out"] for record in found) == [0, 10, 20, 30, 40]
-
-
 def test_expressions_that_are_none_are_refused(client, record):
     wrong = exp.Eq(exp.IntBin("n"), "five")
     with refused(4):

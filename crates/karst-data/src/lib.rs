@@ -3,14 +3,19 @@
 //! Nothing here reads a clock, draws a random number or does I/O.
 
 pub mod bin;
+pub mod bit;
+pub mod call;
 pub mod cdt;
+pub mod expr;
 pub mod flat;
+pub mod hll;
 pub mod key;
 mod list;
 mod map;
 pub mod msgpack;
 pub mod mutation;
 pub mod operation;
+mod packed;
 pub mod policy;
 pub mod time;
 pub mod value;

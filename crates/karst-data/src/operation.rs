@@ -8,14 +8,19 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use crate::bin::Bins;
+use crate::bit::{BitModify, BitRead};
+use crate::call::CallError;
 use crate::cdt::CdtError;
+use crate::expr::{ExpressionRead, ExpressionWrite, Metadata};
+use crate::hll::{HllModify, HllRead};
 use crate::value::{ParticleType, Value, ValueError};
 
+mod call;
 mod collection;
 #[cfg(test)]
 mod tests;
 
-pub use collection::{Collection, read_collection};
+pub use collection::Collection;
 
 /// Most operations of one command.
 pub const OPERATIONS_MAX: usize = 32_768;
@@ -43,6 +48,18 @@ pub enum Operation<'a> {
     Touch,
     /// Removes all bins.
     DeleteAll,
+    /// Reads the bits of a blob.
+    BitsRead(&'a [u8], BitRead),
+    /// Changes the bits of a blob.
+    BitsModify(&'a [u8], BitModify<'a>),
+    /// Asks a sketch.
+    HllRead(&'a [u8], HllRead<'a>),
+    /// Changes a sketch.
+    HllModify(&'a [u8], HllModify<'a>),
+    /// Answers what an expression computes, under a name.
+    ExpressionRead(&'a [u8], Box<ExpressionRead>),
+    /// Sets a bin to what an expression computes.
+    ExpressionWrite(&'a [u8], Box<ExpressionWrite>),
 }
 
 /// What an increment adds.
@@ -79,6 +96,9 @@ pub enum OperationError {
     /// The operation does not fit the type of the bin.
     #[error("the operation does not fit a bin of type {0:?}")]
     Incompatible(ParticleType),
+    /// A call was refused.
+    #[error(transparent)]
+    Call(#[from] CallError),
     /// Text operations on GeoJSON.
     #[error("GeoJSON cannot be added to")]
     GeoJson,
@@ -111,10 +131,14 @@ pub fn check(operations: &[Operation<'_>], flags: CommandFlags) -> Result<(), Op
     if operations.is_empty() || operations.len() > OPERATIONS_MAX {
         return Err(OperationError::Count(operations.len()));
     }
-    let (mut read_all, mut reads, mut answering_writes) = (0, 0, 0);
+    let (mut read_all, mut reads, mut answers) = (0, 0, 0);
     for operation in operations {
         match operation {
-            Operation::Read(_) | Operation::CollectionRead(..) => reads += 1,
+            Operation::Read(_)
+            | Operation::CollectionRead(..)
+            | Operation::BitsRead(..)
+            | Operation::HllRead(..)
+            | Operation::ExpressionRead(..) => reads += 1,
             Operation::ReadAll => read_all += 1,
             Operation::Touch
             | Operation::Write(_, None)
@@ -123,19 +147,24 @@ pub fn check(operations: &[Operation<'_>], flags: CommandFlags) -> Result<(), Op
             | Operation::Prepend(..)
             | Operation::CollectionModify(..)
             | Operation::DeleteAll
+            | Operation::BitsModify(..)
+            | Operation::HllModify(..)
                 if flags.replaces =>
             {
                 return Err(OperationError::Combination(
                     "a replace takes only whole values",
                 ));
             }
-            Operation::CollectionModify(..) => answering_writes += 1,
+            Operation::CollectionModify(..) => answers += 1,
             Operation::Touch
             | Operation::Write(..)
             | Operation::Increment(..)
             | Operation::Append(..)
             | Operation::Prepend(..)
-            | Operation::DeleteAll => {}
+            | Operation::DeleteAll
+            | Operation::BitsModify(..)
+            | Operation::ExpressionWrite(..) => {}
+            Operation::HllModify(_, call) => answers += usize::from(call.answers()),
         }
     }
     if (reads > 0 || read_all > 0) && !flags.reads {
@@ -143,8 +172,7 @@ pub fn check(operations: &[Operation<'_>], flags: CommandFlags) -> Result<(), Op
             "a read inside a command that does not read",
         ));
     }
-    let others_answer = reads > 0 || answering_writes > 0 || flags.respond_all;
-    if read_all > 1 || (read_all == 1 && others_answer) {
+    if read_all > 1 || (read_all == 1 && (reads + answers > 0 || flags.respond_all)) {
         return Err(OperationError::Combination(
             "read-all comes once and alone among what is answered",
         ));
@@ -169,21 +197,35 @@ pub struct Applied<'a> {
     pub answers: SmallVec<[Answer<'a>; 4]>,
 }
 
-/// Applies a checked command to the bins of a record.
+/// What operations are applied in.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'s> {
+    /// The command wants one answer per operation.
+    pub respond_all: bool,
+    /// It writes: a call that finds nothing to tell of a bin says so then.
+    pub writes: bool,
+    /// What expressions are told of the record.
+    pub metadata: Metadata<'s>,
+    /// Its stored key, type byte first.
+    pub key: Option<&'s [u8]>,
+}
+
+/// Applies a checked command to the bins of a record. A command that only reads may have only operations
+/// that read.
 ///
 /// # Errors
 /// See [`OperationError`]. Nothing was applied then.
 pub fn apply<'a>(
     bins: Bins<'a>,
     operations: &[Operation<'a>],
-    respond_all: bool,
+    setting: &Setting<'_>,
 ) -> Result<Applied<'a>, OperationError> {
     let mut applied = Applied {
         bins,
         answers: SmallVec::new(),
     };
     for operation in operations {
-        apply_one(&mut applied, operation, respond_all)?;
+        apply_one(&mut applied, operation, setting)?;
     }
     if applied.bins.len() > crate::flat::BINS_MAX {
         return Err(OperationError::TooManyBins);
@@ -194,8 +236,9 @@ pub fn apply<'a>(
 fn apply_one<'a>(
     applied: &mut Applied<'a>,
     operation: &Operation<'a>,
-    respond_all: bool,
+    setting: &Setting<'_>,
 ) -> Result<(), OperationError> {
+    let respond_all = setting.respond_all;
     let Applied { bins, answers } = applied;
     let name: &'a [u8] = match operation {
         Operation::Read(name) => {
@@ -219,8 +262,7 @@ fn apply_one<'a>(
             return Ok(());
         }
         Operation::CollectionRead(name, call) => {
-            let answer = collection::read(bins.get(name), call)?;
-            // Among writes, that there is nothing to tell is told of a bin that is there.
+            let answer = collection::read(bins.get(name), call, setting.writes)?;
             if respond_all || answer.is_some() {
                 answers.push((Cow::Borrowed(*name), answer.flatten()));
             }
@@ -263,6 +305,12 @@ fn apply_one<'a>(
             bins.clear();
             &[]
         }
+        Operation::BitsRead(..)
+        | Operation::BitsModify(..)
+        | Operation::HllRead(..)
+        | Operation::HllModify(..)
+        | Operation::ExpressionRead(..)
+        | Operation::ExpressionWrite(..) => return call::apply(applied, operation, setting),
     };
     if respond_all {
         answers.push((Cow::Borrowed(name), None));

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use crate::hll;
 use crate::msgpack::{self, Collection, InvalidCollection};
 
 /// The type of a bin's value, by its number on the wire and on devices.
@@ -127,7 +128,7 @@ impl<'a> Value<'a> {
             ParticleType::Integer => widen(bytes).ok_or(malformed)?,
             ParticleType::Float if bytes.len() != 8 => return Err(malformed),
             ParticleType::Bool if !matches!(bytes, [0 | 1]) => return Err(malformed),
-            ParticleType::Hll if !is_hll(bytes) => return Err(malformed),
+            ParticleType::Hll if !hll::is_sketch(bytes) => return Err(malformed),
             ParticleType::List => msgpack::normalise(bytes, Collection::List)?,
             ParticleType::Map => msgpack::normalise(bytes, Collection::Map)?,
             ParticleType::GeoJson => geo_json(bytes).ok_or(ValueError::GeoJson)?,
@@ -179,19 +180,6 @@ fn widen(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
         }
         _ => None,
     }
-}
-
-/// HyperLogLog layout: flags 0, index bits 4..=16, minhash bits 0 or 4..=51, eight bytes of cached
-/// count, then 2^index registers of 6 + minhash bits.
-fn is_hll(bytes: &[u8]) -> bool {
-    let [0, index_bits, minhash_bits, rest @ ..] = bytes else {
-        return false;
-    };
-    let (index_bits, minhash_bits) = (usize::from(*index_bits), usize::from(*minhash_bits));
-    let in_range = (4..=16).contains(&index_bits)
-        && (minhash_bits == 0 || (4..=51).contains(&minhash_bits))
-        && index_bits + minhash_bits <= 64;
-    in_range && rest.len() == 8 + ((6 + minhash_bits) << index_bits).div_ceil(8)
 }
 
 /// Checks GeoJSON and brings its header to "no cells": cells are an index matter and are computed

@@ -32,6 +32,9 @@ pub enum Reason {
     /// The set name is too long, or the namespace has as many sets as it may have.
     #[error("the set cannot be made")]
     SetLimit,
+    /// The request's filter does not let the record pass.
+    #[error("the filter does not let the record pass")]
+    FilteredOut,
     /// The request's key is not the one stored with the record.
     #[error("the key differs from the stored one")]
     KeyMismatch,

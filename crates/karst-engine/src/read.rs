@@ -1,10 +1,12 @@
 //! Reading one record.
 
+use karst_data::expr::{Filter, Verdict};
 use karst_data::flat::Record;
 use karst_data::key::Digest;
 use karst_data::time::{Now, is_expired};
 use karst_storage::index::Entry;
 use karst_storage::log::codec::Opened;
+use karst_storage::place::Place;
 
 use crate::error::{Reason, Refusal};
 use crate::namespace::{Fetched, Namespace, Step, stores_key};
@@ -31,6 +33,8 @@ pub struct ReadRequest<'a> {
     pub key: Option<&'a [u8]>,
     /// What is wanted.
     pub need: Need,
+    /// What the record has to be like, if that matters.
+    pub filter: Option<&'a Filter>,
 }
 
 /// A record that was found.
@@ -44,6 +48,8 @@ pub struct Found<'a> {
     pub update_time_ms: u64,
     /// The number of its set.
     pub set_id: u16,
+    /// How many bytes it takes where it is stored.
+    pub size_bytes: u32,
     /// Its content, as far as it was needed.
     pub record: Option<Record<'a>>,
 }
@@ -59,7 +65,8 @@ impl Namespace {
     ) -> Step<R> {
         let opened = Opened::default();
         // Where consistency is strong it counts what is there now: what was then may never have been confirmed.
-        let earlier = fetched.filter(|_| !self.config().strong);
+        // A filter is asked of what is there now, too.
+        let earlier = fetched.filter(|_| !self.config().strong && request.filter.is_none());
         if let Some(found) = earlier.and_then(|fetched| self.found(now, request, fetched, &opened))
         {
             return Step::Done(answer(found));
@@ -76,11 +83,16 @@ impl Namespace {
         if !self.is_in(entry, request.set) {
             return Step::Done(answer(refused(Reason::SetMismatch)));
         }
+        let verdict = self.sift(request.filter, entry, now);
+        if verdict == Verdict::FilteredOut {
+            return Step::Done(answer(refused(Reason::FilteredOut)));
+        }
         let mut found = Found {
             generation: entry.generation(),
             void_time_s: entry.void_time_s(),
             update_time_ms: entry.update_time_ms(),
             set_id: entry.set_id(),
+            size_bytes: size_of(entry.place()),
             record: None,
         };
         let wanted = match request.need {
@@ -88,7 +100,7 @@ impl Namespace {
             Need::FactsAndKey => stores_key(entry),
             Need::Bins => true,
         };
-        if !wanted {
+        if !wanted && verdict == Verdict::Passes {
             return Step::Done(answer(Ok(found)));
         }
         let bytes = match self.bytes(entry.place(), fetched) {
@@ -99,13 +111,20 @@ impl Namespace {
             Ok(record) => record,
             Err(reason) => return Step::Done(answer(refused(reason))),
         };
+        let (filtered_out, mismatch) = (refused(Reason::FilteredOut), refused(Reason::KeyMismatch));
+        let metadata = self.metadata(entry, record.set, now);
+        drop(partition); // the bytes are immutable and ours to hold, and a filter may take its time
+        if let (Some(filter), Verdict::Undecided) = (request.filter, verdict)
+            && !filter.passes(&(metadata, record))
+        {
+            return Step::Done(answer(filtered_out));
+        }
         if let (Some(sent), Some(stored)) = (request.key, record.key)
             && sent != stored
         {
-            return Step::Done(answer(refused(Reason::KeyMismatch)));
+            return Step::Done(answer(mismatch));
         }
-        drop(partition); // the bytes are immutable and ours to hold
-        found.record = Some(record);
+        found.record = Some(record).filter(|_| request.need != Need::Facts);
         Step::Done(answer(Ok(found)))
     }
 
@@ -142,12 +161,13 @@ impl Namespace {
             }));
         }
         let update_time_ms = meta.update_time_ms;
-        let record = Some(record);
+        let record = Some(record).filter(|_| request.need != Need::Facts);
         Some(Ok(Found {
             generation,
             void_time_s,
             update_time_ms,
             set_id,
+            size_bytes: size_of(fetched.read.place),
             record,
         }))
     }
@@ -156,4 +176,9 @@ impl Namespace {
     pub(crate) fn is_in(&self, entry: &Entry, set: &[u8]) -> bool {
         set.is_empty() || self.sets.find(set) == Some(entry.set_id())
     }
+}
+
+/// The space that a record owns, in bytes.
+fn size_of(place: Place) -> u32 {
+    u32::try_from(place.length.bytes()).unwrap_or(u32::MAX)
 }

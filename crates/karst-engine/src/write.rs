@@ -5,10 +5,11 @@
 //! applied, in any part. A record whose last bin goes is deleted.
 
 use karst_data::bin::{BinRef, Bins};
+use karst_data::expr::{Filter, Metadata, Verdict};
 use karst_data::flat::{Draft, Meta, Record};
 use karst_data::key::Digest;
 use karst_data::mutation::{Mutation, is_planted};
-use karst_data::operation::{self, Answer, CommandFlags, Operation};
+use karst_data::operation::{self, Answer, CommandFlags, Operation, Setting};
 use karst_data::policy::{Exists, GenerationRule, next_generation};
 use karst_data::time::{Now, Ttl, is_expired};
 use karst_storage::index::{Entry, Flags, InsertError, NewEntry};
@@ -38,6 +39,8 @@ pub struct WriteRequest<'a> {
     pub flags: CommandFlags,
     /// The operations in order.
     pub operations: &'a [Operation<'a>],
+    /// What a record has to be like that is there already, if that matters.
+    pub filter: Option<&'a Filter>,
 }
 
 /// A delete.
@@ -51,6 +54,8 @@ pub struct DeleteRequest<'a> {
     pub key: Option<&'a [u8]>,
     /// Which generation is accepted.
     pub generation: GenerationRule,
+    /// What the record has to be like, if that matters.
+    pub filter: Option<&'a Filter>,
 }
 
 /// What a write did.
@@ -212,7 +217,11 @@ impl Namespace {
         if self.sets.find(request.set) != Some(alive.set_id()) {
             return Err(refuse(Reason::SetMismatch));
         }
-        if request.exists.replaces() && !stores_key(alive) {
+        let verdict = self.sift(request.filter, alive, now);
+        if verdict == Verdict::FilteredOut {
+            return Err(refuse(Reason::FilteredOut));
+        }
+        if request.exists.replaces() && !stores_key(alive) && verdict == Verdict::Passes {
             check_key(request.key)?;
             return Ok((before, None));
         }
@@ -220,10 +229,11 @@ impl Namespace {
         Ok((before, Some(bytes)))
     }
 
-    /// Reads the record that a write builds on, and compares its key with the request's.
+    /// Reads the record that a write builds on, asks the request's filter, and compares the keys.
     fn record_for_write<'b>(
         &self,
         partition: &Partition,
+        now: Now,
         request: &WriteRequest<'_>,
         bytes: &'b Bytes<'_>,
     ) -> Result<Record<'b>, Halt> {
@@ -231,6 +241,9 @@ impl Namespace {
         let entry = entry.expect("the partition is locked since the entry was found");
         let refuse = |reason| Halt::Refuse(Refusal::met(entry, reason));
         let record = self.checked(bytes, entry).map_err(refuse)?;
+        if !self.passes(request.filter, entry, &record, now) {
+            return Err(refuse(Reason::FilteredOut));
+        }
         match (request.key, record.key) {
             (Some(sent), Some(stored)) if sent != stored => {
                 return Err(refuse(Reason::KeyMismatch));
@@ -254,17 +267,23 @@ impl Namespace {
             Halt::Refuse(before.map_or_else(|| reason.into(), |before| before.refuse(reason)))
         };
         let record = match bytes {
-            Some(bytes) => Some(self.record_for_write(partition, request, bytes)?),
+            Some(bytes) => Some(self.record_for_write(partition, hand.now, request, bytes)?),
             None => None,
         };
         let old_bins = match &record {
             Some(record) if !request.exists.replaces() => record.bins().collect(),
             Some(_) | None => Bins::default(),
         };
-        let respond_all = request.flags.respond_all;
-        let applied = operation::apply(old_bins, request.operations, respond_all)
-            .map_err(|error| refuse(error.into()))?;
         let alive = before.filter(|before| before.alive);
+        let key = record.as_ref().and_then(|record| record.key);
+        let setting = Setting {
+            respond_all: request.flags.respond_all,
+            writes: true,
+            metadata: self.told(hand.now, request, alive, key.is_some()),
+            key,
+        };
+        let applied = operation::apply(old_bins, request.operations, &setting)
+            .map_err(|error| refuse(error.into()))?;
         if applied.bins.is_empty() {
             if alive.is_none() {
                 return Err(Reason::NotFound.into());
@@ -307,6 +326,30 @@ impl Namespace {
             answers: applied.answers,
             stored,
         })
+    }
+
+    /// What expressions are told of the record that a write meets; of one that it creates, little.
+    fn told<'a>(
+        &self,
+        now: Now,
+        request: &WriteRequest<'a>,
+        alive: Option<Before>,
+        stores_key: bool,
+    ) -> Metadata<'a> {
+        match alive {
+            Some(before) => self.metadata_of(&before.entry, stores_key, request.set, now),
+            None => Metadata {
+                digest: request.digest,
+                set: request.set,
+                stores_key: false,
+                tombstone: false,
+                void_time_s: 0,
+                update_time_ms: 0,
+                size_bytes: 0,
+                in_memory: !self.log.config().on_devices,
+                now,
+            },
+        }
     }
 
     /// The facts of the record after a write.
@@ -506,12 +549,23 @@ impl Namespace {
         if !request.generation.accepts(entry.generation()) {
             return Err(refuse(Reason::Generation));
         }
-        if let (Some(key), true) = (request.key, stores_key(entry)) {
-            let bytes = self.bytes(entry.place(), fetched).map_err(Halt::Read)?;
-            let record = self.checked(&bytes, entry).map_err(refuse)?;
-            if record.key.is_some_and(|stored| stored != key) {
-                return Err(refuse(Reason::KeyMismatch));
-            }
+        let verdict = self.sift(request.filter, entry, now);
+        if verdict == Verdict::FilteredOut {
+            return Err(refuse(Reason::FilteredOut));
+        }
+        let key = request.key.filter(|_| stores_key(entry));
+        if key.is_none() && verdict == Verdict::Passes {
+            return Ok(());
+        }
+        let bytes = self.bytes(entry.place(), fetched).map_err(Halt::Read)?;
+        let record = self.checked(&bytes, entry).map_err(refuse)?;
+        if verdict == Verdict::Undecided && !self.passes(request.filter, entry, &record, now) {
+            return Err(refuse(Reason::FilteredOut));
+        }
+        if let (Some(sent), Some(stored)) = (key, record.key)
+            && sent != stored
+        {
+            return Err(refuse(Reason::KeyMismatch));
         }
         Ok(())
     }

@@ -138,6 +138,7 @@ impl Run {
             ttl,
             flags: CommandFlags::default(),
             operations: &operations,
+            filter: None,
         };
         for _ in 0..100 {
             let step = self
@@ -158,6 +159,7 @@ impl Run {
             set: b"",
             key: None,
             generation: GenerationRule::Any,
+            filter: None,
         };
         let step = self
             .namespace()

@@ -159,6 +159,7 @@ impl World {
             ttl: self.ttl,
             flags: CommandFlags::default(),
             operations: &operations,
+            filter: None,
         };
         let mut fetched = None;
         for _ in 0..200 {
@@ -196,6 +197,7 @@ impl World {
             set: b"demo",
             key: None,
             generation: GenerationRule::Any,
+            filter: None,
         };
         for _ in 0..200 {
             let hand = self.hand();
@@ -230,6 +232,7 @@ impl World {
             set: b"",
             key: None,
             need: Need::Bins,
+            filter: None,
         };
         let now = Now::from_epoch_ms(self.now_ms);
         let mut fetched = None;

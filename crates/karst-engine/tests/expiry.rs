@@ -213,6 +213,7 @@ impl World {
             ttl: ttl_s.map_or(Ttl::Never, Ttl::Seconds),
             flags: CommandFlags::default(),
             operations: &operations,
+            filter: None,
         };
         for _ in 0..300 {
             let hand = self.hand();
@@ -237,6 +238,7 @@ impl World {
             set: set_of(key),
             key: None,
             generation: GenerationRule::Any,
+            filter: None,
         };
         for _ in 0..300 {
             let hand = self.hand();
@@ -261,6 +263,7 @@ impl World {
             set: b"",
             key: None,
             need: Need::Bins,
+            filter: None,
         };
         let mut fetched = None;
         for _ in 0..3 {

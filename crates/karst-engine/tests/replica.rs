@@ -69,6 +69,7 @@ impl Node {
                     set: b"demo",
                     key: None,
                     generation: GenerationRule::Any,
+                    filter: None,
                 };
                 let image =
                     |written: Result<karst_engine::write::Written<'_>, _>| written.ok()?.image;
@@ -95,6 +96,7 @@ impl Node {
             ttl: Ttl::Never,
             flags: CommandFlags::default(),
             operations: &[Operation::Write(b"v", Some(blob))],
+            filter: None,
         };
         self.namespace()
             .write(&self.hand(), &request, None, |written| written.ok()?.image)

@@ -136,6 +136,7 @@ impl World {
             ttl: Ttl::Default,
             flags: CommandFlags::default(),
             operations: &[Operation::Write(b"a", Some(Value::integer(key)))],
+            filter: None,
         };
         let lane = engine.log().write_lane(0);
         let hand = Hand {
@@ -156,6 +157,7 @@ impl World {
             set: set.as_bytes(),
             key: None,
             need: Need::Facts,
+            filter: None,
         };
         let engine = &self.node.namespaces[position].engine;
         let read = engine.read(now(), &request, None, |found| found.is_ok());

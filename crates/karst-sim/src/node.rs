@@ -197,6 +197,7 @@ impl Node {
             set: b"", // whichever it is in
             key: key.sent.as_deref(),
             need: Need::Bins,
+            filter: None,
         };
         let now = Now::from_epoch_ms(now_ms);
         self.namespace

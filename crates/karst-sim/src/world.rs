@@ -447,6 +447,7 @@ impl World {
                     set: SETS[request_set],
                     key: key.sent.as_deref(),
                     generation: GenerationRule::Any,
+                    filter: None,
                 };
                 self.node.namespace.delete(&hand, &request, fetched, done)
             }
@@ -466,6 +467,7 @@ impl World {
                     ttl: *ttl,
                     flags: CommandFlags::default(),
                     operations: &operations,
+                    filter: None,
                 };
                 self.node.namespace.write(&hand, &request, fetched, done)
             }

@@ -7,15 +7,9 @@ import aerospike
 import pytest
 from aerospike import exception
 from aerospike import predicates
-from aerospike_helpers import expressions as exp
-from aerospike_helpers.operations import bitwise_operations as bit
-from aerospike_helpers.operations import expression_operations
-from aerospike_helpers.operations import hll_operations as hll
 from conftest import bins, refused
 
 UNSUPPORTED = 16
-
-FILTER = exp.GT(exp.IntBin("n"), 0).compile()
 
 
 @pytest.fixture
@@ -23,42 +17,6 @@ def record(client, key):
     client.put(key, {"n": 1, "l": [1, 2], "m": {"a": 1}, "b": b"\x00\xff"})
     yield key
     assert bins(client, key) == {"n": 1, "l": [1, 2], "m": {"a": 1}, "b": b"\x00\xff"}
-
-
-@pytest.mark.parametrize(
-    "operation",
-    [
-        bit.bit_set("b", 0, 8, 1, b"\x01"),
-        bit.bit_count("b", 0, 8),
-        hll.hll_add("h", ["x"], 8),
-        expression_operations.expression_read("x", exp.IntBin("n").compile()),
-        expression_operations.expression_write("n", exp.Add(exp.IntBin("n"), 1).compile()),
-    ],
-    ids=lambda operation: str(operation.get("op")),
-)
-def test_operations_inside_values_are_refused(client, record, operation):
-    with refused(UNSUPPORTED):
-        client.operate(record, [operation])
-
-
-def test_filter_expressions_are_refused_never_ignored(client, record):
-    policy = {"expressions": FILTER}
-    for command in [
-        lambda: client.get(record, policy=policy),
-        lambda: client.exists(record, policy=policy),
-        lambda: client.put(record, {"n": 2}, policy=policy),
-        lambda: client.remove(record, policy=policy),
-        lambda: client.scan(record[0], record[1]).results(policy),
-        lambda: client.query(record[0], record[1]).results(policy),
-    ]:
-        with refused(UNSUPPORTED):
-            command()
-
-
-def test_filter_expressions_of_a_batch_are_refused_never_ignored(client, record):
-    other = record[:2] + ("nobody",)
-    answer = client.batch_read([record, other], policy={"expressions": FILTER})
-    assert {row.result for row in answer.batch_records} == {UNSUPPORTED}
 
 
 def test_functions_are_refused(client, record, tmp_path):

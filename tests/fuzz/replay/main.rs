@@ -38,7 +38,7 @@ struct Target {
     check: fn(&[u8]),
 }
 
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 9] = [
     Target {
         name: "request",
         check: targets::request::check,
@@ -66,6 +66,14 @@ const TARGETS: [Target; 7] = [
     Target {
         name: "cdt",
         check: targets::cdt::check,
+    },
+    Target {
+        name: "call",
+        check: targets::call::check,
+    },
+    Target {
+        name: "expression",
+        check: targets::expression::check,
     },
 ];
 
@@ -184,6 +192,16 @@ fn no_collection_makes_the_walker_panic_and_normalising_is_a_fixed_point() {
 #[test]
 fn no_operation_on_a_collection_panics_and_what_it_makes_can_be_stored() {
     spend("cdt");
+}
+
+#[test]
+fn no_call_makes_a_blob_or_sketch_panic_and_what_it_leaves_can_be_stored() {
+    spend("call");
+}
+
+#[test]
+fn no_expression_panics_and_metadata_never_decide_against_the_record() {
+    spend("expression");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The hand-made part of the corpus: one of everything that clients send and devices hold, so that
 //! mutations begin next to what is valid. Made by this project's own encoders where they can say it.
 
+mod expressions;
+
 use karst_data::bin::BinRef;
 use karst_data::flat::{Draft, Meta, Seal};
 use karst_data::key::{Digest, PartitionId};
@@ -31,6 +33,8 @@ pub(crate) fn of(target: &str) -> Seeds {
         "block" => blocks(),
         "collection" => collections(),
         "cdt" => crate::calls::on_collections(),
+        "call" => expressions::calls(),
+        "expression" => expressions::expressions(),
         _ => panic!("no target {target}"),
     }
 }

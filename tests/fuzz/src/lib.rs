@@ -11,8 +11,10 @@
 //!   what is allocated is bounded by the input, never by a number that the input claims
 
 pub mod block;
+pub mod call;
 pub mod cdt;
 pub mod collection;
+pub mod expression;
 pub mod info;
 pub mod record;
 pub mod request;

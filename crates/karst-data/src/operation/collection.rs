@@ -33,36 +33,27 @@ fn told<'v>(answer: Answer<'v>) -> Told<'v> {
     }
 }
 
-/// Reads from a value that stays where it is.
-///
-/// # Errors
-/// See [`CdtError`].
-pub fn read_collection<'v>(
-    subject: Subject<'v>,
-    call: &Collection<'_>,
-) -> Result<Told<'v>, CdtError> {
-    if subject == Subject::Missing {
-        return Ok(None);
-    }
-    call.op()?.read(subject, &mut NoExpressions).map(told)
-}
-
-/// Reads from a bin of a record in the making. Of one that is there something is told, if only nil.
+/// Reads from a bin. In a command that writes something is told of a bin that is there, if only nil.
 pub(super) fn read<'a>(
     bin: Option<&Value<'a>>,
     call: &Collection<'_>,
+    writes: bool,
 ) -> Result<Told<'a>, CdtError> {
     let Some(value) = bin else {
         return Ok(None);
     };
     let told = match &value.bytes {
-        Cow::Borrowed(bytes) => read_collection(Subject::of_particle(value.particle, bytes), call)?,
+        Cow::Borrowed(bytes) => read_from(Subject::of_particle(value.particle, bytes), call)?,
         Cow::Owned(bytes) => {
-            let told = read_collection(Subject::of_particle(value.particle, bytes), call)?;
+            let told = read_from(Subject::of_particle(value.particle, bytes), call)?;
             told.map(|value| value.map(Value::into_owned))
         }
     };
-    Ok(Some(told.flatten()))
+    Ok(if writes { Some(told.flatten()) } else { told })
+}
+
+fn read_from<'v>(subject: Subject<'v>, call: &Collection<'_>) -> Result<Told<'v>, CdtError> {
+    call.op()?.read(subject, &mut NoExpressions).map(told)
 }
 
 /// Changes a bin of a record in the making: its new value, if it changes, and what is told.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::cdt::Access;
 
-fn int(value: i64) -> Value<'static> {
+pub(super) fn int(value: i64) -> Value<'static> {
     Value::integer(value)
 }
 
@@ -31,7 +31,26 @@ where
     for (name, value) in before {
         bins.set(name.as_bytes(), value.clone());
     }
-    apply(bins, operations, respond_all)
+    apply(bins, operations, &setting(respond_all))
+}
+
+pub(super) fn setting(respond_all: bool) -> Setting<'static> {
+    Setting {
+        respond_all,
+        writes: true,
+        metadata: Metadata {
+            digest: crate::key::Digest([1; 20]),
+            set: b"",
+            stores_key: false,
+            tombstone: false,
+            void_time_s: 0,
+            update_time_ms: 0,
+            size_bytes: 0,
+            in_memory: true,
+            now: crate::time::Now::EPOCH,
+        },
+        key: None,
+    }
 }
 
 fn after(applied: &Applied<'_>, name: &str) -> Option<Value<'static>> {

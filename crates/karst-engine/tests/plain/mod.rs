@@ -195,6 +195,7 @@ impl World {
             ttl: Ttl::Never,
             flags: CommandFlags::default(),
             operations: &[Operation::Write(b"v", Some(blob))],
+            filter: None,
         };
         let step = self
             .namespace
@@ -223,6 +224,7 @@ impl World {
             set,
             key: None,
             generation: GenerationRule::Any,
+            filter: None,
         };
         let step = self
             .namespace
@@ -247,6 +249,7 @@ impl World {
             set: b"",
             key: None,
             need: Need::Bins,
+            filter: None,
         };
         let mut fetched = None;
         for _ in 0..16 {

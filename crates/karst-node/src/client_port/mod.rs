@@ -1,6 +1,7 @@
 //! The client port: accepts connections, hands them to data cores by load, serves them there.
 
 mod batch;
+mod call;
 mod connection;
 mod link;
 mod scan;

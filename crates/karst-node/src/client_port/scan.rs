@@ -13,21 +13,23 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use karst_cluster::map::Role;
+use karst_data::expr::Filter;
 use karst_data::key::{Digest, PartitionId};
 use karst_engine::read::{Found, Need, ReadRequest};
-use karst_engine::{Fetched, Step};
+use karst_engine::{Fetched, Reason, Step};
 use karst_io::clock;
 use karst_storage::index::WalkCursor;
 use karst_wire::code::ResultCode;
 use karst_wire::field;
 use karst_wire::flags::{Info1, Info2, Info3};
-use karst_wire::malformed::Malformed;
 use karst_wire::op::OpCode;
 use karst_wire::reply::{ReplyHead, ReplyStream};
 use karst_wire::request::Message;
 use tokio::time::Instant;
 
+use super::call::{self, Scene};
 use super::connection::{Closed, Connection};
+use super::single::{Operations, Refused};
 use super::{single, strong};
 use crate::core::Core;
 use crate::counters::{Ending, Op};
@@ -58,6 +60,9 @@ struct Plan<'a> {
     set: &'a [u8],
     partitions: Vec<(PartitionId, Option<WalkCursor>)>,
     message: Message<'a>,
+    filter: Option<Rc<Filter>>,
+    /// What to answer of each record, if it is more than bins by name.
+    operations: Operations<'a>,
     need: Need,
     records_max: u64,
     records_per_second: u32,
@@ -71,15 +76,6 @@ enum Among {
     Set(u16),
     /// Their set is not known here, so there are none.
     Nothing,
-}
-
-/// Why a scan is refused.
-struct Refused(ResultCode);
-
-impl From<Malformed> for Refused {
-    fn from(malformed: Malformed) -> Refused {
-        Refused(malformed.code())
-    }
 }
 
 /// Carries out a scan and streams its records.
@@ -145,12 +141,15 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, Refused> {
     if fields.index_range.is_some() {
         return Err(Refused(ResultCode::SindexNotFound));
     }
-    if fields.filter.is_some() {
-        return Err(Refused(ResultCode::UnsupportedFeature));
-    }
+    let sieve = call::filter(core, fields.filter)?;
     if let Some(code) = single::no_projection(message.ops) {
         return Err(Refused(code));
     }
+    let operations = if call::only_names(message.ops) {
+        Operations::new()
+    } else {
+        single::parsed(message.ops)?
+    };
     let filter = message.partition_filter()?;
     let from_start = filter.from_start().map(|partition| (partition, None));
     let resumed = filter.resumed().map(|resume| {
@@ -175,6 +174,8 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, Refused> {
         set_id,
         set,
         partitions,
+        filter: sieve,
+        operations,
         need: if no_bins {
             Need::FactsAndKey
         } else {
@@ -198,12 +199,13 @@ struct Run<'c, 'a> {
     connection: &'c mut Connection,
     core: Rc<Core>,
     plan: Plan<'a>,
-    /// Records taken so far, counted before projection.
+    /// Records taken so far, counted behind the filter and before projection.
     sent: u64,
 }
 
-/// A record's message, complete or empty; its place in the order is kept while it is read.
-type Reading<'s> = Pin<Box<dyn Future<Output = Result<Vec<u8>, Unconfirmed>> + 's>>;
+/// A record's message, complete or empty; its place in the order is kept while it is read. `None` if the
+/// filter did not let it pass.
+type Reading<'s> = Pin<Box<dyn Future<Output = Result<Option<Vec<u8>>, Unconfirmed>> + 's>>;
 
 /// A record that nobody may be told of, for longer than a scan waits, or not by this node any more.
 struct Unconfirmed;
@@ -230,7 +232,6 @@ impl Run<'_, '_> {
                     Among::Nothing => break,
                 };
                 let slice = engine.scan_slice(partition, set_id, after, max, node::now());
-                self.sent += slice.digests.len() as u64;
                 if !self.send(&slice.digests).await? {
                     self.gone(partition);
                     break;
@@ -285,7 +286,7 @@ impl Run<'_, '_> {
             connection,
             core,
             plan,
-            ..
+            sent,
         } = self;
         let mut digests = digests.iter();
         let mut readings: FuturesOrdered<Reading<'_>> = FuturesOrdered::new();
@@ -298,8 +299,10 @@ impl Run<'_, '_> {
             let mut message = match readings.next().await {
                 None => return Ok(true),
                 Some(Err(Unconfirmed)) => return Ok(false),
-                Some(Ok(message)) => message,
+                Some(Ok(None)) => continue,
+                Some(Ok(Some(message))) => message,
             };
+            *sent += 1;
             connection.link.append(|ready| ready.append(&mut message));
             if connection.link.unsent_bytes() >= CHUNK_BYTES {
                 drain(connection, plan.socket_timeout).await?;
@@ -321,7 +324,11 @@ async fn drain(connection: &mut Connection, limit: Option<Duration>) -> Result<(
 }
 
 /// One record's message in a frame of its own; empty when the record is gone or has none of the bins.
-async fn read(core: &Rc<Core>, plan: &Plan<'_>, digest: Digest) -> Result<Vec<u8>, Unconfirmed> {
+async fn read(
+    core: &Rc<Core>,
+    plan: &Plan<'_>,
+    digest: Digest,
+) -> Result<Option<Vec<u8>>, Unconfirmed> {
     let deadline = Instant::now() + UNCONFIRMED_MAX;
     let mut fetched: Option<Fetched> = None;
     let mut fetches = 0;
@@ -350,7 +357,7 @@ async fn read(core: &Rc<Core>, plan: &Plan<'_>, digest: Digest) -> Result<Vec<u8
             Step::Wait => unreachable!("a read does not wait for room"),
         }
     }
-    Ok(Vec::new())
+    Ok(Some(Vec::new()))
 }
 
 /// Whether what was read may be told: where consistency is strong, not before it is confirmed.
@@ -371,22 +378,27 @@ fn try_read(
     plan: &Plan<'_>,
     digest: Digest,
     fetched: Option<&Fetched>,
-) -> Step<Vec<u8>> {
+) -> Step<Option<Vec<u8>>> {
     let request = ReadRequest {
         digest,
         set: plan.set,
         key: None,
         need: plan.need,
+        filter: plan.filter.as_deref(),
     };
     let engine = &core.namespace(plan.namespace).engine;
     engine.read(node::now(), &request, fetched, |found| {
         let mut out = Vec::new();
-        if let Ok(found) = found {
-            let mut stream = ReplyStream::begin(&mut out);
-            record(core, plan, digest, &found, &mut stream, &mut out);
-            stream.finish(&mut out);
+        match found {
+            Ok(found) => {
+                let mut stream = ReplyStream::begin(&mut out);
+                record(core, plan, digest, &found, &mut stream, &mut out);
+                stream.finish(&mut out);
+            }
+            Err(refusal) if refusal.reason == Reason::FilteredOut => return None,
+            Err(_) => {}
         }
-        out
+        Some(out)
     })
 }
 
@@ -403,8 +415,24 @@ fn record(
     let no_bins = plan.need != Need::Bins;
     let respond_all = plan.message.header.info2.contains(Info2::RESPOND_ALL_OPS);
     let ops = plan.message.ops;
+    let told = if no_bins || plan.operations.is_empty() {
+        None
+    } else {
+        let scene = Scene {
+            digest,
+            in_memory: !state.engine.log().config().on_devices,
+            now: node::now(),
+            respond_all,
+        };
+        match call::told(&plan.operations, found, &scene) {
+            Ok(told) if told.answers.is_empty() => return,
+            Ok(told) => Some(told),
+            Err(_) => return, // there is nothing to tell of a record that does not allow the operations
+        }
+    };
     let bin = |name| found.record.as_ref().and_then(|record| record.bin(name));
-    if !no_bins && !ops.is_empty() && !respond_all && ops.iter().all(|op| bin(op.name).is_none()) {
+    let names = told.is_none() && !ops.is_empty();
+    if !no_bins && names && !respond_all && ops.iter().all(|op| bin(op.name).is_none()) {
         return;
     }
     let head = ReplyHead {
@@ -424,7 +452,9 @@ fn record(
     if let Some(key) = found.record.as_ref().and_then(|record| record.key) {
         reply.field(field::KEY, key);
     }
-    if ops.is_empty() {
+    if let Some(told) = told {
+        single::append_answers(&mut reply, &told.answers);
+    } else if ops.is_empty() {
         let bins = found
             .record
             .iter()

@@ -11,12 +11,8 @@ use karst_cluster::fabric::{self, Ack, Proxy};
 use karst_cluster::map::Role;
 use karst_cluster::node::NodeId;
 use karst_cluster::view::{Share, Way};
-use karst_data::bin::BinRef;
-use karst_data::cdt::{Access, CdtError, Subject};
 use karst_data::key::Digest;
-use karst_data::operation::{
-    Collection, CommandFlags, Operand, Operation, OperationError, read_collection,
-};
+use karst_data::operation::{self, CommandFlags, Operand, Operation, OperationError};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::Ttl;
 use karst_data::value::{Value, ValueError};
@@ -34,6 +30,7 @@ use karst_wire::reply::{self, RecordReply, ReplyHead};
 use karst_wire::request::{Kind, Message, Op as WireOp, Ops};
 use smallvec::SmallVec;
 
+use super::call::{self, Scene};
 use super::strong;
 use super::touch::Touch;
 use crate::core::{Core, DeviceError};
@@ -138,7 +135,7 @@ pub(super) struct Asked {
 }
 
 /// Why a request is refused before the engine sees it.
-struct Refused(ResultCode);
+pub(super) struct Refused(pub(super) ResultCode);
 
 impl From<ResultCode> for Refused {
     fn from(code: ResultCode) -> Refused {
@@ -162,7 +159,7 @@ impl From<ValueError> for Refused {
     }
 }
 
-type Operations<'a> = SmallVec<[Operation<'a>; 4]>;
+pub(super) type Operations<'a> = SmallVec<[Operation<'a>; 4]>;
 
 /// Tries a request. Whatever the outcome but [`Try::Replied`], nothing was appended to `out`.
 pub(super) fn attempt(
@@ -328,9 +325,6 @@ fn locate(core: &Core, message: &Message<'_>) -> Result<(usize, Kind), Refused> 
     if message.fields.transaction_id.is_some() {
         return Err(ResultCode::EnterpriseOnly.into()); // the code by which clients know "no transactions"
     }
-    if message.fields.filter.is_some() {
-        return Err(ResultCode::UnsupportedFeature.into());
-    }
     Ok((index, kind))
 }
 
@@ -354,18 +348,28 @@ fn read(
     } else {
         Need::Bins
     };
+    let filter = call::filter(core, message.fields.filter)?;
     let request = ReadRequest {
         digest: at.digest,
         set: message.set()?.unwrap_or_default(),
         key: message.key().map(|key| key.0),
         need,
+        filter: filter.as_deref(),
     };
     let now = core.now();
     let engine = &core.namespace(index).engine;
     let start = out.len();
     let step = engine.read(now, &request, fetched, |found| {
         let ending = match &found {
-            Ok(found) if need == Need::Bins && !get_all => selected(out, asked, message, found),
+            Ok(found) if need == Need::Bins && !get_all => {
+                let scene = Scene {
+                    digest: at.digest,
+                    in_memory: !engine.log().config().on_devices,
+                    now,
+                    respond_all: message.header.info2.contains(Info2::RESPOND_ALL_OPS),
+                };
+                selected(out, asked, message, found, &scene)
+            }
             Ok(found) => all(out, asked, found),
             Err(refusal) => refused(out, asked, refusal),
         };
@@ -402,62 +406,47 @@ fn all(out: &mut Vec<u8>, asked: Asked, found: &Found<'_>) -> Ending {
     finish(reply.finish().is_ok(), out, asked)
 }
 
-/// Answers with what the request's operations read.
-fn selected(out: &mut Vec<u8>, asked: Asked, message: &Message<'_>, found: &Found<'_>) -> Ending {
+/// Answers with what the request's operations ask of the record. Bins that are only named are not copied.
+fn selected(
+    out: &mut Vec<u8>,
+    asked: Asked,
+    message: &Message<'_>,
+    found: &Found<'_>,
+    scene: &Scene,
+) -> Ending {
     let head = |code| asked.head(code, found.generation, found.void_time_s);
     if let Some(code) = unreadable(message) {
         head_only(out, &head(code));
         return Ending::Refused;
     }
-    let respond_all = message.header.info2.contains(Info2::RESPOND_ALL_OPS);
-    let mut reply = RecordReply::framed(out, &head(ResultCode::Ok));
-    if let Err(code) = append_read(&mut reply, message.ops, found, respond_all) {
-        drop(reply); // it takes back what was appended
-        head_only(out, &head(code));
-        return Ending::Refused;
+    if call::only_names(message.ops) {
+        let mut reply = RecordReply::framed(out, &head(ResultCode::Ok));
+        append_named(&mut reply, message.ops, found, scene.respond_all);
+        return finish(reply.finish().is_ok(), out, asked);
     }
-    finish(reply.finish().is_ok(), out, asked)
-}
-
-/// Appends what operations read, which may look inside bins; with `respond_all` an answer for each.
-fn append_read(
-    reply: &mut RecordReply<'_>,
-    ops: Ops<'_>,
-    found: &Found<'_>,
-    respond_all: bool,
-) -> Result<(), ResultCode> {
-    for op in ops.iter() {
-        let bin = found.record.as_ref().and_then(|record| record.bin(op.name));
-        let OpCode::CdtRead = op.code else {
-            append_bin(reply, op, bin, respond_all);
-            continue;
-        };
-        let subject = bin.map_or(Subject::Missing, |bin| {
-            Subject::of_particle(bin.particle, bin.value)
-        });
-        let told = read_collection(subject, &collection(op, Access::Read));
-        match told.map_err(code_of_collection)? {
-            Some(Some(value)) => {
-                reply.op(op.code, value.particle as u8, op.name, &value.bytes);
-            }
-            Some(None) => reply.op(op.code, 0, op.name, &[]),
-            None if respond_all => reply.op(op.code, 0, op.name, &[]),
-            None => {}
+    let told = parsed(message.ops).and_then(|operations| {
+        call::told(&operations, found, scene).map_err(|error| Refused(code_of_operation(&error)))
+    });
+    match told {
+        Ok(told) => {
+            let mut reply = RecordReply::framed(out, &head(ResultCode::Ok));
+            append_answers(&mut reply, &told.answers);
+            finish(reply.finish().is_ok(), out, asked)
+        }
+        Err(Refused(code)) => {
+            head_only(out, &head(code));
+            Ending::Refused
         }
     }
-    Ok(())
 }
 
-fn append_bin(
-    reply: &mut RecordReply<'_>,
-    op: WireOp<'_>,
-    bin: Option<BinRef<'_>>,
-    respond_all: bool,
-) {
-    match bin {
-        Some(bin) => reply.op(op.code, bin.particle as u8, bin.name, bin.value),
-        None if respond_all => reply.op(op.code, 0, op.name, &[]),
-        None => {}
+/// Appends what operations have to tell.
+pub(super) fn append_answers(reply: &mut RecordReply<'_>, answers: &[operation::Answer<'_>]) {
+    for (name, value) in answers {
+        match value {
+            Some(value) => reply.op(OpCode::Read, value.particle as u8, name, &value.bytes),
+            None => reply.op(OpCode::Read, 0, name, &[]),
+        }
     }
 }
 
@@ -469,8 +458,11 @@ pub(super) fn append_named(
     respond_all: bool,
 ) {
     for op in ops.iter() {
-        let bin = found.record.as_ref().and_then(|record| record.bin(op.name));
-        append_bin(reply, op, bin, respond_all);
+        match found.record.as_ref().and_then(|record| record.bin(op.name)) {
+            Some(bin) => reply.op(op.code, bin.particle as u8, bin.name, bin.value),
+            None if respond_all => reply.op(op.code, 0, op.name, &[]),
+            None => {}
+        }
     }
 }
 
@@ -479,23 +471,15 @@ fn unreadable(message: &Message<'_>) -> Option<ResultCode> {
     if message.ops.is_empty() {
         return Some(ResultCode::Parameter);
     }
-    message.ops.iter().find_map(|op| match op.code {
-        OpCode::CdtRead => None,
-        _ => no_projection_of(op),
-    })
+    no_projection(message.ops)
 }
 
-/// Why operations do not just name bins to be returned, if they do not.
+/// Why operations cannot be those of a read, if they cannot.
 pub(super) fn no_projection(ops: Ops<'_>) -> Option<ResultCode> {
-    ops.iter().find_map(no_projection_of)
-}
-
-fn no_projection_of(op: WireOp<'_>) -> Option<ResultCode> {
-    match (op.code, op.code.kind()) {
-        (OpCode::Read, _) => None,
-        (_, OpKind::Read) => Some(ResultCode::UnsupportedFeature),
-        (_, OpKind::Write | OpKind::Unknown) => Some(ResultCode::Parameter),
-    }
+    ops.iter().find_map(|op| match op.code.kind() {
+        OpKind::Read => None,
+        OpKind::Write | OpKind::Unknown => Some(ResultCode::Parameter),
+    })
 }
 
 /// A reply that exceeds what the protocol can carry is answered with an error in its stead.
@@ -523,6 +507,7 @@ fn write(
         message,
         core.namespace(index).engine.config().record_bytes_max,
     )?;
+    let filter = call::filter(core, message.fields.filter)?;
     let request = WriteRequest {
         digest: at.digest,
         set: message.set()?.unwrap_or_default(),
@@ -537,6 +522,7 @@ fn write(
             respond_all: info2.contains(Info2::RESPOND_ALL_OPS),
         },
         operations: &operations,
+        filter: filter.as_deref(),
     };
     let engine = &core.namespace(index).engine;
     let hand = core.hand(index, at.share.regime, at.replicated);
@@ -560,12 +546,7 @@ fn answers(out: &mut Vec<u8>, asked: Asked, written: &Written<'_>) -> Ending {
         return Ending::Ok;
     }
     let mut reply = RecordReply::framed(out, &head);
-    for (name, value) in written.answers {
-        match value {
-            Some(value) => reply.op(OpCode::Read, value.particle as u8, name, &value.bytes),
-            None => reply.op(OpCode::Read, 0, name, &[]),
-        }
-    }
+    append_answers(&mut reply, written.answers);
     if reply.finish().is_ok() {
         return Ending::Ok;
     }
@@ -582,11 +563,13 @@ fn delete(
     fetched: Option<&Fetched>,
     out: &mut Vec<u8>,
 ) -> Result<Try, Refused> {
+    let filter = call::filter(core, message.fields.filter)?;
     let request = DeleteRequest {
         digest: at.digest,
         set: message.set()?.unwrap_or_default(),
         key: message.key().map(|key| key.0),
         generation: generation(message.header.info2, message.header.generation),
+        filter: filter.as_deref(),
     };
     let index = at.index;
     let engine = &core.namespace(index).engine;
@@ -705,7 +688,12 @@ fn operations<'a>(message: &Message<'a>, bytes_max: usize) -> Result<Operations<
     if message.ops.iter().any(|op| op.value.len() > bytes_max) {
         return Err(ResultCode::RecordTooBig.into());
     }
-    message.ops.iter().map(operation).collect()
+    parsed(message.ops)
+}
+
+/// Operations as the engine has them.
+pub(super) fn parsed(ops: Ops<'_>) -> Result<Operations<'_>, Refused> {
+    ops.iter().map(operation).collect()
 }
 
 fn operation(op: WireOp<'_>) -> Result<Operation<'_>, Refused> {
@@ -723,20 +711,16 @@ fn operation(op: WireOp<'_>) -> Result<Operation<'_>, Refused> {
         OpCode::Prepend => Operation::Prepend(op.name, some_value()?),
         OpCode::Touch => Operation::Touch,
         OpCode::DeleteAll => Operation::DeleteAll,
-        OpCode::CdtRead => Operation::CollectionRead(op.name, collection(op, Access::Read)),
-        OpCode::CdtModify => Operation::CollectionModify(op.name, collection(op, Access::Modify)),
-        OpCode::ExpressionRead
+        OpCode::CdtRead
+        | OpCode::CdtModify
+        | OpCode::ExpressionRead
         | OpCode::ExpressionModify
         | OpCode::BitsRead
         | OpCode::BitsModify
         | OpCode::HllRead
-        | OpCode::HllModify => return Err(ResultCode::UnsupportedFeature.into()),
+        | OpCode::HllModify => call::operation(op)?,
         OpCode::Unknown(_) => return Err(ResultCode::Parameter.into()),
     })
-}
-
-fn collection(op: WireOp<'_>, access: Access) -> Collection<'_> {
-    Collection::parse(op.value, access)
 }
 
 /// Answers with a refusal of the engine.
@@ -760,16 +744,8 @@ pub(super) fn code_of(reason: &Reason) -> (ResultCode, Ending) {
         }
         Reason::KeyMismatch => (ResultCode::KeyMismatch, Ending::Refused),
         Reason::KeyMalformed => (ResultCode::UnsupportedFeature, Ending::Refused),
-        Reason::Operation(
-            OperationError::Count(_) | OperationError::Combination(_) | OperationError::TooManyBins,
-        ) => (ResultCode::Parameter, Ending::Refused),
-        Reason::Operation(OperationError::Incompatible(_)) => {
-            (ResultCode::IncompatibleType, Ending::Refused)
-        }
-        Reason::Operation(OperationError::GeoJson) => (ResultCode::Unknown, Ending::Refused),
-        Reason::Operation(OperationError::Collection(error)) => {
-            (code_of_collection(*error), Ending::Refused)
-        }
+        Reason::FilteredOut => (ResultCode::FilteredOut, Ending::Refused),
+        Reason::Operation(error) => (code_of_operation(error), Ending::Refused),
         Reason::TooBig { .. } => (ResultCode::RecordTooBig, Ending::Refused),
         Reason::SetFull => (ResultCode::Forbidden, Ending::Refused),
         Reason::OutOfSpace | Reason::IndexFull | Reason::DeviceFailed | Reason::StopWrites => {
@@ -779,16 +755,16 @@ pub(super) fn code_of(reason: &Reason) -> (ResultCode, Ending) {
     }
 }
 
-/// How the protocol spells what is wrong with an operation on a list or map.
-fn code_of_collection(error: CdtError) -> ResultCode {
+/// How the protocol spells the refusal of operations.
+pub(super) fn code_of_operation(error: &OperationError) -> ResultCode {
     match error {
-        CdtError::Parameter(_) => ResultCode::Parameter,
-        CdtError::Incompatible => ResultCode::IncompatibleType,
-        CdtError::ElementNotFound => ResultCode::ElementNotFound,
-        CdtError::ElementExists => ResultCode::ElementExists,
-        CdtError::NotApplicable(_) => ResultCode::OpNotApplicable,
-        CdtError::TooBig => ResultCode::RecordTooBig,
-        CdtError::NoValue | CdtError::Damaged(_) => ResultCode::Unknown,
+        OperationError::Count(_) | OperationError::Combination(_) | OperationError::TooManyBins => {
+            ResultCode::Parameter
+        }
+        OperationError::Incompatible(_) => ResultCode::IncompatibleType,
+        OperationError::Call(error) => call::code_of(error),
+        OperationError::Collection(error) => call::code_of_collection(*error),
+        OperationError::GeoJson => ResultCode::Unknown,
     }
 }
 

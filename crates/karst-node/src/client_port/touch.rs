@@ -91,6 +91,7 @@ impl Touch {
             ttl: Ttl::Seconds(self.ttl_s),
             flags: CommandFlags::default(),
             operations: &[Operation::Touch],
+            filter: None,
         };
         let mut fetched = None;
         for _ in 0..TRIES_MAX {
@@ -124,6 +125,7 @@ mod tests {
             void_time_s: 1100,
             update_time_ms: 1_000_000,
             set_id: 0,
+            size_bytes: 0,
             record: None,
         };
         let now = Now::from_epoch_ms(now_s * 1000);

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use karst_cluster::map::Regime;
+use karst_data::expr::Filter;
 use karst_data::flat::Form;
 use karst_data::key::Digest;
 use karst_data::time::Now;
@@ -99,6 +100,8 @@ pub struct Core {
     turn_ends: Notify,
     /// Writes whose copies are on their way with nobody waiting for them.
     pub(crate) unwatched: Cell<usize>,
+    /// The filter that was last parsed.
+    pub(crate) last_filter: RefCell<Option<Rc<Filter>>>,
     itself: Weak<Core>,
     /// The present, as of the beginning of this turn.
     now: Cell<Now>,
@@ -128,6 +131,7 @@ impl Core {
         Rc::new_cyclic(|itself| Core {
             itself: itself.clone(),
             unwatched: Cell::new(0),
+            last_filter: RefCell::new(None),
             node,
             number,
             counters,

@@ -310,6 +310,7 @@ impl World {
                 set: SET,
                 key: None,
                 generation: GenerationRule::Any,
+                filter: None,
             };
             return self.with_reads(node, |fetched| {
                 engine.delete(&hand, &request, fetched, made)
@@ -345,6 +346,7 @@ impl World {
             ttl: Ttl::Never,
             flags: CommandFlags::default(),
             operations: &[operation],
+            filter: None,
         };
         self.with_reads(node, |fetched| engine.write(&hand, &request, fetched, made))
     }
@@ -381,6 +383,7 @@ impl World {
             set: SET,
             key: None,
             need: Need::Bins,
+            filter: None,
         };
         let now = Now::from_epoch_ms(self.now_ms(node));
         let held = |found: Result<Found<'_>, Refusal>| {

@@ -1,0 +1,111 @@
+//! Calls inside expressions.
+
+use super::check;
+
+const BLOB: &str = r#"[81,6,"blob"]"#; // 0f 10
+const HLL: &str = r#"[81,9,"hll"]"#; // four elements
+
+fn bits(result: u8, call: &str, outcome: &str) {
+    check(&format!("[127, {result}, 1, {call}, {BLOB}]"), outcome);
+}
+
+fn changed(call: &str, outcome: &str) {
+    check(&format!("[127, 6, 65, {call}, {BLOB}]"), outcome);
+}
+
+#[test]
+fn blobs_are_read_and_changed_without_being_stored() {
+    bits(2, "[51, 0, 16]", "5");
+    bits(6, "[50, 4, 8]", "#f1");
+    bits(2, "[54, 8, 8]", "16");
+    bits(2, "[52, 0, 16, true]", "4");
+    changed("[3, 0, 8, \"#ff\"]", "#ff10");
+    changed("[7, 0, 16]", "#f0ef");
+    changed("[0, 3]", "#0f1000");
+    changed("[0, 2]", "#0f10"); // nothing changed: it is what it was
+    check(r##"[127, 6, 65, [7,0,8], "#0f"]"##, "#f0");
+    check(
+        &format!("[127, 2, 1, [51,0,16], [127, 6, 65, [7,0,16], {BLOB}]]"),
+        "11",
+    );
+    check("[127, 6, 65, [0, 2], null]", "#0000"); // made of nothing
+    check("[127, 2, 1, [51, 0, 8], null]", "unknown");
+    check("[127, 6, 65, [7, 0, 8], null]", "unknown");
+    check("[127, 0, 65, [7, 0, 8, 4], null]", "nil"); // still nothing, and no failure
+}
+
+#[test]
+fn arrays_among_the_arguments_are_expressions() {
+    bits(2, r#"[51, 0, [20, 4, 4]]"#, "4");
+    bits(2, r#"[51, [20, 4, 4], 8]"#, "1");
+    bits(2, r#"[54, 0, [81,2,"five"]]"#, "1");
+    bits(2, r#"[54, 0, [81,2,"none"]]"#, "unknown");
+    bits(2, r#"[52, 0, 16, [18, false]]"#, "4");
+    changed(
+        &format!("[3, 0, 8, [127, 6, 1, [50,8,8], {BLOB}]]"),
+        "#1010",
+    );
+    check(
+        &format!(r#"[125, "n", 8, [127, 2, 1, [51, 0, [124,"n"]], {BLOB}]]"#),
+        "4",
+    );
+    bits(2, r#"[51, 0, [99]]"#, "!4");
+    bits(2, r#"[51, 0, []]"#, "!4");
+}
+
+#[test]
+fn results_are_of_the_type_that_was_said_or_unknown() {
+    bits(7, "[51, 0, 16]", "unknown");
+    bits(6, "[51, 0, 16]", "unknown");
+    bits(0, "[51, 0, 16]", "unknown");
+    check(&format!("[127, 2, 65, [7,0,16], {BLOB}]"), "unknown");
+    check(&format!("[20, [127, 2, 1, [51,0,16], {BLOB}], 1]"), "6");
+    check(&format!("[20, [127, 6, 1, [50,0,16], {BLOB}], 1]"), "!4");
+}
+
+#[test]
+fn what_a_call_refuses_is_unknown_but_a_code_that_is_no_call_is_wrong() {
+    bits(2, "[51, 0, 17]", "unknown");
+    bits(2, "[51, 0]", "unknown");
+    bits(2, "[51, 0, true]", "unknown");
+    check(r#"[127, 2, 1, [51,0,8], [81,6,"none"]]"#, "unknown");
+    check(r#"[127, 2, 1, [51,0,8], [81,6,"five"]]"#, "unknown");
+    bits(2, "[49, 0, 8]", "!4");
+    bits(2, "[55, 0, 8]", "!4");
+    bits(2, "[3, 0, 8, \"#ff\"]", "!4"); // it changes, and is called to read
+    changed("[51, 0, 8]", "!4");
+    changed("[13, 0, 8]", "!4");
+    bits(2, "[255, [1, 2], [51, 0, 8]]", "!4");
+    bits(2, "[]", "!4");
+    bits(2, "51", "!4");
+    check(&format!("[127, 2, 3, [51,0,8], {BLOB}]"), "!4");
+    check(&format!("[127, 10, 1, [51,0,8], {BLOB}]"), "!4");
+    check(&format!("[127, 2, 1, [51,0,8], {BLOB}, 1]"), "!4");
+    check("[127, 2, 1, [51,0,8], 5]", "!4");
+    check(&format!("[127, 2, 1, [51,0,8], {HLL}]"), "!4");
+    check("[127, 2, 1, [51,0,8], [0]]", "!4");
+}
+
+#[test]
+fn sketches_are_read_and_changed_without_being_stored() {
+    let of =
+        |result: u8, system: u8, call: &str| format!("[127, {result}, {system}, {call}, {HLL}]");
+    check(&of(2, 2, "[50]"), "4");
+    check(&of(4, 2, "[55]"), "List 920400");
+    check(&of(2, 2, r#"[56, [126, [5, "=a"]]]"#), "1");
+    check(&of(2, 2, r#"[56, [126, [99]]]"#), "0");
+    check(&of(2, 2, &format!("[52, {HLL}]")), "4");
+    check(&of(7, 2, &format!("[54, {HLL}]")), "1.0");
+    check(
+        &format!("[127, 2, 2, [50], {}]", of(9, 66, "[1, [126,[6,7,8,9]]]")),
+        "9",
+    );
+    check(
+        "[127, 2, 2, [50], [127, 9, 66, [1, [126,[1,2,3]], 8], null]]",
+        "3",
+    );
+    check(&of(2, 2, "[53]"), "unknown");
+    check(&of(2, 2, "[1, [126,[1]]]"), "!4");
+    check(&of(2, 66, "[50]"), "!4");
+    check(&of(2, 66, "[5]"), "!4");
+}

@@ -1,0 +1,85 @@
+//! HyperLogLog: how many different elements a bin has seen, in a few kilobytes.
+//!
+//! ```text
+//!   0..1   flags, zero
+//!   1..2   index bits p, 4 to 16
+//!   2..3   minhash bits q, 0 or 4 to 51; p + q at most 64
+//!   3..11  count as last computed, little-endian; 0: not known
+//!  11..    2^p registers of 6 + q bits, from the left: 6 of rank, q of minhash
+//! ```
+//!
+//! Byte for byte what the Aerospike server stores, hash function and all, so that sketches made by one are
+//! counted, joined and compared by the other. An element's hash chooses a register and what it would hold;
+//! a register keeps the greatest it was offered. A call is parsed once ([`HllRead::parse`],
+//! [`HllModify::parse`]) and works on bytes, those of a bin or of a value inside an expression.
+
+mod estimate;
+mod hash;
+mod modify;
+mod parse;
+mod read;
+mod sketch;
+#[cfg(test)]
+mod tests;
+
+pub use self::modify::Done;
+pub(crate) use self::parse::{is_modify_code, is_read_code};
+use self::sketch::View;
+use crate::call::WriteFlags;
+
+/// A call that reads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HllRead<'a>(Reading<'a>);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Reading<'a> {
+    Count,
+    Union(Vec<View<'a>>),
+    UnionCount(Vec<View<'a>>),
+    IntersectCount(Vec<View<'a>>),
+    Similarity(Vec<View<'a>>),
+    Describe,
+    MayContain(Elements<'a>),
+}
+
+/// A call that changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HllModify<'a> {
+    kind: Change<'a>,
+    flags: WriteFlags,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Change<'a> {
+    Init(Wanted),
+    Add(Elements<'a>, Wanted),
+    Union(Vec<View<'a>>),
+    RefreshCount,
+    Fold(u8),
+}
+
+impl HllModify<'_> {
+    /// Whether it answers something, if it is carried out.
+    pub fn answers(&self) -> bool {
+        matches!(self.kind, Change::Add(..) | Change::RefreshCount)
+    }
+}
+
+/// What a call says of the shape of a sketch: each part, if it says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wanted {
+    index_bits: Option<u8>,
+    minhash_bits: Option<u8>,
+}
+
+/// A list of scalars, packed one behind the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Elements<'a> {
+    packed: &'a [u8],
+    count: u32,
+}
+
+/// Whether bytes are a sketch.
+pub(crate) fn is_sketch(bytes: &[u8]) -> bool {
+    View::new(bytes).is_some()
+}

@@ -1,0 +1,503 @@
+//! MessagePack one element at a time: what calls and expressions read and write.
+//!
+//! Nothing is allocated, and no claimed count is believed: whoever loops over one takes an element each
+//! time, and that fails where the bytes end. [`Cursor::element`] steps over nested collections without
+//! recursion.
+
+use std::cmp::Ordering;
+
+use crate::msgpack::DEPTH_MAX;
+
+/// One element's head. Collections carry the count of their elements or pairs, others their content.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Element<'a> {
+    Nil,
+    Bool(bool),
+    /// Two's complement; `wide` marks an unsigned value above `i64::MAX`.
+    Int {
+        value: i64,
+        wide: bool,
+    },
+    Float(f64),
+    Raw(&'a [u8]),
+    List(u32),
+    Map(u32),
+    Ext {
+        kind: u8,
+        content: &'a [u8],
+    },
+}
+
+/// The kind byte of wildcard and infinity.
+const EXT_SPECIAL: u8 = 0xff;
+const WILDCARD: u8 = 0;
+const INFINITY: u8 = 1;
+
+/// The bit of a map's flags that says that its keys are in order.
+const FLAG_KEY_ORDERED: u8 = 1;
+
+/// Reads elements from the front of a slice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Cursor<'a> {
+        Cursor { rest: bytes }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// The bytes between this place and a later one.
+    pub(crate) fn until(&self, later: &Cursor<'a>) -> &'a [u8] {
+        &self.rest[..self.rest.len() - later.rest.len()]
+    }
+
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(count)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    fn number<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    /// A big-endian length of one, two or four bytes.
+    fn length(&mut self, width: u8) -> Option<u32> {
+        Some(match width {
+            1 => u32::from(self.number::<1>()?[0]),
+            2 => u32::from(u16::from_be_bytes(self.number()?)),
+            _ => u32::from_be_bytes(self.number()?),
+        })
+    }
+
+    fn sized_raw(&mut self, width: u8) -> Option<Element<'a>> {
+        let length = self.length(width)?;
+        self.take(length as usize).map(Element::Raw)
+    }
+
+    fn ext(&mut self, length: u32) -> Option<Element<'a>> {
+        let kind = self.number::<1>()?[0];
+        let content = self.take(length as usize)?;
+        Some(Element::Ext { kind, content })
+    }
+
+    /// The next element's head. Of collections the elements follow.
+    pub(crate) fn head(&mut self) -> Option<Element<'a>> {
+        let int = |value| Element::Int { value, wide: false };
+        let [first] = self.number()?;
+        Some(match first {
+            0x00..=0x7f => int(i64::from(first)),
+            0x80..=0x8f => Element::Map(u32::from(first & 0x0f)),
+            0x90..=0x9f => Element::List(u32::from(first & 0x0f)),
+            0xa0..=0xbf => Element::Raw(self.take(usize::from(first & 0x1f))?),
+            0xc0 => Element::Nil,
+            0xc1 => return None,
+            0xc2 | 0xc3 => Element::Bool(first == 0xc3),
+            0xc4 | 0xd9 => self.sized_raw(1)?,
+            0xc5 | 0xda => self.sized_raw(2)?,
+            0xc6 | 0xdb => self.sized_raw(4)?,
+            0xc7 => self.length(1).and_then(|length| self.ext(length))?,
+            0xc8 => self.length(2).and_then(|length| self.ext(length))?,
+            0xc9 => self.length(4).and_then(|length| self.ext(length))?,
+            0xca => Element::Float(f64::from(f32::from_be_bytes(self.number()?))),
+            0xcb => Element::Float(f64::from_be_bytes(self.number()?)),
+            0xcc => int(i64::from(self.length(1)?)),
+            0xcd => int(i64::from(self.length(2)?)),
+            0xce => int(i64::from(self.length(4)?)),
+            0xcf => {
+                let value = i64::from_be_bytes(self.number()?);
+                let wide = value < 0;
+                Element::Int { value, wide }
+            }
+            0xd0 => int(i64::from(i8::from_be_bytes(self.number()?))),
+            0xd1 => int(i64::from(i16::from_be_bytes(self.number()?))),
+            0xd2 => int(i64::from(i32::from_be_bytes(self.number()?))),
+            0xd3 => int(i64::from_be_bytes(self.number()?)),
+            0xd4..=0xd8 => self.ext(1 << (first - 0xd4))?,
+            0xdc => Element::List(self.length(2)?),
+            0xdd => Element::List(self.length(4)?),
+            0xde => Element::Map(self.length(2)?),
+            0xdf => Element::Map(self.length(4)?),
+            0xe0..=0xff => int(i64::from(first as i8)),
+        })
+    }
+
+    /// An integer; one above `i64::MAX` comes as its two's complement.
+    pub(crate) fn int(&mut self) -> Option<i64> {
+        match self.head()? {
+            Element::Int { value, .. } => Some(value),
+            _ => None,
+        }
+    }
+
+    /// An integer that is not negative and at most `most`.
+    pub(crate) fn uint(&mut self, most: u64) -> Option<u64> {
+        match self.head()? {
+            Element::Int { value, wide: false } => {
+                u64::try_from(value).ok().filter(|value| *value <= most)
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn bool(&mut self) -> Option<bool> {
+        match self.head()? {
+            Element::Bool(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// A string or blob, with whatever its first byte is.
+    pub(crate) fn raw(&mut self) -> Option<&'a [u8]> {
+        match self.head()? {
+            Element::Raw(content) => Some(content),
+            _ => None,
+        }
+    }
+
+    /// A list's count of elements, which follow.
+    pub(crate) fn list(&mut self) -> Option<u32> {
+        match self.head()? {
+            Element::List(count) => Some(count),
+            _ => None,
+        }
+    }
+
+    /// The bytes of the next whole element.
+    pub(crate) fn element(&mut self) -> Option<&'a [u8]> {
+        let before = *self;
+        let mut due = 1u64;
+        while due > 0 {
+            due = due - 1 + self.head()?.children();
+        }
+        Some(before.until(self))
+    }
+
+    /// Takes a collection's flags, which are its first element or pair, and returns them and how many
+    /// elements or pairs follow. Without flags they are zero.
+    pub(crate) fn flags(&mut self, head: Element<'a>) -> Option<(u8, u32)> {
+        let (count, is_map) = match head {
+            Element::List(count) => (count, false),
+            Element::Map(count) => (count, true),
+            _ => return None,
+        };
+        let mut ahead = *self;
+        match ahead.head() {
+            Some(Element::Ext { kind, .. }) if count > 0 && kind != EXT_SPECIAL => {
+                if is_map {
+                    ahead.head()?;
+                }
+                *self = ahead;
+                Some((kind, count - 1))
+            }
+            _ => Some((0, count)),
+        }
+    }
+}
+
+impl Element<'_> {
+    /// How many elements follow that belong to this one.
+    fn children(&self) -> u64 {
+        match self {
+            Element::List(count) => u64::from(*count),
+            Element::Map(count) => u64::from(*count) * 2,
+            Element::Nil
+            | Element::Bool(_)
+            | Element::Int { .. }
+            | Element::Float(_)
+            | Element::Raw(_)
+            | Element::Ext { .. } => 0,
+        }
+    }
+
+    /// Where elements of this kind stand in the order across kinds.
+    fn rank(&self) -> u8 {
+        match self {
+            Element::Nil => 0,
+            Element::Bool(false) => 1,
+            Element::Bool(true) => 2,
+            Element::Int { .. } => 3,
+            Element::Raw([3, ..]) => 4,
+            Element::List(_) => 5,
+            Element::Map(_) => 6,
+            Element::Raw([23, ..]) => 9,
+            Element::Raw(_) => 7,
+            Element::Float(_) => 8,
+            Element::Ext { .. } if self.is_special(INFINITY) => 11,
+            Element::Ext { .. } => 10,
+        }
+    }
+
+    pub(crate) fn is_wildcard(&self) -> bool {
+        self.is_special(WILDCARD)
+    }
+
+    fn is_special(&self, which: u8) -> bool {
+        matches!(self, Element::Ext { kind: EXT_SPECIAL, content: [first, ..] } if *first == which)
+    }
+}
+
+/// Why two elements have no order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Incomparable {
+    /// A map with entries whose keys are not said to be in order was met.
+    Unordered,
+    /// The bytes are no elements, or nest too deeply.
+    Malformed,
+}
+
+/// How maps without the flag for ordered keys are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Maps {
+    /// They have no order.
+    Flagged,
+    /// By their entries as they are packed.
+    Packed,
+}
+
+/// What a comparison has found so far.
+enum Step {
+    Equal,
+    /// A wildcard was met: all is equal, whatever else follows.
+    Wild,
+    Unequal(Ordering),
+}
+
+/// Orders two packed elements.
+pub(crate) fn compare(a: &[u8], b: &[u8], maps: Maps) -> Result<Ordering, Incomparable> {
+    match step(&mut Cursor::new(a), &mut Cursor::new(b), maps, 0)? {
+        Step::Equal | Step::Wild => Ok(Ordering::Equal),
+        Step::Unequal(ordering) => Ok(ordering),
+    }
+}
+
+fn step(
+    a: &mut Cursor<'_>,
+    b: &mut Cursor<'_>,
+    maps: Maps,
+    depth: usize,
+) -> Result<Step, Incomparable> {
+    if depth > DEPTH_MAX + 1 {
+        return Err(Incomparable::Malformed);
+    }
+    let (mut ahead_a, mut ahead_b) = (*a, *b);
+    let (Some(head_a), Some(head_b)) = (ahead_a.head(), ahead_b.head()) else {
+        return Err(Incomparable::Malformed);
+    };
+    if head_a.is_wildcard() || head_b.is_wildcard() {
+        return Ok(Step::Wild);
+    }
+    (*a, *b) = (ahead_a, ahead_b);
+    let ordering = match (head_a, head_b) {
+        (
+            Element::Int { value, wide },
+            Element::Int {
+                value: other,
+                wide: other_wide,
+            },
+        ) => wide.cmp(&other_wide).then(value.cmp(&other)),
+        (Element::Float(x), Element::Float(y)) => x.partial_cmp(&y).unwrap_or(Ordering::Equal),
+        (Element::Raw(x), Element::Raw(y)) if head_a.rank() == head_b.rank() => x.cmp(y),
+        (Element::List(_), Element::List(_)) => return lists(a, b, (head_a, head_b), maps, depth),
+        (Element::Map(_), Element::Map(_)) => return pairs(a, b, (head_a, head_b), maps, depth),
+        _ => head_a.rank().cmp(&head_b.rank()),
+    };
+    Ok(unless_equal(ordering))
+}
+
+fn unless_equal(ordering: Ordering) -> Step {
+    match ordering {
+        Ordering::Equal => Step::Equal,
+        unequal => Step::Unequal(unequal),
+    }
+}
+
+fn lists<'a, 'b>(
+    a: &mut Cursor<'a>,
+    b: &mut Cursor<'b>,
+    heads: (Element<'a>, Element<'b>),
+    maps: Maps,
+    depth: usize,
+) -> Result<Step, Incomparable> {
+    let (_, count_a) = a.flags(heads.0).ok_or(Incomparable::Malformed)?;
+    let (_, count_b) = b.flags(heads.1).ok_or(Incomparable::Malformed)?;
+    for _ in 0..count_a.min(count_b) {
+        match step(a, b, maps, depth + 1)? {
+            Step::Equal => {}
+            decided => return Ok(decided),
+        }
+    }
+    Ok(unless_equal(count_a.cmp(&count_b)))
+}
+
+fn pairs<'a, 'b>(
+    a: &mut Cursor<'a>,
+    b: &mut Cursor<'b>,
+    heads: (Element<'a>, Element<'b>),
+    maps: Maps,
+    depth: usize,
+) -> Result<Step, Incomparable> {
+    let (flags_a, count_a) = a.flags(heads.0).ok_or(Incomparable::Malformed)?;
+    let (flags_b, count_b) = b.flags(heads.1).ok_or(Incomparable::Malformed)?;
+    let unordered = |flags: u8, count| count > 0 && flags & FLAG_KEY_ORDERED == 0;
+    if maps == Maps::Flagged && (unordered(flags_a, count_a) || unordered(flags_b, count_b)) {
+        return Err(Incomparable::Unordered);
+    }
+    if count_a != count_b {
+        return Ok(Step::Unequal(count_a.cmp(&count_b)));
+    }
+    for _ in 0..u64::from(count_a) * 2 {
+        match step(a, b, maps, depth + 1)? {
+            Step::Equal => {}
+            decided => return Ok(decided),
+        }
+    }
+    Ok(Step::Equal)
+}
+
+/// Writes an integer in as few bytes as hold it.
+pub(crate) fn put_int(out: &mut Vec<u8>, value: i64, wide: bool) {
+    let bytes = value.to_be_bytes();
+    let (first, width) = if wide || value >= 0 {
+        match value as u64 {
+            0..=0x7f => return out.push(value as u8),
+            0x80..=0xff => (0xcc, 1),
+            0x100..=0xffff => (0xcd, 2),
+            0x1_0000..=0xffff_ffff => (0xce, 4),
+            _ => (0xcf, 8),
+        }
+    } else {
+        match value {
+            -32.. => return out.push(value as u8),
+            -0x80..-32 => (0xd0, 1),
+            -0x8000..-0x80 => (0xd1, 2),
+            -0x8000_0000..-0x8000 => (0xd2, 4),
+            _ => (0xd3, 8),
+        }
+    };
+    out.push(first);
+    out.extend_from_slice(&bytes[8 - width..]);
+}
+
+/// Writes a double.
+pub(crate) fn put_float(out: &mut Vec<u8>, value: f64) {
+    out.push(0xcb);
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+/// Writes the head of a string or blob of this many bytes, its type byte among them.
+pub(crate) fn put_raw_head(out: &mut Vec<u8>, length: usize) {
+    match length {
+        0..=31 => out.push(0xa0 | length as u8),
+        32..=0xff => out.extend_from_slice(&[0xd9, length as u8]),
+        0x100..=0xffff => {
+            out.push(0xda);
+            out.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        _ => {
+            out.push(0xdb);
+            out.extend_from_slice(&(length as u32).to_be_bytes()); // messages are smaller than 4 GiB
+        }
+    }
+}
+
+/// Writes a string or blob behind its type byte.
+pub(crate) fn put_typed(out: &mut Vec<u8>, particle: u8, content: &[u8]) {
+    put_raw_head(out, content.len() + 1);
+    out.push(particle);
+    out.extend_from_slice(content);
+}
+
+/// Writes the head of a list of this many elements.
+pub(crate) fn put_list_head(out: &mut Vec<u8>, count: u32) {
+    match count {
+        0..=15 => out.push(0x90 | count as u8),
+        16..=0xffff => {
+            out.push(0xdc);
+            out.extend_from_slice(&(count as u16).to_be_bytes());
+        }
+        _ => {
+            out.push(0xdd);
+            out.extend_from_slice(&count.to_be_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_take_as_few_bytes_as_they_can_and_read_back() {
+        for value in [
+            0,
+            1,
+            127,
+            128,
+            255,
+            256,
+            65_535,
+            65_536,
+            1 << 32,
+            i64::MAX,
+            -1,
+            -32,
+            -33,
+            -128,
+        ]
+        .into_iter()
+        .chain([-129, -32_768, -32_769, -(1 << 31), -(1 << 31) - 1, i64::MIN])
+        {
+            let mut out = Vec::new();
+            put_int(&mut out, value, false);
+            let canonical = [&[0x91][..], &out].concat();
+            let normal = crate::msgpack::normalise(&canonical, crate::msgpack::Collection::List);
+            assert_eq!(&*normal.unwrap(), &canonical[..], "{value}");
+            assert_eq!(Cursor::new(&out).int(), Some(value));
+        }
+    }
+
+    #[test]
+    fn a_wildcard_ends_a_comparison_and_unflagged_maps_have_no_order() {
+        let flagged = |a: &[u8], b: &[u8]| compare(a, b, Maps::Flagged);
+        let wild = [0x92, 1, 0xd4, 0xff, 0];
+        assert_eq!(flagged(&wild, &[0x93, 1, 2, 3]), Ok(Ordering::Equal));
+        assert_eq!(flagged(&wild, &[0x91, 1]), Ok(Ordering::Greater));
+        assert_eq!(flagged(&wild, &[0x92, 2, 2]), Ok(Ordering::Less));
+        assert_eq!(flagged(&[0x80], &[0x80]), Ok(Ordering::Equal));
+        assert_eq!(
+            flagged(&[0x81, 1, 1], &[0x80]),
+            Err(Incomparable::Unordered)
+        );
+        assert_eq!(
+            compare(&[0x81, 1, 1], &[0x80], Maps::Packed),
+            Ok(Ordering::Greater)
+        );
+        let ordered = [0x82, 0xc7, 0, 1, 0xc0, 1, 1];
+        assert_eq!(flagged(&ordered, &ordered), Ok(Ordering::Equal));
+        let inside = [0x92, 1, 0x81, 1, 1];
+        assert_eq!(flagged(&inside, &[0x92, 2, 1]), Ok(Ordering::Less));
+        assert_eq!(flagged(&inside, &inside), Err(Incomparable::Unordered));
+        assert_eq!(
+            flagged(&[0x91; 300], &[0x91; 300]),
+            Err(Incomparable::Malformed)
+        );
+    }
+
+    #[test]
+    fn a_claimed_count_ends_where_the_bytes_end() {
+        assert_eq!(
+            Cursor::new(&[0xdf, 0xff, 0xff, 0xff, 0xff, 1]).element(),
+            None
+        );
+        assert_eq!(
+            Cursor::new(&[0x92, 1, 0x91, 2, 7]).element(),
+            Some(&[0x92, 1, 0x91, 2][..])
+        );
+    }
+}

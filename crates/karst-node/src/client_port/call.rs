@@ -1,0 +1,150 @@
+//! Calls and expressions of requests: the wire's spelling of them, and their refusals.
+
+use std::rc::Rc;
+
+use karst_data::bit::{BitModify, BitRead};
+use karst_data::call::CallError;
+use karst_data::cdt::{Access, CdtError};
+use karst_data::expr::{ExprError, ExpressionRead, ExpressionWrite, Filter, Metadata};
+use karst_data::hll::{HllModify, HllRead};
+use karst_data::key::Digest;
+use karst_data::operation::{self, Applied, Collection, Operation, Setting};
+use karst_data::time::Now;
+use karst_engine::read::Found;
+use karst_wire::code::ResultCode;
+use karst_wire::op::OpCode;
+use karst_wire::particle;
+use karst_wire::request::{Op as WireOp, Ops};
+
+use super::single::Refused;
+use crate::core::Core;
+
+impl From<CallError> for Refused {
+    fn from(error: CallError) -> Refused {
+        Refused(code_of(&error))
+    }
+}
+
+impl From<ExprError> for Refused {
+    fn from(error: ExprError) -> Refused {
+        Refused(match error {
+            ExprError::Malformed(_) => ResultCode::Parameter,
+            ExprError::Unsupported(_) => ResultCode::UnsupportedFeature,
+        })
+    }
+}
+
+/// How the protocol spells the refusal of a call.
+pub(super) fn code_of(error: &CallError) -> ResultCode {
+    match error {
+        CallError::Parameter(_) => ResultCode::Parameter,
+        CallError::BinExists => ResultCode::BinExists,
+        CallError::BinNotFound => ResultCode::BinNotFound,
+        CallError::Incompatible(_) => ResultCode::IncompatibleType,
+        CallError::NotApplicable(_) => ResultCode::OpNotApplicable,
+        CallError::TooBig(_) => ResultCode::RecordTooBig,
+        CallError::Corrupt => ResultCode::Unknown,
+    }
+}
+
+/// How the protocol spells the refusal of an operation on a list or map.
+pub(super) fn code_of_collection(error: CdtError) -> ResultCode {
+    match error {
+        CdtError::Parameter(_) => ResultCode::Parameter,
+        CdtError::Incompatible => ResultCode::IncompatibleType,
+        CdtError::ElementNotFound => ResultCode::ElementNotFound,
+        CdtError::ElementExists => ResultCode::ElementExists,
+        CdtError::NotApplicable(_) => ResultCode::OpNotApplicable,
+        CdtError::TooBig => ResultCode::RecordTooBig,
+        CdtError::NoValue | CdtError::Damaged(_) => ResultCode::Unknown,
+    }
+}
+
+/// The filter of a request, if it has one. The last one is remembered: rows of a batch share theirs.
+pub(super) fn filter(core: &Core, bytes: Option<&[u8]>) -> Result<Option<Rc<Filter>>, Refused> {
+    let Some(bytes) = bytes else {
+        return Ok(None);
+    };
+    let mut last = core.last_filter.borrow_mut();
+    if let Some(filter) = last.as_ref().filter(|filter| filter.source() == bytes) {
+        return Ok(Some(filter.clone()));
+    }
+    let filter = Rc::new(Filter::parse(bytes)?);
+    *last = Some(filter.clone());
+    Ok(Some(filter))
+}
+
+/// An operation that calls.
+pub(super) fn operation(op: WireOp<'_>) -> Result<Operation<'_>, Refused> {
+    let is_blob = op.particle == particle::BLOB;
+    Ok(match op.code {
+        OpCode::BitsRead | OpCode::BitsModify if !is_blob => {
+            return Err(ResultCode::IncompatibleType.into());
+        }
+        OpCode::CdtRead => {
+            Operation::CollectionRead(op.name, Collection::parse(op.value, Access::Read))
+        }
+        OpCode::CdtModify => {
+            Operation::CollectionModify(op.name, Collection::parse(op.value, Access::Modify))
+        }
+        OpCode::BitsRead => Operation::BitsRead(op.name, BitRead::parse(op.value)?),
+        OpCode::BitsModify => Operation::BitsModify(op.name, BitModify::parse(op.value)?),
+        OpCode::HllRead => Operation::HllRead(op.name, HllRead::parse(op.value)?),
+        OpCode::HllModify => Operation::HllModify(op.name, HllModify::parse(op.value)?),
+        OpCode::ExpressionRead => {
+            Operation::ExpressionRead(op.name, Box::new(ExpressionRead::parse(op.value)?))
+        }
+        OpCode::ExpressionModify => {
+            Operation::ExpressionWrite(op.name, Box::new(ExpressionWrite::parse(op.value)?))
+        }
+        _ => return Err(ResultCode::Parameter.into()),
+    })
+}
+
+/// Whether operations only name bins to be returned.
+pub(super) fn only_names(ops: Ops<'_>) -> bool {
+    ops.iter().all(|op| op.code == OpCode::Read)
+}
+
+/// Where a record was read.
+pub(super) struct Scene {
+    /// Its name.
+    pub(super) digest: Digest,
+    /// Whether its namespace is in memory.
+    pub(super) in_memory: bool,
+    /// The present.
+    pub(super) now: Now,
+    /// Whether every operation is answered.
+    pub(super) respond_all: bool,
+}
+
+/// What operations that read have to tell of a record.
+pub(super) fn told<'a>(
+    operations: &[Operation<'a>],
+    found: &Found<'a>,
+    scene: &Scene,
+) -> Result<Applied<'a>, operation::OperationError> {
+    let record = found.record.as_ref();
+    let key = record.and_then(|record| record.key);
+    let setting = Setting {
+        respond_all: scene.respond_all,
+        writes: false,
+        metadata: Metadata {
+            digest: scene.digest,
+            set: record.map_or(&[], |record| record.set),
+            stores_key: key.is_some(),
+            tombstone: false,
+            void_time_s: found.void_time_s,
+            update_time_ms: found.update_time_ms,
+            size_bytes: found.size_bytes,
+            in_memory: scene.in_memory,
+            now: scene.now,
+        },
+        key,
+    };
+    let bins = record
+        .into_iter()
+        .flat_map(|record| record.bins())
+        .collect();
+    operation::apply(bins, operations, &setting)
+}

@@ -88,6 +88,8 @@ enum Call<'a> {
     List(ListCall<'a>),
     Map(MapCall<'a>),
     Select(select::Select<'a>),
+    /// It cannot be done, and says so when its turn comes.
+    Malformed(parse::Malformed),
 }
 
 /// One operation on a list or map, read from a request.
@@ -203,8 +205,9 @@ impl<'a> CdtOp<'a> {
     /// Reads an operation as a client packs it.
     ///
     /// # Errors
-    /// [`CdtError::Parameter`] for malformed bytes, unknown numbers, a wrong count or kind of arguments,
-    /// and an operation of the other half of requests.
+    /// [`CdtError::Parameter`] for malformed bytes, unknown numbers and an operation of the other half of
+    /// requests. A wrong count or kind of arguments is told when the operation is carried out: there it
+    /// comes after what is wrong with the path or the value, and may not matter.
     pub fn parse(payload: &'a [u8], access: Access) -> Result<CdtOp<'a>, CdtError> {
         parse::operation(payload, access)
     }
@@ -213,7 +216,7 @@ impl<'a> CdtOp<'a> {
     pub fn expressions(&self) -> impl Iterator<Item = Expression<'a>> + '_ {
         match &self.call {
             Call::Select(select) => Some(select),
-            Call::List(_) | Call::Map(_) => None,
+            Call::List(_) | Call::Map(_) | Call::Malformed(_) => None,
         }
         .into_iter()
         .flat_map(select::Select::expressions)
@@ -239,6 +242,7 @@ impl<'a> CdtOp<'a> {
         match (&self.call, kind_of(packed)) {
             (Call::List(call), Some(Collection::List)) => call.read(packed),
             (Call::Map(call), Some(Collection::Map)) => call.read(packed),
+            (Call::Malformed(call), Some(kind)) if call.kind == kind => Err(call.error),
             _ => Err(CdtError::Incompatible),
         }
     }
@@ -296,6 +300,9 @@ impl Call<'_> {
         match (self, kind) {
             (Call::List(call), None | Some(Some(Collection::List))) => call.modify(before, out),
             (Call::Map(call), None | Some(Some(Collection::Map))) => call.modify(before, out),
+            (Call::Malformed(call), None) if call.removes => Ok(Done::nothing()),
+            (Call::Malformed(call), None) => Err(call.error),
+            (Call::Malformed(call), Some(Some(kind))) if call.kind == kind => Err(call.error),
             _ => Err(CdtError::Incompatible),
         }
     }

@@ -42,6 +42,7 @@ pub(super) fn operation(payload: &[u8], access: Access) -> Result<CdtOp<'_>> {
     let is_read = match &op.call {
         Call::List(call) => call.is_read(),
         Call::Map(call) => call.is_read(),
+        Call::Malformed(call) => call.is_read,
         Call::Select(_) => access == Access::Read, // it was looked at on the way
     };
     if is_read != (access == Access::Read) {
@@ -217,11 +218,48 @@ impl<'a> Arguments<'a> {
     }
 }
 
+/// A call. What is wrong with the arguments of a known one is kept: it is told only when the call is
+/// carried out, after what is wrong with the path and the value.
 fn call(code: i64, arguments: Arguments<'_>) -> Result<Call<'_>> {
-    if code < FIRST_OF_MAPS {
+    let call = if code < FIRST_OF_MAPS {
         list_call(code, arguments).map(Call::List)
     } else {
         map_call(code, arguments).map(Call::Map)
+    };
+    match (call, Malformed::of(code)) {
+        (Err(error), Some(call)) => Ok(Call::Malformed(Malformed { error, ..call })),
+        (call, _) => call,
+    }
+}
+
+/// A call whose arguments mean nothing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Malformed {
+    pub(super) kind: Collection,
+    pub(super) is_read: bool,
+    /// It takes away, and where there is nothing it does nothing, whatever its arguments.
+    pub(super) removes: bool,
+    pub(super) error: CdtError,
+}
+
+impl Malformed {
+    /// What is known of a call by its number; `None` if there is no such call.
+    fn of(code: i64) -> Option<Malformed> {
+        let (kind, is_read, removes) = match code {
+            5..=8 | 10 | 11 | 32..=40 => (Collection::List, false, true),
+            0..=13 => (Collection::List, false, false),
+            16..=27 => (Collection::List, true, false),
+            75..=79 | 81..=89 => (Collection::Map, false, true),
+            64..=70 | 73 | 74 => (Collection::Map, false, false),
+            96..=100 | 102..=110 => (Collection::Map, true, false),
+            _ => return None,
+        };
+        Some(Malformed {
+            kind,
+            is_read,
+            removes,
+            error: CdtError::Parameter("no such operation"),
+        })
     }
 }
 

@@ -57,6 +57,20 @@ fn a_path_that_leads_nowhere_does_not_apply() {
 }
 
 #[test]
+fn what_is_wrong_with_arguments_is_told_after_the_path_and_the_value() {
+    reads("{1: {2: 3}}", "in [0x22, 9] m.get_values VALUE 7", "!26");
+    reads("{1: {2: 3}}", "in [0x22, 1] m.get_values VALUE 7", "!4");
+    reads("{1: [2]}", "in [0x22, 1] m.get_values VALUE 7", "!12");
+    reads("[1]", "m.get_values VALUE 7", "!12");
+    reads("-", "m.get_values VALUE 7", "-");
+    makes("[1]", "m.put nil 7", "!12");
+    makes("{}", "in [0x62, 1] m.put nil 7", "!4");
+    makes("-", "l.pop \"a\"", "- / -");
+    makes("-", "m.remove_keys VALUE 7", "- / -");
+    makes("-", "l.append", "!4");
+}
+
+#[test]
 fn a_malformed_path_is_refused() {
     for path in [
         "[]",

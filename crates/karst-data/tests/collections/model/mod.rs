@@ -65,6 +65,8 @@ pub(crate) fn run(
 pub(crate) enum Call {
     List(i64, Vec<Tree>),
     Map(i64, Vec<Tree>),
+    /// Its arguments mean nothing.
+    Malformed(i64),
 }
 
 /// Kinds of arguments.
@@ -93,14 +95,15 @@ impl Call {
         .ok_or(PARAMETER)?;
         let arguments = match kinds {
             [] => Vec::new(), // whatever comes with those is not looked at
-            kinds if (least..=kinds.len()).contains(&arguments.len()) => kinds
-                .iter()
-                .zip(arguments)
-                .map(|(kind, argument)| argument_of(*kind, argument))
-                .collect::<Result<_>>()?,
-            _ => return Err(PARAMETER),
+            kinds if (least..=kinds.len()).contains(&arguments.len()) => {
+                let of_kind = |(kind, argument): (&Kind, &Tree)| argument_of(*kind, argument);
+                match kinds.iter().zip(arguments).map(of_kind).collect() {
+                    Ok(arguments) => arguments,
+                    Err(_) => return Ok(Call::Malformed(code)),
+                }
+            }
+            _ => return Ok(Call::Malformed(code)),
         };
-        // SORT may come without its argument too.
         Ok(if code < 64 {
             Call::List(code, arguments)
         } else {
@@ -112,6 +115,7 @@ impl Call {
         match self {
             Call::List(code, _) => (16..=27).contains(code),
             Call::Map(code, _) => *code >= 96,
+            Call::Malformed(code) => (16..=27).contains(code) || *code >= 96,
         }
     }
 
@@ -123,6 +127,8 @@ impl Call {
             (Call::Map(code, arguments), Tree::Map { pairs, .. }) => {
                 map::read(*code, arguments, pairs)
             }
+            (Call::Malformed(..64), Tree::List { .. }) => Err(PARAMETER),
+            (Call::Malformed(64..), Tree::Map { .. }) => Err(PARAMETER),
             _ => Err(INCOMPATIBLE),
         }
     }
@@ -138,6 +144,11 @@ impl Call {
             (Call::Map(code, arguments), Some(Tree::Map { flags, pairs })) => {
                 map::modify(*code, arguments, *flags, pairs)?
             }
+            // What takes away does nothing where nothing is, whatever it says.
+            (Call::Malformed(5..=8 | 10 | 32..=40 | 76..=89), None) => (None, None),
+            (Call::Malformed(_), None)
+            | (Call::Malformed(..64), Some(Tree::List { .. }))
+            | (Call::Malformed(64..), Some(Tree::Map { .. })) => return Err(PARAMETER),
             _ => return Err(INCOMPATIBLE),
         };
         Ok((after.filter(|after| Some(after) != target), told))

@@ -378,7 +378,8 @@ impl Tenure {
         let holders = self.all_holders();
         let brought = others().all(|it| holders.contains(it));
         let older = |it: &InFlight| it.spreading && it.version.regime < self.regime;
-        // Who is alone lacks nothing; and what is in flight may wait for just this, since who had to confirm it is gone.
+        // Who is alone holds all that anybody in sync holds, whatever is in flight; and that may wait for just this, since who
+        // had to confirm it is gone.
         let rests = others().next().is_none() || !self.in_flight.iter().any(older);
         fenced && (brought && rests || is_planted(Mutation::ActivatesEarly))
     }

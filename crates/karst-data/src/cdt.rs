@@ -34,7 +34,7 @@ pub(crate) mod selection;
 pub(crate) mod tell;
 mod view;
 
-pub use answer::{Answer, element_value};
+pub use answer::{Answer, Told, element_value};
 use path::Step;
 pub use select::{Evaluate, Expression, Item, NoExpressions, Replacement};
 
@@ -247,6 +247,29 @@ impl<'a> CdtOp<'a> {
         }
     }
 
+    /// Reads from a value, and tells as much of it by reference as can be: `None` for nothing, `Some(None)`
+    /// for nil.
+    ///
+    /// # Errors
+    /// See [`CdtError`].
+    pub fn read_value<'v>(
+        &self,
+        value: &Value<'v>,
+        expressions: &mut dyn Evaluate,
+    ) -> Result<Told<'v>, CdtError> {
+        Ok(match &value.bytes {
+            Cow::Borrowed(bytes) => {
+                let subject = Subject::of_particle(value.particle, bytes);
+                self.read(subject, expressions)?.told()
+            }
+            Cow::Owned(bytes) => {
+                let subject = Subject::of_particle(value.particle, bytes);
+                let told = self.read(subject, expressions)?.told();
+                told.map(|told| told.map(Value::into_owned))
+            }
+        })
+    }
+
     /// Changes a value, or makes one.
     ///
     /// # Errors
@@ -306,6 +329,11 @@ impl Call<'_> {
             _ => Err(CdtError::Incompatible),
         }
     }
+}
+
+/// Whether there is an operation of this number in that half of requests.
+pub(crate) fn is_code(code: i64, access: Access) -> bool {
+    parse::Malformed::of(code).is_some_and(|call| call.is_read == (access == Access::Read))
 }
 
 /// Whether a packed element is a list or a map, if it is either.

@@ -16,6 +16,7 @@
 
 mod arithmetic;
 mod call;
+mod element;
 mod eval;
 mod filter;
 mod instruction;
@@ -28,6 +29,7 @@ mod subject;
 mod tests;
 mod value;
 
+pub use self::element::PathExpressions;
 pub use self::filter::{Filter, Verdict};
 pub use self::operation::{Change, ExpressionRead, ExpressionWrite};
 pub use self::subject::{Iteration, Lookup, Metadata, Subject};

@@ -6,125 +6,36 @@
 
 use std::cmp::Ordering;
 
-use crate::msgpack::DEPTH_MAX;
-
-/// One element's head. Collections carry the count of their elements or pairs, others their content.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Element<'a> {
-    Nil,
-    Bool(bool),
-    /// Two's complement; `wide` marks an unsigned value above `i64::MAX`.
-    Int {
-        value: i64,
-        wide: bool,
-    },
-    Float(f64),
-    Raw(&'a [u8]),
-    List(u32),
-    Map(u32),
-    Ext {
-        kind: u8,
-        content: &'a [u8],
-    },
-}
+pub(crate) use crate::msgpack::Head as Element;
+use crate::msgpack::{DEPTH_MAX, Reader};
 
 /// The kind byte of wildcard and infinity.
 const EXT_SPECIAL: u8 = 0xff;
-const WILDCARD: u8 = 0;
-const INFINITY: u8 = 1;
 
 /// The bit of a map's flags that says that its keys are in order.
 const FLAG_KEY_ORDERED: u8 = 1;
 
-/// Reads elements from the front of a slice.
+/// Reads elements from the front of a slice. Of what is no element it tells nothing.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cursor<'a> {
-    rest: &'a [u8],
-}
+pub(crate) struct Cursor<'a>(Reader<'a>);
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Cursor<'a> {
-        Cursor { rest: bytes }
+        Cursor(Reader { rest: bytes })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.rest.is_empty()
+        self.0.rest.is_empty()
     }
 
     /// The bytes between this place and a later one.
     pub(crate) fn until(&self, later: &Cursor<'a>) -> &'a [u8] {
-        &self.rest[..self.rest.len() - later.rest.len()]
-    }
-
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(count)?;
-        self.rest = rest;
-        Some(taken)
-    }
-
-    fn number<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    /// A big-endian length of one, two or four bytes.
-    fn length(&mut self, width: u8) -> Option<u32> {
-        Some(match width {
-            1 => u32::from(self.number::<1>()?[0]),
-            2 => u32::from(u16::from_be_bytes(self.number()?)),
-            _ => u32::from_be_bytes(self.number()?),
-        })
-    }
-
-    fn sized_raw(&mut self, width: u8) -> Option<Element<'a>> {
-        let length = self.length(width)?;
-        self.take(length as usize).map(Element::Raw)
-    }
-
-    fn ext(&mut self, length: u32) -> Option<Element<'a>> {
-        let kind = self.number::<1>()?[0];
-        let content = self.take(length as usize)?;
-        Some(Element::Ext { kind, content })
+        &self.0.rest[..self.0.rest.len() - later.0.rest.len()]
     }
 
     /// The next element's head. Of collections the elements follow.
     pub(crate) fn head(&mut self) -> Option<Element<'a>> {
-        let int = |value| Element::Int { value, wide: false };
-        let [first] = self.number()?;
-        Some(match first {
-            0x00..=0x7f => int(i64::from(first)),
-            0x80..=0x8f => Element::Map(u32::from(first & 0x0f)),
-            0x90..=0x9f => Element::List(u32::from(first & 0x0f)),
-            0xa0..=0xbf => Element::Raw(self.take(usize::from(first & 0x1f))?),
-            0xc0 => Element::Nil,
-            0xc1 => return None,
-            0xc2 | 0xc3 => Element::Bool(first == 0xc3),
-            0xc4 | 0xd9 => self.sized_raw(1)?,
-            0xc5 | 0xda => self.sized_raw(2)?,
-            0xc6 | 0xdb => self.sized_raw(4)?,
-            0xc7 => self.length(1).and_then(|length| self.ext(length))?,
-            0xc8 => self.length(2).and_then(|length| self.ext(length))?,
-            0xc9 => self.length(4).and_then(|length| self.ext(length))?,
-            0xca => Element::Float(f64::from(f32::from_be_bytes(self.number()?))),
-            0xcb => Element::Float(f64::from_be_bytes(self.number()?)),
-            0xcc => int(i64::from(self.length(1)?)),
-            0xcd => int(i64::from(self.length(2)?)),
-            0xce => int(i64::from(self.length(4)?)),
-            0xcf => {
-                let value = i64::from_be_bytes(self.number()?);
-                let wide = value < 0;
-                Element::Int { value, wide }
-            }
-            0xd0 => int(i64::from(i8::from_be_bytes(self.number()?))),
-            0xd1 => int(i64::from(i16::from_be_bytes(self.number()?))),
-            0xd2 => int(i64::from(i32::from_be_bytes(self.number()?))),
-            0xd3 => int(i64::from_be_bytes(self.number()?)),
-            0xd4..=0xd8 => self.ext(1 << (first - 0xd4))?,
-            0xdc => Element::List(self.length(2)?),
-            0xdd => Element::List(self.length(4)?),
-            0xde => Element::Map(self.length(2)?),
-            0xdf => Element::Map(self.length(4)?),
-            0xe0..=0xff => int(i64::from(first as i8)),
-        })
+        self.0.head().ok()
     }
 
     /// An integer; one above `i64::MAX` comes as its two's complement.
@@ -170,12 +81,7 @@ impl<'a> Cursor<'a> {
 
     /// The bytes of the next whole element.
     pub(crate) fn element(&mut self) -> Option<&'a [u8]> {
-        let before = *self;
-        let mut due = 1u64;
-        while due > 0 {
-            due = due - 1 + self.head()?.children();
-        }
-        Some(before.until(self))
+        self.0.element().ok()
     }
 
     /// Takes a collection's flags, which are its first element or pair, and returns them and how many
@@ -200,45 +106,21 @@ impl<'a> Cursor<'a> {
     }
 }
 
-impl Element<'_> {
-    /// How many elements follow that belong to this one.
-    fn children(&self) -> u64 {
-        match self {
-            Element::List(count) => u64::from(*count),
-            Element::Map(count) => u64::from(*count) * 2,
-            Element::Nil
-            | Element::Bool(_)
-            | Element::Int { .. }
-            | Element::Float(_)
-            | Element::Raw(_)
-            | Element::Ext { .. } => 0,
-        }
-    }
-
-    /// Where elements of this kind stand in the order across kinds.
-    fn rank(&self) -> u8 {
-        match self {
-            Element::Nil => 0,
-            Element::Bool(false) => 1,
-            Element::Bool(true) => 2,
-            Element::Int { .. } => 3,
-            Element::Raw([3, ..]) => 4,
-            Element::List(_) => 5,
-            Element::Map(_) => 6,
-            Element::Raw([23, ..]) => 9,
-            Element::Raw(_) => 7,
-            Element::Float(_) => 8,
-            Element::Ext { .. } if self.is_special(INFINITY) => 11,
-            Element::Ext { .. } => 10,
-        }
-    }
-
-    pub(crate) fn is_wildcard(&self) -> bool {
-        self.is_special(WILDCARD)
-    }
-
-    fn is_special(&self, which: u8) -> bool {
-        matches!(self, Element::Ext { kind: EXT_SPECIAL, content: [first, ..] } if *first == which)
+/// Where elements of this kind stand in the order across kinds.
+fn rank(element: &Element<'_>) -> u8 {
+    match element {
+        Element::Nil => 0,
+        Element::Bool(false) => 1,
+        Element::Bool(true) => 2,
+        Element::Int { .. } => 3,
+        Element::Raw([3, ..]) => 4,
+        Element::List(_) => 5,
+        Element::Map(_) => 6,
+        Element::Raw([23, ..]) => 9,
+        Element::Raw(_) => 7,
+        Element::Double(_) => 8,
+        Element::Ext { .. } if element.is_infinity() => 11,
+        Element::Ext { .. } => 10,
     }
 }
 
@@ -301,11 +183,11 @@ fn step(
                 wide: other_wide,
             },
         ) => wide.cmp(&other_wide).then(value.cmp(&other)),
-        (Element::Float(x), Element::Float(y)) => x.partial_cmp(&y).unwrap_or(Ordering::Equal),
-        (Element::Raw(x), Element::Raw(y)) if head_a.rank() == head_b.rank() => x.cmp(y),
+        (Element::Double(x), Element::Double(y)) => x.partial_cmp(&y).unwrap_or(Ordering::Equal),
+        (Element::Raw(x), Element::Raw(y)) if rank(&head_a) == rank(&head_b) => x.cmp(y),
         (Element::List(_), Element::List(_)) => return lists(a, b, (head_a, head_b), maps, depth),
         (Element::Map(_), Element::Map(_)) => return pairs(a, b, (head_a, head_b), maps, depth),
-        _ => head_a.rank().cmp(&head_b.rank()),
+        _ => rank(&head_a).cmp(&rank(&head_b)),
     };
     Ok(unless_equal(ordering))
 }

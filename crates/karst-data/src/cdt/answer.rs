@@ -25,9 +25,20 @@ pub enum Answer<'v> {
     Map(Vec<u8>),
 }
 
+/// What is told: `None` for nothing, `Some(None)` for nil.
+pub type Told<'v> = Option<Option<Value<'v>>>;
+
 impl<'v> Answer<'v> {
     pub(crate) fn count(count: usize) -> Answer<'v> {
         Answer::Int(count as i64)
+    }
+
+    /// What is told.
+    pub(crate) fn told(self) -> Told<'v> {
+        match self {
+            Answer::Nothing => None,
+            answer => Some(answer.into_value()),
+        }
     }
 
     /// The answer as a value of its particle type; `None` for nothing and for nil.

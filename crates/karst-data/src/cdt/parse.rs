@@ -244,7 +244,7 @@ pub(super) struct Malformed {
 
 impl Malformed {
     /// What is known of a call by its number; `None` if there is no such call.
-    fn of(code: i64) -> Option<Malformed> {
+    pub(super) fn of(code: i64) -> Option<Malformed> {
         let (kind, is_read, removes) = match code {
             5..=8 | 10 | 11 | 32..=40 => (Collection::List, false, true),
             0..=13 => (Collection::List, false, false),

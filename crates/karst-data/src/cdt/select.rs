@@ -35,6 +35,8 @@ pub struct Expression<'a> {
     pub number: usize,
     /// Its packed form.
     pub packed: &'a [u8],
+    /// Whether it is a condition: it has to be a truth.
+    pub decides: bool,
 }
 
 /// The element that an expression is asked about.
@@ -147,6 +149,7 @@ impl<'a> Select<'a> {
             (4, Access::Modify) => Purpose::Apply(Expression {
                 number: expressions,
                 packed: arguments.element()?,
+                decides: false,
             }),
             _ => return Err(CdtError::Parameter("no such selection")),
         };
@@ -284,7 +287,11 @@ impl<'a> Condition<'a> {
         }
         let number = *expressions;
         *expressions += 1;
-        Ok(Condition::Expression(Expression { number, packed }))
+        Ok(Condition::Expression(Expression {
+            number,
+            packed,
+            decides: true,
+        }))
     }
 }
 

@@ -1,12 +1,11 @@
-//! Calls on values inside expressions: bits and HyperLogLog, and the place where lists and maps come in.
+//! Calls on values inside expressions: lists and maps, bits and HyperLogLog.
 //!
 //! A call's payload is what a client would send for a bin, but that an argument which is an array is an
 //! expression. If all of those are literals the payload is put together once; else each time. What a call
 //! refuses makes its result unknown, never the command wrong; only a code that is no call is found when the
 //! expression is parsed.
 //!
-//! Lists and maps are system 0. [`on_collection`] is where their calls are to be run, and
-//! [`Parser::check_code`] where their codes are to be known; until then they are refused.
+//! A call that selects by a path comes as it is; the expressions of its path are parsed with the one around it.
 
 use std::borrow::Cow;
 
@@ -15,9 +14,10 @@ use super::parse::{Parser, Result, Static, Typed, malformed};
 use super::program::{Call, Node, Payload, Piece, System};
 use super::subject::Subject;
 use super::value::Datum;
-use super::{ExprError, Type};
+use super::{ExprError, PathExpressions, Type};
 use crate::bit::{self, BitModify, BitRead};
 use crate::call::CallError;
+use crate::cdt::{self, Access, CdtError, CdtOp, Subject as Whole};
 use crate::hll::{self, HllModify, HllRead};
 use crate::packed::{Cursor, Element};
 use crate::value::Value;
@@ -45,6 +45,16 @@ impl<'a> Parser<'a> {
         };
         let pieces = self.pieces(system, modifies)?;
         let payload = self.payload(pieces);
+        let inner = match (&payload, system) {
+            (Payload::Whole(span), System::Collections) => {
+                let payload = self.program.span(*span);
+                // What else is wrong with a call is found when it runs.
+                let op = CdtOp::parse(payload, access(modifies)).ok();
+                op.map(|op| PathExpressions::parse_within(&op, self.depth))
+                    .transpose()?
+            }
+            _ => None,
+        };
         let (target, kind) = self.expression()?;
         let fits = match (system, kind) {
             (_, Static::Known(Type::Nil))
@@ -63,6 +73,7 @@ impl<'a> Parser<'a> {
             result,
             payload,
             target,
+            inner: inner.unwrap_or_default(),
         });
         self.push(Node::Call(number), result)
     }
@@ -74,7 +85,6 @@ impl<'a> Parser<'a> {
         let mut count = self.cursor.list().ok_or(NO_CALL)?;
         let mut code = self.cursor.int().ok_or(NO_CALL)?;
         if system == System::Collections && code == BY_PATH {
-            self.check_code(system, modifies, code)?;
             self.cursor = start;
             let whole = self.cursor.element().ok_or(NO_CALL)?;
             return Ok(vec![Piece::Verbatim(self.span(whole))]);
@@ -146,10 +156,7 @@ impl<'a> Parser<'a> {
     /// Refuses a code that is no call, or one that changes among those that read and the other way about.
     fn check_code(&self, system: System, modifies: bool, code: i64) -> Result<()> {
         let known = match (system, modifies) {
-            (System::Collections, _) => {
-                let why = "lists and maps cannot be called in expressions yet";
-                return Err(ExprError::Unsupported(why));
-            }
+            (System::Collections, _) => cdt::is_code(code, access(modifies)),
             (System::Bits, false) => bit::is_read_code(code),
             (System::Bits, true) => bit::is_modify_code(code),
             (System::Hll, false) => hll::is_read_code(code),
@@ -186,11 +193,11 @@ fn called<'v, S: Subject + ?Sized>(
         Payload::Pieces(pieces) => Cow::Owned(joined(evaluator, pieces)?),
     };
     let result = match call.system {
-        System::Bits => on_bits(call.modifies, &payload, target),
-        System::Hll => on_sketch(call.modifies, &payload, target),
-        System::Collections => on_collection(call.modifies, &payload, target),
+        System::Bits => on_bits(call.modifies, &payload, target).ok()?,
+        System::Hll => on_sketch(call.modifies, &payload, target).ok()?,
+        System::Collections => on_collection(call, &payload, target).ok()?,
     };
-    Some(match result.ok()? {
+    Some(match result {
         Some(value) => Datum::from_stored(value.particle, value.bytes),
         None => Datum::Nil,
     })
@@ -214,7 +221,7 @@ fn joined<S: Subject + ?Sized>(
     Some(payload)
 }
 
-/// What a call gives on a value, or on none.
+/// What a call on a blob or sketch gives, or on none.
 type Called<'v> = std::result::Result<Option<Value<'v>>, CallError>;
 
 fn on_bits<'v>(modifies: bool, payload: &[u8], target: Option<Value<'v>>) -> Called<'v> {
@@ -235,9 +242,26 @@ fn on_sketch<'v>(modifies: bool, payload: &[u8], target: Option<Value<'v>>) -> C
     HllRead::parse(payload)?.read(&target).map(Some)
 }
 
-/// Here lists and maps are to be called. Expressions that would are not accepted yet.
-fn on_collection<'v>(_: bool, _: &[u8], _: Option<Value<'v>>) -> Called<'v> {
-    Err(CallError::NotApplicable(
-        "lists and maps cannot be called in expressions yet",
-    ))
+fn on_collection<'v>(
+    call: &Call,
+    payload: &[u8],
+    target: Option<Value<'v>>,
+) -> std::result::Result<Option<Value<'v>>, CdtError> {
+    let op = CdtOp::parse(payload, access(call.modifies))?;
+    let mut inner = &call.inner;
+    if call.modifies {
+        let mut changed = op.modify(Whole::of(target.as_ref()), &mut inner)?;
+        return Ok(changed.take_value().or(target));
+    }
+    let target = target.ok_or(CdtError::Incompatible)?;
+    op.read_value(&target, &mut inner).map(Option::flatten)
+}
+
+/// The half of requests that a call belongs to.
+fn access(modifies: bool) -> Access {
+    if modifies {
+        Access::Modify
+    } else {
+        Access::Read
+    }
 }

@@ -42,7 +42,13 @@ pub(super) type Typed = (NodeId, Static);
 
 /// Parses a whole expression.
 pub(super) fn whole(bytes: &[u8]) -> Result<Program> {
+    nested(bytes, 0)
+}
+
+/// Parses a whole expression that nests so deeply in another.
+pub(super) fn nested(bytes: &[u8], depth: usize) -> Result<Program> {
     let mut parser = Parser::new(bytes)?;
+    parser.depth = depth;
     let (_, kind) = parser.expression()?;
     if !parser.cursor.is_empty() {
         return malformed("something follows its end");
@@ -57,7 +63,7 @@ pub(super) struct Parser<'a> {
     pub(super) program: Program,
     /// Variables that may be used here, by name.
     pub(super) scope: Vec<(&'a [u8], Static)>,
-    depth: usize,
+    pub(super) depth: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -87,7 +93,7 @@ impl<'a> Parser<'a> {
             Element::Nil => self.push(Node::Nil, Type::Nil),
             Element::Bool(value) => self.push(Node::Bool(value), Type::Bool),
             Element::Int { value, .. } => self.push(Node::Int(value), Type::Int),
-            Element::Float(value) => self.push(Node::Float(value), Type::Float),
+            Element::Double(value) => self.push(Node::Float(value), Type::Float),
             Element::Raw([3, text @ ..]) => self.bytes(Type::String, text),
             Element::Raw([4, blob @ ..]) => self.bytes(Type::Blob, blob),
             Element::Raw([18, sketch @ ..]) => self.bytes(Type::Hll, sketch),
@@ -100,7 +106,7 @@ impl<'a> Parser<'a> {
             Element::Ext { .. } => malformed("a wildcard or infinity outside a call"),
             Element::List(0) => malformed("an instruction without its code"),
             Element::List(count) => {
-                if self.depth == DEPTH_MAX {
+                if self.depth >= DEPTH_MAX {
                     return malformed("it nests too deeply");
                 }
                 self.depth += 1;

@@ -2,7 +2,7 @@
 
 use regex::bytes::Regex;
 
-use super::Type;
+use super::{PathExpressions, Type};
 
 /// An instruction, by its place in the program.
 #[derive(Clone, Copy, Debug)]
@@ -167,6 +167,8 @@ pub(super) struct Call {
     pub(super) result: Type,
     pub(super) payload: Payload,
     pub(super) target: NodeId,
+    /// Those of its path, if it has one with expressions.
+    pub(super) inner: PathExpressions,
 }
 
 /// The packed call.

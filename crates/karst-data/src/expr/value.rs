@@ -69,7 +69,7 @@ impl<'v> Datum<'v> {
             Some(Element::Nil) => Datum::Nil,
             Some(Element::Bool(value)) => Datum::Bool(value),
             Some(Element::Int { value, .. }) => Datum::Int(value),
-            Some(Element::Float(value)) => Datum::Float(value),
+            Some(Element::Double(value)) => Datum::Float(value),
             Some(Element::Raw([3, text @ ..])) => bytes(Type::String, text),
             Some(Element::Raw([4, blob @ ..])) => bytes(Type::Blob, blob),
             Some(Element::Raw([18, sketch @ ..])) => bytes(Type::Hll, sketch),
@@ -161,7 +161,7 @@ impl<'v> Datum<'v> {
             (Datum::Nil, Some(Element::Nil)) => true,
             (Datum::Bool(a), Some(Element::Bool(b))) => *a == b,
             (Datum::Int(a), Some(Element::Int { value, wide })) => *a == value && !wide,
-            (Datum::Float(a), Some(Element::Float(b))) => equal(*a, b),
+            (Datum::Float(a), Some(Element::Double(b))) => equal(*a, b),
             (Datum::Bytes(Type::List | Type::Map, bytes), Some(_)) => {
                 packed::compare(bytes, element, Maps::Packed) == Ok(Ordering::Equal)
             }

@@ -130,7 +130,7 @@ fn elements<'a>(arguments: &mut Arguments<'a>) -> Result<Elements<'a>, CallError
                 Element::Nil
                 | Element::Bool(_)
                 | Element::Int { .. }
-                | Element::Float(_)
+                | Element::Double(_)
                 | Element::Raw(_) => {}
             }
         }

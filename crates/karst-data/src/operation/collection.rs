@@ -1,8 +1,7 @@
 //! Operations of a command on lists and maps in bins.
 
-use std::borrow::Cow;
-
-use crate::cdt::{Access, Answer, CdtError, CdtOp, NoExpressions, Subject};
+use crate::cdt::{Access, CdtError, CdtOp, Subject, Told};
+use crate::expr::PathExpressions;
 use crate::value::Value;
 
 /// An operation on a list or map, as it was read from the request.
@@ -10,26 +9,31 @@ use crate::value::Value;
 /// What is wrong with it is told when its turn comes: of a bin that is missing nothing is read, whatever
 /// the operation says.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Collection<'a>(Box<Result<CdtOp<'a>, CdtError>>);
+pub struct Collection<'a>(Box<Result<Parsed<'a>, CdtError>>);
+
+#[derive(Clone, Debug, PartialEq)]
+struct Parsed<'a> {
+    op: CdtOp<'a>,
+    expressions: PathExpressions,
+}
 
 impl<'a> Collection<'a> {
     /// Reads an operation as a client packs it.
     pub fn parse(payload: &'a [u8], access: Access) -> Collection<'a> {
-        Collection(Box::new(CdtOp::parse(payload, access)))
+        Collection(Box::new(Parsed::parse(payload, access)))
     }
 
-    fn op(&self) -> Result<&CdtOp<'a>, CdtError> {
+    fn parsed(&self) -> Result<&Parsed<'a>, CdtError> {
         self.0.as_ref().as_ref().map_err(|error| *error)
     }
 }
 
-/// What is told: `None` for nothing, `Some(None)` for nil.
-type Told<'v> = Option<Option<Value<'v>>>;
-
-fn told<'v>(answer: Answer<'v>) -> Told<'v> {
-    match answer {
-        Answer::Nothing => None,
-        answer => Some(answer.into_value()),
+impl<'a> Parsed<'a> {
+    fn parse(payload: &'a [u8], access: Access) -> Result<Parsed<'a>, CdtError> {
+        let op = CdtOp::parse(payload, access)?;
+        let expressions = PathExpressions::parse(&op)
+            .map_err(|_| CdtError::Parameter("an expression of the path is malformed"))?;
+        Ok(Parsed { op, expressions })
     }
 }
 
@@ -42,18 +46,9 @@ pub(super) fn read<'a>(
     let Some(value) = bin else {
         return Ok(None);
     };
-    let told = match &value.bytes {
-        Cow::Borrowed(bytes) => read_from(Subject::of_particle(value.particle, bytes), call)?,
-        Cow::Owned(bytes) => {
-            let told = read_from(Subject::of_particle(value.particle, bytes), call)?;
-            told.map(|value| value.map(Value::into_owned))
-        }
-    };
+    let call = call.parsed()?;
+    let told = call.op.read_value(value, &mut &call.expressions)?;
     Ok(if writes { Some(told.flatten()) } else { told })
-}
-
-fn read_from<'v>(subject: Subject<'v>, call: &Collection<'_>) -> Result<Told<'v>, CdtError> {
-    call.op()?.read(subject, &mut NoExpressions).map(told)
 }
 
 /// Changes a bin of a record in the making: its new value, if it changes, and what is told.
@@ -61,8 +56,9 @@ pub(super) fn modify<'a>(
     bin: Option<&Value<'a>>,
     call: &Collection<'_>,
 ) -> Result<(Option<Value<'a>>, Told<'a>), CdtError> {
-    let mut modified = call.op()?.modify(Subject::of(bin), &mut NoExpressions)?;
+    let call = call.parsed()?;
+    let mut modified = call.op.modify(Subject::of(bin), &mut &call.expressions)?;
     let value = modified.take_value();
-    let told = told(modified.answer).map(|value| value.map(Value::into_owned));
-    Ok((value, told))
+    let told = modified.answer.told();
+    Ok((value, told.map(|told| told.map(Value::into_owned))))
 }

@@ -186,6 +186,7 @@ fn an_operation_names_its_expressions_in_their_order() {
         Expression {
             number: 0,
             packed: &[],
+            decides: true,
         },
         Item {
             key: None,

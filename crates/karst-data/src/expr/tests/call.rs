@@ -109,3 +109,88 @@ fn sketches_are_read_and_changed_without_being_stored() {
     check(&of(2, 66, "[50]"), "!4");
     check(&of(2, 66, "[5]"), "!4");
 }
+
+const LIST: &str = r#"[81,4,"list"]"#; // 1, 2, 3
+const MAP: &str = r#"[81,5,"map"]"#; // k: 1
+
+fn of_list(result: u8, system: u8, call: &str, outcome: &str) {
+    check(
+        &format!("[127, {result}, {system}, {call}, {LIST}]"),
+        outcome,
+    );
+}
+
+#[test]
+fn lists_and_maps_are_read_and_changed_without_being_stored() {
+    of_list(2, 0, "[16]", "3");
+    of_list(2, 0, "[19, 7, -1]", "3");
+    of_list(2, 0, "[19, 7, [20, 1, 1]]", "3");
+    of_list(3, 0, "[19, 7, -1]", "unknown");
+    of_list(2, 0, "[19, 7, 5]", "unknown");
+    of_list(2, 0, "[19, 7]", "unknown");
+    of_list(1, 0, "[22, 13, 2]", "true");
+    of_list(4, 64, "[1, 9]", "List 9401020309");
+    of_list(4, 64, "[1, [20, 4, 5]]", "List 9401020309");
+    of_list(4, 64, "[1, [126, [4]]]", "List 940102039104");
+    of_list(2, 0, "[1, 9]", "!4");
+    of_list(4, 64, "[16]", "!4");
+    of_list(2, 0, "[60]", "!4");
+    check(&format!(r#"[127, 2, 0, [97,7,"=k"], {MAP}]"#), "1");
+    check(
+        &format!("[127, 5, 64, [67, [81,3,\"text\"], 2, 1], {MAP}]"),
+        "Map 83c70001c0a60368656c6c6f02a2036b01",
+    );
+    check(r#"[127, 4, 64, [1, 9], null]"#, "List 9109");
+    check(r#"[127, 2, 0, [16], null]"#, "unknown");
+    check(
+        &format!("[127, 2, 0, [16], [127, 4, 64, [1, 9], {LIST}]]"),
+        "4",
+    );
+    check(r#"[127, 2, 0, [16], [81,6,"blob"]]"#, "!4");
+}
+
+#[test]
+fn calls_on_collections_go_by_a_path() {
+    let mixed = |call: &str| format!(r#"[127, 2, 0, {call}, [81,4,"mixed"]]"#);
+    check(&mixed("[255, [16, 4], [16]]"), "1");
+    check(&mixed("[255, [16, 4], [19, 7, 0]]"), "1");
+    check(&mixed("[255, [16, 0], [16]]"), "unknown"); // nil is there
+    check(&mixed("[255, [16, 9], [16]]"), "unknown");
+    check(&mixed("[255, 16, [16]]"), "!4");
+    check(&mixed("[255, [16, 4]]"), "!4");
+}
+
+#[test]
+fn paths_select_and_change_by_expressions() {
+    of_list(4, 0, "[254, [20, [3, [122,2,1], 1]], 1]", "List 920203");
+    of_list(4, 0, "[254, [20, true], 1]", "List 93010203");
+    of_list(4, 0, "[254, [20, [3, [122,2,2], 0]], 1]", "List 920203");
+    let tenth_more = "[254, [20, true], 4, [20, [122,2,1], 10]]";
+    of_list(4, 64, tenth_more, "List 930b0c0d");
+    of_list(
+        4,
+        64,
+        "[254, [20, [3, [122,2,1], 1]], 4, [100]]",
+        "List 9101",
+    );
+    of_list(4, 0, "[254, [20, [1, [122,3,1], \"=a\"]], 1]", "unknown");
+    of_list(4, 0, "[254, [20, [1, [122,3,1], \"=a\"]], 17]", "List 90"); // unknown is passed over
+    of_list(4, 0, "[254, [20, [20, 1, 2]], 1]", "!4"); // no truth
+    of_list(4, 0, "[254, [20, [99]], 1]", "!4");
+    of_list(4, 0, "[254, [20, 7], 1]", "unknown");
+}
+
+#[test]
+fn a_path_inside_the_expression_of_another_is_the_last() {
+    let holds = "[3, [127,2,0,[16],[127,4,0,[254,[20,[3,[122,2,1],CONDITION]],1],LIST]], 0]";
+    let inner = holds
+        .replace("CONDITION", "0")
+        .replace("LIST", "[126,[1,2]]");
+    let of = |condition: &str| format!("[254, [20, {condition}], 1]");
+    of_list(4, 0, &of(&inner), "List 93010203");
+    let number = format!("[50, [127,2,0,[16],[127,4,0,{},[126,[1,2]]]]]", of(&inner));
+    let deeper = holds
+        .replace("CONDITION", &number)
+        .replace("LIST", "[126,[1,2]]");
+    of_list(4, 0, &of(&deeper), "!4");
+}

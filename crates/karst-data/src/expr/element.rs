@@ -1,0 +1,75 @@
+//! Expressions of paths into collections: each is run at an element, with no record around it.
+
+use super::subject::Iteration;
+use super::value::Datum;
+use super::{Expr, ExprError, Type, parse};
+use crate::cdt::{CdtOp, Evaluate, Expression, Item, Replacement};
+
+/// What such an expression counts for in the nesting of the one around it. Who runs an expression for each
+/// element of a list inside one that is run for each element of another multiplies the work: this leaves two.
+const DEPTH: usize = 100;
+
+const _: () = assert!(2 * DEPTH < super::DEPTH_MAX && 3 * DEPTH > super::DEPTH_MAX);
+
+/// The expressions that an operation on a collection holds, parsed; by their numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PathExpressions(Vec<Expr>);
+
+impl PathExpressions {
+    /// Parses them.
+    ///
+    /// # Errors
+    /// As [`Expr::parse`], and a condition that computes no truth.
+    pub fn parse(op: &CdtOp<'_>) -> Result<PathExpressions, ExprError> {
+        PathExpressions::parse_within(op, 0)
+    }
+
+    /// Parses those of a call inside an expression that nests so deeply there.
+    pub(super) fn parse_within(op: &CdtOp<'_>, depth: usize) -> Result<PathExpressions, ExprError> {
+        let mut parsed = Vec::new();
+        for expression in op.expressions() {
+            let program = parse::nested(expression.packed, depth + DEPTH)?;
+            if expression.decides && program.result != Type::Bool {
+                return parse::malformed("a condition that is no truth");
+            }
+            parsed.push(Expr { program });
+        }
+        Ok(PathExpressions(parsed))
+    }
+}
+
+impl Evaluate for &PathExpressions {
+    fn holds(&mut self, expression: Expression<'_>, item: Item<'_>) -> Option<bool> {
+        let at = iteration(item);
+        match self.0.get(expression.number)?.evaluate(&at) {
+            Datum::Bool(truth) => Some(truth),
+            _ => None,
+        }
+    }
+
+    fn replace(&mut self, expression: Expression<'_>, item: Item<'_>) -> Replacement {
+        let at = iteration(item);
+        let Some(expr) = self.0.get(expression.number) else {
+            return Replacement::Unknown;
+        };
+        match expr.evaluate(&at) {
+            Datum::Remove => Replacement::Remove,
+            datum => {
+                let mut packed = Vec::new();
+                if datum.pack(&mut packed) {
+                    Replacement::Value(packed)
+                } else {
+                    Replacement::Unknown
+                }
+            }
+        }
+    }
+}
+
+fn iteration(item: Item<'_>) -> Iteration<'_> {
+    Iteration {
+        key: item.key,
+        value: item.value,
+        index: item.index.map(|index| index as i64),
+    }
+}

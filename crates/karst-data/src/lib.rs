@@ -9,5 +9,6 @@ pub mod msgpack;
 pub mod mutation;
 pub mod operation;
 pub mod policy;
+pub mod sindex;
 pub mod time;
 pub mod value;

@@ -9,6 +9,8 @@
 //! unflagged maps, unique keys of allowed types and nothing after its end, so all later readers of
 //! stored collections may trust those properties. Nesting is limited to [`DEPTH_MAX`].
 
+pub mod elements;
+
 use std::borrow::Cow;
 use std::cmp::Ordering;
 

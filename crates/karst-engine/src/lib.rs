@@ -22,6 +22,7 @@ mod refill;
 pub mod replica;
 pub mod scrub;
 pub mod sets;
+pub mod sindex;
 pub mod take_over;
 pub mod tenure;
 pub mod walk;

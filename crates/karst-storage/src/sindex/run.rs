@@ -20,9 +20,7 @@ pub(super) struct Run {
 impl Run {
     /// A run of one item.
     pub(super) fn of(item: Item) -> Run {
-        let mut items = Vec::with_capacity(1); // most runs of a small index stay so
-        items.push(item);
-        Run { items }
+        Run { items: vec![item] } // room for one: most runs of a small index stay so
     }
 
     pub(super) fn items(&self) -> &[Item] {

@@ -56,6 +56,8 @@ pub struct Index {
     pub build_ms: AtomicU64,
     /// Items that were left over and taken out by a sweep.
     swept: AtomicU64,
+    items: AtomicU64,
+    bytes: AtomicU64,
 }
 
 impl Index {
@@ -72,6 +74,14 @@ impl Index {
     /// Items that were left over and taken out by a sweep.
     pub fn swept(&self) -> u64 {
         self.swept.load(Ordering::Relaxed)
+    }
+
+    /// What it takes, over all partitions.
+    pub fn report(&self) -> IndexReport {
+        IndexReport {
+            items: self.items.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
     }
 
     fn is_of(&self, sets: &Sets, set_id: u16) -> bool {
@@ -136,6 +146,21 @@ impl Part {
         }
     }
 
+    /// Changes the items, and keeps count of them and their memory.
+    fn change<R>(&mut self, change: impl FnOnce(&mut Ordered) -> R) -> R {
+        let (items, bytes) = (self.items.len(), self.items.memory_bytes());
+        let changed = change(&mut self.items);
+        // Less is as much as more, modulo 2^64.
+        let add = |sum: &AtomicU64, was: usize, is: usize| {
+            if was != is {
+                sum.fetch_add((is as u64).wrapping_sub(was as u64), Ordering::Relaxed);
+            }
+        };
+        add(&self.index.items, items, self.items.len());
+        add(&self.index.bytes, bytes, self.items.memory_bytes());
+        changed
+    }
+
     /// Puts a record's values, and returns how many items came.
     fn put(&mut self, digest: &Digest, stamp: Stamp, values: &[i64]) -> usize {
         let item = |value: &i64| Item {
@@ -143,8 +168,10 @@ impl Part {
             digest: *digest,
             stamp,
         };
-        let put = values.iter().map(|value| self.items.put(item(value)));
-        put.filter(|is_new| *is_new).count()
+        self.change(|items| {
+            let put = values.iter().map(|value| items.put(item(value)));
+            put.filter(|is_new| *is_new).count()
+        })
     }
 
     /// Something may be left over.
@@ -175,10 +202,12 @@ impl Part {
             self.covered = self.left_over;
         }
         let before = self.items.len();
-        self.sweep = self.items.retain(self.sweep, items_max, &mut |item| {
+        let behind = self.sweep;
+        let mut keep = |item: &Item| {
             let entry = directory.get(&item.digest);
             entry.is_some_and(|it| !it.is_tombstone() && Stamp::of(it.version()) == item.stamp)
-        });
+        };
+        self.sweep = self.change(|items| items.retain(behind, items_max, &mut keep));
         let swept = before - self.items.len();
         self.index.swept.fetch_add(swept as u64, Ordering::Relaxed);
         if self.sweep.is_none() {
@@ -206,7 +235,8 @@ impl Parts {
     /// The partition's records have all gone.
     pub(crate) fn clear(&mut self) {
         for part in &mut self.0 {
-            (part.items, part.sweep) = (Ordered::default(), None);
+            part.change(|items| *items = Ordered::default());
+            part.sweep = None;
             (part.left_over, part.owed) = (0, 0);
         }
     }
@@ -228,9 +258,11 @@ impl Partition {
             return;
         };
         for (part, values) in self.parts.0.iter_mut().zip(by_part) {
-            for value in values {
-                part.items.remove(&(value, *digest), stamp);
-            }
+            part.change(|items| {
+                for value in values {
+                    items.remove(&(value, *digest), stamp);
+                }
+            });
             part.left_over = part.left_over.saturating_sub(1); // the write has counted itself
         }
     }
@@ -285,6 +317,8 @@ impl Namespace {
             built: AtomicU32::new(0),
             build_ms: AtomicU64::new(0),
             swept: AtomicU64::new(0),
+            items: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
         }
     }
 
@@ -293,26 +327,10 @@ impl Namespace {
         self.sindexes.load()
     }
 
-    /// What an index takes. Looks at every partition.
-    pub fn sindex_report(&self, index: &Index) -> IndexReport {
-        let mut report = IndexReport::default();
-        for id in PartitionId::all() {
-            let partition = self.partition(id);
-            if let Some(part) = partition.parts.of(index) {
-                report.items += part.items.len() as u64;
-                report.bytes += part.items.memory_bytes() as u64;
-            }
-        }
-        report
-    }
-
-    /// Memory of all indexes. Looks at every partition, if there are any.
+    /// Memory of all indexes.
     pub fn sindex_bytes(&self) -> u64 {
         let sindexes = self.sindexes();
-        let reports = sindexes
-            .iter()
-            .map(|it| self.sindex_report(&it.index).bytes);
-        reports.sum()
+        sindexes.iter().map(|it| it.index.report().bytes).sum()
     }
 
     /// The values of a record that a write is about to change, if there are indexes to take them out of.

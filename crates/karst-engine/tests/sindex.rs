@@ -410,7 +410,7 @@ fn what_is_left_over_stays_within_bounds_whoever_overwrites_and_is_gone_after_sw
     play.world.namespace.set_sindexes(&definitions()[..1]);
     play.build();
     let by_n = play.world.namespace.sindex_named(b"by_n").unwrap();
-    let items = |play: &Play| play.world.namespace.sindex_report(&by_n.index).items;
+    let items = || by_n.index.report().items;
     let mut most = 0;
     for number in 0..5_000i64 {
         let number = number.to_be_bytes();
@@ -435,14 +435,14 @@ fn what_is_left_over_stays_within_bounds_whoever_overwrites_and_is_gone_after_sw
         {
             play.make_room();
         }
-        most = most.max(items(&play));
+        most = most.max(items());
     }
     assert!(
         most < u64::from(LEFT_OVER_MIN) * 5,
         "{most} items of one record"
     );
     (0..4).for_each(|_| play.sweep());
-    assert_eq!(items(&play), 1);
+    assert_eq!(items(), 1);
     assert!(by_n.index.swept() > 4_000);
 }
 
@@ -473,7 +473,7 @@ fn an_update_that_read_the_record_leaves_nothing_over() {
             .namespace
             .write(&play.hand(), &request, None, |_| ());
         assert!(matches!(step, Step::Done(())));
-        assert_eq!(play.world.namespace.sindex_report(&by_n.index).items, 1);
+        assert_eq!(by_n.index.report().items, 1);
     }
     assert_eq!(by_n.index.swept(), 0);
 }

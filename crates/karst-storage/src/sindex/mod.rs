@@ -68,6 +68,8 @@ pub struct Ordered {
     /// None is empty.
     runs: Vec<Run>,
     len: usize,
+    /// Memory of the runs in bytes.
+    run_bytes: usize,
 }
 
 impl Ordered {
@@ -83,8 +85,7 @@ impl Ordered {
 
     /// Memory in bytes, what is held ready included.
     pub fn memory_bytes(&self) -> usize {
-        let runs = self.runs.iter().map(Run::memory_bytes).sum::<usize>();
-        runs + self.runs.capacity() * size_of::<Run>()
+        self.run_bytes + self.runs.capacity() * size_of::<Run>()
     }
 
     /// The run in which a position is, or would be.
@@ -96,7 +97,7 @@ impl Ordered {
     /// Puts an item in, in the place of one that stands there. Whether there was none.
     pub fn put(&mut self, item: Item) -> bool {
         if self.runs.is_empty() {
-            self.runs.push(Run::of(item));
+            self.add_run(0, Run::of(item));
             self.len = 1;
             return true;
         }
@@ -111,16 +112,16 @@ impl Ordered {
         self.len += 1;
         let is_last = at + 1 == self.runs.len();
         if !self.runs[at].is_full() {
-            self.runs[at].insert(index, item);
+            self.change(at, |run| run.insert(index, item));
         } else if is_last && index == self.runs[at].len() {
-            self.runs.push(Run::of(item)); // values that rise fill one run after the other
+            self.add_run(at + 1, Run::of(item)); // values that rise fill one run after the other
         } else {
-            let mut upper = self.runs[at].split();
+            let mut upper = self.change(at, Run::split);
             match index.checked_sub(self.runs[at].len()) {
                 Some(index) if index > 0 => upper.insert(index, item),
-                _ => self.runs[at].insert(index, item),
+                _ => self.change(at, |run| run.insert(index, item)),
             }
-            self.runs.insert(at + 1, upper);
+            self.add_run(at + 1, upper);
         }
         true
     }
@@ -131,7 +132,7 @@ impl Ordered {
             return false;
         }
         let at = self.run_of(position);
-        let run = &mut self.runs[at];
+        let run = &self.runs[at];
         let Some(index) = run
             .find(position)
             .ok()
@@ -139,7 +140,7 @@ impl Ordered {
         else {
             return false;
         };
-        run.remove(index);
+        self.change(at, |run| run.remove(index));
         self.len -= 1;
         self.tidy(at);
         true
@@ -148,16 +149,40 @@ impl Ordered {
     /// Lets a run go that is empty, and joins one that is small with the next.
     fn tidy(&mut self, at: usize) {
         if self.runs[at].len() == 0 {
-            self.runs.remove(at);
+            self.take_run(at);
         } else if let Some(next) = self.runs.get(at + 1)
             && self.runs[at].may_join(next)
         {
-            let next = self.runs.remove(at + 1);
-            self.runs[at].join(&next);
+            self.join_next(at);
         }
         if self.runs.capacity() > 2 * self.runs.len() + 4 {
             self.runs.shrink_to_fit();
         }
+    }
+
+    fn add_run(&mut self, at: usize, run: Run) {
+        self.run_bytes += run.memory_bytes();
+        self.runs.insert(at, run);
+    }
+
+    fn take_run(&mut self, at: usize) -> Run {
+        let run = self.runs.remove(at);
+        self.run_bytes -= run.memory_bytes();
+        run
+    }
+
+    /// Changes a run, and keeps count of its memory.
+    fn change<R>(&mut self, at: usize, change: impl FnOnce(&mut Run) -> R) -> R {
+        let run = &mut self.runs[at];
+        self.run_bytes -= run.memory_bytes();
+        let changed = change(run);
+        self.run_bytes += run.memory_bytes();
+        changed
+    }
+
+    fn join_next(&mut self, at: usize) {
+        let next = self.take_run(at + 1);
+        self.change(at, |run| run.join(&next));
     }
 
     /// Visits items in order, from a value on or from behind a position, until `visit` breaks.
@@ -203,17 +228,17 @@ impl Ordered {
         let mut at = self.runs.partition_point(done);
         let (mut looked_at, mut last) = (0, None);
         while looked_at < items_max {
-            let run = self.runs.get_mut(at)?;
+            let run = self.runs.get(at)?;
             let before = run.len();
             last = Some(run.last());
-            run.retain(keep);
-            self.len -= before - run.len();
+            self.change(at, |run| run.retain(keep));
+            let len = self.runs[at].len();
+            self.len -= before - len;
             looked_at += before;
-            if run.len() == 0 {
-                self.runs.remove(at);
+            if len == 0 {
+                self.take_run(at);
             } else if at > 0 && self.runs[at - 1].may_join(&self.runs[at]) {
-                let run = self.runs.remove(at);
-                self.runs[at - 1].join(&run);
+                self.join_next(at - 1);
             } else {
                 at += 1;
             }

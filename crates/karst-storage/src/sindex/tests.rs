@@ -37,6 +37,8 @@ fn check(ordered: &Ordered, model: &BTreeMap<Position, Stamp>) {
     let items = all(ordered, From::Value(i64::MIN));
     let items = items.iter().map(|item| (item.position(), item.stamp));
     assert!(items.eq(model.iter().map(|(position, stamp)| (*position, *stamp))));
+    let runs = ordered.runs.iter().map(run::Run::memory_bytes);
+    assert_eq!(ordered.run_bytes, runs.sum::<usize>());
     for run in &ordered.runs {
         assert!((1..=run::ITEMS_MAX).contains(&run.len()));
     }

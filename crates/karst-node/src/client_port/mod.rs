@@ -3,6 +3,7 @@
 mod batch;
 mod connection;
 mod link;
+mod query;
 mod scan;
 mod security;
 mod single;

@@ -3,10 +3,13 @@
 import aerospike
 import pytest
 from aerospike import exception, predicates
-from conftest import NAMESPACES, wait_until
+from conftest import NAMESPACES, TOTAL_TIMEOUT_MS, wait_until
 
 RECORDS = 300
 SET = "queried"
+
+# The cluster has to agree, on a machine that may be busy.
+PATIENT = {"timeout": TOTAL_TIMEOUT_MS}
 
 INDEXES = {
     "q_n": ("n", aerospike.INDEX_NUMERIC, aerospike.INDEX_TYPE_DEFAULT),
@@ -40,9 +43,9 @@ def create(client, ns, name, bin_name, kind, source):
         aerospike.INDEX_TYPE_MAPVALUES: client.index_map_values_create,
     }
     if source in of:
-        of[source](ns, SET, bin_name, kind, name)
+        of[source](ns, SET, bin_name, kind, name, PATIENT)
     else:
-        make[(kind, source)](ns, SET, bin_name, name)
+        make[(kind, source)](ns, SET, bin_name, name, PATIENT)
 
 
 def ask(client, command):
@@ -68,8 +71,8 @@ def indexed(client):
     yield SET
     for ns in NAMESPACES:
         for name in INDEXES:
-            client.index_remove(ns, name)
-        client.truncate(ns, SET, 0)
+            client.index_remove(ns, name, PATIENT)
+        client.truncate(ns, SET, 0, PATIENT)
 
 
 def found(client, ns, predicate, **settings):
@@ -144,10 +147,10 @@ def test_a_query_without_its_index_is_refused(client, ns, indexed):
 
 
 def test_an_index_is_listed_and_gone_once_it_is_removed(client, ns, indexed):
-    client.index_integer_create(ns, SET, "n2", "q_listed")
+    client.index_integer_create(ns, SET, "n2", "q_listed", PATIENT)
     listed = ask(client, f"sindex-list:namespace={ns}")
     assert f"ns={ns}:indexname=q_listed:set={SET}:bin=n2:type=numeric:indextype=default" in listed
     with pytest.raises(exception.IndexFoundError):
-        client.index_string_create(ns, SET, "n2", "q_listed")
-    client.index_remove(ns, "q_listed")
+        client.index_string_create(ns, SET, "n2", "q_listed", PATIENT)
+    client.index_remove(ns, "q_listed", PATIENT)
     assert ask(client, f"sindex-exists:namespace={ns};indexname=q_listed") == "false"

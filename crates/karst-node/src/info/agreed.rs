@@ -17,7 +17,7 @@ use super::{Asked, COMMANDS_MAX, Memo, Session, TRUNCATIONS_MAX, find, roster, s
 use crate::node::{Node, now};
 
 /// How long an answer waits for this node to do what the cluster has agreed on.
-const IN_FORCE_MAX: Duration = Duration::from_secs(1);
+const IN_FORCE_MAX: Duration = Duration::from_millis(400);
 
 /// Whether a command of this name is answered once the cluster has agreed to what it asks for.
 pub(super) fn is_needed(name: &str) -> bool {

@@ -13,6 +13,7 @@
 //! - [`map`]: for each namespace and partition, who serves it; immutable once published.
 //! - [`replicate`]: a write on its way to the nodes that are to have it.
 //! - [`state`]: everything that Raft keeps, and the commands that change it.
+//! - [`sindex`]: which secondary indexes there are.
 //! - [`standing`]: how partitions stand, for people and for clients.
 //! - [`strong`]: how many have to confirm a write of a strongly consistent partition, and how many are asked.
 //! - [`view`]: the map as one node's data path reads it.
@@ -31,6 +32,7 @@ pub mod plan;
 #[cfg(feature = "raft")]
 pub mod raft;
 pub mod replicate;
+pub mod sindex;
 pub mod standing;
 pub mod state;
 pub mod strong;

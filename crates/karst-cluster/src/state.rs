@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::map::{Maps, NamespaceMap, Ownership, Regime};
 use crate::node::{ClusterId, NodeFacts, NodeId};
+use crate::sindex::Sindex;
 
 /// What the cluster knows of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +138,15 @@ pub enum Command {
         /// The set; empty for the namespace's own.
         set: String,
     },
+    /// A secondary index is made, or takes another name: see [`crate::sindex`].
+    CreateSindex(Sindex),
+    /// A secondary index goes, if it is there.
+    DropSindex {
+        /// The namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
 }
 
 /// What became of a command.
@@ -162,6 +172,9 @@ pub struct ClusterState {
     pub maps: Maps,
     /// Truncation marks by namespace and set.
     pub truncations: Vec<Truncation>,
+    /// Secondary indexes, by namespace and name.
+    #[serde(default)]
+    pub sindexes: Vec<Sindex>,
     /// Rises with each change of `nodes` or `maps` that anybody may see.
     pub generation: u64,
 }
@@ -221,6 +234,8 @@ impl ClusterState {
                     .retain(|mark| mark.namespace != namespace || mark.set != set);
                 Outcome::Applied
             }
+            Command::CreateSindex(sindex) => self.create_sindex(sindex),
+            Command::DropSindex { namespace, name } => self.drop_sindex(&namespace, &name),
         };
         debug_assert!(self.generation >= before);
         outcome

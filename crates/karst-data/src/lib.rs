@@ -17,5 +17,6 @@ pub mod mutation;
 pub mod operation;
 mod packed;
 pub mod policy;
+pub mod sindex;
 pub mod time;
 pub mod value;

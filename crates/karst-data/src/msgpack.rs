@@ -10,6 +10,8 @@
 //! readers of stored collections may trust those properties. Nesting is limited to [`DEPTH_MAX`].
 //! What is only compared with stored values comes in through [`comparable`].
 
+pub mod elements;
+
 use std::borrow::Cow;
 use std::cmp::Ordering;
 

@@ -117,6 +117,9 @@ impl Namespace {
             self.uncount(&mut partition, entry);
             self.log.release(entry.place);
         }
+        if next.is_none() {
+            partition.parts.clear();
+        }
         Dropped {
             entries: gone.len(),
             next,

@@ -23,6 +23,7 @@ pub mod replica;
 pub mod scrub;
 pub mod sets;
 mod sieve;
+pub mod sindex;
 pub mod take_over;
 pub mod tenure;
 pub mod walk;

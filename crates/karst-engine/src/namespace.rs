@@ -29,6 +29,7 @@ use crate::floor::Leaving;
 use crate::life::Life;
 use crate::scrub::Scrub;
 use crate::sets::Sets;
+use crate::sindex::{Named, Parts};
 use crate::tenure::Tenure;
 
 /// The regime of a partition that no map was heard of yet.
@@ -72,6 +73,8 @@ pub struct Partition {
     pub(crate) leaving: Option<Leaving>,
     /// What this node knows of it while it leads it, where consistency is strong.
     pub(crate) tenure: Tenure,
+    /// Its secondary indexes.
+    pub(crate) parts: Parts,
 }
 
 /// See [the module](self).
@@ -104,6 +107,12 @@ pub struct Namespace {
     pub(crate) evicted_until_s: AtomicU32,
     /// The latest update time that an eviction covers is before this.
     pub(crate) evicted_before_ms: AtomicU64,
+    /// Its secondary indexes, by name.
+    pub(crate) sindexes: ArcSwap<Vec<Named>>,
+    /// One change of them at a time.
+    pub(crate) sindexes_changing: Mutex<()>,
+    /// Counts all that there ever were.
+    pub(crate) sindexes_made: AtomicU32,
 }
 
 /// How far a request came.
@@ -221,6 +230,7 @@ impl Namespace {
                 floor: 0,
                 leaving: None,
                 tenure: Tenure::default(),
+                parts: Parts::default(),
             })
         };
         Namespace {
@@ -243,6 +253,9 @@ impl Namespace {
             evictions: ArcSwap::default(),
             evicted_until_s: AtomicU32::new(0),
             evicted_before_ms: AtomicU64::new(0),
+            sindexes: ArcSwap::default(),
+            sindexes_changing: Mutex::new(()),
+            sindexes_made: AtomicU32::new(0),
             arena,
         }
     }
@@ -405,10 +418,13 @@ impl Namespace {
     }
 
     /// Whether a sweep of a partition can find anything: something in it expires, is deleted, or may
-    /// be covered by a truncation mark.
+    /// be covered by a truncation mark, or a secondary index has something left over.
     pub fn may_hold_dead(&self, id: PartitionId) -> bool {
         let partition = self.partition(id);
-        partition.expires || partition.tombstones > 0 || self.truncations() != 0
+        partition.expires
+            || partition.tombstones > 0
+            || self.truncations() != 0
+            || partition.parts.may_have_left_over()
     }
 
     /// A record's bytes if its block is in memory. They stay as they are for as long as they are held,

@@ -50,6 +50,7 @@ impl Namespace {
                 self.uncount(&mut partition, entry);
                 self.log().release(entry.place);
             }
+            partition.parts.note(gone.len());
             count += gone.len();
             if after.is_none() {
                 return count;

@@ -70,7 +70,7 @@ impl Namespace {
 
     /// Clears part of a partition of what is gone: truncated records leave, or become tombstones if there
     /// was one below them; expired and evicted ones become tombstones (on devices) or leave; and tombstones
-    /// leave when no block can still hold an older copy. `oldest_fill` is [`karst_storage::log::Log::oldest_fill`], asked once per sweep.
+    /// leave when no block can still hold an older copy; secondary indexes are rid of part of what is left over. `oldest_fill` is [`karst_storage::log::Log::oldest_fill`], asked once per sweep.
     pub fn sweep_slice(
         &self,
         id: PartitionId,
@@ -135,6 +135,8 @@ impl Namespace {
             self.log.claim(is.place); // first, so that the block is not emptied in between
             self.log.release(was.place);
         }
+        partition.parts.note(gone.len() + buried.len());
+        partition.sweep_sindexes(SLICE_ENTRIES_MAX);
         drop(partition);
         self.count_swept(swept.expired, swept.evicted);
         swept

@@ -305,6 +305,11 @@ impl Namespace {
         };
         self.admit_to_set(set_id, alive.is_none()).map_err(refuse)?;
         let meta = self.next_meta(partition, hand, request, before, set_id);
+        let old_values = self.old_values(
+            partition,
+            before.as_ref(),
+            record.as_ref().map(Record::bins),
+        );
         let key = request
             .key
             .or_else(|| record.as_ref().and_then(|record| record.key));
@@ -320,6 +325,7 @@ impl Namespace {
                 Halt::Refuse(refusal) => refuse(refusal.reason),
                 other => other,
             })?;
+        partition.take_out(&request.digest, old_values);
         Ok(Outcome {
             generation: meta.generation,
             void_time_s: meta.void_time_s,
@@ -455,6 +461,7 @@ impl Namespace {
             self.log.release(place);
             return Err(Reason::IndexFull.into());
         }
+        self.put_in_sindexes(partition, &entry, before.as_ref(), draft.bins.clone());
         let image = hand.replicated.then(|| draft.image());
         Ok(Stored {
             commit: Some(commit),
@@ -585,6 +592,7 @@ impl Namespace {
             let sequence = partition.upcoming_version().sequence;
             partition.directory.set_sequence(sequence);
             partition.directory.remove(digest);
+            partition.parts.note(1);
             self.uncount(partition, &entry);
             self.log.release(entry.place);
             return Ok(Stored::default());

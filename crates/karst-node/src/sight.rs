@@ -282,6 +282,7 @@ pub async fn remind_clients(node: Arc<Node>) {
 pub fn put(node: &Node, state: Arc<ClusterState>) {
     let before = node.sights.now().state.clone();
     truncate(node, &before.truncations, &state.truncations);
+    set_sindexes(node, &state);
     let engines = node.namespaces.iter().map(|namespace| &namespace.engine);
     node.sights
         .put_into_force(state, &engines.collect::<Vec<_>>());
@@ -319,6 +320,16 @@ fn activated(me: NodeId, before: Option<&NamespaceMap>, now: &NamespaceMap) -> u
     let was = |id| before.map_or(Regime(0), |map| map.partition(id).activated);
     led.filter(|id| now.partition(*id).activated > was(*id))
         .count() as u64
+}
+
+/// Has every namespace the indexes that the cluster has agreed on.
+fn set_sindexes(node: &Node, state: &ClusterState) {
+    for namespace in &node.namespaces {
+        let wanted = state.sindexes_of(&namespace.config.name);
+        let wanted = wanted.map(|it| (it.name.clone(), it.definition.clone()));
+        let wanted: Vec<_> = wanted.collect();
+        namespace.engine.set_sindexes(&wanted);
+    }
 }
 
 /// Carries out what the cluster has agreed to truncate, and what it has taken back.

@@ -8,5 +8,6 @@ pub mod expire;
 pub mod index;
 pub mod log;
 pub mod place;
+pub mod sindex;
 pub mod tombstone;
 pub mod watermark;

@@ -141,6 +141,9 @@ pub enum Malformed {
         /// Index values in the request.
         values: usize,
     },
+    /// What a query looks for in an index cannot be read, or is not to be found in one.
+    #[error("bad index range: {0}")]
+    IndexRange(&'static str),
     /// The message calls itself a batch but has no rows field.
     #[error("batch without a rows field")]
     BatchMissing,
@@ -214,6 +217,7 @@ impl Malformed {
             | Malformed::PartitionUnknown { .. }
             | Malformed::PartitionTwice { .. }
             | Malformed::ResumeValues { .. }
+            | Malformed::IndexRange(_)
             | Malformed::BatchMissing
             | Malformed::BatchHeader { .. }
             | Malformed::BatchEmpty

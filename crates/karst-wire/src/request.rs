@@ -10,6 +10,7 @@
 //! treated alike.
 
 mod fields;
+mod index_range;
 mod ops;
 mod partitions;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use crate::flags::{Info1, Info2, Info3, Info4, ScReadMode};
 pub use crate::malformed::Malformed;
 pub use crate::op::{BIN_NAME_BYTES_MAX, OPS_MAX, OpCode, OpKind};
 pub use fields::Fields;
+pub use index_range::{IndexKind, IndexRange, Target};
 pub use ops::{Op, OpIter, Ops};
 pub use partitions::{PartitionFilter, Resume};
 
@@ -292,6 +294,22 @@ impl<'a> Message<'a> {
     /// [`Malformed::FieldSize`] if it does not have 8 bytes.
     pub fn sample_max(&self) -> Result<Option<u64>, Malformed> {
         Ok(fixed(field::SAMPLE_MAX, self.fields.sample_max)?.map(u64::from_be_bytes))
+    }
+
+    /// What a query looks for in an index; `None` for a scan.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn index_range(&self) -> Result<Option<IndexRange<'a>>, Malformed> {
+        self.fields.index_range.map(IndexRange::read).transpose()
+    }
+
+    /// Which values of a bin a query looks at.
+    ///
+    /// # Errors
+    /// When no index has such.
+    pub fn index_kind(&self) -> Result<IndexKind, Malformed> {
+        IndexKind::read(self.fields.index_type)
     }
 
     /// The partitions of a foreground scan or query.

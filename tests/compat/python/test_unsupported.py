@@ -31,14 +31,14 @@ def test_functions_are_refused(client, record, tmp_path):
         client.udf_get("module.lua")
 
 
-def test_secondary_indexes_are_refused(client, ns):
-    with pytest.raises(exception.AerospikeError):
-        client.index_integer_create(ns, "compat", "n", "idx_n")
+def test_indexes_of_places_are_refused(client, ns):
+    with refused(UNSUPPORTED):
+        client.index_geo2dsphere_create(ns, "compat", "g", "idx_g")
 
 
-def test_a_query_with_a_predicate_finds_no_index(client, record):
+def test_a_query_of_places_finds_no_index(client, record):
     query = client.query(record[0], record[1])
-    query.where(predicates.between("n", 0, 10))
+    query.where(predicates.geo_within_radius("n", 1.0, 2.0, 3.0))
     with refused(201):
         query.results({"max_retries": 0})
 

@@ -66,6 +66,8 @@ impl fmt::Display for Command {
             Command::UndoTruncate { namespace, set } => {
                 write!(f, "undo truncate {namespace} {set}")
             }
+            Command::CreateSindex(it) => write!(f, "create index {} {}", it.namespace, it.name),
+            Command::DropSindex { namespace, name } => write!(f, "drop index {namespace} {name}"),
         }
     }
 }

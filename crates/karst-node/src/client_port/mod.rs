@@ -4,6 +4,7 @@ mod batch;
 mod call;
 mod connection;
 mod link;
+mod query;
 mod scan;
 mod security;
 mod single;

@@ -4,7 +4,10 @@
 //! that no lock is held while a device works and every record is answered in its present form. They
 //! are sent in the order of the walk, whichever was read first: the client remembers the last digest
 //! of each partition and asks to go on after it.
+//!
+//! A query by a secondary index ([`super::query`]) goes the same way; there the index names the records.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -16,7 +19,7 @@ use karst_cluster::map::Role;
 use karst_data::expr::Filter;
 use karst_data::key::{Digest, PartitionId};
 use karst_engine::read::{Found, Need, ReadRequest};
-use karst_engine::{Fetched, Reason, Step};
+use karst_engine::{Fetched, Step};
 use karst_io::clock;
 use karst_storage::index::WalkCursor;
 use karst_wire::code::ResultCode;
@@ -24,11 +27,12 @@ use karst_wire::field;
 use karst_wire::flags::{Info1, Info2, Info3};
 use karst_wire::op::OpCode;
 use karst_wire::reply::{ReplyHead, ReplyStream};
-use karst_wire::request::Message;
+use karst_wire::request::{Message, Resume};
 use tokio::time::Instant;
 
 use super::call::{self, Scene};
 use super::connection::{Closed, Connection};
+use super::query::{Search, search};
 use super::single::{Operations, Refused};
 use super::{single, strong};
 use crate::core::Core;
@@ -58,11 +62,15 @@ struct Plan<'a> {
     namespace: usize,
     set_id: Among,
     set: &'a [u8],
-    partitions: Vec<(PartitionId, Option<WalkCursor>)>,
+    partitions: Vec<(PartitionId, Option<Resume>)>,
     message: Message<'a>,
     filter: Option<Rc<Filter>>,
     /// What to answer of each record, if it is more than bins by name.
     operations: Operations<'a>,
+    /// What an index is asked; `None` for a scan.
+    search: Option<Search<'a>>,
+    /// The client wants no bins.
+    no_bins: bool,
     need: Need,
     records_max: u64,
     records_per_second: u32,
@@ -102,6 +110,7 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
                 core: core.clone(),
                 plan,
                 sent: 0,
+                seen: HashSet::new(),
             }
             .partitions()
             .await;
@@ -109,16 +118,15 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
             counted.latency[Op::Scan as usize].record(took_us, 1);
             counted.count(
                 Op::Scan,
-                if done.is_ok() {
-                    Ending::Ok
-                } else {
-                    Ending::Error
+                match done {
+                    Ok(ResultCode::Ok) => Ending::Ok,
+                    Ok(_) | Err(_) => Ending::Error,
                 },
             );
-            done?;
+            let code = done?;
             connection
                 .link
-                .append(|out| karst_wire::reply::last(out, ResultCode::Ok));
+                .append(|out| karst_wire::reply::last(out, code));
         }
         Err(Refused(code)) => {
             connection
@@ -138,9 +146,6 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, Refused> {
         return Err(Refused(ResultCode::UnsupportedFeature));
     }
     let fields = &message.fields;
-    if fields.index_range.is_some() {
-        return Err(Refused(ResultCode::SindexNotFound));
-    }
     let sieve = call::filter(core, fields.filter)?;
     if let Some(code) = single::no_projection(message.ops) {
         return Err(Refused(code));
@@ -151,13 +156,10 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, Refused> {
         single::parsed(message.ops)?
     };
     let filter = message.partition_filter()?;
+    let search = search(state, &message).map_err(Refused)?;
     let from_start = filter.from_start().map(|partition| (partition, None));
-    let resumed = filter.resumed().map(|resume| {
-        (
-            resume.digest.partition(),
-            Some(WalkCursor::after(resume.digest)),
-        )
-    });
+    let resumed = filter.resumed();
+    let resumed = resumed.map(|resume| (resume.digest.partition(), Some(resume)));
     let partitions = from_start.chain(resumed).collect();
     let set = message.set()?.unwrap_or_default();
     let set_id = match set {
@@ -176,11 +178,13 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, Refused> {
         partitions,
         filter: sieve,
         operations,
-        need: if no_bins {
+        need: if no_bins && search.is_none() {
             Need::FactsAndKey
         } else {
             Need::Bins
         },
+        search,
+        no_bins,
         records_max: match message.sample_max()? {
             None | Some(0) => u64::MAX,
             Some(records) => records,
@@ -201,20 +205,38 @@ struct Run<'c, 'a> {
     plan: Plan<'a>,
     /// Records taken so far, counted behind the filter and before projection.
     sent: u64,
+    /// Those of the partition at hand, if a query can come upon one twice.
+    seen: HashSet<Digest>,
 }
 
-/// A record's message, complete or empty; its place in the order is kept while it is read. `None` if the
-/// filter did not let it pass.
-type Reading<'s> = Pin<Box<dyn Future<Output = Result<Option<Vec<u8>>, Unconfirmed>> + 's>>;
+/// Some records of a partition.
+struct Slice {
+    /// Each with the value that an index has it under.
+    hits: Vec<(Digest, Option<i64>)>,
+    /// Where the next one begins; `None` when the partition is done.
+    next: Option<Resume>,
+}
+
+/// A record's message, complete or empty; its place in the order is kept while it is read.
+type Reading<'s> = Pin<Box<dyn Future<Output = Result<Taken, Unconfirmed>> + 's>>;
+
+/// What became of a record.
+#[derive(Default)]
+struct Taken {
+    message: Vec<u8>,
+    /// It is one of those that were asked for, whether or not it has any of the bins.
+    counts: bool,
+}
 
 /// A record that nobody may be told of, for longer than a scan waits, or not by this node any more.
 struct Unconfirmed;
 
 impl Run<'_, '_> {
-    async fn partitions(mut self) -> Result<(), Closed> {
+    async fn partitions(mut self) -> Result<ResultCode, Closed> {
         let started = Instant::now();
         for (partition, from) in std::mem::take(&mut self.plan.partitions) {
             let mut after = from;
+            self.seen.clear();
             loop {
                 if !self.holds(partition) {
                     self.gone(partition);
@@ -222,17 +244,18 @@ impl Run<'_, '_> {
                 }
                 let left = self.plan.records_max - self.sent;
                 if left == 0 {
-                    return Ok(());
+                    return Ok(ResultCode::Ok);
                 }
                 let max = usize::try_from(left).unwrap_or(usize::MAX);
-                let engine = &self.core.namespace(self.plan.namespace).engine;
                 let set_id = match self.plan.set_id {
                     Among::All => None,
                     Among::Set(id) => Some(id),
                     Among::Nothing => break,
                 };
-                let slice = engine.scan_slice(partition, set_id, after, max, node::now());
-                if !self.send(&slice.digests).await? {
+                let Some(slice) = self.slice(partition, set_id, after, max) else {
+                    return Ok(ResultCode::SindexNotFound);
+                };
+                if !self.send(&slice.hits).await? {
                     self.gone(partition);
                     break;
                 }
@@ -243,7 +266,48 @@ impl Run<'_, '_> {
                 }
             }
         }
-        drain(self.connection, self.plan.socket_timeout).await
+        drain(self.connection, self.plan.socket_timeout).await?;
+        Ok(ResultCode::Ok)
+    }
+
+    /// Names the next records of a partition. `None` when the index that is to do so has gone.
+    fn slice(
+        &mut self,
+        partition: PartitionId,
+        set_id: Option<u16>,
+        after: Option<Resume>,
+        max: usize,
+    ) -> Option<Slice> {
+        let (state, now) = (self.core.namespace(self.plan.namespace), node::now());
+        let Some(search) = &self.plan.search else {
+            let after = after.map(|after| WalkCursor::after(after.digest));
+            let slice = state.engine.scan_slice(partition, set_id, after, max, now);
+            let resume = |next: WalkCursor| Resume {
+                digest: *next.digest(),
+                bval: None,
+            };
+            return Some(Slice {
+                hits: slice.digests.into_iter().map(|it| (it, None)).collect(),
+                next: slice.next.map(resume),
+            });
+        };
+        let behind = after.map(|after| (after.bval.unwrap_or_default() as i64, after.digest));
+        let slice = search.slice(state, partition, set_id, behind, max, now)?;
+        let mut hits = slice.hits;
+        if search.may_find_twice() {
+            hits.retain(|(_, digest)| self.seen.insert(*digest));
+        }
+        let resume = |(value, digest): (i64, Digest)| Resume {
+            digest,
+            bval: Some(value as u64),
+        };
+        Some(Slice {
+            hits: hits
+                .into_iter()
+                .map(|(value, it)| (it, Some(value)))
+                .collect(),
+            next: slice.next.map(resume),
+        })
     }
 
     /// Whether this node holds all of a partition.
@@ -281,29 +345,31 @@ impl Run<'_, '_> {
 
     /// Reads the records of a slice, many at once, and sends them in order, up to one that nobody may be told of.
     /// Whether there was none.
-    async fn send(&mut self, digests: &[Digest]) -> Result<bool, Closed> {
+    async fn send(&mut self, hits: &[(Digest, Option<i64>)]) -> Result<bool, Closed> {
         let Run {
             connection,
             core,
             plan,
             sent,
+            ..
         } = self;
-        let mut digests = digests.iter();
+        let mut hits = hits.iter();
         let mut readings: FuturesOrdered<Reading<'_>> = FuturesOrdered::new();
         loop {
             while readings.len() < READS_MAX
-                && let Some(digest) = digests.next()
+                && let Some((digest, value)) = hits.next()
             {
-                readings.push_back(Box::pin(read(core, plan, *digest)));
+                readings.push_back(Box::pin(read(core, plan, *digest, *value)));
             }
-            let mut message = match readings.next().await {
+            let mut taken = match readings.next().await {
                 None => return Ok(true),
                 Some(Err(Unconfirmed)) => return Ok(false),
-                Some(Ok(None)) => continue,
-                Some(Ok(Some(message))) => message,
+                Some(Ok(taken)) => taken,
             };
-            *sent += 1;
-            connection.link.append(|ready| ready.append(&mut message));
+            *sent += u64::from(taken.counts);
+            connection
+                .link
+                .append(|ready| ready.append(&mut taken.message));
             if connection.link.unsent_bytes() >= CHUNK_BYTES {
                 drain(connection, plan.socket_timeout).await?;
             }
@@ -328,18 +394,19 @@ async fn read(
     core: &Rc<Core>,
     plan: &Plan<'_>,
     digest: Digest,
-) -> Result<Option<Vec<u8>>, Unconfirmed> {
+    value: Option<i64>,
+) -> Result<Taken, Unconfirmed> {
     let deadline = Instant::now() + UNCONFIRMED_MAX;
     let mut fetched: Option<Fetched> = None;
     let mut fetches = 0;
     while fetches < FETCHES_MAX {
-        match try_read(core, plan, digest, fetched.as_ref()) {
-            Step::Done(message) => {
+        match try_read(core, plan, (digest, value), fetched.as_ref()) {
+            Step::Done(taken) => {
                 fetched
                     .into_iter()
                     .for_each(|fetched| core.done_with(fetched));
                 if is_confirmed(core, plan, &digest) {
-                    return Ok(message);
+                    return Ok(taken);
                 }
                 if Instant::now() >= deadline {
                     return Err(Unconfirmed);
@@ -357,7 +424,7 @@ async fn read(
             Step::Wait => unreachable!("a read does not wait for room"),
         }
     }
-    Ok(Some(Vec::new()))
+    Ok(Taken::default())
 }
 
 /// Whether what was read may be told: where consistency is strong, not before it is confirmed.
@@ -376,9 +443,9 @@ fn is_confirmed(core: &Rc<Core>, plan: &Plan<'_>, digest: &Digest) -> bool {
 fn try_read(
     core: &Core,
     plan: &Plan<'_>,
-    digest: Digest,
+    (digest, value): (Digest, Option<i64>),
     fetched: Option<&Fetched>,
-) -> Step<Option<Vec<u8>>> {
+) -> Step<Taken> {
     let request = ReadRequest {
         digest,
         set: plan.set,
@@ -388,17 +455,19 @@ fn try_read(
     };
     let engine = &core.namespace(plan.namespace).engine;
     engine.read(node::now(), &request, fetched, |found| {
-        let mut out = Vec::new();
-        match found {
-            Ok(found) => {
-                let mut stream = ReplyStream::begin(&mut out);
-                record(core, plan, digest, &found, &mut stream, &mut out);
-                stream.finish(&mut out);
-            }
-            Err(refusal) if refusal.reason == Reason::FilteredOut => return None,
-            Err(_) => {}
+        let mut taken = Taken::default();
+        let wanted = |found: &Found<'_>| match &plan.search {
+            None => true,
+            Some(search) => search.is_met_by(found),
+        };
+        if let Some(found) = found.ok().filter(wanted) {
+            let mut stream = ReplyStream::begin(&mut taken.message);
+            let hit = (digest, value);
+            record(core, plan, hit, &found, &mut stream, &mut taken.message);
+            stream.finish(&mut taken.message);
+            taken.counts = true;
         }
-        Some(out)
+        taken
     })
 }
 
@@ -406,13 +475,13 @@ fn try_read(
 fn record(
     core: &Core,
     plan: &Plan<'_>,
-    digest: Digest,
+    (digest, value): (Digest, Option<i64>),
     found: &Found<'_>,
     stream: &mut ReplyStream,
     out: &mut Vec<u8>,
 ) {
     let state = core.namespace(plan.namespace);
-    let no_bins = plan.need != Need::Bins;
+    let no_bins = plan.no_bins;
     let respond_all = plan.message.header.info2.contains(Info2::RESPOND_ALL_OPS);
     let ops = plan.message.ops;
     let told = if no_bins || plan.operations.is_empty() {
@@ -451,6 +520,9 @@ fn record(
     }
     if let Some(key) = found.record.as_ref().and_then(|record| record.key) {
         reply.field(field::KEY, key);
+    }
+    if let Some(value) = value {
+        reply.field(field::BVAL_ARRAY, &value.to_le_bytes());
     }
     if let Some(told) = told {
         single::append_answers(&mut reply, &told.answers);

@@ -12,6 +12,7 @@ pub mod disk;
 pub(crate) mod evict;
 pub mod histograms;
 mod scrub;
+mod sindex;
 pub mod upkeep;
 
 use std::cell::{Cell, RefCell};

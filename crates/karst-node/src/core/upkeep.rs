@@ -1,4 +1,4 @@
-//! What a data core does beside its clients: timely flushes, defrag, the sweep.
+//! What a data core does beside its clients: timely flushes, defrag, the sweep, indexes to be built.
 
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use karst_storage::place::DeviceId;
 use karst_storage::watermark::Resource;
 use tokio::time::Instant;
 
-use super::{Core, damage, defrag, devices, evict, histograms, scrub};
+use super::{Core, damage, defrag, devices, evict, histograms, scrub, sindex};
 use crate::limits::{self, Refusal};
 use crate::node;
 
@@ -31,6 +31,7 @@ pub fn start(core: &Rc<Core>) {
         tokio::task::spawn_local(flush_in_time(core.clone(), index));
         tokio::task::spawn_local(defrag::run(core.clone(), index));
         tokio::task::spawn_local(sweep(core.clone(), index));
+        tokio::task::spawn_local(sindex::build(core.clone(), index));
         if core.namespace(index).engine.log().is_resident() {
             tokio::task::spawn_local(load(core.clone(), index));
         }

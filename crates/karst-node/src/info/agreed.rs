@@ -1,22 +1,27 @@
-//! What all nodes have to agree on before a command that asks for it is answered: truncations and revivals.
+//! What all nodes have to agree on before a command that asks for it is answered: truncations, revivals and which
+//! secondary indexes there are.
 //!
 //! A request is read twice: first for what it asks the cluster to change, which is proposed, then to be answered with what
 //! the cluster said.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use karst_cluster::state::{Command, Outcome};
 use karst_wire::code::ResultCode;
 use karst_wire::info::{InfoError, commands};
 
 use super::truncate::{Scope, marked, unmarked};
-use super::{Asked, COMMANDS_MAX, Memo, Session, TRUNCATIONS_MAX, find, roster};
+use super::{Asked, COMMANDS_MAX, Memo, Session, TRUNCATIONS_MAX, find, roster, sindex};
 use crate::node::{Node, now};
+
+/// How long an answer waits for this node to do what the cluster has agreed on.
+const IN_FORCE_MAX: Duration = Duration::from_millis(400);
 
 /// Whether a command of this name is answered once the cluster has agreed to what it asks for.
 pub(super) fn is_needed(name: &str) -> bool {
-    name.starts_with("truncate") || name == "revive"
+    name.starts_with("truncate") || matches!(name, "revive" | "sindex-create" | "sindex-delete")
 }
 
 /// What the cluster said to the commands of one request.
@@ -60,11 +65,32 @@ pub(super) async fn agree(node: &Node, body: &[u8]) -> Agreed {
 }
 
 async fn propose(node: &Node, command: Command) -> Result<(), InfoError> {
+    let wanted = command.clone();
     match node.cluster.propose(command).await {
-        Ok(Outcome::Applied) => Ok(()),
-        Ok(Outcome::Refused(why)) => Err(InfoError::new(ResultCode::Unknown, why)),
+        Ok(Outcome::Applied) => {
+            sindex_in_force(node, &wanted).await;
+            Ok(())
+        }
+        Ok(Outcome::Refused(why)) => Err(InfoError::new(sindex::refusal(&why), why)),
         Err(error) => Err(InfoError::new(ResultCode::Timeout, error.to_string())),
     }
+}
+
+/// Waits until an index that the cluster has agreed on is there, or gone, at this node too: who has it made asks
+/// for it next.
+async fn sindex_in_force(node: &Node, command: &Command) {
+    let mut changes = node.sights.changes();
+    let is_there = |namespace: &str, name: &str| {
+        let sight = node.sights.now();
+        sight.state.sindexes_of(namespace).any(|it| it.name == name)
+    };
+    let is_done = || match command {
+        Command::CreateSindex(it) => is_there(&it.namespace, &it.name),
+        Command::DropSindex { namespace, name } => !is_there(namespace, name),
+        _ => true,
+    };
+    let waiting = async { while !is_done() && changes.changed().await.is_ok() {} };
+    let _ = tokio::time::timeout(IN_FORCE_MAX, waiting).await;
 }
 
 /// What each command of a request asks the cluster to change, as far as it is well formed.
@@ -85,6 +111,8 @@ fn changes(node: &Node, body: &[u8], at_ms: u64) -> Vec<Vec<Command>> {
             Some("truncate-namespace") => one(marked(&mut asked, Scope::Namespace, at_ms)),
             Some("truncate-undo") => one(unmarked(&mut asked, Scope::Set)),
             Some("truncate-namespace-undo") => one(unmarked(&mut asked, Scope::Namespace)),
+            Some("sindex-create") => one(sindex::created(&asked)),
+            Some("sindex-delete") => one(sindex::dropped(&asked)),
             Some("revive") => roster::revivals(&asked),
             Some(_) | None => continue,
         };

@@ -141,11 +141,11 @@ fn put_records(pairs: &mut Pairs, namespace: &NamespaceState, figures: &Figures)
         unix_ns(namespace.engine.truncated_before_ms()),
     );
     pairs.put("index_used_bytes", figures.records.index_bytes);
-    pairs.zeros(&[
-        "set_index_used_bytes",
-        "sindex_used_bytes",
-        "sindex_gc_cleaned",
-    ]);
+    pairs.put("set_index_used_bytes", 0);
+    pairs.put("sindex_used_bytes", namespace.engine.sindex_bytes());
+    let sindexes = namespace.engine.sindexes();
+    let swept: u64 = sindexes.iter().map(|it| it.index.swept()).sum();
+    pairs.put("sindex_gc_cleaned", swept);
     pairs.put("effective_is_quiesced", false);
     pairs.put("nodes_quiesced", 0);
     pairs.put("pending_quiesce", false);

@@ -2,6 +2,7 @@
 
 use karst_data::time::EPOCH_UNIX_S;
 use karst_engine::sets::Set;
+use karst_engine::sindex::Named;
 
 use super::{Answer, Asked, Entry, entry, made, printable, text};
 use crate::node::NamespaceState;
@@ -21,7 +22,7 @@ fn sets(asked: &mut Asked<'_>) -> Answer {
         return made(of_namespace(namespace));
     };
     match namespace.engine.sets().find(set.as_bytes()) {
-        Some(number) => made(facts(&namespace.engine.sets().get(number))),
+        Some(number) => made(facts(namespace, &namespace.engine.sets().get(number))),
         None => text(""),
     }
 }
@@ -30,14 +31,20 @@ fn of_namespace(namespace: &NamespaceState) -> String {
     let sets = namespace.engine.sets().all();
     let name = &namespace.config.name;
     let item = |set: &std::sync::Arc<Set>| {
-        format!("ns={name}:set={}:{}", printable(&set.name), facts(set))
+        format!(
+            "ns={name}:set={}:{}",
+            printable(&set.name),
+            facts(namespace, set)
+        )
     };
     sets.iter().map(item).collect()
 }
 
 /// What a set holds, and its own settings. Zero means that the namespace's hold, or that there is no
 /// limit; a life of -1 is for ever.
-fn facts(set: &Set) -> String {
+fn facts(namespace: &NamespaceState, set: &Set) -> String {
+    let sindexes = namespace.engine.sindexes();
+    let of_set = |it: &&Named| it.index.definition.set.as_bytes() == &*set.name;
     let rules = &set.rules;
     let default_ttl = match rules.default_ttl_s {
         None => 0,
@@ -45,7 +52,7 @@ fn facts(set: &Set) -> String {
         Some(ttl_s) => i64::from(ttl_s),
     };
     format!(
-        "objects={}:tombstones={}:data_used_bytes={}:truncate_lut={}:sindexes=0:\
+        "objects={}:tombstones={}:data_used_bytes={}:truncate_lut={}:sindexes={}:\
          index_populating=false:truncating=false:default-read-touch-ttl-pct={}:\
          default-ttl={default_ttl}:disable-eviction={}:enable-index=false:\
          stop-writes-count={}:stop-writes-size={};",
@@ -53,6 +60,7 @@ fn facts(set: &Set) -> String {
         set.tombstones(),
         set.bytes(),
         unix_ns(set.truncated_before_ms()),
+        sindexes.iter().filter(of_set).count(),
         rules.read_touch_percent.unwrap_or(0),
         rules.disable_eviction,
         rules.stop_writes_count,

@@ -422,13 +422,59 @@ fn what_is_wrong_is_answered_in_the_words_that_clients_expect() {
             "{command}: {value}"
         );
     }
-    assert!(
-        ask(
-            &world,
-            "sindex-create:namespace=test;indexname=i;bin=b;type=numeric"
-        )
-        .starts_with("ERROR:16:")
-    );
+    let create = "sindex-create:namespace=test;indexname=i;";
+    for (rest, answer) in [
+        ("bin=b;type=numeric;context=kQE=", "ERROR:16:"),
+        ("exp=kQE=;type=numeric", "ERROR:16:"),
+        ("bin=b;type=geo2dsphere", "ERROR:16:"),
+        ("indextype=set;set=demo", "ERROR:16:"),
+        ("bin=b", "ERROR:4:"),
+        ("bin=b;type=float", "ERROR:4:"),
+        ("type=string", "ERROR:4:"),
+        ("bin=b;type=string;indexdata=b,string", "ERROR:4:"),
+        ("indexdata=b", "ERROR:4:"),
+        ("bin=a name of sixteen;type=blob", "ERROR:4:"),
+        ("bin=b;type=blob;indextype=tree", "ERROR:4:"),
+    ] {
+        let value = ask(&world, &format!("{create}{rest}"));
+        assert!(value.starts_with(answer), "{rest}: {value}");
+    }
+}
+
+#[test]
+fn an_index_is_listed_once_it_is_in_force_and_readable_once_it_is_built() {
+    use karst_data::sindex::{Definition, Kind, Source};
+    let world = World::serving();
+    let engine = &world.node.namespaces[0].engine;
+    let definition = Definition {
+        set: "demo".into(),
+        bin: "tags".into(),
+        kind: Kind::Text,
+        source: Source::List,
+    };
+    engine.set_sindexes(&[("ix".into(), definition)]);
+    let listed = "ns=test:indexname=ix:set=demo:bin=tags:type=string:indextype=list:context=null:exp=null:state=";
+    for command in [
+        "sindex",
+        "sindex/test",
+        "sindex-list:",
+        "sindex-list:namespace=test",
+        "sindex-list:ns=test",
+    ] {
+        assert_eq!(ask(&world, command), format!("{listed}WO"), "{command}");
+    }
+    assert_eq!(ask(&world, "sindex-list:namespace=disk"), "");
+    assert_eq!(ask(&world, "sindex-exists:ns=test;indexname=ix"), "true");
+    assert_eq!(pair(&ask(&world, "sindex/test/ix"), "load_pct"), "0");
+    for id in karst_data::key::PartitionId::all() {
+        let build = engine.begin_build(id).unwrap();
+        assert!(engine.build_slice(&build, None).digests.is_empty());
+        engine.end_build(&build);
+    }
+    let stat = ask(&world, "sindex-stat:namespace=test;indexname=ix");
+    assert_eq!(pair(&stat, "load_pct"), "100");
+    assert_eq!(pair(&stat, "entries"), "0");
+    assert_eq!(ask(&world, "sindex-list:"), format!("{listed}RW"));
 }
 
 #[test]

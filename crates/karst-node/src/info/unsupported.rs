@@ -3,18 +3,9 @@
 
 use karst_wire::code::ResultCode;
 
-use super::{Answer, Asked, Entry, entry, refused, text};
+use super::{Answer, Entry, entry, refused, text};
 
 pub(super) const COMMANDS: &[Entry] = &[
-    // Secondary indexes
-    entry("sindex", sindex),
-    entry("sindex-list", |_| text("")),
-    entry("sindex-exists", |_| text("false")),
-    entry("sindex-stat", |_| no_index()),
-    entry("sindex-create", |_| {
-        absent("secondary indexes are not supported")
-    }),
-    entry("sindex-delete", |_| text("ok")), // as for any index that does not exist
     // User-defined functions, which have an error form of their own
     entry("udf-list", |_| text("")),
     entry("udf-get", |_| text("error=not_found")),
@@ -47,22 +38,6 @@ pub(super) const COMMANDS: &[Entry] = &[
         absent("cross-cluster replication is not supported")
     }),
 ];
-
-/// The list of all indexes, of a namespace's, or the state of one.
-fn sindex(asked: &mut Asked<'_>) -> Answer {
-    let mut arguments = asked.command.arguments();
-    match (arguments.next(), arguments.next()) {
-        (Some(namespace), _) if asked.node.namespace(namespace.as_bytes()).is_none() => {
-            text("ns_type=unknown")
-        }
-        (_, Some(_)) => no_index(),
-        (_, None) => text(""),
-    }
-}
-
-fn no_index() -> Answer {
-    refused(ResultCode::SindexNotFound, "no index")
-}
 
 fn absent(what: &'static str) -> Answer {
     refused(ResultCode::UnsupportedFeature, what)

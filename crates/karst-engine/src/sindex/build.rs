@@ -1,0 +1,101 @@
+//! Building an index over the records that are there: a walk over each partition, a slice at a time.
+//!
+//! Whoever builds asks what a partition lacks ([`Namespace::begin_build`]), walks it ([`Namespace::build_slice`]),
+//! has every record of a slice put in ([`Namespace::build_record`]), and says that it is done
+//! ([`Namespace::end_build`]). What is written meanwhile puts itself in; a record that changes between slice and
+//! reading is put in as it is then. A walk that is given up leaves nothing to clear away.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
+
+use karst_data::key::{Digest, PartitionId};
+use karst_storage::index::WalkCursor;
+use karst_storage::sindex::Stamp;
+
+use crate::namespace::{Fetched, Namespace, Step};
+use crate::walk::{SLICE_ENTRIES_MAX, ScanSlice};
+
+/// What a partition's walk is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    partition: PartitionId,
+    indexes: Vec<u32>,
+}
+
+impl Namespace {
+    /// What a partition's parts lack; `None` when they are all built.
+    pub fn begin_build(&self, id: PartitionId) -> Option<Build> {
+        let partition = self.partition(id);
+        let lacking = partition.parts.0.iter().filter(|part| !part.is_built);
+        let indexes: Vec<u32> = lacking.map(|part| part.index.id).collect();
+        (!indexes.is_empty()).then_some(Build {
+            partition: id,
+            indexes,
+        })
+    }
+
+    /// Names records of the partition, those too that readers do not see for the moment: a truncation can be taken
+    /// back.
+    pub fn build_slice(&self, build: &Build, after: Option<WalkCursor>) -> ScanSlice {
+        let mut digests = Vec::new();
+        let mut visited = 0;
+        let partition = self.partition(build.partition);
+        let next = partition.directory.walk(after, &mut |entry| {
+            visited += 1;
+            if !entry.is_tombstone() {
+                digests.push(*entry.digest());
+            }
+            match visited >= SLICE_ENTRIES_MAX {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        ScanSlice { digests, next }
+    }
+
+    /// Puts a record's values in, if it is still there. `false` when it cannot be read: then it has none.
+    pub fn build_record(
+        &self,
+        build: &Build,
+        digest: &Digest,
+        fetched: Option<&Fetched>,
+    ) -> Step<bool> {
+        let mut partition = self.partition(build.partition);
+        let entry = partition.directory.get(digest);
+        let Some(entry) = entry.filter(|entry| !entry.is_tombstone()) else {
+            return Step::Done(true);
+        };
+        let bytes = match self.bytes(entry.place(), fetched) {
+            Ok(bytes) => bytes,
+            Err(read) => return Step::Read(read),
+        };
+        let (set_id, stamp) = (entry.set_id(), Stamp::of(entry.version()));
+        let Ok(record) = self.checked(&bytes, entry) else {
+            return Step::Done(false);
+        };
+        let mut values = Vec::new();
+        let parts = partition.parts.0.iter_mut();
+        for part in parts.filter(|part| build.indexes.contains(&part.index.id)) {
+            if part.index.is_of(&self.sets, set_id) {
+                values.clear();
+                part.index.definition.values(record.bins(), &mut values);
+                part.put(digest, stamp, &values);
+            }
+        }
+        Step::Done(true)
+    }
+
+    /// All of the partition has been put in. Returns whether an index is whole by that.
+    pub fn end_build(&self, build: &Build) -> bool {
+        let mut partition = self.partition(build.partition);
+        let parts = partition.parts.0.iter_mut();
+        let mut whole = false;
+        for part in parts.filter(|part| build.indexes.contains(&part.index.id)) {
+            if !std::mem::replace(&mut part.is_built, true) {
+                part.index.built.fetch_add(1, Ordering::AcqRel);
+                whole |= part.index.is_built();
+            }
+        }
+        whole
+    }
+}

@@ -1,0 +1,505 @@
+//! Indexes and records agree, whatever happened: writes of every kind, copies from another node, deletes, expiry,
+//! truncation and its taking back, sweeps, defrag, indexes that come and go, restarts.
+//!
+//! One thread plays all of it in an order drawn from a seed. The truth is read from the records: of each query
+//! those have to come, and no others, that a look at every record finds.
+
+mod plain;
+
+use std::collections::BTreeSet;
+
+use karst_data::bin::BinRef;
+use karst_data::flat::{Draft, Meta, Record};
+use karst_data::key::{Digest, PartitionId};
+use karst_data::operation::{CommandFlags, Operation};
+use karst_data::policy::{Exists, GenerationRule};
+use karst_data::sindex::{Definition, Kind, Source, Wanted};
+use karst_data::time::{Now, Ttl};
+use karst_data::value::{ParticleType, Value};
+use karst_engine::Step;
+use karst_engine::read::{Need, ReadRequest};
+use karst_engine::sindex::query::Query;
+use karst_engine::sindex::{Index, LEFT_OVER_MIN};
+use karst_engine::write::{DeleteRequest, Hand, WriteRequest};
+use karst_storage::place::Version;
+
+use plain::{NOW_MS, World, digest};
+
+const KEYS: u64 = 60;
+
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+fn definitions() -> [(String, Definition); 3] {
+    let make = |name: &str, set: &str, bin: &str, kind, source| {
+        let definition = Definition {
+            set: set.into(),
+            bin: bin.into(),
+            kind,
+            source,
+        };
+        (name.to_owned(), definition)
+    };
+    [
+        make("by_n", "demo", "n", Kind::Numeric, Source::Bin),
+        make("by_t", "", "t", Kind::Text, Source::Bin),
+        make("by_l", "", "l", Kind::Numeric, Source::List),
+    ]
+}
+
+fn text(number: u64) -> Vec<u8> {
+    format!("text {number}").into_bytes()
+}
+
+/// `[a, b, a]`
+fn list(a: u64, b: u64) -> Vec<u8> {
+    vec![0x93, a as u8, b as u8, a as u8]
+}
+
+struct Play {
+    world: World,
+    rng: Rng,
+    now_ms: u64,
+    truncated: bool,
+}
+
+impl Play {
+    fn new(seed: u64) -> Play {
+        Play {
+            world: World::new(24, 1),
+            rng: Rng(seed),
+            now_ms: NOW_MS,
+            truncated: false,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now::from_epoch_ms(self.now_ms)
+    }
+
+    fn hand(&self) -> Hand {
+        Hand {
+            now: self.now(),
+            ..self.world.hand(0)
+        }
+    }
+
+    fn make_room(&self) {
+        let log = self.world.namespace.log();
+        if let Some(job) = log.next_move() {
+            self.world.flush(0);
+            self.world.empty(0, job);
+        }
+        self.world.flush(0);
+    }
+
+    /// A write of some bins, some of them removed, in any manner.
+    fn write(&mut self) {
+        let rng = &mut self.rng;
+        let key = rng.below(KEYS);
+        let value = |particle, bytes: Vec<u8>| {
+            Some(Value {
+                particle,
+                bytes: bytes.into(),
+            })
+        };
+        let mut operations = Vec::new();
+        if rng.below(3) > 0 {
+            let number = (rng.below(12) as i64).to_be_bytes().to_vec();
+            operations.push(Operation::Write(b"n", value(ParticleType::Integer, number)));
+        }
+        if rng.below(3) == 0 {
+            let text = text(rng.below(8));
+            operations.push(Operation::Write(b"t", value(ParticleType::String, text)));
+        }
+        if rng.below(3) == 0 {
+            let list = list(rng.below(12), rng.below(12));
+            operations.push(Operation::Write(b"l", value(ParticleType::List, list)));
+        }
+        if rng.below(4) == 0 || operations.is_empty() {
+            let bin = [b"n", b"t", b"l"][rng.below(3) as usize];
+            operations.push(Operation::Write(bin, None));
+        }
+        let request = WriteRequest {
+            digest: digest(key),
+            set: b"demo",
+            key: None,
+            exists: if rng.below(3) == 0 {
+                Exists::Replace
+            } else {
+                Exists::Any
+            },
+            generation: GenerationRule::Any,
+            ttl: if rng.below(4) == 0 {
+                Ttl::Seconds(1)
+            } else {
+                Ttl::Never
+            },
+            flags: CommandFlags::default(),
+            operations: &operations,
+        };
+        let mut fetched = None;
+        for _ in 0..100 {
+            let namespace = &self.world.namespace;
+            match namespace.write(&self.hand(), &request, fetched.as_ref(), |_| ()) {
+                Step::Done(()) => return,
+                Step::Read(read) => fetched = Some(self.world.fetch(read)),
+                Step::Wait => self.make_room(),
+            }
+        }
+        panic!("a write waits for ever");
+    }
+
+    /// A record, or a delete, comes from another node.
+    fn take_copy(&mut self) {
+        let digest = digest(self.rng.below(KEYS));
+        let sequence = 1_000_000 + self.rng.next() % 1_000_000;
+        let version = Version {
+            regime: 1,
+            sequence,
+        };
+        let number = (self.rng.below(12) as i64).to_be_bytes();
+        let bin = BinRef {
+            name: b"n",
+            particle: ParticleType::Integer,
+            value: &number,
+        };
+        let tombstone = self.rng.below(3) == 0;
+        let meta = Meta {
+            generation: 1,
+            ..Meta::tombstone(digest, version.pack(), self.now_ms, 0)
+        };
+        let image = match tombstone {
+            true => Draft::tombstone(meta, b"demo").image(),
+            false => {
+                let meta = Meta {
+                    tombstone: false,
+                    void_time_s: 0,
+                    ..meta
+                };
+                let (set, key, bins) = (b"demo", None, [bin].into_iter());
+                Draft {
+                    meta,
+                    set,
+                    key,
+                    bins,
+                }
+                .image()
+            }
+        };
+        let record = Record::parse_unsealed(&image).unwrap();
+        for _ in 0..100 {
+            match self.world.namespace.take_copy(&self.hand(), &record) {
+                Step::Done(_) => return,
+                Step::Wait => self.make_room(),
+                Step::Read(_) => unreachable!("a copy replaces"),
+            }
+        }
+        panic!("a copy waits for ever");
+    }
+
+    fn delete(&mut self) {
+        let request = DeleteRequest {
+            digest: digest(self.rng.below(KEYS)),
+            set: b"demo",
+            key: None,
+            generation: GenerationRule::Any,
+        };
+        let namespace = &self.world.namespace;
+        let _ = namespace.delete(&self.hand(), &request, None, |_| ());
+    }
+
+    fn sweep(&self) {
+        let namespace = &self.world.namespace;
+        let oldest_fill = namespace.log().oldest_fill();
+        for key in 0..KEYS {
+            let id = digest(key).partition();
+            namespace.sweep_slice(id, None, oldest_fill, self.now());
+        }
+    }
+
+    fn build(&self) {
+        for id in PartitionId::all() {
+            while let Some(build) = self.world.namespace.begin_build(id) {
+                let mut after = None;
+                loop {
+                    let slice = self.world.namespace.build_slice(&build, after);
+                    for digest in &slice.digests {
+                        let mut fetched = None;
+                        loop {
+                            let namespace = &self.world.namespace;
+                            match namespace.build_record(&build, digest, fetched.as_ref()) {
+                                Step::Done(read) => break assert!(read),
+                                Step::Read(read) => fetched = Some(self.world.fetch(read)),
+                                Step::Wait => unreachable!("a build does not wait for room"),
+                            }
+                        }
+                    }
+                    after = slice.next;
+                    if after.is_none() {
+                        break;
+                    }
+                }
+                self.world.namespace.end_build(&build);
+            }
+        }
+    }
+
+    fn restart(&mut self) {
+        self.world.flush(0);
+        let marks: Vec<(&[u8], u64)> = match self.truncated {
+            true => vec![(b"demo", self.world.namespace.truncations())],
+            false => Vec::new(),
+        };
+        self.world.start_again(&marks);
+        self.world.namespace.set_sindexes(&definitions());
+        self.build();
+    }
+
+    fn step(&mut self) {
+        self.now_ms += self.rng.below(200);
+        match self.rng.below(100) {
+            0..=64 => self.write(),
+            65..=72 => self.take_copy(),
+            73..=82 => self.delete(),
+            83..=86 => self.sweep(),
+            87..=89 => self.make_room(),
+            90..=91 => {
+                // What is written from now on is dated behind the mark.
+                self.world
+                    .namespace
+                    .truncate(Some(b"demo"), self.now_ms)
+                    .unwrap();
+                self.truncated = true;
+            }
+            92 => {
+                // One is dropped and comes anew.
+                self.world.namespace.set_sindexes(&definitions()[1..]);
+                self.world.namespace.set_sindexes(&definitions());
+                self.write();
+                self.build();
+            }
+            93 => self.restart(),
+            _ => self.check(),
+        }
+    }
+
+    fn read(&self, digest: Digest, index: &Index, wanted: Wanted<'_>) -> bool {
+        let request = ReadRequest {
+            digest,
+            set: b"",
+            key: None,
+            need: Need::Bins,
+        };
+        let of = &index.definition;
+        let mut fetched = None;
+        loop {
+            let namespace = &self.world.namespace;
+            let step = namespace.read(self.now(), &request, fetched.as_ref(), |found| {
+                let record = found.ok().and_then(|found| found.record);
+                let bin = record.and_then(|record| record.bin(of.bin.as_bytes()));
+                bin.is_some_and(|bin| wanted.is_met_by(of.source, &bin))
+            });
+            match step {
+                Step::Done(met) => return met,
+                Step::Read(read) => fetched = Some(self.world.fetch(read)),
+                Step::Wait => unreachable!("a read does not wait for room"),
+            }
+        }
+    }
+
+    /// What the index says, in slices of one record.
+    fn ask(&self, index: &Index, wanted: Wanted<'_>) -> Vec<Digest> {
+        let mut found = Vec::new();
+        let partitions: BTreeSet<_> = (0..KEYS).map(|key| digest(key).partition()).collect();
+        for partition in partitions {
+            let query = Query {
+                partition,
+                index,
+                range: wanted.range(),
+                set_id: None,
+                records_max: 1,
+            };
+            let mut behind = None;
+            loop {
+                let slice = self.world.namespace.query_slice(&query, behind, self.now());
+                let slice = slice.expect("the index is built");
+                let hits = slice.hits.iter().map(|(_, digest)| *digest);
+                found.extend(hits.filter(|digest| self.read(*digest, index, wanted)));
+                behind = slice.next;
+                if behind.is_none() {
+                    break;
+                }
+            }
+        }
+        found
+    }
+
+    fn check(&self) {
+        let texts: Vec<Vec<u8>> = (0..8).map(text).collect();
+        for named in self.world.namespace.sindexes().iter() {
+            let index = &named.index;
+            let integers = (0..12).map(|first| Wanted::Integers { first, last: first });
+            let wanted: Vec<Wanted<'_>> = match index.definition.kind {
+                Kind::Numeric => integers.collect(),
+                _ => texts.iter().map(|text| Wanted::Text(text)).collect(),
+            };
+            for wanted in wanted {
+                let found = self.ask(index, wanted);
+                let (mut sorted, all) = (found.clone(), (0..KEYS).map(digest));
+                sorted.sort_unstable();
+                let mut expected: Vec<_> = all.filter(|it| self.read(*it, index, wanted)).collect();
+                expected.sort_unstable();
+                assert_eq!(sorted, expected, "{} {wanted:?}", named.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_query_returns_what_a_look_at_every_record_finds() {
+    for seed in 0..6 {
+        let mut play = Play::new(seed);
+        play.world.namespace.set_sindexes(&definitions());
+        play.build();
+        let steps = std::panic::AssertUnwindSafe(|| {
+            (0..400).for_each(|_| play.step());
+            play.check();
+        });
+        if let Err(panic) = std::panic::catch_unwind(steps) {
+            eprintln!("seed {seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn a_record_that_a_truncation_hid_is_found_again_when_that_is_taken_back() {
+    let mut play = Play::new(1);
+    (0..200).for_each(|_| play.write());
+    play.now_ms += 10;
+    play.world
+        .namespace
+        .truncate(Some(b"demo"), play.now_ms)
+        .unwrap();
+    play.world.namespace.set_sindexes(&definitions());
+    play.build();
+    play.check();
+    play.world.namespace.undo_truncate(Some(b"demo"));
+    play.check();
+    let all = Wanted::Integers { first: 0, last: 11 };
+    let by_n = play.world.namespace.sindex_named(b"by_n").unwrap();
+    assert!(!play.ask(&by_n.index, all).is_empty());
+}
+
+#[test]
+fn what_is_left_over_stays_within_bounds_whoever_overwrites_and_is_gone_after_sweeps() {
+    let play = Play::new(7);
+    play.world.namespace.set_sindexes(&definitions()[..1]);
+    play.build();
+    let by_n = play.world.namespace.sindex_named(b"by_n").unwrap();
+    let items = || by_n.index.report().items;
+    let mut most = 0;
+    for number in 0..5_000i64 {
+        let number = number.to_be_bytes();
+        let value = Value {
+            particle: ParticleType::Integer,
+            bytes: number.as_slice().into(),
+        };
+        let request = WriteRequest {
+            digest: digest(3),
+            set: b"demo",
+            key: None,
+            exists: Exists::Replace, // the old record is not read
+            generation: GenerationRule::Any,
+            ttl: Ttl::Never,
+            flags: CommandFlags::default(),
+            operations: &[Operation::Write(b"n", Some(value))],
+        };
+        while let Step::Wait = play
+            .world
+            .namespace
+            .write(&play.hand(), &request, None, |_| ())
+        {
+            play.make_room();
+        }
+        most = most.max(items());
+    }
+    assert!(
+        most < u64::from(LEFT_OVER_MIN) * 5,
+        "{most} items of one record"
+    );
+    (0..4).for_each(|_| play.sweep());
+    assert_eq!(items(), 1);
+    assert!(by_n.index.swept() > 4_000);
+}
+
+#[test]
+fn an_update_that_read_the_record_leaves_nothing_over() {
+    let play = Play::new(9);
+    play.world.namespace.set_sindexes(&definitions()[..1]);
+    play.build();
+    let by_n = play.world.namespace.sindex_named(b"by_n").unwrap();
+    for number in 0..50i64 {
+        let number = number.to_be_bytes();
+        let value = Value {
+            particle: ParticleType::Integer,
+            bytes: number.as_slice().into(),
+        };
+        let request = WriteRequest {
+            digest: digest(3),
+            set: b"demo",
+            key: None,
+            exists: Exists::Any,
+            generation: GenerationRule::Any,
+            ttl: Ttl::Never,
+            flags: CommandFlags::default(),
+            operations: &[Operation::Write(b"n", Some(value))],
+        };
+        let step = play
+            .world
+            .namespace
+            .write(&play.hand(), &request, None, |_| ());
+        assert!(matches!(step, Step::Done(())));
+        assert_eq!(by_n.index.report().items, 1);
+    }
+    assert_eq!(by_n.index.swept(), 0);
+}
+
+#[test]
+fn an_index_is_renamed_without_being_built_anew_and_asked_by_its_set_first() {
+    let play = Play::new(1);
+    let namespace = &play.world.namespace;
+    let [(_, by_n), ..] = definitions();
+    let of_all = Definition {
+        set: String::new(),
+        ..by_n.clone()
+    };
+    namespace.set_sindexes(&[("a".into(), by_n.clone()), ("all".into(), of_all.clone())]);
+    let find = |set: &[u8]| {
+        let found = namespace.sindex_for(set, b"n", Kind::Numeric, Source::Bin);
+        found.map(|it| it.name)
+    };
+    assert!(!namespace.sindex_named(b"a").unwrap().index.is_built());
+    play.build();
+    namespace.set_sindexes(&[("b".into(), by_n), ("all".into(), of_all)]);
+    assert!(namespace.sindex_named(b"b").unwrap().index.is_built());
+    assert!(namespace.sindex_named(b"a").is_none());
+    assert_eq!(find(b"demo").as_deref(), Some("b"));
+    assert_eq!(find(b"other").as_deref(), Some("all"));
+    assert_eq!(find(b"").as_deref(), Some("all"));
+    namespace.set_sindexes(&[]);
+    assert_eq!(find(b"demo"), None);
+}

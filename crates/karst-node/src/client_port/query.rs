@@ -1,0 +1,140 @@
+//! Queries by a secondary index: which index answers, and what it is asked.
+//!
+//! A query is a scan ([`super::scan`]) whose records are named by an index, in the order of (value, digest). Each
+//! bears the value that it was found under: the client goes on after that, here or at another node.
+
+use karst_data::bin::BinRef;
+use karst_data::key::PartitionId;
+use karst_data::sindex::{Source, Wanted};
+use karst_data::time::Now;
+use karst_engine::read::Found;
+use karst_engine::sindex::Named;
+use karst_engine::sindex::query::{Query, QuerySlice};
+use karst_storage::sindex::Position;
+use karst_wire::code::ResultCode;
+use karst_wire::malformed::Malformed;
+use karst_wire::request::{IndexKind, IndexRange, Message, Target};
+
+use crate::node::NamespaceState;
+
+/// What is asked of which index.
+pub(super) struct Search<'a> {
+    named: Named,
+    wanted: Wanted<'a>,
+}
+
+/// What a request searches for; `None` for a scan.
+///
+/// # Errors
+/// The code to refuse it with.
+pub(super) fn search<'a>(
+    state: &NamespaceState,
+    message: &Message<'a>,
+) -> Result<Option<Search<'a>>, ResultCode> {
+    let code = |malformed: Malformed| malformed.code();
+    let fields = &message.fields;
+    let Some(range) = message.index_range().map_err(code)? else {
+        return Ok(None);
+    };
+    if fields.index_context.is_some() || fields.index_expression.is_some() {
+        return Err(ResultCode::UnsupportedFeature);
+    }
+    let filter = message.partition_filter().map_err(code)?;
+    if filter.resumed().any(|resume| resume.bval.is_none()) {
+        return Err(ResultCode::Parameter);
+    }
+    let wanted = match range.target {
+        Target::Integers { first, last } => Wanted::Integers { first, last },
+        Target::Text(text) => Wanted::Text(text),
+        Target::Blob(blob) => Wanted::Blob(blob),
+        Target::Geo(_) => return Err(ResultCode::SindexNotFound), // there is none that could tell
+    };
+    let named = match fields.index_name {
+        Some(name) => by_name(state, message, name, &range, &wanted)?,
+        None => by_definition(state, message, &range, &wanted)?,
+    };
+    if !named.index.is_built() {
+        return Err(ResultCode::SindexNotReadable);
+    }
+    Ok(Some(Search { named, wanted }))
+}
+
+fn by_name(
+    state: &NamespaceState,
+    message: &Message<'_>,
+    name: &[u8],
+    range: &IndexRange<'_>,
+    wanted: &Wanted<'_>,
+) -> Result<Named, ResultCode> {
+    if !range.bin.is_empty() {
+        return Err(ResultCode::Parameter);
+    }
+    let named = state.engine.sindex_named(name);
+    let named = named.ok_or(ResultCode::SindexNotFound)?;
+    let of = &named.index.definition;
+    if of.kind != wanted.kind() {
+        return Err(ResultCode::Parameter);
+    }
+    let set = message.set().map_err(|it| it.code())?.unwrap_or_default();
+    match of.set.is_empty() || of.set.as_bytes() == set {
+        true => Ok(named),
+        false => Err(ResultCode::SindexNotFound),
+    }
+}
+
+fn by_definition(
+    state: &NamespaceState,
+    message: &Message<'_>,
+    range: &IndexRange<'_>,
+    wanted: &Wanted<'_>,
+) -> Result<Named, ResultCode> {
+    if range.bin.is_empty() {
+        return Err(ResultCode::Parameter);
+    }
+    let source = match message.index_kind().map_err(|it| it.code())? {
+        IndexKind::Default => Source::Bin,
+        IndexKind::List => Source::List,
+        IndexKind::MapKeys => Source::MapKeys,
+        IndexKind::MapValues => Source::MapValues,
+    };
+    let set = message.set().map_err(|it| it.code())?.unwrap_or_default();
+    let found = state
+        .engine
+        .sindex_for(set, range.bin, wanted.kind(), source);
+    found.ok_or(ResultCode::SindexNotFound)
+}
+
+impl Search<'_> {
+    /// The next records of a partition. `None` when the index has gone meanwhile.
+    pub(super) fn slice(
+        &self,
+        state: &NamespaceState,
+        partition: PartitionId,
+        set_id: Option<u16>,
+        behind: Option<Position>,
+        records_max: usize,
+        now: Now,
+    ) -> Option<QuerySlice> {
+        let query = Query {
+            partition,
+            index: &self.named.index,
+            range: self.wanted.range(),
+            set_id,
+            records_max,
+        };
+        state.engine.query_slice(&query, behind, now)
+    }
+
+    /// Whether a record can come under more than one value.
+    pub(super) fn may_find_twice(&self) -> bool {
+        self.named.index.definition.source != Source::Bin && self.wanted.may_find_twice()
+    }
+
+    /// Whether a record, as it was read, is what is searched for.
+    pub(super) fn is_met_by(&self, found: &Found<'_>) -> bool {
+        let of = &self.named.index.definition;
+        let bin: Option<BinRef<'_>> =
+            (found.record.as_ref()).and_then(|record| record.bin(of.bin.as_bytes()));
+        bin.is_some_and(|bin| self.wanted.is_met_by(of.source, &bin))
+    }
+}

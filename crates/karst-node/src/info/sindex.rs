@@ -1,0 +1,244 @@
+//! Secondary indexes: made, dropped and listed.
+//!
+//! What there is to be is agreed on by the cluster; every node then builds its own part, and says here how far it
+//! is. Clients wait until all nodes say 100 percent.
+
+use std::sync::atomic::Ordering;
+
+use karst_cluster::sindex::{OTHER_DEFINITION, Sindex, TOO_MANY};
+use karst_cluster::state::Command;
+use karst_data::bin::NAME_BYTES_MAX as BIN_BYTES_MAX;
+use karst_data::key::{NAMESPACE_BYTES_MAX, SET_BYTES_MAX};
+use karst_data::sindex::{Definition, Kind, NAME_BYTES_MAX, Source};
+use karst_engine::sindex::Named;
+use karst_wire::code::ResultCode;
+use karst_wire::info::InfoError;
+
+use super::truncate::count;
+use super::{Answer, Asked, Entry, agreed, entry, made, no_namespace, printable, refused, text};
+use crate::node::{NamespaceState, Node};
+
+pub(super) const COMMANDS: &[Entry] = &[
+    entry("sindex", listed_or_stat),
+    entry("sindex-list", list),
+    entry("sindex-exists", exists),
+    entry("sindex-stat", stat),
+    entry("sindex-create", |asked| {
+        created(asked).and_then(|_| agreed_to(asked))
+    }),
+    entry("sindex-delete", |asked| {
+        dropped(asked).and_then(|_| agreed_to(asked))
+    }),
+];
+
+/// Longest text of what an index is of, in either manner.
+const TEXT_BYTES_MAX: usize = 4096;
+
+/// Under which code a client is told why the cluster did not make an index.
+pub(super) fn refusal(why: &str) -> ResultCode {
+    match why {
+        OTHER_DEFINITION => ResultCode::SindexFound,
+        TOO_MANY => ResultCode::SindexMaxCount,
+        _ => ResultCode::Unknown,
+    }
+}
+
+/// What `sindex-create` asks the cluster to agree to.
+pub(super) fn created(asked: &Asked<'_>) -> Result<Command, InfoError> {
+    let params = asked.params();
+    let namespace = namespace(asked)?;
+    let set = params.text("set", SET_BYTES_MAX)?.unwrap_or_default();
+    let name = params.require("indexname", NAME_BYTES_MAX)?;
+    let kept = name.chars().chain(set.chars());
+    if kept.clone().any(char::is_control) {
+        return Err(wrong("bad 'indexname' or 'set'"));
+    }
+    if params.get("context").is_some() {
+        return Err(absent("indexes with a context are not supported"));
+    }
+    if params.get("exp").is_some() {
+        return Err(absent("indexes of expressions are not supported"));
+    }
+    let source = source(params.text("indextype", TEXT_BYTES_MAX)?)?;
+    let (bin, kind) = bin_and_kind(asked)?;
+    let definition = Definition {
+        set: set.into(),
+        bin,
+        kind,
+        source,
+    };
+    Ok(Command::CreateSindex(Sindex {
+        namespace: namespace.config.name.clone(),
+        name: name.into(),
+        definition,
+    }))
+}
+
+/// What `sindex-delete` asks the cluster to agree to.
+pub(super) fn dropped(asked: &Asked<'_>) -> Result<Command, InfoError> {
+    let namespace = namespace(asked)?;
+    let name = asked.params().require("indexname", NAME_BYTES_MAX)?;
+    Ok(Command::DropSindex {
+        namespace: namespace.config.name.clone(),
+        name: name.into(),
+    })
+}
+
+fn agreed_to(asked: &Asked<'_>) -> Answer {
+    count(asked)?;
+    agreed::next(asked)?;
+    text("ok")
+}
+
+/// The namespace that a command names, in today's manner or the older one.
+fn namespace<'a>(asked: &Asked<'a>) -> Result<&'a NamespaceState, InfoError> {
+    let params = asked.params();
+    let name = match params.text("ns", NAMESPACE_BYTES_MAX) {
+        Ok(Some(name)) => name,
+        Ok(None) => params.require("namespace", NAMESPACE_BYTES_MAX)?,
+        Err(error) => return Err(InfoError::new(ResultCode::Namespace, error.message)),
+    };
+    let found = asked.node.namespace(name.as_bytes());
+    found.map(|(_, it)| it).ok_or_else(no_namespace)
+}
+
+fn source(named: Option<&str>) -> Result<Source, InfoError> {
+    match named.unwrap_or("default").to_ascii_lowercase().as_str() {
+        "default" | "none" => Ok(Source::Bin),
+        "list" => Ok(Source::List),
+        "mapkeys" => Ok(Source::MapKeys),
+        "mapvalues" => Ok(Source::MapValues),
+        "set" => Err(absent("set indexes are not supported")),
+        _ => Err(wrong("bad 'indextype'")),
+    }
+}
+
+/// `bin=` and `type=`, or both in `indexdata=`.
+fn bin_and_kind(asked: &Asked<'_>) -> Result<(String, Kind), InfoError> {
+    let params = asked.params();
+    let data = params.text("indexdata", TEXT_BYTES_MAX)?;
+    let kind = params.text("type", TEXT_BYTES_MAX)?;
+    let (bin, kind) = match (data, kind) {
+        (Some(_), Some(_)) => return Err(wrong("both 'indexdata' and 'type'")),
+        (None, None) => return Err(wrong("missing 'type'")),
+        (Some(data), None) => {
+            let both = data.split_once(',');
+            both.ok_or_else(|| wrong("bad 'indexdata'"))?
+        }
+        (None, Some(kind)) => (params.require("bin", TEXT_BYTES_MAX)?, kind),
+    };
+    if bin.is_empty() || bin.len() > BIN_BYTES_MAX || bin.chars().any(char::is_control) {
+        return Err(wrong("bad bin name"));
+    }
+    let kind = match kind.to_ascii_lowercase().as_str() {
+        "numeric" => Kind::Numeric,
+        "string" => Kind::Text,
+        "blob" => Kind::Blob,
+        "geo2dsphere" => return Err(absent("indexes of places are not supported")),
+        _ => return Err(wrong("bad 'type'")),
+    };
+    Ok((bin.to_owned(), kind))
+}
+
+fn exists(asked: &mut Asked<'_>) -> Answer {
+    let namespace = namespace(asked)?;
+    let name = asked.params().require("indexname", NAME_BYTES_MAX)?;
+    match namespace.engine.sindex_named(name.as_bytes()) {
+        Some(_) => text("true"),
+        None => text("false"),
+    }
+}
+
+fn stat(asked: &mut Asked<'_>) -> Answer {
+    let namespace = namespace(asked)?;
+    let name = asked.params().require("indexname", NAME_BYTES_MAX)?;
+    stat_of(namespace, name)
+}
+
+fn stat_of(namespace: &NamespaceState, name: &str) -> Answer {
+    let engine = &namespace.engine;
+    let Some(Named { index, .. }) = engine.sindex_named(name.as_bytes()) else {
+        return refused(ResultCode::SindexNotFound, "no index");
+    };
+    let report = index.report();
+    made(format!(
+        "entries={};used_bytes={};entries_per_bval=1;entries_per_rec=1;load_pct={};load_time={};stat_gc_recs={}",
+        report.items,
+        report.bytes,
+        index.built_percent(),
+        index.build_ms.load(Ordering::Relaxed) / 1000,
+        index.swept(),
+    ))
+}
+
+/// The older manner: all indexes, those of a namespace, or the state of one.
+fn listed_or_stat(asked: &mut Asked<'_>) -> Answer {
+    let mut arguments = asked.command.arguments();
+    let (namespace, name) = (arguments.next(), arguments.next());
+    let Some(namespace) = namespace.filter(|it| !it.is_empty()) else {
+        return list(asked);
+    };
+    let Some((_, namespace)) = asked.node.namespace(namespace.as_bytes()) else {
+        return text("ns_type=unknown");
+    };
+    match name {
+        Some(name) => stat_of(namespace, name),
+        None => made(items(std::iter::once(namespace))),
+    }
+}
+
+fn list(asked: &mut Asked<'_>) -> Answer {
+    let params = asked.params();
+    let node: &Node = asked.node;
+    match params.get("ns").or(params.get("namespace")) {
+        Some(_) => made(items(std::iter::once(namespace(asked)?))),
+        None => made(items(node.namespaces.iter())),
+    }
+}
+
+fn items<'n>(namespaces: impl Iterator<Item = &'n NamespaceState>) -> String {
+    let of = |namespace: &NamespaceState| {
+        let sindexes = namespace.engine.sindexes();
+        let item = |named: &Named| item(&namespace.config.name, named);
+        sindexes.iter().map(item).collect::<Vec<_>>()
+    };
+    namespaces.flat_map(of).collect::<Vec<_>>().join(";")
+}
+
+fn item(namespace: &str, named: &Named) -> String {
+    let Definition {
+        set,
+        bin,
+        kind,
+        source,
+    } = &named.index.definition;
+    let set = match set.as_str() {
+        "" => "null".into(),
+        set => printable(set.as_bytes()),
+    };
+    let kind = match kind {
+        Kind::Numeric => "numeric",
+        Kind::Text => "string",
+        Kind::Blob => "blob",
+    };
+    let source = match source {
+        Source::Bin => "default",
+        Source::List => "list",
+        Source::MapKeys => "mapkeys",
+        Source::MapValues => "mapvalues",
+    };
+    let state = if named.index.is_built() { "RW" } else { "WO" };
+    format!(
+        "ns={namespace}:indexname={}:set={set}:bin={}:type={kind}:indextype={source}:context=null:exp=null:state={state}",
+        printable(named.name.as_bytes()),
+        printable(bin.as_bytes()),
+    )
+}
+
+fn wrong(message: &'static str) -> InfoError {
+    InfoError::new(ResultCode::Parameter, message)
+}
+
+fn absent(message: &'static str) -> InfoError {
+    InfoError::new(ResultCode::UnsupportedFeature, message)
+}

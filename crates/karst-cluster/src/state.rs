@@ -10,6 +10,7 @@ use karst_data::key::{PARTITIONS, PartitionId};
 use serde::{Deserialize, Serialize};
 
 use crate::map::{Maps, NamespaceMap, Ownership, Regime};
+use crate::modules::{Module, Modules};
 use crate::node::{ClusterId, NodeFacts, NodeId};
 
 /// What the cluster knows of one node.
@@ -137,6 +138,10 @@ pub enum Command {
         /// The set; empty for the namespace's own.
         set: String,
     },
+    /// A module of user-defined functions is there from now on, in the stead of one of the same file.
+    PutModule(Module),
+    /// The module of this file is there no more.
+    RemoveModule(String),
 }
 
 /// What became of a command.
@@ -162,6 +167,9 @@ pub struct ClusterState {
     pub maps: Maps,
     /// Truncation marks by namespace and set.
     pub truncations: Vec<Truncation>,
+    /// Modules of user-defined functions.
+    #[serde(default)]
+    pub modules: Modules,
     /// Rises with each change of `nodes` or `maps` that anybody may see.
     pub generation: u64,
 }
@@ -219,6 +227,14 @@ impl ClusterState {
             Command::UndoTruncate { namespace, set } => {
                 self.truncations
                     .retain(|mark| mark.namespace != namespace || mark.set != set);
+                Outcome::Applied
+            }
+            Command::PutModule(module) => match self.modules.put(module) {
+                Ok(()) => Outcome::Applied,
+                Err(why) => Outcome::Refused(why),
+            },
+            Command::RemoveModule(file) => {
+                self.modules.remove(&file);
                 Outcome::Applied
             }
         };

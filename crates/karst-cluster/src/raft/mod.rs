@@ -66,6 +66,8 @@ impl fmt::Display for Command {
             Command::UndoTruncate { namespace, set } => {
                 write!(f, "undo truncate {namespace} {set}")
             }
+            Command::PutModule(module) => write!(f, "put module {}", module.file),
+            Command::RemoveModule(file) => write!(f, "remove module {file}"),
         }
     }
 }

@@ -8,6 +8,7 @@ mod security;
 mod single;
 mod strong;
 mod touch;
+mod udf;
 mod watch;
 
 use std::rc::Rc;

@@ -1,4 +1,5 @@
-//! What all nodes have to agree on before a command that asks for it is answered: truncations and revivals.
+//! What all nodes have to agree on before a command that asks for it is answered: truncations, revivals and
+//! modules of functions.
 //!
 //! A request is read twice: first for what it asks the cluster to change, which is proposed, then to be answered with what
 //! the cluster said.
@@ -11,12 +12,12 @@ use karst_wire::code::ResultCode;
 use karst_wire::info::{InfoError, commands};
 
 use super::truncate::{Scope, marked, unmarked};
-use super::{Asked, COMMANDS_MAX, Memo, Session, TRUNCATIONS_MAX, find, roster};
+use super::{Asked, COMMANDS_MAX, Memo, Session, TRUNCATIONS_MAX, find, roster, udf};
 use crate::node::{Node, now};
 
 /// Whether a command of this name is answered once the cluster has agreed to what it asks for.
 pub(super) fn is_needed(name: &str) -> bool {
-    name.starts_with("truncate") || name == "revive"
+    name.starts_with("truncate") || matches!(name, "revive" | "udf-put" | "udf-remove")
 }
 
 /// What the cluster said to the commands of one request.
@@ -60,6 +61,9 @@ pub(super) async fn agree(node: &Node, body: &[u8]) -> Agreed {
 }
 
 async fn propose(node: &Node, command: Command) -> Result<(), InfoError> {
+    if let Command::PutModule(module) = &command {
+        udf::check(node, module).await?;
+    }
     match node.cluster.propose(command).await {
         Ok(Outcome::Applied) => Ok(()),
         Ok(Outcome::Refused(why)) => Err(InfoError::new(ResultCode::Unknown, why)),
@@ -85,6 +89,8 @@ fn changes(node: &Node, body: &[u8], at_ms: u64) -> Vec<Vec<Command>> {
             Some("truncate-namespace") => one(marked(&mut asked, Scope::Namespace, at_ms)),
             Some("truncate-undo") => one(unmarked(&mut asked, Scope::Set)),
             Some("truncate-namespace-undo") => one(unmarked(&mut asked, Scope::Namespace)),
+            Some("udf-put") => one(udf::put(&asked)),
+            Some("udf-remove") => one(udf::removed(&asked)),
             Some("revive") => roster::revivals(&asked),
             Some(_) | None => continue,
         };

@@ -18,9 +18,9 @@ const EDITION: &str = "Aerospike Community Edition";
 const VERSION: &str = "Aerospike Community Edition build 8.1.2.0";
 
 /// What clients and tools may rely on. `pscans`, `pquery`, `batch-any`, `query-show` and the `replicas`
-/// family are demanded by clients; names of what is not served yet (`cdt-list`, `udf`, ...) are absent.
+/// family are demanded by clients; names of what is not served yet (`cdt-list`, ...) are absent.
 const FEATURES: &str = "batch-any;batch-index;cluster-stable;float;peers;pipelining;pquery;pscans;\
-    query-show;relaxed-sc;replicas;replicas-all;replicas-master;replicas-max;truncate-namespace";
+    query-show;relaxed-sc;replicas;replicas-all;replicas-master;replicas-max;truncate-namespace;udf";
 
 pub(super) const COMMANDS: &[Entry] = &[
     entry("node", |asked| made(asked.node.id)),

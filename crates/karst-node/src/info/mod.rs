@@ -26,6 +26,7 @@ mod roster;
 mod sets;
 mod statistics;
 mod truncate;
+mod udf;
 mod unsupported;
 
 #[cfg(test)]
@@ -48,7 +49,7 @@ use crate::user_agents::Introduced;
 /// Most commands of one request. Clients send a handful, tools some dozens.
 pub const COMMANDS_MAX: usize = 1024;
 
-/// Most truncations and revivals of one request: each waits for a disk.
+/// Most truncations, revivals and changes of modules of one request: each waits for a disk.
 pub const TRUNCATIONS_MAX: u32 = 8;
 
 /// What a request is told instead of answers that together exceed the largest reply
@@ -190,7 +191,7 @@ const fn entry(name: &'static str, answer: fn(&mut Asked<'_>) -> Answer) -> Entr
 }
 
 /// Every command there is.
-const FAMILIES: [&[Entry]; 15] = [
+const FAMILIES: [&[Entry]; 16] = [
     cluster::COMMANDS,
     identity::COMMANDS,
     namespaces::COMMANDS,
@@ -201,6 +202,7 @@ const FAMILIES: [&[Entry]; 15] = [
     latencies::COMMANDS,
     agents::COMMANDS,
     truncate::COMMANDS,
+    udf::COMMANDS,
     eviction::COMMANDS,
     histograms::COMMANDS,
     jobs::COMMANDS,

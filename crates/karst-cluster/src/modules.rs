@@ -144,7 +144,11 @@ mod tests {
         let left = TEXT_BYTES_MAX - modules.iter().map(|it| it.text.len()).sum::<usize>();
         assert!(modules.put(module("big.lua", left + 1)).is_err());
         modules.put(module("big.lua", left)).unwrap();
-        assert!(modules.put(module(&"a".repeat(FILE_BYTES_MAX + 1), 0)).is_err());
+        assert!(
+            modules
+                .put(module(&"a".repeat(FILE_BYTES_MAX + 1), 0))
+                .is_err()
+        );
     }
 
     #[test]

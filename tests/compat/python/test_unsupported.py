@@ -68,18 +68,6 @@ def test_filter_expressions_of_a_batch_are_refused_never_ignored(client, record)
     assert {row.result for row in answer.batch_records} == {UNSUPPORTED}
 
 
-def test_functions_are_refused(client, record, tmp_path):
-    with refused(UNSUPPORTED):
-        client.apply(record, "module", "function", [1])
-    module = tmp_path / "module.lua"
-    module.write_text("function f(r) return 1 end\n")
-    with pytest.raises(exception.AerospikeError):
-        client.udf_put(str(module))
-    assert client.udf_list() == []
-    with pytest.raises(exception.AerospikeError):
-        client.udf_get("module.lua")
-
-
 def test_secondary_indexes_are_refused(client, ns):
     with pytest.raises(exception.AerospikeError):
         client.index_integer_create(ns, "compat", "n", "idx_n")

@@ -371,7 +371,9 @@ fn take_message(core: &Rc<Core>, link: &Rc<Link>, body: &[u8]) -> Taken {
             Taken::Answered
         }
         Kind::Read => take_single(core, link, &message, false, body, asked),
-        Kind::Write | Kind::Delete | Kind::Udf => take_single(core, link, &message, true, body, asked),
+        Kind::Write | Kind::Delete | Kind::Udf => {
+            take_single(core, link, &message, true, body, asked)
+        }
     }
 }
 

@@ -93,12 +93,12 @@ impl Try {
                 let answered = read.bytes.saturating_mul(message.ops.len().max(1));
                 read.bytes + answered.min(reply::REPLY_BYTES_MAX)
             }
-            Try::Call(call) => call.record.found.as_ref().map_or(0, |found| found.size_bytes),
-            Try::Replied(_)
-            | Try::Wait(_)
-            | Try::Away(..)
-            | Try::Nowhere
-            | Try::Overtaken => 0,
+            Try::Call(call) => call
+                .record
+                .found
+                .as_ref()
+                .map_or(0, |found| found.size_bytes),
+            Try::Replied(_) | Try::Wait(_) | Try::Away(..) | Try::Nowhere | Try::Overtaken => 0,
         }
     }
 }

@@ -91,7 +91,9 @@ pub(super) fn begin(
     let engine = &core.namespace(index).engine;
     let now = core.now();
     let read = engine.read(now, &request, fetched, |found| match found {
-        Ok(found) => snapshot(&found, now.epoch_s()).map(Some).ok_or(ResultCode::BinName),
+        Ok(found) => snapshot(&found, now.epoch_s())
+            .map(Some)
+            .ok_or(ResultCode::BinName),
         Err(refusal) if refusal.reason == Reason::NotFound => Ok(None),
         Err(refusal) => Err(single::code_of(&refusal.reason).0),
     });
@@ -131,7 +133,11 @@ fn name(field: Option<&[u8]>) -> Result<String, Refused> {
 fn check_flags(message: &Message<'_>) -> Result<(), Refused> {
     let (info2, info3) = (message.header.info2, message.header.info3);
     let demands = [Info2::GENERATION, Info2::GENERATION_GT, Info2::CREATE_ONLY];
-    let replaces = [Info3::UPDATE_ONLY, Info3::CREATE_OR_REPLACE, Info3::REPLACE_ONLY];
+    let replaces = [
+        Info3::UPDATE_ONLY,
+        Info3::CREATE_OR_REPLACE,
+        Info3::REPLACE_ONLY,
+    ];
     let any = demands.iter().any(|flag| info2.contains(*flag))
         || replaces.iter().any(|flag| info3.contains(*flag));
     match any {
@@ -176,17 +182,27 @@ pub(super) fn finish(
 ) -> Result<Try, Refused> {
     let start = out.len();
     let (ending, op) = match &ran.ended {
-        Ok(Ended::Returned(Returned { rejected: None, change: Some(change), value })) => {
+        Ok(Ended::Returned(Returned {
+            rejected: None,
+            change: Some(change),
+            value,
+        })) => {
             return write(core, at, message, asked, (ran, change, value, fetched), out);
         }
-        Ok(Ended::Returned(Returned { rejected: Some(code), .. })) => {
+        Ok(Ended::Returned(Returned {
+            rejected: Some(code),
+            ..
+        })) => {
             let code = ResultCode::from_u8(*code).unwrap_or(ResultCode::Unknown);
             single::error(out, asked, code);
             (Ending::Refused, Op::Write)
         }
         Ok(Ended::Returned(Returned { value, .. })) => {
             let (generation, void_time_s) = (ran.generation, ran.void_time_s);
-            (answer(out, asked, value, generation, void_time_s), Op::Write)
+            (
+                answer(out, asked, value, generation, void_time_s),
+                Op::Write,
+            )
         }
         Ok(Ended::Failed(why)) => (failure(out, asked, why), Op::Write),
         Err(NotRun::Late) => {

@@ -81,7 +81,9 @@ fn module(asked: &Asked<'_>) -> Result<Module, InfoError> {
         return Err(wrong("error=invalid_filename"));
     }
     let length = params.get("content-len").unwrap_or_default();
-    let length = std::str::from_utf8(length).ok().and_then(|text| text.parse::<usize>().ok());
+    let length = std::str::from_utf8(length)
+        .ok()
+        .and_then(|text| text.parse::<usize>().ok());
     let length = length.filter(|length| *length > 0 && length % 4 == 0);
     let length = length.ok_or_else(|| wrong("error=invalid_content_len"))?;
     let kind = params.get("udf-type").filter(|kind| !kind.is_empty());
@@ -115,12 +117,18 @@ fn module(asked: &Asked<'_>) -> Result<Module, InfoError> {
 /// What to answer if it cannot be loaded.
 pub(super) async fn check(node: &Node, module: &Module) -> Result<(), InfoError> {
     let modules = node.cluster.snapshot().modules.clone();
-    let checked = node.functions.check(modules, module.clone(), LOAD_MAX).await;
+    let checked = node
+        .functions
+        .check(modules, module.clone(), LOAD_MAX)
+        .await;
     let faulty = match checked {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(faulty)) => faulty,
         Err(NotRun::Busy | NotRun::Late) => {
-            return Err(InfoError::new(ResultCode::Timeout, "it was not loaded in time"));
+            return Err(InfoError::new(
+                ResultCode::Timeout,
+                "it was not loaded in time",
+            ));
         }
     };
     let (file, line, message) = (&module.file, faulty.line, BASE64.encode(faulty.message));

@@ -37,7 +37,9 @@ impl<'a> Reader<'a> {
     /// A big-endian number of this many bytes, unsigned.
     fn number(&mut self, bytes: usize) -> Result<u64> {
         let taken = self.take(bytes)?;
-        Ok(taken.iter().fold(0, |so_far, byte| so_far << 8 | u64::from(*byte)))
+        Ok(taken
+            .iter()
+            .fold(0, |so_far, byte| so_far << 8 | u64::from(*byte)))
     }
 
     /// The same, signed.
@@ -183,7 +185,10 @@ mod tests {
         for bytes in [0, 30, 31, 32, 255, 256, 70_000] {
             let (mut out, content) = (Vec::new(), vec![7; bytes]);
             put_raw(&mut out, 4, &content);
-            assert_eq!(Reader(&out).head(), Ok(Head::Raw(&[&[4], &*content].concat())));
+            assert_eq!(
+                Reader(&out).head(),
+                Ok(Head::Raw(&[&[4], &*content].concat()))
+            );
         }
         for count in [0, 15, 16, 70_000] {
             let (mut list, mut map) = (Vec::new(), Vec::new());
@@ -208,7 +213,13 @@ mod tests {
 
     #[test]
     fn bytes_that_end_early_are_malformed() {
-        for bytes in [&[][..], &[0xc1], &[0xa3, 1], &[0xcf, 1], &[0xdb, 255, 255, 255, 255, 1]] {
+        for bytes in [
+            &[][..],
+            &[0xc1],
+            &[0xa3, 1],
+            &[0xcf, 1],
+            &[0xdb, 255, 255, 255, 255, 1],
+        ] {
             assert_eq!(Reader(bytes).head(), Err(Malformed), "{bytes:?}");
         }
         assert_eq!(Reader(&[]).flags(3, false), Err(Malformed));

@@ -15,8 +15,7 @@ use karst_data::value::ParticleType;
 use karst_io::clock;
 use mlua::chunk::ChunkMode;
 use mlua::{
-    Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table,
-    Value, VmState,
+    Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState,
 };
 
 use super::packed::{Head, Reader};
@@ -76,7 +75,10 @@ impl Now {
         match lines {
             ..=LOG_LINES_MAX => {}
             more if more == LOG_LINES_MAX + 1 => {
-                return tracing::warn!(module = *module, "a function logs too much: the rest is left out");
+                return tracing::warn!(
+                    module = *module,
+                    "a function logs too much: the rest is left out"
+                );
             }
             _ => return,
         }
@@ -101,7 +103,7 @@ pub struct State {
 }
 
 impl State {
-    /// A state in which a module is loaded. Its text has until then.
+    /// A state in which a module is loaded, by then.
     ///
     /// # Errors
     /// Why it cannot be loaded.
@@ -147,8 +149,7 @@ impl State {
         let given = (&host, key, &raw, &shapes);
         file("bytes", include_str!("lua/bytes.lua")).call::<()>(given)?;
         let enter = file("record", include_str!("lua/record.lua")).call::<Function>(given)?;
-        let (call, _): (Function, Function) =
-            file("call", include_str!("lua/call.lua")).call((&host, key, &raw))?;
+        let call = file("call", include_str!("lua/call.lua")).call((&host, key, &raw))?;
         let kit = Rc::new(Kit {
             nil: shapes.raw_get("NIL")?,
             list: shapes.raw_get("List")?,
@@ -227,7 +228,7 @@ impl State {
             facts.raw_set("lut", found.update_time_ms)?;
             facts.raw_set("size", found.size_bytes)?;
             if let Some([particle, key @ ..]) = found.key.as_deref() {
-                facts.raw_set("key", self.kit.from_particle(&self.lua, *particle, key)?)?;
+                facts.raw_set("key", self.kit.shown(&self.lua, *particle, key)?)?;
             }
         }
         Ok(facts)
@@ -236,7 +237,9 @@ impl State {
     fn arguments(&self, packed: &[u8], given: &mut MultiValue) -> mlua::Result<()> {
         let mut reader = Reader(packed);
         let Head::List(count @ ..=ARGUMENTS_MAX) = reader.head()? else {
-            return Err(mlua::Error::RuntimeError("the arguments are no list".into()));
+            return Err(mlua::Error::RuntimeError(
+                "the arguments are no list".into(),
+            ));
         };
         for _ in 0..count {
             given.push_back(self.kit.unpack(&self.lua, &mut reader, 1)?);
@@ -324,7 +327,9 @@ fn host(lua: &Lua, now: &Rc<Now>) -> mlua::Result<Table> {
         let modules = known.modules.borrow();
         match find(&modules, &name) {
             Some(module) => chunk(lua, module),
-            None => Err(mlua::Error::RuntimeError(format!("module '{name}' not found"))),
+            None => Err(mlua::Error::RuntimeError(format!(
+                "module '{name}' not found"
+            ))),
         }
     };
     host.raw_set("module", lua.create_function(module)?)?;
@@ -338,7 +343,7 @@ fn lend_values(lua: &Lua, host: &Table, now: &Rc<Now>, kit: &Rc<Kit>) -> mlua::R
         let record = known.record.borrow();
         let mut bins = record.iter().flat_map(|record| &record.bins);
         match bins.find(|bin| bin.0 == *name.as_bytes()) {
-            Some((_, particle, bytes)) => shapes.from_particle(lua, *particle as u8, bytes),
+            Some((_, particle, bytes)) => shapes.shown(lua, *particle as u8, bytes),
             None => Ok(Value::Nil),
         }
     };
@@ -397,7 +402,11 @@ impl Faulty {
     /// Takes a message of Lua, `file:line: what`, apart.
     fn of(text: &str) -> Faulty {
         let mut parts = text.splitn(3, ':');
-        let placed = (parts.next(), parts.next().map(|line| line.trim().parse()), parts.next());
+        let placed = (
+            parts.next(),
+            parts.next().map(|line| line.trim().parse()),
+            parts.next(),
+        );
         match placed {
             (Some(_), Some(Ok(line)), Some(message)) => Faulty {
                 line,

@@ -109,7 +109,11 @@ fn returned(body: &str, found: Option<Snapshot>) -> Returned {
 
 fn text(body: &str, expected: &str) {
     let (particle, bytes) = value(&format!("return tostring(({body}))"));
-    assert_eq!((particle, &*String::from_utf8_lossy(&bytes)), (3, expected), "{body}");
+    assert_eq!(
+        (particle, &*String::from_utf8_lossy(&bytes)),
+        (3, expected),
+        "{body}"
+    );
 }
 
 #[test]
@@ -122,11 +126,21 @@ fn values_go_out_with_the_types_that_clients_expect() {
     assert_eq!(value("return 1.5"), (2, 1.5_f64.to_be_bytes().to_vec()));
     assert_eq!(value("return true"), (17, vec![1]));
     assert_eq!(value("return rec.b"), (4, vec![1, 2]));
-    assert_eq!(value("return rec.l"), (20, vec![0x93, 1, 0xc0, 0xa2, 3, b'a']));
-    assert_eq!(value("return rec.m"), (19, vec![0x82, 1, 2, 0xa2, 3, b'k', 3]));
+    assert_eq!(
+        value("return rec.l"),
+        (20, vec![0x93, 1, 0xc0, 0xa2, 3, b'a'])
+    );
+    assert_eq!(
+        value("return rec.m"),
+        (19, vec![0x82, 1, 2, 0xa2, 3, b'k', 3])
+    );
     assert_eq!(value("return GeoJSON('{}')"), (23, b"\0\0\0{}".to_vec()));
     for nothing in ["nil", "rec", "{1, 2}", "print", "coroutine.create(print)"] {
-        assert_eq!(value(&format!("return {nothing}")), (0, vec![]), "{nothing}");
+        assert_eq!(
+            value(&format!("return {nothing}")),
+            (0, vec![]),
+            "{nothing}"
+        );
     }
     assert_eq!(value(""), (0, vec![]));
 }
@@ -153,7 +167,11 @@ fn lists_count_from_one_and_hold_nil() {
     ] {
         text(body, expected);
     }
-    let changed = |body: &str| value(&format!("local l = list{{1, 2, 3}} {body} return tostring(l)"));
+    let changed = |body: &str| {
+        value(&format!(
+            "local l = list{{1, 2, 3}} {body} return tostring(l)"
+        ))
+    };
     for (body, expected) in [
         ("list.append(l, 4)", "List(1, 2, 3, 4)"),
         ("list.append(l, nil)", "List(1, 2, 3, NIL)"),
@@ -196,7 +214,10 @@ fn maps_keep_their_order_while_they_change() {
     }
     let changed = |body: &str| value(&format!("local m = rec.m {body} return tostring(m)"));
     for (body, expected) in [
-        ("for k, v in map.pairs(m) do m[k] = 9 end", "Map(1->9, \"k\"->9)"),
+        (
+            "for k, v in map.pairs(m) do m[k] = 9 end",
+            "Map(1->9, \"k\"->9)",
+        ),
         ("m.z = nil", "Map(1->2, \"k\"->3, \"z\"->NIL)"),
         ("map.remove(m, 1)", "Map(\"k\"->3)"),
         ("map.remove(m, 'none')", "Map(1->2, \"k\"->3)"),
@@ -239,7 +260,10 @@ fn bytes_are_read_and_written_in_either_order() {
         ("bytes.append_string(b, 'abc', 2)", b"ab"),
         ("bytes.append_var_int(b, 300)", &[172, 2]),
         ("bytes.set_size(b, 3) bytes.set_byte(b, 2, 7)", &[0, 7, 0]),
-        ("bytes.append_string(b, 'abcd') bytes.set_bytes(b, 2, rec.b, 2)", &[b'a', 1, 2, b'd']),
+        (
+            "bytes.append_string(b, 'abcd') bytes.set_bytes(b, 2, rec.b, 2)",
+            &[b'a', 1, 2, b'd'],
+        ),
     ] {
         assert_eq!(made(body), (4, expected.to_vec()), "{body}");
     }
@@ -265,7 +289,10 @@ fn a_record_tells_of_itself() {
         text(body, expected);
     }
     let absent = |body: &str| returned(&format!("return tostring({body})"), None).value;
-    assert_eq!(absent("record.ttl(rec) + record.gen(rec) + record.numbins(rec)"), (3, b"0".into()));
+    assert_eq!(
+        absent("record.ttl(rec) + record.gen(rec) + record.numbins(rec)"),
+        (3, b"0".into())
+    );
     assert_eq!(absent("aerospike:exists(rec)"), (3, b"false".into()));
     assert_eq!(absent("aerospike:update(rec)"), (3, b"-2".into()));
     assert_eq!(absent("aerospike:remove(rec)"), (3, b"1".into()));
@@ -280,7 +307,10 @@ fn only_what_was_created_or_updated_is_written() {
         bins: vec![(b"n".to_vec(), int(8)), (b"t".to_vec(), None)],
         ..Change::default()
     };
-    assert_eq!(change("rec.n = 8 rec.t = nil aerospike:update(rec) rec.n = 9"), Some(updated));
+    assert_eq!(
+        change("rec.n = 8 rec.t = nil aerospike:update(rec) rec.n = 9"),
+        Some(updated)
+    );
     assert_eq!(change("aerospike:update(rec)"), Some(Change::default()));
     let removed = Change {
         wiped: true,
@@ -294,7 +324,9 @@ fn only_what_was_created_or_updated_is_written() {
         drops_key: true,
     };
     assert_eq!(
-        change("aerospike:remove(rec) rec.z = 1 record.set_ttl(rec, -1) record.drop_key(rec) aerospike:create(rec)"),
+        change(
+            "aerospike:remove(rec) rec.z = 1 record.set_ttl(rec, -1) record.drop_key(rec) aerospike:create(rec)"
+        ),
         Some(again)
     );
     assert_eq!(change("return aerospike:create(rec)"), None);
@@ -332,8 +364,18 @@ fn a_failure_says_file_line_and_what() {
 #[test]
 fn files_processes_and_bytecode_are_out_of_reach() {
     for name in [
-        "io", "dofile", "loadfile", "os.execute", "os.getenv", "os.remove", "os.exit", "string.dump",
-        "package.loadlib", "package.searchers", "os.tmpname", "os.rename",
+        "io",
+        "dofile",
+        "loadfile",
+        "os.execute",
+        "os.getenv",
+        "os.remove",
+        "os.exit",
+        "string.dump",
+        "package.loadlib",
+        "package.searchers",
+        "os.tmpname",
+        "os.rename",
     ] {
         text(name, "nil");
     }
@@ -374,7 +416,9 @@ fn no_loop_outlives_its_time() {
         assert!(took_us < 1_000_000, "{body}: {took_us} us");
     }
     let loading = run_in("while true do end", None, 100);
-    assert!(matches!(loading, Ended::Failed(why) if String::from_utf8_lossy(&why).contains(TIMEOUT)));
+    assert!(
+        matches!(loading, Ended::Failed(why) if String::from_utf8_lossy(&why).contains(TIMEOUT))
+    );
 }
 
 #[test]
@@ -390,7 +434,8 @@ fn no_call_takes_more_memory_than_it_may() {
         "local function deep(n) return deep(n + 1) + 1 end deep(1)",
     ] {
         let why = failure_within(body, 20_000);
-        let out = why.contains("not enough memory") || why.contains("stack overflow")
+        let out = why.contains("not enough memory")
+            || why.contains("stack overflow")
             || why.contains("resulting string too large");
         assert!(out, "{body}: {why}");
     }
@@ -410,8 +455,14 @@ fn failure_within(body: &str, patience_ms: u64) -> String {
 #[test]
 fn modules_find_each_other() {
     let texts = [
-        ("a.lua", "local b = require('b') function f() return b.seven() + c end"),
-        ("b.lua", "require('c') return { seven = function() return 7 end }"),
+        (
+            "a.lua",
+            "local b = require('b') function f() return b.seven() + c end",
+        ),
+        (
+            "b.lua",
+            "require('c') return { seven = function() return 7 end }",
+        ),
         ("c.lua", "c = 1"),
     ];
     let modules = modules(&texts);
@@ -466,7 +517,9 @@ async fn one_endless_call_does_not_keep_others_from_running() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         let mut done = 0;
         for _ in 0..20 {
-            let ended = functions.run(call(&modules, "quick"), Duration::from_millis(200)).await;
+            let ended = functions
+                .run(call(&modules, "quick"), Duration::from_millis(200))
+                .await;
             done += usize::from(matches!(ended, Ok(Ended::Returned(_))));
         }
         done
@@ -484,7 +537,10 @@ async fn a_thread_that_cannot_be_stopped_is_replaced() {
     let functions = Functions::new(1);
     // A pattern that tries far more ways than there is time for, all of it inside of C.
     let stuck = "function f() return (('a'):rep(4000)):find(('a-'):rep(4) .. 'b') end";
-    let modules = modules(&[("stuck.lua", stuck), ("quick.lua", "function f() return 1 end")]);
+    let modules = modules(&[
+        ("stuck.lua", stuck),
+        ("quick.lua", "function f() return 1 end"),
+    ]);
     let run = |module: &str, ms| functions.run(call(&modules, module), Duration::from_millis(ms));
     let (a, b) = tokio::join!(run("stuck", 50), run("stuck", 50));
     assert_eq!((a, b), (Err(NotRun::Late), Err(NotRun::Late)));

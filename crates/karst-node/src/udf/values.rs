@@ -104,7 +104,7 @@ impl Kit {
     }
 
     /// The value of a bin, or of a key, as scripts see it.
-    pub(super) fn from_particle(&self, lua: &Lua, particle: u8, bytes: &[u8]) -> mlua::Result<Value> {
+    pub(super) fn shown(&self, lua: &Lua, particle: u8, bytes: &[u8]) -> mlua::Result<Value> {
         let number = || <[u8; 8]>::try_from(bytes).ok();
         Ok(match ParticleType::from_wire(particle) {
             None => Value::Nil,
@@ -119,9 +119,11 @@ impl Kit {
             Some(ParticleType::List | ParticleType::Map) => {
                 self.unpack(lua, &mut Reader(bytes), 0)?
             }
-            Some(ParticleType::GeoJson) => {
-                self.text(lua, &self.geo_json, geo_json_text(bytes).unwrap_or_default())?
-            }
+            Some(ParticleType::GeoJson) => self.text(
+                lua,
+                &self.geo_json,
+                geo_json_text(bytes).unwrap_or_default(),
+            )?,
             Some(
                 ParticleType::Blob
                 | ParticleType::JavaBlob
@@ -188,7 +190,11 @@ impl Kit {
         depth: usize,
     ) -> mlua::Result<Value> {
         let (flags, count) = reader.flags(count, true)?;
-        let [values, keys, places] = [lua.create_table()?, lua.create_table()?, lua.create_table()?];
+        let [values, keys, places] = [
+            lua.create_table()?,
+            lua.create_table()?,
+            lua.create_table()?,
+        ];
         let mut taken = 0;
         for _ in 0..count {
             let key = self.unpack(lua, reader, depth + 1)?;
@@ -295,11 +301,13 @@ impl Kit {
         bytes_max: usize,
         depth: usize,
     ) -> Result<(), Unpackable> {
-        let (keys, values) = (content.raw_get::<Table>("k")?, content.raw_get::<Table>("v")?);
+        let (keys, values) = (
+            content.raw_get::<Table>("k")?,
+            content.raw_get::<Table>("v")?,
+        );
         let flags = content.raw_get::<u8>("f").unwrap_or(0) & 3;
-        let removed = |key: &Value| {
-            matches!(key, Value::Table(table) if self.object(table) == Object::Nil)
-        };
+        let removed =
+            |key: &Value| matches!(key, Value::Table(table) if self.object(table) == Object::Nil);
         let mut count = 0;
         for at in 1..=keys.raw_len() {
             count += u32::from(!removed(&keys.raw_get::<Value>(at)?));

@@ -23,13 +23,4 @@ local function call(name, ...)
 	return ended(raw.pcall(f, ...))
 end
 
--- The same of a stream function, which `run` calls.
-local function stream(run, name, ...)
-	local f = raw.rawget(_G, name)
-	if raw.type(f) ~= "function" then
-		return false, "function not found"
-	end
-	return ended(raw.pcall(run, f, ...))
-end
-
-return call, stream
+return call

@@ -45,7 +45,7 @@ function Record.__index(r, k)
 	return V.outward(v)
 end
 
-local function set(r, k, v)
+function Record.__newindex(r, k, v)
 	local S, name = rawget(r, K), name_of(k)
 	if not name then
 		host.log(1, "the name of a bin is no text of at most 15 bytes: it is not set")
@@ -61,8 +61,6 @@ local function set(r, k, v)
 	end
 	S.cache[name] = V.inward(v)
 end
-
-Record.__newindex = set
 
 function Record.__tostring()
 	return "Record()"
@@ -244,14 +242,9 @@ function record.drop_key(r)
 	of(r, "drop_key").drop_key = true
 end
 
--- A record as the node gives it. One that is only looked at takes no bins.
-local function enter(S, looked_at)
+-- A record as the node gives it.
+return function(S)
 	S.cache, S.cached, S.image, S.loaded, S.code = {}, 0, {}, {}, 0
 	S.wiped, S.written = false, false
-	Record.__newindex = looked_at and function()
-		raw.error("a record of a stream cannot be changed", 2)
-	end or set
 	return V.new(Record, S)
 end
-
-return enter

@@ -470,5 +470,4 @@ end
 return {
 	NIL = NIL, List = List, Map = Map, Bytes = Bytes, GeoJSON = GeoJSON_, Record = Record,
 	is = is, of = of, new = new, inward = inward, outward = outward, storable = storable, whole = whole,
-	copied = copied,
 }

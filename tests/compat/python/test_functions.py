@@ -27,26 +27,38 @@ function reaches(rec) return type(io) .. type(os.execute) .. type(load) end
 """
 
 
+# Generous, as conftest's are.
+PATIENT = {"total_timeout": 10_000, "max_retries": 0}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    """One that keeps its copies of modules out of the working folder."""
+    client = connect(lua={"user_path": str(tmp_path_factory.mktemp("copies"))})
+    yield client
+    client.close()
+
+
 @pytest.fixture(scope="module")
 def module(client, tmp_path_factory):
     file = tmp_path_factory.mktemp("udf") / "functions.lua"
     file.write_text(MODULE)
-    client.udf_put(str(file))
+    client.udf_put(str(file), 0, {"timeout": 10_000})
     wait_until(lambda: "functions.lua" in [it["name"] for it in client.udf_list()])
     yield "functions"
-    client.udf_remove("functions.lua")
+    client.udf_remove("functions.lua", {"timeout": 10_000})
 
 
 def test_a_module_is_listed_and_returned_as_it_was_put(client, module):
     assert client.udf_get("functions.lua") == MODULE
-    client.udf_remove("nobody.lua")
+    client.udf_remove("nobody.lua", {"timeout": 10_000})
 
 
 def test_a_module_that_does_not_compile_is_refused(client, tmp_path):
     file = tmp_path / "broken.lua"
     file.write_text("function f(\n")
     with pytest.raises(exception.AerospikeError):
-        client.udf_put(str(file))
+        client.udf_put(str(file), 0, {"timeout": 10_000})
     assert "broken.lua" not in [it["name"] for it in client.udf_list()]
 
 
@@ -80,7 +92,7 @@ def test_no_increment_of_many_at_once_is_lost(module, key):
     def work():
         client = connect()
         for _ in range(50):
-            client.apply(key, module, "add", ["n", 1])
+            client.apply(key, module, "add", ["n", 1], PATIENT)
         client.close()
 
     threads = [threading.Thread(target=work) for _ in range(4)]
@@ -107,7 +119,7 @@ def test_an_endless_function_and_a_greedy_one_end_with_an_error(client, module, 
         client.apply(key, module, "endless", [], {"total_timeout": 1000, "max_retries": 0})
     assert time.monotonic() - began < 1.5
     with refused(100):
-        client.apply(key, module, "greedy", [], {"total_timeout": 10_000, "max_retries": 0})
+        client.apply(key, module, "greedy", [], PATIENT)
     assert client.apply(key, module, "echo", [1]) == 1
 
 

@@ -150,7 +150,10 @@ impl State {
         file("bytes", include_str!("lua/bytes.lua")).call::<()>(given)?;
         let enter = file("record", include_str!("lua/record.lua")).call::<Function>(given)?;
         let call = file("call", include_str!("lua/call.lua")).call((&host, key, &raw))?;
+        let watched = now.clone();
         let kit = Rc::new(Kit {
+            late: Box::new(move || watched.is_late()),
+            packed: Cell::new(0),
             nil: shapes.raw_get("NIL")?,
             list: shapes.raw_get("List")?,
             map: shapes.raw_get("Map")?,

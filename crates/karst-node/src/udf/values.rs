@@ -4,6 +4,7 @@
 //! that no script can make (`lua/values.lua` says how it lies there). A script can break what it gets hold of:
 //! whatever is found in a table is looked at and never trusted.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 
 use karst_data::msgpack;
@@ -53,7 +54,15 @@ pub(super) struct Kit {
     pub(super) geo_json: Table,
     /// Gives the content of bytes, which may lie there in two forms.
     pub(super) content: mlua::Function,
+    /// Whether the call's time is over.
+    pub(super) late: Box<dyn Fn() -> bool>,
+    /// Elements that were packed so far.
+    pub(super) packed: Cell<u32>,
 }
+
+/// Elements that are packed between two looks at the clock: small things that hold each other many times over may
+/// be very many.
+const ELEMENTS: u32 = 1024;
 
 /// What kind of object a table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,6 +260,10 @@ impl Kit {
         }
         if out.len() > bytes_max {
             return Err(Unpackable::TooBig);
+        }
+        self.packed.set(self.packed.get().wrapping_add(1));
+        if self.packed.get() % ELEMENTS == 0 && (self.late)() {
+            return Err(mlua::Error::RuntimeError(super::state::TIMEOUT.into()).into());
         }
         match value {
             Value::Nil => out.push(0xc0),

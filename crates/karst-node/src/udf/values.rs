@@ -262,7 +262,7 @@ impl Kit {
             return Err(Unpackable::TooBig);
         }
         self.packed.set(self.packed.get().wrapping_add(1));
-        if self.packed.get() % ELEMENTS == 0 && (self.late)() {
+        if self.packed.get().is_multiple_of(ELEMENTS) && (self.late)() {
             return Err(mlua::Error::RuntimeError(super::state::TIMEOUT.into()).into());
         }
         match value {

@@ -8,6 +8,7 @@
 //! - [`plan`]: what the Raft leader should propose now, so that the map becomes what it should be.
 //! - [`island`]: the map of nodes that hear each other and no Raft leader.
 //! - [`member`]: who counts as there, from who is heard and by whom.
+//! - [`modules`]: modules of user-defined functions.
 //! - [`node`]: what a node is and what it tells of itself.
 //! - [`fabric`]: messages between nodes.
 //! - [`map`]: for each namespace and partition, who serves it; immutable once published.
@@ -27,6 +28,7 @@ pub mod island;
 pub mod lease;
 pub mod map;
 pub mod member;
+pub mod modules;
 pub mod node;
 pub mod plan;
 #[cfg(feature = "raft")]

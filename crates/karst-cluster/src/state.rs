@@ -10,6 +10,7 @@ use karst_data::key::{PARTITIONS, PartitionId};
 use serde::{Deserialize, Serialize};
 
 use crate::map::{Maps, NamespaceMap, Ownership, Regime};
+use crate::modules::{Module, Modules};
 use crate::node::{ClusterId, NodeFacts, NodeId};
 use crate::sindex::Sindex;
 
@@ -147,6 +148,10 @@ pub enum Command {
         /// Its name.
         name: String,
     },
+    /// A module of user-defined functions is there from now on, in the stead of one of the same file.
+    PutModule(Module),
+    /// The module of this file is there no more.
+    RemoveModule(String),
 }
 
 /// What became of a command.
@@ -175,6 +180,9 @@ pub struct ClusterState {
     /// Secondary indexes, by namespace and name.
     #[serde(default)]
     pub sindexes: Vec<Sindex>,
+    /// Modules of user-defined functions.
+    #[serde(default)]
+    pub modules: Modules,
     /// Rises with each change of `nodes` or `maps` that anybody may see.
     pub generation: u64,
 }
@@ -236,6 +244,14 @@ impl ClusterState {
             }
             Command::CreateSindex(sindex) => self.create_sindex(sindex),
             Command::DropSindex { namespace, name } => self.drop_sindex(&namespace, &name),
+            Command::PutModule(module) => match self.modules.put(module) {
+                Ok(()) => Outcome::Applied,
+                Err(why) => Outcome::Refused(why),
+            },
+            Command::RemoveModule(file) => {
+                self.modules.remove(&file);
+                Outcome::Applied
+            }
         };
         debug_assert!(self.generation >= before);
         outcome

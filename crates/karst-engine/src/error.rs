@@ -26,6 +26,9 @@ pub enum Reason {
     /// The record's generation is not one that the request accepts.
     #[error("the generation differs")]
     Generation,
+    /// The record is not in the state that the write was made from.
+    #[error("the record has changed since")]
+    Overtaken,
     /// The request names another set than the record is in.
     #[error("the record is in another set")]
     SetMismatch,

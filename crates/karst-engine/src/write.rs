@@ -43,6 +43,15 @@ pub struct WriteRequest<'a> {
     pub filter: Option<&'a Filter>,
 }
 
+/// What a write was made from: it takes place only if that still stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Basis {
+    /// The record's version; `None` if there was no record.
+    pub version: Option<[u8; 10]>,
+    /// The stored key goes.
+    pub drops_key: bool,
+}
+
 /// A delete.
 #[derive(Clone, Copy, Debug)]
 pub struct DeleteRequest<'a> {
@@ -141,12 +150,36 @@ impl Namespace {
         fetched: Option<&Fetched>,
         answer: impl FnOnce(Result<Written<'_>, Refusal>) -> R,
     ) -> Step<R> {
+        self.write_on(hand, request, None, fetched, answer)
+    }
+
+    /// Writes a record if it is still what the write was made from; [`Reason::Overtaken`] if it is not.
+    pub fn write_over<R>(
+        &self,
+        hand: &Hand,
+        request: &WriteRequest<'_>,
+        basis: &Basis,
+        fetched: Option<&Fetched>,
+        answer: impl FnOnce(Result<Written<'_>, Refusal>) -> R,
+    ) -> Step<R> {
+        self.write_on(hand, request, Some(basis), fetched, answer)
+    }
+
+    fn write_on<R>(
+        &self,
+        hand: &Hand,
+        request: &WriteRequest<'_>,
+        basis: Option<&Basis>,
+        fetched: Option<&Fetched>,
+        answer: impl FnOnce(Result<Written<'_>, Refusal>) -> R,
+    ) -> Step<R> {
         if let Err(reason) = self.admit(request) {
             return Step::Done(answer(Err(reason.into())));
         }
         let mut partition = self.partition_of(&request.digest);
         let looked = partition
             .reigns(hand, self.config().strong)
+            .and_then(|()| self.stands(&partition, hand.now, &request.digest, basis))
             .and_then(|()| self.look_for_write(&partition, hand.now, request, fetched));
         let (before, bytes) = match looked {
             Ok(looked) => looked,
@@ -155,7 +188,9 @@ impl Namespace {
                 return halt.end(answer);
             }
         };
-        let written = self.carry_out(&mut partition, hand, request, before, bytes.as_ref());
+        let drops_key = basis.is_some_and(|basis| basis.drops_key);
+        let found = (before, bytes.as_ref());
+        let written = self.carry_out(&mut partition, hand, request, found, drops_key);
         let written =
             written.map_err(|halt| self.if_confirmed(&mut partition, &request.digest, halt));
         drop(partition);
@@ -169,6 +204,23 @@ impl Namespace {
                 in_flight: outcome.stored.in_flight,
             }))),
             Err(halt) => halt.end(answer),
+        }
+    }
+
+    /// Checks that the record is what a write was made from, if it was made from anything.
+    fn stands(
+        &self,
+        partition: &Partition,
+        now: Now,
+        digest: &Digest,
+        basis: Option<&Basis>,
+    ) -> Result<(), Halt> {
+        let entry = partition.directory.get(digest);
+        let alive = entry.filter(|entry| self.is_alive(entry, now));
+        let version = alive.map(|entry| entry.to_new().version.pack());
+        match basis {
+            Some(basis) if basis.version != version => Err(Reason::Overtaken.into()),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -260,8 +312,8 @@ impl Namespace {
         partition: &mut Partition,
         hand: &Hand,
         request: &WriteRequest<'a>,
-        before: Option<Before>,
-        bytes: Option<&'a Bytes<'_>>,
+        (before, bytes): (Option<Before>, Option<&'a Bytes<'_>>),
+        drops_key: bool,
     ) -> Result<Outcome<'a>, Halt> {
         let refuse = |reason: Reason| {
             Halt::Refuse(before.map_or_else(|| reason.into(), |before| before.refuse(reason)))
@@ -312,7 +364,8 @@ impl Namespace {
         );
         let key = request
             .key
-            .or_else(|| record.as_ref().and_then(|record| record.key));
+            .or_else(|| record.as_ref().and_then(|record| record.key))
+            .filter(|_| !drops_key);
         let draft = Draft {
             meta,
             set: request.set,

@@ -133,6 +133,7 @@ impl Play {
             operations.push(Operation::Write(bin, None));
         }
         let request = WriteRequest {
+            filter: None,
             digest: digest(key),
             set: b"demo",
             key: None,
@@ -212,6 +213,7 @@ impl Play {
 
     fn delete(&mut self) {
         let request = DeleteRequest {
+            filter: None,
             digest: digest(self.rng.below(KEYS)),
             set: b"demo",
             key: None,
@@ -298,6 +300,7 @@ impl Play {
 
     fn read(&self, digest: Digest, index: &Index, wanted: Wanted<'_>) -> bool {
         let request = ReadRequest {
+            filter: None,
             digest,
             set: b"",
             key: None,
@@ -419,6 +422,7 @@ fn what_is_left_over_stays_within_bounds_whoever_overwrites_and_is_gone_after_sw
             bytes: number.as_slice().into(),
         };
         let request = WriteRequest {
+            filter: None,
             digest: digest(3),
             set: b"demo",
             key: None,
@@ -459,6 +463,7 @@ fn an_update_that_read_the_record_leaves_nothing_over() {
             bytes: number.as_slice().into(),
         };
         let request = WriteRequest {
+            filter: None,
             digest: digest(3),
             set: b"demo",
             key: None,

@@ -33,6 +33,7 @@ pub mod node;
 pub mod restart;
 pub mod sight;
 pub mod trust;
+pub mod udf;
 mod user_agents;
 pub mod wipe;
 

@@ -26,6 +26,7 @@ use crate::marks::Marks;
 use crate::migrations::Migrations;
 use crate::restart::Restart;
 use crate::sight::Sights;
+use crate::udf::Functions;
 use crate::user_agents::UserAgents;
 
 pub use karst_cluster::node::{ClusterId, NodeId};
@@ -133,6 +134,8 @@ pub struct Node {
     pub migrations: Migrations,
     /// Records that other nodes have not confirmed yet.
     pub lags: Lags,
+    /// Where user-defined functions run.
+    pub functions: Functions,
     state: AtomicU8,
     /// Memory of the machine in use, in percent; [`UNKNOWN_PERCENT`] where it cannot be told.
     memory_percent: AtomicU64,
@@ -176,6 +179,7 @@ impl Node {
             hearing: Hearing::default(),
             migrations: Migrations::default(),
             lags: Lags::default(),
+            functions: Functions::new(parts.cores),
             config: parts.config,
             id: parts.id,
             cluster_id: parts.cluster_id,

@@ -150,7 +150,7 @@ impl<'a> Message<'a> {
         let fields = self.fields.of_one_record();
         let given = fields.iter().filter(|(_, data)| data.is_some()).count();
         let header = MessageHeader {
-            field_count: given as u16, // there are six at most
+            field_count: given as u16, // there are nine at most
             op_count: self.ops.len() as u16,
             ..self.header
         };

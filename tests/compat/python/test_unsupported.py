@@ -19,18 +19,6 @@ def record(client, key):
     assert bins(client, key) == {"n": 1, "l": [1, 2], "m": {"a": 1}, "b": b"\x00\xff"}
 
 
-def test_functions_are_refused(client, record, tmp_path):
-    with refused(UNSUPPORTED):
-        client.apply(record, "module", "function", [1])
-    module = tmp_path / "module.lua"
-    module.write_text("function f(r) return 1 end\n")
-    with pytest.raises(exception.AerospikeError):
-        client.udf_put(str(module))
-    assert client.udf_list() == []
-    with pytest.raises(exception.AerospikeError):
-        client.udf_get("module.lua")
-
-
 def test_indexes_of_places_are_refused(client, ns):
     with refused(UNSUPPORTED):
         client.index_geo2dsphere_create(ns, "compat", "g", "idx_g")

@@ -68,6 +68,8 @@ impl fmt::Display for Command {
             }
             Command::CreateSindex(it) => write!(f, "create index {} {}", it.namespace, it.name),
             Command::DropSindex { namespace, name } => write!(f, "drop index {namespace} {name}"),
+            Command::PutModule(module) => write!(f, "put module {}", module.file),
+            Command::RemoveModule(file) => write!(f, "remove module {file}"),
         }
     }
 }

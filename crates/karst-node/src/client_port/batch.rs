@@ -138,7 +138,12 @@ impl<'a> Run<'_, 'a> {
                 self.commits.extend(pending);
                 self.judge(start);
             }
-            tried @ (Try::Read(..) | Try::Wait(_) | Try::Away(..) | Try::Nowhere) => {
+            tried @ (Try::Read(..)
+            | Try::Wait(_)
+            | Try::Call(_)
+            | Try::Overtaken
+            | Try::Away(..)
+            | Try::Nowhere) => {
                 while self.waiting.len() >= ROWS_WAITING_MAX
                     || self.waiting_bytes >= WAITING_BYTES_MAX
                 {

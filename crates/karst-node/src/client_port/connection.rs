@@ -32,8 +32,8 @@ use crate::info;
 /// Bytes by which the input buffer grows.
 const READ_BYTES: usize = 16 << 10;
 
-/// Largest info request; its answers are text that this node makes, so it stays small.
-const INFO_BYTES_MAX: usize = 1 << 20;
+/// Largest info request: the text of a module of functions fits in.
+const INFO_BYTES_MAX: usize = 3 << 19;
 
 /// Requests that one turn of a connection takes before others of the core get theirs.
 const REQUESTS_PER_TURN: usize = 64;
@@ -366,12 +366,14 @@ fn take_message(core: &Rc<Core>, link: &Rc<Link>, body: &[u8]) -> Taken {
     match kind {
         Kind::Batch => Taken::Alone(Alone::Batch(body.to_vec())),
         Kind::Query => Taken::Alone(Alone::Scan(body.to_vec())),
-        Kind::Udf | Kind::BackgroundOps | Kind::BackgroundUdf | Kind::Aggregation => {
+        Kind::BackgroundOps | Kind::BackgroundUdf | Kind::Aggregation => {
             link.append(|out| single::refuse(core, out, ResultCode::UnsupportedFeature));
             Taken::Answered
         }
         Kind::Read => take_single(core, link, &message, false, body, asked),
-        Kind::Write | Kind::Delete => take_single(core, link, &message, true, body, asked),
+        Kind::Write | Kind::Delete | Kind::Udf => {
+            take_single(core, link, &message, true, body, asked)
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod security;
 mod single;
 mod strong;
 mod touch;
+mod udf;
 mod watch;
 
 use std::rc::Rc;

@@ -33,11 +33,13 @@ use smallvec::SmallVec;
 use super::call::{self, Scene};
 use super::strong;
 use super::touch::Touch;
+use super::udf::{self, Ran};
 use crate::core::{Core, DeviceError};
 use crate::counters::{Ending, Op};
 use crate::fabric_port::copy::Copies;
 use crate::fabric_port::flight::{Flight, Made};
 use crate::fabric_port::peer::{Answer, NoAnswer};
+use crate::udf::Call;
 
 /// How long a request may wait for room when the client sets no limit.
 pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_millis(1000);
@@ -65,6 +67,10 @@ pub(super) enum Try {
     Read(usize, DeviceRead),
     /// No block is free, or the partition is changing hands; try again.
     Wait(usize),
+    /// This function is to be run.
+    Call(Box<Call>),
+    /// The record has changed since the function was run that wanted to write it: run it again.
+    Overtaken,
     /// This other node carries it out.
     Away(NodeId),
     /// Nobody serves its partition now.
@@ -73,7 +79,7 @@ pub(super) enum Try {
 
 impl Try {
     /// Itself; if it is no reply after all, what was appended from there on is taken back.
-    fn or_take_back(self, out: &mut Vec<u8>, start: usize) -> Try {
+    pub(super) fn or_take_back(self, out: &mut Vec<u8>, start: usize) -> Try {
         if !matches!(self, Try::Replied(_)) {
             out.truncate(start);
         }
@@ -88,7 +94,12 @@ impl Try {
                 let answered = read.bytes.saturating_mul(message.ops.len().max(1));
                 read.bytes + answered.min(reply::REPLY_BYTES_MAX)
             }
-            Try::Replied(_) | Try::Wait(_) | Try::Away(..) | Try::Nowhere => 0,
+            Try::Call(call) => call
+                .record
+                .found
+                .as_ref()
+                .map_or(0, |found| found.size_bytes),
+            Try::Replied(_) | Try::Wait(_) | Try::Away(..) | Try::Nowhere | Try::Overtaken => 0,
         }
     }
 }
@@ -169,6 +180,17 @@ pub(super) fn attempt(
     fetched: Option<&Fetched>,
     out: &mut Vec<u8>,
 ) -> Try {
+    attempt_after(core, message, asked, (None, fetched), out)
+}
+
+/// The same when its function, if it is about one, may have been run.
+fn attempt_after(
+    core: &Rc<Core>,
+    message: &Message<'_>,
+    asked: Asked,
+    (ran, fetched): (Option<&Ran>, Option<&Fetched>),
+    out: &mut Vec<u8>,
+) -> Try {
     let tried = locate(core, message).and_then(|(index, kind)| {
         let digest = message.digest()?.ok_or(ResultCode::Parameter)?;
         let sight = core.node.sights.now();
@@ -202,8 +224,11 @@ pub(super) fn attempt(
             Kind::Read => read(core, &at, message, asked, fetched, out),
             Kind::Write => write(core, &at, message, asked, fetched, out),
             Kind::Delete => delete(core, &at, message, asked, fetched, out),
-            Kind::Udf
-            | Kind::Batch
+            Kind::Udf => match ran {
+                None => udf::begin(core, &at, message, asked, fetched, out),
+                Some(ran) => udf::finish(core, &at, message, asked, (ran, fetched), out),
+            },
+            Kind::Batch
             | Kind::Query
             | Kind::BackgroundOps
             | Kind::BackgroundUdf
@@ -218,23 +243,23 @@ pub(super) fn attempt(
 }
 
 /// Where a request is carried out.
-struct At<'s> {
+pub(super) struct At<'s> {
     /// Position of the namespace.
-    index: usize,
-    digest: Digest,
+    pub(super) index: usize,
+    pub(super) digest: Digest,
     /// What this node has to do with the partition.
-    share: &'s Share,
+    pub(super) share: &'s Share,
     /// What a read has to be sure of.
     reads: strong::Reads,
     /// Of the map by which that was looked up.
     generation: u64,
     /// Whether other nodes are to know of writes.
-    replicated: bool,
+    pub(super) replicated: bool,
 }
 
 impl At<'_> {
     /// The map by which that was looked up.
-    fn by(&self) -> strong::By {
+    pub(super) fn by(&self) -> strong::By {
         strong::By {
             regime: self.share.regime,
             generation: self.generation,
@@ -254,7 +279,7 @@ fn head_only(out: &mut Vec<u8>, head: &ReplyHead) {
 }
 
 impl Asked {
-    fn head(self, code: ResultCode, generation: u16, void_time_s: u32) -> ReplyHead {
+    pub(super) fn head(self, code: ResultCode, generation: u16, void_time_s: u32) -> ReplyHead {
         let batch_index = self.row.unwrap_or(0);
         ReplyHead {
             generation,
@@ -304,7 +329,7 @@ impl Asked {
     }
 
     /// Counts a request that is answered.
-    fn count(self, core: &Core, index: usize, single: Op, ending: Ending) {
+    pub(super) fn count(self, core: &Core, index: usize, single: Op, ending: Ending) {
         let (op, counted) = (self.counted_as(single), core.counted(index));
         counted.count(op, ending);
         if self.within_turn {
@@ -483,7 +508,7 @@ pub(super) fn no_projection(ops: Ops<'_>) -> Option<ResultCode> {
 }
 
 /// A reply that exceeds what the protocol can carry is answered with an error in its stead.
-fn finish(fits: bool, out: &mut Vec<u8>, asked: Asked) -> Ending {
+pub(super) fn finish(fits: bool, out: &mut Vec<u8>, asked: Asked) -> Ending {
     if fits {
         return Ending::Ok;
     }
@@ -588,13 +613,13 @@ fn delete(
 
 /// A write that succeeded: when it is durable here, what other nodes are to have, and its version if it is to be
 /// confirmed.
-type Stored = (CommitPoint, Option<Vec<u8>>, Option<Version>);
+pub(super) type Stored = (CommitPoint, Option<Vec<u8>>, Option<Version>);
 
-fn stored(written: Written<'_>) -> Option<Stored> {
+pub(super) fn stored(written: Written<'_>) -> Option<Stored> {
     Some((written.commit?, written.image, written.in_flight))
 }
 
-fn after_write(
+pub(super) fn after_write(
     core: &Rc<Core>,
     at: &At<'_>,
     message: &Message<'_>,
@@ -724,7 +749,7 @@ fn operation(op: WireOp<'_>) -> Result<Operation<'_>, Refused> {
 }
 
 /// Answers with a refusal of the engine.
-fn refused(out: &mut Vec<u8>, asked: Asked, refusal: &Refusal) -> Ending {
+pub(super) fn refused(out: &mut Vec<u8>, asked: Asked, refusal: &Refusal) -> Ending {
     let (code, ending) = code_of(&refusal.reason);
     head_only(
         out,
@@ -739,6 +764,8 @@ pub(super) fn code_of(reason: &Reason) -> (ResultCode, Ending) {
         Reason::NotFound => (ResultCode::NotFound, Ending::NotFound),
         Reason::Exists => (ResultCode::RecordExists, Ending::Refused),
         Reason::Generation => (ResultCode::Generation, Ending::Refused),
+        // Told to nobody: the function is called again.
+        Reason::Overtaken => (ResultCode::KeyBusy, Ending::Refused),
         Reason::SetMismatch | Reason::SetLimit | Reason::TtlTooLong => {
             (ResultCode::Parameter, Ending::Refused)
         }
@@ -819,8 +846,23 @@ pub(super) async fn carry_on_message(
     };
     let mut tried = first;
     let mut fetches = 0;
+    let (mut ran, mut calls) = (None, 0);
     loop {
         let fetched = match tried {
+            Try::Call(call) => {
+                calls += 1;
+                // A little less than the client waits, so that it hears what became of the function.
+                let patience = (timeout(message) * 7 / 8).saturating_sub(began.elapsed());
+                ran = Some(udf::run(core, call, patience).await);
+                None
+            }
+            Try::Overtaken if calls == udf::CALLS_MAX || is_late() => {
+                return error(out, asked, ResultCode::KeyBusy);
+            }
+            Try::Overtaken => {
+                ran = None;
+                None
+            }
             Try::Replied(pending) => return settle(core, asked, pending, out).await,
             Try::Read(..) if fetches == FETCHES_MAX => {
                 return error(out, asked, ResultCode::Timeout);
@@ -866,7 +908,7 @@ pub(super) async fn carry_on_message(
             }
         };
         core.begin_turn();
-        tried = attempt(core, message, asked, fetched.as_ref(), out);
+        tried = attempt_after(core, message, asked, (ran.as_ref(), fetched.as_ref()), out);
         fetched
             .into_iter()
             .for_each(|fetched| core.done_with(fetched));

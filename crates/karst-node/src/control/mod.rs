@@ -62,8 +62,9 @@ use self::report::{Outbox, Reports};
 pub use self::planner::available as available_planner;
 pub use self::start::{Control, ControlError, Start};
 
-/// Largest command: a change of thousands of partitions is split below this.
-pub const COMMAND_BYTES_MAX: usize = 1 << 20;
+/// Largest command: a change of thousands of partitions is split below this, and the text of a module of functions
+/// fits in as base64.
+pub const COMMAND_BYTES_MAX: usize = 3 << 19;
 
 /// Proposals that wait at a time; one more is told to come back.
 const PROPOSALS_MAX: usize = 256;

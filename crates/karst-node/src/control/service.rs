@@ -28,7 +28,7 @@ use super::report::from_message;
 use super::{COMMAND_BYTES_MAX, Shared};
 
 /// Largest message of the group: as many entries as are sent at once, each of the largest size.
-pub(crate) const RAFT_BYTES_MAX: usize = 16 << 20;
+pub(crate) const RAFT_BYTES_MAX: usize = 24 << 20;
 
 /// Largest message about membership: a command, or what a node tells of itself.
 pub(crate) const MEMBERSHIP_BYTES_MAX: usize = COMMAND_BYTES_MAX + (64 << 10);

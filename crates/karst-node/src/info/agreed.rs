@@ -1,5 +1,5 @@
-//! What all nodes have to agree on before a command that asks for it is answered: truncations, revivals and which
-//! secondary indexes there are.
+//! What all nodes have to agree on before a command that asks for it is answered: truncations, revivals, which
+//! secondary indexes there are, and modules of functions.
 //!
 //! A request is read twice: first for what it asks the cluster to change, which is proposed, then to be answered with what
 //! the cluster said.
@@ -13,7 +13,7 @@ use karst_wire::code::ResultCode;
 use karst_wire::info::{InfoError, commands};
 
 use super::truncate::{Scope, marked, unmarked};
-use super::{Asked, COMMANDS_MAX, Memo, Session, TRUNCATIONS_MAX, find, roster, sindex};
+use super::{Asked, COMMANDS_MAX, Memo, Session, TRUNCATIONS_MAX, find, roster, sindex, udf};
 use crate::node::{Node, now};
 
 /// How long an answer waits for this node to do what the cluster has agreed on.
@@ -21,7 +21,14 @@ const IN_FORCE_MAX: Duration = Duration::from_millis(400);
 
 /// Whether a command of this name is answered once the cluster has agreed to what it asks for.
 pub(super) fn is_needed(name: &str) -> bool {
-    name.starts_with("truncate") || matches!(name, "revive" | "sindex-create" | "sindex-delete")
+    let others = [
+        "revive",
+        "sindex-create",
+        "sindex-delete",
+        "udf-put",
+        "udf-remove",
+    ];
+    name.starts_with("truncate") || others.contains(&name)
 }
 
 /// What the cluster said to the commands of one request.
@@ -65,6 +72,9 @@ pub(super) async fn agree(node: &Node, body: &[u8]) -> Agreed {
 }
 
 async fn propose(node: &Node, command: Command) -> Result<(), InfoError> {
+    if let Command::PutModule(module) = &command {
+        udf::check(node, module).await?;
+    }
     let wanted = command.clone();
     match node.cluster.propose(command).await {
         Ok(Outcome::Applied) => {
@@ -113,6 +123,8 @@ fn changes(node: &Node, body: &[u8], at_ms: u64) -> Vec<Vec<Command>> {
             Some("truncate-namespace-undo") => one(unmarked(&mut asked, Scope::Namespace)),
             Some("sindex-create") => one(sindex::created(&asked)),
             Some("sindex-delete") => one(sindex::dropped(&asked)),
+            Some("udf-put") => one(udf::put(&asked)),
+            Some("udf-remove") => one(udf::removed(&asked)),
             Some("revive") => roster::revivals(&asked),
             Some(_) | None => continue,
         };

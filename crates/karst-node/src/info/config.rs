@@ -81,7 +81,7 @@ fn service(pairs: &mut Pairs, node: &Node) {
     pairs.put("min-cluster-size", 1);
     pairs.put("enable-health-check", false);
     pairs.put("microsecond-histograms", true);
-    pairs.put("disable-udf-execution", true);
+    pairs.put("disable-udf-execution", false);
     pairs.put("karst.node-name", &node.config.node.name);
     pairs.put("karst.io", node.io.kind);
 }

@@ -18,9 +18,10 @@ const EDITION: &str = "Aerospike Community Edition";
 const VERSION: &str = "Aerospike Community Edition build 8.1.2.0";
 
 /// What clients and tools may rely on. `pscans`, `pquery`, `batch-any`, `query-show` and the `replicas`
-/// family are demanded by clients; names of what is not served yet (`udf`, ...) are absent.
+/// family are demanded by clients.
 const FEATURES: &str = "batch-any;batch-index;blob-bits;cdt-list;cdt-map;cluster-stable;float;peers;pipelining;\
-    pquery;pscans;query-show;relaxed-sc;replicas;replicas-all;replicas-master;replicas-max;sindex-exists;truncate-namespace";
+    pquery;pscans;query-show;relaxed-sc;replicas;replicas-all;replicas-master;replicas-max;sindex-exists;truncate-namespace;\
+    udf";
 
 pub(super) const COMMANDS: &[Entry] = &[
     entry("node", |asked| made(asked.node.id)),

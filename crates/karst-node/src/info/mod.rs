@@ -27,6 +27,7 @@ mod sets;
 mod sindex;
 mod statistics;
 mod truncate;
+mod udf;
 mod unsupported;
 
 #[cfg(test)]
@@ -49,7 +50,7 @@ use crate::user_agents::Introduced;
 /// Most commands of one request. Clients send a handful, tools some dozens.
 pub const COMMANDS_MAX: usize = 1024;
 
-/// Most truncations, revivals and changes of indexes of one request: each waits for a disk.
+/// Most truncations, revivals and changes of indexes and modules of one request: each waits for a disk.
 pub const TRUNCATIONS_MAX: u32 = 8;
 
 /// What a request is told instead of answers that together exceed the largest reply
@@ -191,7 +192,7 @@ const fn entry(name: &'static str, answer: fn(&mut Asked<'_>) -> Answer) -> Entr
 }
 
 /// Every command there is.
-const FAMILIES: [&[Entry]; 16] = [
+const FAMILIES: [&[Entry]; 17] = [
     cluster::COMMANDS,
     identity::COMMANDS,
     namespaces::COMMANDS,
@@ -203,6 +204,7 @@ const FAMILIES: [&[Entry]; 16] = [
     agents::COMMANDS,
     truncate::COMMANDS,
     sindex::COMMANDS,
+    udf::COMMANDS,
     eviction::COMMANDS,
     histograms::COMMANDS,
     jobs::COMMANDS,

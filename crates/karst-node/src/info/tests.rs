@@ -383,7 +383,7 @@ fn what_is_wrong_is_answered_in_the_words_that_clients_expect() {
         ("sindex/no", "ns_type=unknown"),
         (
             "udf-put:filename=a.lua;content=x",
-            "ERROR:16:user-defined functions are not supported",
+            "error=invalid_content_len",
         ),
         ("get-config:context=none", "ERROR:4:invalid context"),
         (

@@ -6,14 +6,6 @@ use karst_wire::code::ResultCode;
 use super::{Answer, Entry, entry, refused, text};
 
 pub(super) const COMMANDS: &[Entry] = &[
-    // User-defined functions, which have an error form of their own
-    entry("udf-list", |_| text("")),
-    entry("udf-get", |_| text("error=not_found")),
-    entry("udf-remove", |_| text("ok")), // as for any module that does not exist
-    entry("udf-put", |_| {
-        absent("user-defined functions are not supported")
-    }),
-    entry("udf-clear-cache", |_| text("ok")),
     // More than one node
     entry("quiesce", |_| absent("there is no other node to take over")),
     entry("quiesce-undo", |_| text("ok")),

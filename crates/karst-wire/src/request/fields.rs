@@ -70,7 +70,7 @@ pub struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// The fields that matter to a request on one record, with their ids.
-    pub(crate) fn of_one_record(&self) -> [(u8, Option<&'a [u8]>); 6] {
+    pub(crate) fn of_one_record(&self) -> [(u8, Option<&'a [u8]>); 9] {
         [
             (field::NAMESPACE, self.namespace),
             (field::SET, self.set),
@@ -78,6 +78,9 @@ impl<'a> Fields<'a> {
             (field::DIGEST, self.digest),
             (field::FILTER, self.filter),
             (field::TRANSACTION_ID, self.transaction_id),
+            (field::UDF_FILENAME, self.udf_filename),
+            (field::UDF_FUNCTION, self.udf_function),
+            (field::UDF_ARGUMENTS, self.udf_arguments),
         ]
     }
 

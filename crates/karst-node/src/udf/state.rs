@@ -1,0 +1,459 @@
+//! One Lua state with its limits: made once, kept by a thread, used for one call after the other.
+//!
+//! Bounds: [`MEMORY_BYTES_MAX`] of memory; a call's deadline, looked at every [`INSTRUCTIONS`] instructions and
+//! wherever an error could be caught; [`LOG_LINES_MAX`] lines for the log a call.
+//!
+//! What a script leaves in global variables may be there at the next call and may be not, as in the reference.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use karst_cluster::modules::{Module, Modules};
+use karst_data::value::ParticleType;
+use karst_io::clock;
+use mlua::chunk::ChunkMode;
+use mlua::{
+    Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState,
+};
+
+use super::packed::{Head, Reader};
+use super::values::{self, Kit, Unpackable};
+use super::{ANSWER_BYTES_MAX, Call, Change, Ended, Faulty, Returned, Snapshot, Subject};
+
+/// Most memory of one state.
+pub const MEMORY_BYTES_MAX: usize = 128 << 20;
+
+/// A state that has more than this when a call has ended is not used again.
+const KEPT_BYTES_MAX: usize = 8 << 20;
+
+/// Instructions between two looks at the clock: some ten microseconds.
+const INSTRUCTIONS: u32 = 10_000;
+
+/// Lines that one call may write to the node's log, and their length.
+const LOG_LINES_MAX: u32 = 100;
+const LOG_LINE_BYTES_MAX: usize = 1024;
+
+/// Most arguments of a call: Lua's own limit of a call's values is a few times as large.
+const ARGUMENTS_MAX: u32 = 1000;
+
+/// More references to Lua's values than are held at a time: arguments, names of bins, and some for each level of
+/// nesting.
+const REFERENCES: usize = 8192;
+
+/// Largest value of a bin that a script may make: no record is larger.
+const BIN_BYTES_MAX: usize = karst_data::flat::PAYLOAD_BYTES_MAX;
+
+/// Most bins of a record that functions are called with.
+pub const BINS_MAX: usize = 512;
+
+/// What a call that took too long ends with.
+pub const TIMEOUT: &str = "UDF Execution Timeout";
+
+/// What a call of a module that cannot be loaded ends with.
+const NOT_LOADED: &[u8] = b"UDF: Execution Error 1";
+
+/// What the functions that Lua calls have to know of the call under way.
+struct Now {
+    deadline_us: Cell<u64>,
+    log_lines: Cell<u32>,
+    module: RefCell<String>,
+    modules: RefCell<Modules>,
+    record: RefCell<Option<Snapshot>>,
+}
+
+impl Now {
+    fn is_late(&self) -> bool {
+        clock::monotonic_us() >= self.deadline_us.get()
+    }
+
+    fn log(&self, level: i64, text: &str) {
+        let lines = self.log_lines.get() + 1;
+        self.log_lines.set(lines);
+        let module = self.module.borrow();
+        match lines {
+            ..=LOG_LINES_MAX => {}
+            more if more == LOG_LINES_MAX + 1 => {
+                return tracing::warn!(
+                    module = *module,
+                    "a function logs too much: the rest is left out"
+                );
+            }
+            _ => return,
+        }
+        let end = text.floor_char_boundary(LOG_LINE_BYTES_MAX);
+        let text = &text[..end];
+        match level {
+            ..=1 => tracing::warn!(module = *module, "{text}"),
+            2 => tracing::info!(module = *module, "{text}"),
+            3 => tracing::debug!(module = *module, "{text}"),
+            4.. => tracing::trace!(module = *module, "{text}"),
+        }
+    }
+}
+
+/// See [the module](self).
+pub struct State {
+    lua: Lua,
+    now: Rc<Now>,
+    kit: Rc<Kit>,
+    enter: Function,
+    call: Function,
+}
+
+impl State {
+    /// A state in which a module is loaded, by then.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded.
+    pub fn load(modules: &Modules, module: &Module, deadline_us: u64) -> Result<State, Faulty> {
+        let stem = stem_of(&module.file).to_owned();
+        let now = Rc::new(Now {
+            deadline_us: Cell::new(deadline_us),
+            log_lines: Cell::new(0),
+            module: RefCell::new(stem),
+            modules: RefCell::new(modules.clone()),
+            record: RefCell::new(None),
+        });
+        let state = State::bare(now).map_err(|error| Faulty {
+            line: 0,
+            message: text_of(&error),
+        })?;
+        let loaded = chunk(&state.lua, module).and_then(|chunk| chunk.call::<()>(()));
+        match loaded {
+            Ok(()) => Ok(state),
+            Err(error) => Err(Faulty::of(&text_of(&error))),
+        }
+    }
+
+    /// A state with nothing but what every script has.
+    fn bare(now: Rc<Now>) -> mlua::Result<State> {
+        let libraries = StdLib::COROUTINE
+            | StdLib::TABLE
+            | StdLib::STRING
+            | StdLib::UTF8
+            | StdLib::MATH
+            | StdLib::OS;
+        let options = LuaOptions::new().catch_rust_panics(false);
+        let lua = Lua::new_with(libraries, options)?;
+        make_room(&lua)?;
+        lua.set_memory_limit(MEMORY_BYTES_MAX)?;
+        let host = host(&lua, &now)?;
+        let key = values::key();
+        let file = |name: &str, text: &'static str| lua.load(text).set_name(format!("@{name}"));
+        let (raw, objects): (Table, Table) =
+            file("sandbox", include_str!("lua/sandbox.lua")).call((&host, key))?;
+        let shapes: Table =
+            file("values", include_str!("lua/values.lua")).call((&host, key, &raw, objects))?;
+        let given = (&host, key, &raw, &shapes);
+        file("bytes", include_str!("lua/bytes.lua")).call::<()>(given)?;
+        let enter = file("record", include_str!("lua/record.lua")).call::<Function>(given)?;
+        let call = file("call", include_str!("lua/call.lua")).call((&host, key, &raw))?;
+        let watched = now.clone();
+        let kit = Rc::new(Kit {
+            late: Box::new(move || watched.is_late()),
+            packed: Cell::new(0),
+            nil: shapes.raw_get("NIL")?,
+            list: shapes.raw_get("List")?,
+            map: shapes.raw_get("Map")?,
+            bytes: shapes.raw_get("Bytes")?,
+            geo_json: shapes.raw_get("GeoJSON")?,
+            content: raw.raw_get("content")?,
+        });
+        lend_values(&lua, &host, &now, &kit)?;
+        let watched = now.clone();
+        let triggers = HookTriggers::new().every_nth_instruction(INSTRUCTIONS);
+        lua.set_global_hook(triggers, move |_, _| match watched.is_late() {
+            true => Err(mlua::Error::RuntimeError(TIMEOUT.into())),
+            false => Ok(VmState::Continue),
+        })?;
+        Ok(State {
+            lua,
+            now,
+            kit,
+            enter,
+            call,
+        })
+    }
+
+    /// Calls a function with a record.
+    pub fn run(&self, call: Call, deadline_us: u64) -> Ended {
+        self.now.deadline_us.set(deadline_us);
+        self.now.log_lines.set(0);
+        let ended = self.run_within(&call.function, &call.arguments, call.record);
+        *self.now.record.borrow_mut() = None;
+        match ended {
+            Ok(ended) => ended,
+            Err(error) => Ended::Failed(text_of(&error).into_bytes()),
+        }
+    }
+
+    fn run_within(&self, name: &str, arguments: &[u8], subject: Subject) -> mlua::Result<Ended> {
+        let facts = self.facts(&subject)?;
+        *self.now.record.borrow_mut() = subject.found;
+        let record: Value = self.enter.call(&facts)?;
+        let mut given = MultiValue::new();
+        given.push_back(Value::String(self.lua.create_string(name)?));
+        given.push_back(record);
+        self.arguments(arguments, &mut given)?;
+        let (ok, value): (bool, Value) = self.call.call(given)?;
+        if !ok {
+            let message = match &value {
+                Value::String(message) => message.as_bytes().to_vec(),
+                _ => Vec::new(),
+            };
+            return Ok(Ended::Failed(message));
+        }
+        let value = match self.kit.particle(&value, ANSWER_BYTES_MAX) {
+            Ok(value) => value,
+            Err(Unpackable::Lua(error)) => return Err(error),
+            Err(_) => (0, Vec::new()),
+        };
+        Ok(Ended::Returned(Returned {
+            value,
+            rejected: Some(facts.raw_get::<u8>("code")?).filter(|code| *code != 0),
+            change: self.change(&facts)?,
+        }))
+    }
+
+    /// What is known of the record, as `lua/record.lua` wants it.
+    fn facts(&self, subject: &Subject) -> mlua::Result<Table> {
+        let facts = self.lua.create_table()?;
+        facts.raw_set("digest", self.lua.create_string(subject.digest)?)?;
+        if !subject.set.is_empty() {
+            facts.raw_set("setname", self.lua.create_string(&subject.set)?)?;
+        }
+        facts.raw_set("exists", subject.found.is_some())?;
+        if let Some(found) = &subject.found {
+            facts.raw_set("gen", found.generation)?;
+            facts.raw_set("ttl", found.ttl_s)?;
+            facts.raw_set("lut", found.update_time_ms)?;
+            facts.raw_set("size", found.size_bytes)?;
+            if let Some([particle, key @ ..]) = found.key.as_deref() {
+                facts.raw_set("key", self.kit.shown(&self.lua, *particle, key)?)?;
+            }
+        }
+        Ok(facts)
+    }
+
+    fn arguments(&self, packed: &[u8], given: &mut MultiValue) -> mlua::Result<()> {
+        let mut reader = Reader(packed);
+        let Head::List(count @ ..=ARGUMENTS_MAX) = reader.head()? else {
+            return Err(mlua::Error::RuntimeError(
+                "the arguments are no list".into(),
+            ));
+        };
+        for _ in 0..count {
+            given.push_back(self.kit.unpack(&self.lua, &mut reader, 1)?);
+        }
+        Ok(())
+    }
+
+    /// What the function did to the record.
+    fn change(&self, facts: &Table) -> mlua::Result<Option<Change>> {
+        if !facts.raw_get::<bool>("written")? {
+            return Ok(None);
+        }
+        let mut change = Change {
+            wiped: facts.raw_get("wiped")?,
+            ttl: facts.raw_get("life")?,
+            drops_key: facts.raw_get::<Option<bool>>("drop_key")?.unwrap_or(false),
+            bins: Vec::new(),
+        };
+        let image = facts.raw_get::<Table>("image")?;
+        image.for_each(|name: LuaString, value: Value| {
+            let value = match &value {
+                Value::String(packed) => match &*packed.as_bytes() {
+                    [particle, bytes @ ..] => {
+                        ParticleType::from_wire(*particle).map(|it| (it, bytes.to_vec()))
+                    }
+                    [] => None,
+                },
+                _ => None,
+            };
+            change.bins.push((name.as_bytes().to_vec(), value));
+            Ok(())
+        })?;
+        change.bins.sort_unstable_by(|a, b| a.0.cmp(&b.0)); // the order of a Lua table is chance
+        Ok(Some(change))
+    }
+
+    /// Whether another call may use it: it has given back what it took.
+    pub fn is_fit(&self) -> bool {
+        if self.lua.used_memory() > KEPT_BYTES_MAX {
+            let collected = self.lua.gc_collect();
+            return collected.is_ok() && self.lua.used_memory() <= KEPT_BYTES_MAX;
+        }
+        true
+    }
+}
+
+/// Makes room for as many references to Lua's values as are ever held: mlua cannot say no when there is none, and
+/// there would be none for want of memory.
+fn make_room(lua: &Lua) -> mlua::Result<()> {
+    let value = lua.create_table()?;
+    drop(vec![value; REFERENCES]);
+    Ok(())
+}
+
+/// A module's text as a function that runs it.
+fn chunk(lua: &Lua, module: &Module) -> mlua::Result<Function> {
+    let text = BASE64.decode(module.text.as_bytes());
+    let text = text.map_err(|error| mlua::Error::RuntimeError(error.to_string()))?;
+    lua.load(text)
+        .set_name(format!("@{}", module.file))
+        .set_mode(ChunkMode::Text)
+        .into_function()
+}
+
+/// What the node lends to the objects, but for what needs them.
+fn host(lua: &Lua, now: &Rc<Now>) -> mlua::Result<Table> {
+    let host = lua.create_table()?;
+    host.raw_set("timeout", TIMEOUT)?;
+    let memory = |lua: &Lua, ()| Ok(lua.used_memory());
+    host.raw_set("memory", lua.create_function(memory)?)?;
+    let unix_ms = |_: &Lua, ()| Ok(clock::wall_ms());
+    host.raw_set("now", lua.create_function(unix_ms)?)?;
+    let watched = now.clone();
+    let late = move |_: &Lua, ()| Ok(watched.is_late());
+    host.raw_set("late", lua.create_function(late)?)?;
+    let logger = now.clone();
+    let log = move |_: &Lua, (level, text): (i64, LuaString)| {
+        logger.log(level, &text.to_string_lossy());
+        Ok(())
+    };
+    host.raw_set("log", lua.create_function(log)?)?;
+    let known = now.clone();
+    let module = move |lua: &Lua, name: LuaString| {
+        let name = name.to_string_lossy();
+        let modules = known.modules.borrow();
+        match find(&modules, &name) {
+            Some(module) => chunk(lua, module),
+            None => Err(mlua::Error::RuntimeError(format!(
+                "module '{name}' not found"
+            ))),
+        }
+    };
+    host.raw_set("module", lua.create_function(module)?)?;
+    Ok(host)
+}
+
+/// And what needs them.
+fn lend_values(lua: &Lua, host: &Table, now: &Rc<Now>, kit: &Rc<Kit>) -> mlua::Result<()> {
+    let (known, shapes) = (now.clone(), kit.clone());
+    let bin = move |lua: &Lua, name: LuaString| {
+        let record = known.record.borrow();
+        let mut bins = record.iter().flat_map(|record| &record.bins);
+        match bins.find(|bin| bin.0 == *name.as_bytes()) {
+            Some((_, particle, bytes)) => shapes.shown(lua, *particle as u8, bytes),
+            None => Ok(Value::Nil),
+        }
+    };
+    host.raw_set("bin", lua.create_function(bin)?)?;
+    let known = now.clone();
+    let names = move |lua: &Lua, ()| {
+        let record = known.record.borrow();
+        let bins = record.iter().flat_map(|record| &record.bins);
+        let names = bins.map(|bin| lua.create_string(&bin.0));
+        lua.create_sequence_from(names.collect::<mlua::Result<Vec<_>>>()?)
+    };
+    host.raw_set("names", lua.create_function(names)?)?;
+    let shapes = kit.clone();
+    let pack = move |lua: &Lua, value: Value| match shapes.for_bin(&value, BIN_BYTES_MAX) {
+        Ok((particle, bytes)) => {
+            let packed = [&[particle as u8], &*bytes].concat();
+            Ok((Value::String(lua.create_string(packed)?), 0))
+        }
+        Err(why) => why.code().map(|code| (Value::Nil, code)),
+    };
+    host.raw_set("pack", lua.create_function(pack)?)?;
+    let shapes = kit.clone();
+    let size = move |_: &Lua, value: Value| Ok(shapes.packed(&value)?.len());
+    host.raw_set("size", lua.create_function(size)?)?;
+    let shapes = kit.clone();
+    let same = move |_: &Lua, (a, b): (Value, Value)| Ok(shapes.packed(&a)? == shapes.packed(&b)?);
+    host.raw_set("same", lua.create_function(same)?)
+}
+
+impl Kit {
+    /// A value as an element, for its size or to be compared.
+    fn packed(&self, value: &Value) -> mlua::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        match self.pack(value, &mut out, BIN_BYTES_MAX, 0) {
+            Ok(()) => Ok(out),
+            Err(Unpackable::Lua(error)) => Err(error),
+            Err(_) => Err(mlua::Error::RuntimeError("it cannot be packed".into())),
+        }
+    }
+}
+
+impl Unpackable {
+    /// The result code of a write that is rejected for it.
+    fn code(self) -> mlua::Result<u8> {
+        match self {
+            Unpackable::Type => Ok(12),
+            Unpackable::Deep | Unpackable::Collection => Ok(4),
+            Unpackable::TooBig => Ok(13),
+            Unpackable::GeoJson => Ok(160),
+            Unpackable::Lua(error) => Err(error),
+        }
+    }
+}
+
+impl Faulty {
+    /// Takes a message of Lua, `file:line: what`, apart.
+    fn of(text: &str) -> Faulty {
+        let mut parts = text.splitn(3, ':');
+        let placed = (
+            parts.next(),
+            parts.next().map(|line| line.trim().parse()),
+            parts.next(),
+        );
+        match placed {
+            (Some(_), Some(Ok(line)), Some(message)) => Faulty {
+                line,
+                message: message.trim().to_owned(),
+            },
+            _ => Faulty {
+                line: 0,
+                message: text.to_owned(),
+            },
+        }
+    }
+}
+
+/// The name by which a file's module is called.
+pub fn stem_of(file: &str) -> &str {
+    file.rsplit_once('.').map_or(file, |(stem, _)| stem)
+}
+
+/// The module of this name.
+pub fn find<'m>(modules: &'m Modules, name: &str) -> Option<&'m Module> {
+    let lua = modules.get(&format!("{name}.lua"));
+    lua.or_else(|| modules.iter().find(|module| stem_of(&module.file) == name))
+}
+
+/// What a call ends with whose module cannot be loaded.
+pub(super) fn not_loaded(why: Option<&Faulty>) -> Ended {
+    match why {
+        Some(why) if why.message.contains(TIMEOUT) => Ended::Failed(TIMEOUT.into()),
+        Some(_) | None => Ended::Failed(NOT_LOADED.into()),
+    }
+}
+
+/// The message of an error as Lua knows it, without what surrounds it.
+fn text_of(error: &mlua::Error) -> String {
+    match error {
+        mlua::Error::CallbackError { cause, .. } | mlua::Error::WithContext { cause, .. } => {
+            text_of(cause)
+        }
+        mlua::Error::RuntimeError(text)
+        | mlua::Error::MemoryError(text)
+        | mlua::Error::SyntaxError { message: text, .. } => {
+            let end = text.find("\nstack traceback:").unwrap_or(text.len());
+            text[..end].to_owned()
+        }
+        other => other.to_string(),
+    }
+}

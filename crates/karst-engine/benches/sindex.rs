@@ -80,6 +80,7 @@ fn fill(namespace: &Namespace, records: u64) {
             ),
         ];
         let request = WriteRequest {
+            filter: None,
             digest: Digest::of(b"demo", KeyBytes::Integer(number as i64)),
             set: b"demo",
             key: None,
@@ -115,6 +116,7 @@ fn build(namespace: &Namespace) {
 
 fn has(namespace: &Namespace, digest: Digest, wanted: Wanted<'_>) -> bool {
     let request = ReadRequest {
+        filter: None,
         digest,
         set: b"demo",
         key: None,

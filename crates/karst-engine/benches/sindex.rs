@@ -5,6 +5,8 @@
 //! One thread, records in memory, no sockets: what both ways cost in the engine. Each reads the records that it
 //! returns, and asks each whether it has the value.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
 use std::sync::Arc;
 use std::time::Instant;
 

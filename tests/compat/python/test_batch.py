@@ -201,10 +201,10 @@ def test_batches_are_answered_under_every_policy(client, keys, policy):
     assert results(client.batch_read(keys, policy=policy)) == [0] * 10
 
 
-def test_batch_apply_is_refused_row_by_row_and_breaks_nothing(client, keys):
+def test_a_function_of_no_module_fails_row_by_row_and_breaks_nothing(client, keys):
     put_numbers(client, keys)
-    answer = client.batch_apply(keys, "module", "function", [1])
-    assert set(results(answer)) == {16}
+    answer = client.batch_apply(keys, "nowhere", "function", [1])
+    assert set(results(answer)) == {100}
     assert bins(client, keys[0]) == {"n": 0, "s": "0"}
 
 

@@ -44,15 +44,21 @@ pub(crate) fn records_held(server: &Server) -> u64 {
 /// Waits until no copy is on its way any more, and each node says so.
 pub(crate) fn wait_until_stable(servers: &[&Server]) {
     let deadline = Instant::now() + SETTLE_MAX;
-    let command = format!("cluster-stable:size={}", servers.len());
-    loop {
-        let keys: Vec<String> = servers.iter().map(|it| it.info(&command)).collect();
-        if !keys[0].starts_with("ERROR") && keys.iter().all(|key| *key == keys[0]) {
-            return;
+    while !is_stable(servers) {
+        if Instant::now() >= deadline {
+            let status = servers[0].karst(&["status", "--json"]);
+            let (alarms, namespaces) = (&status["alarms"], &status["namespaces"]);
+            panic!("not stable: {alarms} {namespaces}");
         }
-        assert!(Instant::now() < deadline, "not stable: {keys:?}");
         std::thread::sleep(PAUSE);
     }
+}
+
+/// Whether no copy is on its way, and each node says so.
+pub(crate) fn is_stable(servers: &[&Server]) -> bool {
+    let command = format!("cluster-stable:size={}", servers.len());
+    let keys: Vec<String> = servers.iter().map(|it| it.info(&command)).collect();
+    !keys[0].starts_with("ERROR") && keys.iter().all(|key| *key == keys[0])
 }
 
 /// Waits until every partition that has records is held by exactly two nodes, which hold the same.

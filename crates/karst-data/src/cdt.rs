@@ -59,6 +59,9 @@ pub enum CdtError {
     /// The result would exceed what a record can hold or an answer can carry.
     #[error("the result is too long")]
     TooBig,
+    /// It is well-formed and is not served.
+    #[error("not supported: {0}")]
+    Unsupported(&'static str),
     /// An expression that should have given a new value gave none.
     #[error("an expression has no value")]
     NoValue,

@@ -23,6 +23,9 @@ const LONG_OF: u32 = 4;
 /// Pause between two looks at what is due.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Pause before it is looked again whether all copies are complete.
+const WHOLE_PAUSE: Duration = Duration::from_millis(200);
+
 /// When an order that the cluster could not take is given again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -244,8 +247,14 @@ impl Nemesis {
         }
     }
 
+    /// Whether a process may end. In memory it takes all that it holds with it: then others have to hold everything,
+    /// or what was confirmed is lost for good.
+    fn may_end(&self) -> bool {
+        self.nodes.on_devices() || self.faults.is_empty() && self.nodes.are_whole()
+    }
+
     fn down(&mut self, down: fn(&mut Nodes, usize)) -> Begun {
-        let Some(at) = self.victim() else {
+        let Some(at) = self.victim().filter(|_| self.may_end()) else {
             return Begun::Impossible;
         };
         down(&mut self.nodes, at);
@@ -311,6 +320,9 @@ impl Nemesis {
             return Begun::Impossible;
         }
         for at in self.nodes.present() {
+            while Instant::now() < self.until && !self.may_end() {
+                std::thread::sleep(WHOLE_PAUSE);
+            }
             if Instant::now() < self.until {
                 self.nodes.restart(at);
             }

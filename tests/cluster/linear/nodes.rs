@@ -8,7 +8,7 @@ use rustix::process::{Signal, kill_process};
 
 use super::Setting;
 use super::clock::Clock;
-use crate::data::wait_until_stable;
+use crate::data::{is_stable, wait_until_stable};
 use crate::operate::karst;
 use crate::wires::Wires;
 
@@ -255,6 +255,11 @@ impl Nodes {
         for node in self.places.iter_mut().flatten() {
             node.server.wait_until_serving();
         }
+    }
+
+    /// Whether all nodes count all, and no copy is on its way.
+    pub(crate) fn are_whole(&self) -> bool {
+        is_stable(&self.servers())
     }
 
     /// Waits until all nodes count all, and no copy is on its way.

@@ -214,3 +214,8 @@ def test_expressions_that_are_none_are_refused(client, record):
         client.get(record, policy=policy(exp.Add(exp.IntBin("n"), 1)))  # no truth
     with refused(4):
         read(client, record, wrong)
+
+
+def test_a_batch_whose_filter_means_nothing_is_refused_whole(client, keys):
+    wrong = exp.Eq(exp.IntBin("n"), "five")
+    assert client.batch_read(keys, policy=policy(wrong)).result == 4

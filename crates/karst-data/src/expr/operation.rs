@@ -65,7 +65,7 @@ impl ExpressionRead {
         &'v self,
         subject: &'v S,
     ) -> Result<Option<Value<'v>>, CallError> {
-        match self.expr.evaluate(subject).into_value() {
+        match self.expr.evaluate(subject).into_answer() {
             Some(value) => Ok(value),
             None if self.flags & EVAL_NO_FAIL != 0 => Ok(None),
             None => Err(UNKNOWN),

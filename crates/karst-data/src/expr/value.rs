@@ -124,6 +124,17 @@ impl<'v> Datum<'v> {
         }
     }
 
+    /// As what is told. A map that says that it is not in the order of its keys stays as it is.
+    pub(super) fn into_answer(self) -> Option<Option<Value<'v>>> {
+        match self {
+            Datum::Bytes(Type::Map, bytes) if keeps_order(&bytes) => {
+                let particle = ParticleType::Map;
+                Some(Some(Value { particle, bytes }))
+            }
+            datum => datum.into_value(),
+        }
+    }
+
     /// Writes it as an argument of a call. Whether it could be.
     pub(super) fn pack(&self, out: &mut Vec<u8>) -> bool {
         match self {
@@ -194,6 +205,15 @@ fn geo_text(bytes: Cow<'_, [u8]>) -> Datum<'_> {
         Cow::Owned(bytes) => bytes.get(from..).map(|text| Cow::Owned(text.to_vec())),
     };
     text.map_or(Datum::Unknown, |text| Datum::Bytes(Type::GeoJson, text))
+}
+
+/// Whether a packed map says that its pairs have an order of their own.
+fn keeps_order(map: &[u8]) -> bool {
+    const OWN_ORDER: u8 = 8;
+    let mut cursor = Cursor::new(map);
+    let head = cursor.head();
+    let flags = head.and_then(|head| cursor.flags(head));
+    flags.is_some_and(|(flags, _)| flags & OWN_ORDER != 0)
 }
 
 /// A list or map as it is stored, if it may be.

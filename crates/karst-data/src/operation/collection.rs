@@ -1,7 +1,7 @@
 //! Operations of a command on lists and maps in bins.
 
 use crate::cdt::{Access, CdtError, CdtOp, Subject, Told};
-use crate::expr::PathExpressions;
+use crate::expr::{ExprError, PathExpressions};
 use crate::value::Value;
 
 /// An operation on a list or map, as it was read from the request.
@@ -31,9 +31,11 @@ impl<'a> Collection<'a> {
 impl<'a> Parsed<'a> {
     fn parse(payload: &'a [u8], access: Access) -> Result<Parsed<'a>, CdtError> {
         let op = CdtOp::parse(payload, access)?;
-        let expressions = PathExpressions::parse(&op)
-            .map_err(|_| CdtError::Parameter("an expression of the path is malformed"))?;
-        Ok(Parsed { op, expressions })
+        match PathExpressions::parse(&op) {
+            Ok(expressions) => Ok(Parsed { op, expressions }),
+            Err(ExprError::Malformed(why)) => Err(CdtError::Parameter(why)),
+            Err(ExprError::Unsupported(why)) => Err(CdtError::Unsupported(why)),
+        }
     }
 }
 

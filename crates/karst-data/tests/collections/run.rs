@@ -95,6 +95,7 @@ pub(crate) const CODES: [(&str, i64, Access); 78] = {
 pub(crate) fn code_of(error: CdtError) -> u8 {
     match error {
         CdtError::NoValue | CdtError::Damaged(_) => 1,
+        CdtError::Unsupported(_) => 16,
         CdtError::Parameter(_) => 4,
         CdtError::Incompatible => 12,
         CdtError::TooBig => 13,

@@ -12,8 +12,9 @@ use karst_wire::code::ResultCode;
 use karst_wire::flags::BatchFlags;
 use karst_wire::request::Message;
 
+use super::call;
 use super::connection::{Closed, Connection};
-use super::single::{self, Asked, Pending, Try};
+use super::single::{self, Asked, Pending, Refused, Try};
 use crate::core::Core;
 use crate::counters::{Ending, Op};
 
@@ -59,12 +60,12 @@ struct Run<'c, 'a> {
 pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), Closed> {
     let core = connection.core.clone();
     core.begin_turn();
-    let batch = match Message::parse(body).and_then(|message| Batch::parse(&message)) {
+    let batch = match parsed(&core, body) {
         Ok(batch) => batch,
-        Err(malformed) => {
+        Err(Refused(code)) => {
             connection
                 .link
-                .append(|out| single::refuse(&core, out, malformed.code()));
+                .append(|out| single::refuse(&core, out, code));
             return Ok(());
         }
     };
@@ -82,6 +83,13 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
     };
     run.rows(&batch).await?;
     run.finish().await
+}
+
+/// A batch whose own filter, if it has one, means something: else no row is looked at.
+fn parsed<'a>(core: &Core, body: &'a [u8]) -> Result<Batch<'a>, Refused> {
+    let message = Message::parse(body)?;
+    call::filter(core, message.fields.filter)?;
+    Ok(Batch::parse(&message)?)
 }
 
 impl<'a> Run<'_, 'a> {

@@ -56,6 +56,7 @@ pub(super) fn code_of_collection(error: CdtError) -> ResultCode {
         CdtError::ElementExists => ResultCode::ElementExists,
         CdtError::NotApplicable(_) => ResultCode::OpNotApplicable,
         CdtError::TooBig => ResultCode::RecordTooBig,
+        CdtError::Unsupported(_) => ResultCode::UnsupportedFeature,
         CdtError::NoValue | CdtError::Damaged(_) => ResultCode::Unknown,
     }
 }

@@ -55,6 +55,13 @@ fn writes(text: &str, bin_exists: bool, outcome: &str) {
 }
 
 #[test]
+fn pairs_are_answered_in_the_order_that_they_are_told_in_and_stored_in_that_of_keys() {
+    let pairs = r#"[[127, 5, 0, [104, 8, 0], [81,5,"map"]]]"#;
+    reads(pairs, "Map 82c70008c0a2036b01");
+    writes(pairs, true, "Map 81a2036b01");
+}
+
+#[test]
 fn reads_answer_what_is_computed() {
     reads("[5]", "5");
     reads("[5, 0]", "5");

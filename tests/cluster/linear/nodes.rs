@@ -1,5 +1,6 @@
 //! The nodes of one history: each with a wire, a clock and a condition, and all that can be done to one of them.
 
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use karst_tests::server::Server;
@@ -259,7 +260,9 @@ impl Nodes {
 
     /// Whether all nodes count all, and no copy is on its way.
     pub(crate) fn are_whole(&self) -> bool {
-        is_stable(&self.servers())
+        let servers = self.servers();
+        let answers = |it: &&Server| TcpStream::connect(it.service()).is_ok(); // it may just be starting
+        servers.iter().all(answers) && is_stable(&servers)
     }
 
     /// Waits until all nodes count all, and no copy is on its way.

@@ -2,8 +2,8 @@
 //! asked, in which a single correct record would have given every answer?
 //!
 //! [`operation`] what a client noted of one request, and the file it is noted in · [`model`] the single correct
-//! record · [`search`] looks for the order, key by key, and [`ahead`] at what is told later · [`cause`] says which promise was broken if there is none,
-//! and [`explain`] by which answer.
+//! record · [`search`] looks for the order, key by key, and `ahead` at what is told later · [`cause`] says which promise
+//! was broken if there is none, and [`explain`] by which answer.
 //!
 //! The search is that of Wing and Gong ("Testing and verifying concurrent objects", 1993) as Lowe made it practical
 //! ("Testing for linearizability", 2017): an operation is given its place only when some answer needs it (just in

@@ -16,7 +16,7 @@
 //!
 //! So what changes a record need not know what it was: a delete, a sweep or a copy from another node leaves items
 //! over, and counts itself. They are taken out by the partition's next sweeps, and by its writes when they come to be
-//! many ([`Part::owe`]). A client's write that has the old record at hand takes its items out at once.
+//! many (`Part::owe`). A client's write that has the old record at hand takes its items out at once.
 //!
 //! Nothing of an index outlives the process. After a start every part is built anew.
 

@@ -255,12 +255,12 @@ fn refused_messages() -> Vec<(&'static str, ResultCode, Vec<u8>)> {
             Parameter,
             message(WRITE, &of_record(), &[]),
         ),
-        ("a function", UnsupportedFeature, {
+        ("a function without a name", Parameter, {
             message(WRITE, &with(field(field::UDF_FILENAME, b"module")), &[])
         }),
         (
-            "a filter",
-            UnsupportedFeature,
+            "a filter that is none",
+            Parameter,
             message(READ, &with(field(field::FILTER, &[0x93])), &[]),
         ),
         ("a batch of no rows", Parameter, batch(&[0, 0, 0, 0, 0])),

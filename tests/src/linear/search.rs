@@ -20,7 +20,7 @@
 //!   what is written once and read by somebody who has not called yet is not changed before, and is written in the
 //!   generation in which it is read: it does not come again
 //!   a record whose generation is past the one that was read has to be deleted first, if a delete is open
-//!   what later answers tell of the way on is gone, and no other: [`ahead`](super::ahead)
+//!   what later answers tell of the way on is gone, and no other: `ahead`
 //!   of changes that are the same, one that was answered goes before one in doubt, and of those that also have the same
 //!   answer the one that was answered first: they may change places
 //!   of writes in doubt that nobody reads, one that demands the generation there is goes before one that demands

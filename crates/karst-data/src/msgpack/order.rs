@@ -10,7 +10,7 @@ use super::read::{Head, Reader};
 
 /// Orders two elements. Bytes that are no elements compare as equal.
 ///
-/// A NaN is equal to every double, so this is no order to sort by: see [`compare_total`].
+/// A NaN is equal to every double, so this is no order to sort by: see `compare_total`.
 pub fn compare(a: &[u8], b: &[u8]) -> Ordering {
     if let ([a @ 0..=0x7f], [b @ 0..=0x7f]) = (a, b) {
         return a.cmp(b);

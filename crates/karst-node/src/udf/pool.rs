@@ -4,7 +4,7 @@
 //! core: run() -> queue -> thread: state of the module, call -> answer -> core
 //! ```
 //!
-//! Bounds: as many threads as data cores; [`QUEUE_MAX`] calls that wait; [`STATES_MAX`] states a thread. Threads are
+//! Bounds: as many threads as data cores; [`QUEUE_MAX`] calls that wait; `STATES_MAX` states a thread. Threads are
 //! made when the first call comes, and give way to data cores: the kernel is told that they are nice.
 //!
 //! A call whose time is over ends within some instructions. One that is busy inside of a C function of Lua's does

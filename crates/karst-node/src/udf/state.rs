@@ -1,7 +1,7 @@
 //! One Lua state with its limits: made once, kept by a thread, used for one call after the other.
 //!
-//! Bounds: [`MEMORY_BYTES_MAX`] of memory; a call's deadline, looked at every [`INSTRUCTIONS`] instructions and
-//! wherever an error could be caught; [`LOG_LINES_MAX`] lines for the log a call.
+//! Bounds: [`MEMORY_BYTES_MAX`] of memory; a call's deadline, looked at every `INSTRUCTIONS` instructions and
+//! wherever an error could be caught; `LOG_LINES_MAX` lines for the log a call.
 //!
 //! What a script leaves in global variables may be there at the next call and may be not, as in the reference.
 

@@ -8,7 +8,7 @@
 //! nowhere better.
 //!
 //! A call that is in doubt may come at any time after it was begun, or never. What keeps to the order in which writes were
-//! numbered is looked at [first](super::in_order).
+//! numbered is looked at first (`in_order`).
 //!
 //! Nothing here knows of the simulator but the one function at the end of the first part.
 

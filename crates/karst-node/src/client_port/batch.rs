@@ -10,6 +10,7 @@ use karst_io::clock;
 use karst_wire::batch::{Batch, BatchRow};
 use karst_wire::code::ResultCode;
 use karst_wire::flags::BatchFlags;
+use karst_wire::reply;
 use karst_wire::request::Message;
 
 use super::call;
@@ -63,9 +64,9 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
     let batch = match parsed(&core, body) {
         Ok(batch) => batch,
         Err(Refused(code)) => {
-            connection
-                .link
-                .append(|out| single::refuse(&core, out, code));
+            core.counters.malformed.add(1);
+            // Clients take whatever does not end the batch for a row, and wait for more.
+            connection.link.append(|out| reply::last(out, code));
             return Ok(());
         }
     };

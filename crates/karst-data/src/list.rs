@@ -10,7 +10,7 @@ use crate::cdt::answer::Answer;
 use crate::cdt::entries::{Entries, partition_point};
 use crate::cdt::offsets::{Offsets, scan};
 use crate::cdt::selection::{Packed, Selection, Subject};
-use crate::cdt::{CdtError, Done, pick, tell};
+use crate::cdt::{CdtError, Done};
 use crate::msgpack::{FLAG_LIST_ORDERED, Head, Reader, compare, leading_ext, write_list_head};
 
 mod change;
@@ -276,11 +276,6 @@ impl<'v> List<'v> {
         self.at[at] as usize
     }
 
-    /// The elements from one to before another, as they are packed.
-    pub(crate) fn span(&self, from: usize, to: usize) -> &'v [u8] {
-        &self.packed[self.start(from)..self.start(to)]
-    }
-
     /// One element.
     pub(crate) fn element(&self, at: usize) -> &'v [u8] {
         self.span(at, at + 1)
@@ -295,55 +290,6 @@ impl<'v> List<'v> {
         partition_point(self.len(), |at| {
             compare(self.element(at), value) != Ordering::Greater
         })
-    }
-
-    fn subject(&self) -> Subject {
-        if self.ordered {
-            Subject::OrderedList
-        } else {
-            Subject::List
-        }
-    }
-
-    fn get(&self, selection: &Selection<'_>) -> Result<Answer<'v>, CdtError> {
-        let telling = selection.telling(self.subject())?;
-        if selection.selector.is_single() {
-            let found = pick::find(self, &selection.selector, telling)?;
-            return tell::of_one(self, &found, telling);
-        }
-        tell::of_many(self, &pick::pick(self, selection, telling)?, telling)
-    }
-
-    fn remove(&self, selection: &Selection<'_>, out: &mut Vec<u8>) -> Result<Done<'v>, CdtError> {
-        let telling = selection.telling(self.subject())?;
-        if selection.selector.is_single() {
-            let found = pick::find(self, &selection.selector, telling)?;
-            let answer = tell::of_one(self, &found, telling)?;
-            let Some(index) = found.index else {
-                return Ok(Done::unchanged(answer));
-            };
-            self.without(&[index as u32], out)?;
-            return Ok(Done::changed(answer));
-        }
-        let picked = pick::pick(self, selection, telling)?;
-        let answer = tell::of_many(self, &picked, telling)?;
-        if picked.chosen.is_empty() {
-            return Ok(Done::unchanged(answer));
-        }
-        self.without(&picked.chosen, out)?;
-        Ok(Done::changed(answer))
-    }
-
-    /// Writes the list without some of its elements, which ascend.
-    fn without(&self, removed: &[u32], out: &mut Vec<u8>) -> Result<(), CdtError> {
-        write_list_head(out, self.len() - removed.len(), self.ordered)?;
-        let mut from = 0;
-        for at in removed {
-            out.extend_from_slice(self.span(from, *at as usize));
-            from = *at as usize + 1;
-        }
-        out.extend_from_slice(self.span(from, self.len()));
-        Ok(())
     }
 }
 
@@ -366,6 +312,23 @@ impl<'v> Entries<'v> for List<'v> {
 
     fn is_map(&self) -> bool {
         false
+    }
+
+    fn span(&self, from: usize, to: usize) -> &'v [u8] {
+        &self.packed[self.start(from)..self.start(to)]
+    }
+
+    fn subject(&self) -> Subject {
+        if self.ordered {
+            Subject::OrderedList
+        } else {
+            Subject::List
+        }
+    }
+
+    fn write_head(&self, out: &mut Vec<u8>, count: usize) -> Result<(), CdtError> {
+        write_list_head(out, count, self.ordered)?;
+        Ok(())
     }
 
     fn is_sorted(&self) -> bool {

@@ -10,7 +10,7 @@ use crate::cdt::answer::Answer;
 use crate::cdt::entries::{Entries, partition_point};
 use crate::cdt::offsets::{Offsets, scan};
 use crate::cdt::selection::{Packed, Selection, Subject};
-use crate::cdt::{CdtError, Done, pick, tell};
+use crate::cdt::{CdtError, Done};
 use crate::msgpack::{
     FLAG_MAP_KEY_ORDERED, FLAGS_MAP, Head, Reader, compare, leading_ext, write_map_head,
 };
@@ -227,11 +227,6 @@ impl<'v> Map<'v> {
         self.at[2 * at + 1] as usize
     }
 
-    /// The pairs from one to before another, as they are packed.
-    pub(crate) fn span(&self, from: usize, to: usize) -> &'v [u8] {
-        &self.packed[self.start(from)..self.start(to)]
-    }
-
     pub(crate) fn packed(&self) -> &'v [u8] {
         self.packed
     }
@@ -250,47 +245,6 @@ impl<'v> Map<'v> {
         } else {
             Err(at)
         }
-    }
-
-    fn get(&self, selection: &Selection<'_>) -> Result<Answer<'v>, CdtError> {
-        let telling = selection.telling(Subject::Map)?;
-        if selection.selector.is_single() {
-            let found = pick::find(self, &selection.selector, telling)?;
-            return tell::of_one(self, &found, telling);
-        }
-        tell::of_many(self, &pick::pick(self, selection, telling)?, telling)
-    }
-
-    fn remove(&self, selection: &Selection<'_>, out: &mut Vec<u8>) -> Result<Done<'v>, CdtError> {
-        let telling = selection.telling(Subject::Map)?;
-        if selection.selector.is_single() {
-            let found = pick::find(self, &selection.selector, telling)?;
-            let answer = tell::of_one(self, &found, telling)?;
-            let Some(index) = found.index else {
-                return Ok(Done::unchanged(answer));
-            };
-            self.without(&[index as u32], out)?;
-            return Ok(Done::changed(answer));
-        }
-        let picked = pick::pick(self, selection, telling)?;
-        let answer = tell::of_many(self, &picked, telling)?;
-        if picked.chosen.is_empty() {
-            return Ok(Done::unchanged(answer));
-        }
-        self.without(&picked.chosen, out)?;
-        Ok(Done::changed(answer))
-    }
-
-    /// Writes the map without some of its pairs, which ascend.
-    fn without(&self, removed: &[u32], out: &mut Vec<u8>) -> Result<(), CdtError> {
-        write_map_head(out, self.len() - removed.len(), self.flags)?;
-        let mut from = 0;
-        for at in removed {
-            out.extend_from_slice(self.span(from, *at as usize));
-            from = *at as usize + 1;
-        }
-        out.extend_from_slice(self.span(from, self.len()));
-        Ok(())
     }
 }
 
@@ -313,6 +267,19 @@ impl<'v> Entries<'v> for Map<'v> {
 
     fn is_map(&self) -> bool {
         true
+    }
+
+    fn span(&self, from: usize, to: usize) -> &'v [u8] {
+        &self.packed[self.start(from)..self.start(to)]
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::Map
+    }
+
+    fn write_head(&self, out: &mut Vec<u8>, count: usize) -> Result<(), CdtError> {
+        write_map_head(out, count, self.flags)?;
+        Ok(())
     }
 
     fn is_sorted(&self) -> bool {

@@ -215,12 +215,15 @@ impl Namespace {
         digest: &Digest,
         basis: Option<&Basis>,
     ) -> Result<(), Halt> {
+        let Some(basis) = basis else {
+            return Ok(()); // nearly always
+        };
         let entry = partition.directory.get(digest);
         let alive = entry.filter(|entry| self.is_alive(entry, now));
         let version = alive.map(|entry| entry.to_new().version.pack());
-        match basis {
-            Some(basis) if basis.version != version => Err(Reason::Overtaken.into()),
-            Some(_) | None => Ok(()),
+        match basis.version == version {
+            true => Ok(()),
+            false => Err(Reason::Overtaken.into()),
         }
     }
 

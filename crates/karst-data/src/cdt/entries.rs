@@ -5,7 +5,10 @@
 
 use std::cmp::Ordering;
 
+use super::answer::Answer;
 use super::range::Span;
+use super::selection::{Selection, Subject};
+use super::{CdtError, Done, pick, tell};
 use crate::msgpack::{compare, compare_total};
 
 /// The elements of a list, or the pairs of a map in the order of their keys.
@@ -27,6 +30,64 @@ pub(crate) trait Entries<'v> {
 
     /// Whether values ascend with the index, so that rank and index are the same.
     fn is_sorted(&self) -> bool;
+
+    /// The elements, or pairs, from one to before another, as they are packed.
+    fn span(&self, from: usize, to: usize) -> &'v [u8];
+
+    /// What is asked about when something is selected here.
+    fn subject(&self) -> Subject;
+
+    /// Writes the head of a collection like this one, of so many elements or pairs.
+    fn write_head(&self, out: &mut Vec<u8>, count: usize) -> Result<(), CdtError>;
+
+    /// Tells of the elements that a selection finds.
+    fn get(&self, selection: &Selection<'_>) -> Result<Answer<'v>, CdtError>
+    where
+        Self: Sized,
+    {
+        let telling = selection.telling(self.subject())?;
+        if selection.selector.is_single() {
+            let found = pick::find(self, &selection.selector, telling)?;
+            return tell::of_one(self, &found, telling);
+        }
+        tell::of_many(self, &pick::pick(self, selection, telling)?, telling)
+    }
+
+    /// Writes the collection without the elements that a selection finds, and tells of those.
+    fn remove(&self, selection: &Selection<'_>, out: &mut Vec<u8>) -> Result<Done<'v>, CdtError>
+    where
+        Self: Sized,
+    {
+        let telling = selection.telling(self.subject())?;
+        if selection.selector.is_single() {
+            let found = pick::find(self, &selection.selector, telling)?;
+            let answer = tell::of_one(self, &found, telling)?;
+            let Some(index) = found.index else {
+                return Ok(Done::unchanged(answer));
+            };
+            self.write_without(&[index as u32], out)?;
+            return Ok(Done::changed(answer));
+        }
+        let picked = pick::pick(self, selection, telling)?;
+        let answer = tell::of_many(self, &picked, telling)?;
+        if picked.chosen.is_empty() {
+            return Ok(Done::unchanged(answer));
+        }
+        self.write_without(&picked.chosen, out)?;
+        Ok(Done::changed(answer))
+    }
+
+    /// Writes the collection without some of its elements, which ascend.
+    fn write_without(&self, removed: &[u32], out: &mut Vec<u8>) -> Result<(), CdtError> {
+        self.write_head(out, self.len() - removed.len())?;
+        let mut from = 0;
+        for at in removed {
+            out.extend_from_slice(self.span(from, *at as usize));
+            from = *at as usize + 1;
+        }
+        out.extend_from_slice(self.span(from, self.len()));
+        Ok(())
+    }
 
     /// How many keys are less than this one.
     fn keys_less(&self, than: &[u8]) -> usize {

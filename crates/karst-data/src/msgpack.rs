@@ -23,9 +23,11 @@ mod write;
 
 pub use order::compare;
 pub(crate) use order::compare_total;
-pub(crate) use read::{Head, Reader, SIZES, end_of};
+pub use read::{Head, Reader};
+pub(crate) use read::{SIZES, end_of};
 use write::write_raw;
-pub(crate) use write::{write_double, write_int, write_list_head, write_map_head};
+pub use write::{write_double, write_int, write_list_count, write_map_head, write_typed};
+pub(crate) use write::{write_list_head, write_raw_head};
 
 /// Deepest nesting of collections that is accepted.
 pub const DEPTH_MAX: usize = 128;
@@ -155,8 +157,11 @@ fn copy_element(
 }
 
 /// Takes the leading ext of a collection, if there is one, and returns its kind byte. A wildcard or
-/// infinity in front is an element like others.
-pub(crate) fn leading_ext(reader: &mut Reader<'_>, count: u32) -> Result<Option<u8>> {
+/// infinity in front is an element like others. Of a map its value, a nil, follows.
+///
+/// # Errors
+/// When the bytes end early, or are no element.
+pub fn leading_ext(reader: &mut Reader<'_>, count: u32) -> Result<Option<u8>> {
     if count == 0 {
         return Ok(None);
     }

@@ -1,4 +1,4 @@
-//! MessagePack one element at a time: what calls and expressions read and write.
+//! MessagePack one element at a time: how calls and expressions read it.
 //!
 //! Nothing is allocated, and no claimed count is believed: whoever loops over one takes an element each
 //! time, and that fails where the bytes end. [`Cursor::element`] steps over nested collections without
@@ -242,74 +242,6 @@ fn pairs<'a, 'b>(
     Ok(Step::Equal)
 }
 
-/// Writes an integer in as few bytes as hold it.
-pub(crate) fn put_int(out: &mut Vec<u8>, value: i64, wide: bool) {
-    let bytes = value.to_be_bytes();
-    let (first, width) = if wide || value >= 0 {
-        match value as u64 {
-            0..=0x7f => return out.push(value as u8),
-            0x80..=0xff => (0xcc, 1),
-            0x100..=0xffff => (0xcd, 2),
-            0x1_0000..=0xffff_ffff => (0xce, 4),
-            _ => (0xcf, 8),
-        }
-    } else {
-        match value {
-            -32.. => return out.push(value as u8),
-            -0x80..-32 => (0xd0, 1),
-            -0x8000..-0x80 => (0xd1, 2),
-            -0x8000_0000..-0x8000 => (0xd2, 4),
-            _ => (0xd3, 8),
-        }
-    };
-    out.push(first);
-    out.extend_from_slice(&bytes[8 - width..]);
-}
-
-/// Writes a double.
-pub(crate) fn put_float(out: &mut Vec<u8>, value: f64) {
-    out.push(0xcb);
-    out.extend_from_slice(&value.to_be_bytes());
-}
-
-/// Writes the head of a string or blob of this many bytes, its type byte among them.
-pub(crate) fn put_raw_head(out: &mut Vec<u8>, length: usize) {
-    match length {
-        0..=31 => out.push(0xa0 | length as u8),
-        32..=0xff => out.extend_from_slice(&[0xd9, length as u8]),
-        0x100..=0xffff => {
-            out.push(0xda);
-            out.extend_from_slice(&(length as u16).to_be_bytes());
-        }
-        _ => {
-            out.push(0xdb);
-            out.extend_from_slice(&(length as u32).to_be_bytes()); // messages are smaller than 4 GiB
-        }
-    }
-}
-
-/// Writes a string or blob behind its type byte.
-pub(crate) fn put_typed(out: &mut Vec<u8>, particle: u8, content: &[u8]) {
-    put_raw_head(out, content.len() + 1);
-    out.push(particle);
-    out.extend_from_slice(content);
-}
-
-/// Writes the head of a list of this many elements.
-pub(crate) fn put_list_head(out: &mut Vec<u8>, count: u32) {
-    match count {
-        0..=15 => out.push(0x90 | count as u8),
-        16..=0xffff => {
-            out.push(0xdc);
-            out.extend_from_slice(&(count as u16).to_be_bytes());
-        }
-        _ => {
-            out.push(0xdd);
-            out.extend_from_slice(&count.to_be_bytes());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,7 +268,7 @@ mod tests {
         .chain([-129, -32_768, -32_769, -(1 << 31), -(1 << 31) - 1, i64::MIN])
         {
             let mut out = Vec::new();
-            put_int(&mut out, value, false);
+            crate::msgpack::write_int(&mut out, value, false);
             let canonical = [&[0x91][..], &out].concat();
             let normal = crate::msgpack::normalise(&canonical, crate::msgpack::Collection::List);
             assert_eq!(&*normal.unwrap(), &canonical[..], "{value}");

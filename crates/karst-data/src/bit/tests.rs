@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use super::{BitModify, BitRead};
 use crate::call::CallError;
-use crate::packed::{put_int, put_list_head, put_typed};
+use crate::msgpack::{write_int, write_list_count, write_typed};
 use crate::value::{ParticleType, Value};
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -26,15 +26,15 @@ fn hex(bytes: &[u8]) -> String {
 fn call(text: &str) -> Vec<u8> {
     let words: Vec<_> = text.split_whitespace().collect();
     let mut out = Vec::new();
-    put_list_head(&mut out, words.len() as u32);
+    write_list_count(&mut out, words.len() as u32);
     for word in words {
         match word {
             "true" => out.push(0xc3),
             "false" => out.push(0xc2),
             "nil" => out.push(0xc0),
             _ => match word.strip_prefix("x:") {
-                Some(buffer) => put_typed(&mut out, 4, &unhex(buffer)),
-                None => put_int(&mut out, word.parse().expect("a number"), false),
+                Some(buffer) => write_typed(&mut out, 4, &unhex(buffer)),
+                None => write_int(&mut out, word.parse().expect("a number"), false),
             },
         }
     }

@@ -12,7 +12,8 @@ use super::program::{
 use super::subject::{Lookup, Metadata, Subject};
 use super::value::Datum;
 use super::{Type, call};
-use crate::packed::{Cursor, put_list_head};
+use crate::msgpack::write_list_count;
+use crate::packed::Cursor;
 use crate::time::EPOCH_UNIX_S;
 use crate::value::ParticleType;
 
@@ -347,7 +348,7 @@ fn list_of_parts(map: &[u8], which: usize) -> Option<Vec<u8>> {
     let head = cursor.head()?;
     let (_, count) = cursor.flags(head)?;
     let mut list = Vec::new();
-    put_list_head(&mut list, count);
+    write_list_count(&mut list, count);
     for _ in 0..count {
         let pair = [cursor.element()?, cursor.element()?];
         list.extend_from_slice(pair[which]);

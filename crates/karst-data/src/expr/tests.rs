@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use super::{Datum, Expr, ExprError, Filter, Lookup, Metadata, Subject, Type, Verdict};
 use crate::bin::{BinRef, Bins};
 use crate::key::Digest;
-use crate::packed::{put_float, put_int, put_list_head, put_raw_head, put_typed};
+use crate::msgpack::{write_double, write_int, write_list_count, write_raw_head, write_typed};
 use crate::time::Now;
 use crate::value::{ParticleType, Value};
 
@@ -34,21 +34,21 @@ fn put(out: &mut Vec<u8>, json: &Json) {
         Json::Null => out.push(0xc0),
         Json::Bool(value) => out.push(0xc2 + u8::from(*value)),
         Json::Number(number) => match number.as_i64() {
-            Some(number) => put_int(out, number, false),
-            None => put_float(out, number.as_f64().expect("a number")),
+            Some(number) => write_int(out, number, false),
+            None => write_double(out, number.as_f64().expect("a number")),
         },
         Json::String(text) => match text.split_at_checked(1) {
-            Some(("=", rest)) => put_typed(out, 3, rest.as_bytes()),
-            Some(("#", rest)) => put_typed(out, 4, &unhex(rest)),
-            Some(("~", rest)) => put_typed(out, 23, rest.as_bytes()),
+            Some(("=", rest)) => write_typed(out, 3, rest.as_bytes()),
+            Some(("#", rest)) => write_typed(out, 4, &unhex(rest)),
+            Some(("~", rest)) => write_typed(out, 23, rest.as_bytes()),
             Some(("!", rest)) => out.extend_from_slice(&unhex(rest)),
             _ => {
-                put_raw_head(out, text.len());
+                write_raw_head(out, text.len());
                 out.extend_from_slice(text.as_bytes());
             }
         },
         Json::Array(items) => {
-            put_list_head(out, items.len() as u32);
+            write_list_count(out, items.len() as u32);
             items.iter().for_each(|item| put(out, item));
         }
         Json::Object(_) => panic!("maps are given as packed bytes"),
@@ -598,7 +598,7 @@ fn limits_hold() {
     assert!(Expr::parse(&nested(super::DEPTH_MAX + 1)).is_err());
     let wide = |count: u32| {
         let mut out = Vec::new();
-        put_list_head(&mut out, count + 1);
+        write_list_count(&mut out, count + 1);
         out.push(17);
         out.extend(std::iter::repeat_n(0xc2, count as usize));
         out
@@ -606,7 +606,7 @@ fn limits_hold() {
     assert!(Expr::parse(&wide(super::NODES_MAX as u32 - 1)).is_ok());
     assert!(Expr::parse(&wide(super::NODES_MAX as u32)).is_err());
     let mut text = Vec::new();
-    put_typed(&mut text, 3, &vec![b'x'; super::BYTES_MAX]);
+    write_typed(&mut text, 3, &vec![b'x'; super::BYTES_MAX]);
     assert!(Expr::parse(&text).is_err());
     assert!(Expr::parse(&[]).is_err());
     assert!(Expr::parse(&[0xc3, 0xc3]).is_err()); // something behind its end

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 
 use super::Type;
 use crate::hll;
+use crate::msgpack;
 use crate::msgpack::{Collection, normalise};
 use crate::packed::{self, Cursor, Element, Incomparable, Maps};
 use crate::value::{ParticleType, Value};
@@ -141,10 +142,10 @@ impl<'v> Datum<'v> {
             Datum::Unknown | Datum::Remove => return false,
             Datum::Nil => out.push(0xc0),
             Datum::Bool(value) => out.push(0xc2 + u8::from(*value)),
-            Datum::Int(value) => packed::put_int(out, *value, false),
-            Datum::Float(value) => packed::put_float(out, *value),
+            Datum::Int(value) => msgpack::write_int(out, *value, false),
+            Datum::Float(value) => msgpack::write_double(out, *value),
             Datum::Bytes(Type::List | Type::Map, bytes) => out.extend_from_slice(bytes),
-            Datum::Bytes(kind, bytes) => packed::put_typed(out, prefix(*kind), bytes),
+            Datum::Bytes(kind, bytes) => msgpack::write_typed(out, prefix(*kind), bytes),
         }
         true
     }

@@ -180,9 +180,9 @@ impl Elements<'_> {
 /// An element in as few bytes as hold it; floats stay as they are.
 fn minimal_form<'b>(packed: &'b [u8], minimal: &'b mut Vec<u8>) -> &'b [u8] {
     match Cursor::new(packed).head() {
-        Some(Element::Int { value, wide }) => crate::packed::put_int(minimal, value, wide),
+        Some(Element::Int { value, wide }) => crate::msgpack::write_int(minimal, value, wide),
         Some(Element::Raw(content)) => {
-            crate::packed::put_raw_head(minimal, content.len());
+            crate::msgpack::write_raw_head(minimal, content.len());
             minimal.extend_from_slice(content);
         }
         _ => return packed,

@@ -7,7 +7,7 @@ use super::hash::Offer;
 use super::sketch::View;
 use super::{HllRead, Reading};
 use crate::call::CallError;
-use crate::packed::{put_int, put_list_head};
+use crate::msgpack::{write_int, write_list_count};
 use crate::value::{ParticleType, Value};
 
 /// Request sketches from which on all must have the same minhashes, those of the bin too.
@@ -72,9 +72,9 @@ pub(super) fn sketch(bytes: Vec<u8>) -> Value<'static> {
 
 fn describe(own: View<'_>) -> Value<'static> {
     let mut list = Vec::new();
-    put_list_head(&mut list, 2);
-    put_int(&mut list, i64::from(own.shape.index_bits), false);
-    put_int(&mut list, i64::from(own.shape.minhash_bits), false);
+    write_list_count(&mut list, 2);
+    write_int(&mut list, i64::from(own.shape.index_bits), false);
+    write_int(&mut list, i64::from(own.shape.minhash_bits), false);
     Value {
         particle: ParticleType::List,
         bytes: Cow::Owned(list),

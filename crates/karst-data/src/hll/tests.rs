@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{HllModify, HllRead};
 use crate::call::CallError;
-use crate::packed::{put_int, put_list_head, put_typed};
+use crate::msgpack::{write_int, write_list_count, write_typed};
 use crate::value::{ParticleType, Value};
 
 /// One argument of a call.
@@ -20,24 +20,24 @@ use Arg::{Elements, Int, Sketch, Sketches};
 
 fn call(code: i64, arguments: &[Arg<'_>]) -> Vec<u8> {
     let mut out = Vec::new();
-    put_list_head(&mut out, arguments.len() as u32 + 1);
-    put_int(&mut out, code, false);
+    write_list_count(&mut out, arguments.len() as u32 + 1);
+    write_int(&mut out, code, false);
     for argument in arguments {
         match argument {
-            Int(value) => put_int(&mut out, *value, false),
+            Int(value) => write_int(&mut out, *value, false),
             Elements(elements) => {
-                put_list_head(&mut out, elements.len() as u32);
+                write_list_count(&mut out, elements.len() as u32);
                 elements
                     .iter()
                     .for_each(|element| out.extend_from_slice(element));
             }
             Sketches(sketches) => {
-                put_list_head(&mut out, sketches.len() as u32);
+                write_list_count(&mut out, sketches.len() as u32);
                 sketches
                     .iter()
-                    .for_each(|sketch| put_typed(&mut out, 18, &sketch.bytes));
+                    .for_each(|sketch| write_typed(&mut out, 18, &sketch.bytes));
             }
-            Sketch(sketch) => put_typed(&mut out, 18, &sketch.bytes),
+            Sketch(sketch) => write_typed(&mut out, 18, &sketch.bytes),
         }
     }
     out
@@ -46,7 +46,7 @@ fn call(code: i64, arguments: &[Arg<'_>]) -> Vec<u8> {
 fn numbers(range: std::ops::Range<i64>) -> Arg<'static> {
     let packed = |number| {
         let mut out = Vec::new();
-        put_int(&mut out, number, false);
+        write_int(&mut out, number, false);
         out
     };
     Elements(range.map(packed).collect())

@@ -4,7 +4,8 @@ use super::{InvalidCollection, Result};
 
 /// One packed element's head. Containers carry their element or pair count, others their content.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Head<'a> {
+#[allow(missing_docs)] // the names say the rest
+pub enum Head<'a> {
     Nil,
     Bool(bool),
     /// Two's complement; `wide` marks an unsigned value above `i64::MAX`.
@@ -13,9 +14,11 @@ pub(crate) enum Head<'a> {
         wide: bool,
     },
     Double(f64),
+    /// Text, bytes or GeoJSON: the type byte first.
     Raw(&'a [u8]),
     List(u32),
     Map(u32),
+    /// Order flags, or a value that is only compared with.
     Ext {
         kind: u8,
         content: &'a [u8],
@@ -48,8 +51,9 @@ impl Head<'_> {
 
 /// Reads elements from the front of a slice.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reader<'a> {
-    pub(crate) rest: &'a [u8],
+pub struct Reader<'a> {
+    /// What was not read yet.
+    pub rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
@@ -98,7 +102,11 @@ impl<'a> Reader<'a> {
         Head::Int { value, wide: false }
     }
 
-    pub(crate) fn head(&mut self) -> Result<Head<'a>> {
+    /// The next element's head. Of collections the elements follow.
+    ///
+    /// # Errors
+    /// When the bytes end early, or are no element.
+    pub fn head(&mut self) -> Result<Head<'a>> {
         let first = self.byte()?;
         Ok(match first {
             0x00..=0x7f => Self::signed(i64::from(first)),

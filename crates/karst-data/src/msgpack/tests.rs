@@ -213,3 +213,55 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn elements_that_were_written_are_read_again() {
+    for value in [0, 1, 127, 128, -1, -32, -33, 1 << 40, i64::MAX, i64::MIN] {
+        let mut out = Vec::new();
+        write_int(&mut out, value, false);
+        let wide = false;
+        assert_eq!(Reader { rest: &out }.head(), Ok(Head::Int { value, wide }));
+    }
+    for bytes in [0, 30, 31, 32, 255, 256, 70_000] {
+        let (mut out, content) = (Vec::new(), vec![7; bytes]);
+        write_typed(&mut out, 4, &content);
+        let typed = [&[4], &*content].concat();
+        assert_eq!(Reader { rest: &out }.head(), Ok(Head::Raw(&typed)));
+    }
+    for count in [0, 15, 16, 70_000] {
+        let (mut list, mut map) = (Vec::new(), Vec::new());
+        write_list_count(&mut list, count);
+        write_map_head(&mut map, count as usize, 1).unwrap();
+        assert_eq!(Reader { rest: &list }.head(), Ok(Head::List(count)));
+        let mut reader = Reader { rest: &map };
+        assert_eq!(reader.head(), Ok(Head::Map(count + 1)));
+        assert_eq!(leading_ext(&mut reader, count + 1), Ok(Some(1)));
+        assert_eq!(reader.head(), Ok(Head::Nil));
+    }
+}
+
+#[test]
+fn short_numbers_keep_their_sign() {
+    let read = |bytes: &'static [u8]| Reader { rest: bytes }.head();
+    let int = |value| Ok(Head::Int { value, wide: false });
+    assert_eq!(read(&[0xcc, 0xff]), int(255));
+    assert_eq!(read(&[0xd0, 0xff]), int(-1));
+    assert_eq!(read(&[0xd1, 0x80, 0]), int(-32_768));
+    assert_eq!(read(&[0xd2, 0xff, 0xff, 0xff, 0xfe]), int(-2));
+    assert_eq!(read(&[0xca, 0x3f, 0x80, 0, 0]), Ok(Head::Double(1.0)));
+}
+
+#[test]
+fn elements_that_end_early_are_an_error() {
+    let cut: [&[u8]; 5] = [
+        &[],
+        &[0xc1],
+        &[0xa3, 1],
+        &[0xcf, 1],
+        &[0xdb, 255, 255, 255, 255, 1],
+    ];
+    for bytes in cut {
+        assert!(Reader { rest: bytes }.head().is_err(), "{bytes:?}");
+    }
+    assert!(leading_ext(&mut Reader { rest: &[] }, 3).is_err());
+}

@@ -9,7 +9,6 @@
 //! - [`pool`]: the threads, their queue, and what becomes of a call that does not end.
 //! - [`state`]: one Lua state: what is taken away from scripts, limits, a call from beginning to end.
 //! - [`values`]: values of bins, arguments and answers as scripts see them.
-//! - [`packed`]: the elements of packed lists and maps.
 //! - `lua/`: the objects that scripts use, in Lua itself, so that all their memory is the state's own and counted,
 //!   and every loop in them is one that can be ended.
 //!
@@ -21,7 +20,6 @@
 //! Modules come from the cluster's state. A thread keeps a state for each module that it ran lately; with a new
 //! set of modules it begins anew.
 
-pub mod packed;
 pub mod pool;
 pub mod state;
 pub mod values;

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use karst_cluster::modules::{Module, Modules};
+use karst_data::msgpack::{Head, Reader};
 use karst_data::value::ParticleType;
 use karst_io::clock;
 use mlua::chunk::ChunkMode;
@@ -18,8 +19,7 @@ use mlua::{
     Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState,
 };
 
-use super::packed::{Head, Reader};
-use super::values::{self, Kit, Unpackable};
+use super::values::{self, Kit, Unpackable, malformed};
 use super::{ANSWER_BYTES_MAX, Call, Change, Ended, Faulty, Returned, Snapshot, Subject};
 
 /// Most memory of one state.
@@ -238,8 +238,8 @@ impl State {
     }
 
     fn arguments(&self, packed: &[u8], given: &mut MultiValue) -> mlua::Result<()> {
-        let mut reader = Reader(packed);
-        let Head::List(count @ ..=ARGUMENTS_MAX) = reader.head()? else {
+        let mut reader = Reader { rest: packed };
+        let Head::List(count @ ..=ARGUMENTS_MAX) = reader.head().map_err(malformed)? else {
             return Err(mlua::Error::RuntimeError(
                 "the arguments are no list".into(),
             ));

@@ -6,10 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use karst_cluster::modules::{Module, Modules};
 use karst_cluster::state::{ClusterState, Command};
+use karst_data::msgpack::{write_int, write_list_count, write_map_head, write_typed};
 use karst_data::value::ParticleType;
 use karst_io::clock;
 
-use super::packed::{self, put_int, put_list, put_raw};
 use super::state::{State, TIMEOUT};
 use super::{Call, Change, Ended, Functions, NotRun, Returned, Snapshot, Subject};
 
@@ -32,15 +32,15 @@ fn modules(texts: &[(&str, &str)]) -> Modules {
 /// A record with bins n = 7, t = "text", l = [1, nil, "a"], m = {1: 2, "k": 3}, b = bytes 1 2.
 fn record() -> Snapshot {
     let (mut list, mut map) = (Vec::new(), Vec::new());
-    put_list(&mut list, 3);
-    put_int(&mut list, 1);
+    write_list_count(&mut list, 3);
+    write_int(&mut list, 1, false);
     list.push(0xc0);
-    put_raw(&mut list, 3, b"a");
-    packed::put_map(&mut map, 2, 0);
-    put_int(&mut map, 1);
-    put_int(&mut map, 2);
-    put_raw(&mut map, 3, b"k");
-    put_int(&mut map, 3);
+    write_typed(&mut list, 3, b"a");
+    write_map_head(&mut map, 2, 0).expect("two pairs");
+    write_int(&mut map, 1, false);
+    write_int(&mut map, 2, false);
+    write_typed(&mut map, 3, b"k");
+    write_int(&mut map, 3, false);
     let bin = |name: &str, particle, bytes| (name.as_bytes().to_vec(), particle, bytes);
     Snapshot {
         version: [7; 10],

@@ -7,11 +7,9 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 
-use karst_data::msgpack;
+use karst_data::msgpack::{self, Head, InvalidCollection, Reader, leading_ext};
 use karst_data::value::{ParticleType, Value as Stored, ValueError};
 use mlua::{LightUserData, Lua, Table, Value};
-
-use super::packed::{self, Head, Malformed, Reader};
 
 /// Deepest nesting of what is packed or unpacked.
 const DEPTH_MAX: usize = msgpack::DEPTH_MAX;
@@ -39,10 +37,9 @@ impl From<mlua::Error> for Unpackable {
     }
 }
 
-impl From<Malformed> for mlua::Error {
-    fn from(Malformed: Malformed) -> mlua::Error {
-        mlua::Error::RuntimeError("malformed value".into())
-    }
+/// What a script is told of bytes that are no packed value.
+pub(super) fn malformed(InvalidCollection(_): InvalidCollection) -> mlua::Error {
+    mlua::Error::RuntimeError("malformed value".into())
 }
 
 /// What tells the objects apart.
@@ -126,7 +123,7 @@ impl Kit {
             Some(ParticleType::Bool) => Value::Boolean(bytes == [1]),
             Some(ParticleType::String) => Value::String(lua.create_string(bytes)?),
             Some(ParticleType::List | ParticleType::Map) => {
-                self.unpack(lua, &mut Reader(bytes), 0)?
+                self.unpack(lua, &mut Reader { rest: bytes }, 0)?
             }
             Some(ParticleType::GeoJson) => self.text(
                 lua,
@@ -155,12 +152,12 @@ impl Kit {
         depth: usize,
     ) -> mlua::Result<Value> {
         if depth > DEPTH_MAX {
-            return Err(Malformed.into());
+            return Err(malformed(InvalidCollection("it nests too deeply")));
         }
-        Ok(match reader.head()? {
-            Head::Nil | Head::Ext(_) | Head::Raw([]) => Value::Nil,
+        Ok(match reader.head().map_err(malformed)? {
+            Head::Nil | Head::Ext { .. } | Head::Raw([]) => Value::Nil,
             Head::Bool(value) => Value::Boolean(value),
-            Head::Int(value) => Value::Integer(value),
+            Head::Int { value, .. } => Value::Integer(value),
             Head::Double(value) => Value::Number(value),
             Head::Raw([3, text @ ..]) => Value::String(lua.create_string(text)?),
             Head::Raw([23, text @ ..]) => self.text(lua, &self.geo_json, text)?,
@@ -177,7 +174,8 @@ impl Kit {
         count: u32,
         depth: usize,
     ) -> mlua::Result<Value> {
-        let (_, count) = reader.flags(count, false)?;
+        let flags = leading_ext(reader, count).map_err(malformed)?;
+        let count = count - u32::from(flags.is_some());
         let elements = lua.create_table()?; // a count may be a lie
         for at in 1..=count {
             match self.unpack(lua, reader, depth + 1)? {
@@ -198,7 +196,11 @@ impl Kit {
         count: u32,
         depth: usize,
     ) -> mlua::Result<Value> {
-        let (flags, count) = reader.flags(count, true)?;
+        let flags = leading_ext(reader, count).map_err(malformed)?;
+        if flags.is_some() {
+            reader.head().map_err(malformed)?;
+        }
+        let (flags, count) = (flags.unwrap_or(0), count - u32::from(flags.is_some()));
         let [values, keys, places] = [
             lua.create_table()?,
             lua.create_table()?,
@@ -268,20 +270,20 @@ impl Kit {
         match value {
             Value::Nil => out.push(0xc0),
             Value::Boolean(value) => out.push(0xc2 + u8::from(*value)),
-            Value::Integer(value) => packed::put_int(out, *value),
-            Value::Number(value) => packed::put_double(out, *value),
-            Value::String(text) => packed::put_raw(out, 3, until_nul(&text.as_bytes())),
+            Value::Integer(value) => msgpack::write_int(out, *value, false),
+            Value::Number(value) => msgpack::write_double(out, *value),
+            Value::String(text) => msgpack::write_typed(out, 3, until_nul(&text.as_bytes())),
             Value::Table(table) => match self.object(table) {
                 Object::Nil => out.push(0xc0),
                 Object::List => self.pack_list(&content(table)?, out, bytes_max, depth)?,
                 Object::Map => self.pack_map(&content(table)?, out, bytes_max, depth)?,
                 Object::Bytes => {
                     let content = self.content.call::<mlua::LuaString>(table)?;
-                    packed::put_raw(out, 4, &content.as_bytes());
+                    msgpack::write_typed(out, 4, &content.as_bytes());
                 }
                 Object::GeoJson => {
                     let text = content(table)?.raw_get::<mlua::LuaString>("s")?;
-                    packed::put_raw(out, 23, &text.as_bytes());
+                    msgpack::write_typed(out, 23, &text.as_bytes());
                 }
                 Object::Other => return Err(Unpackable::Type),
             },
@@ -299,7 +301,7 @@ impl Kit {
     ) -> Result<(), Unpackable> {
         let elements = content.raw_get::<Table>("t")?;
         let count = count(content, bytes_max)?;
-        packed::put_list(out, count);
+        msgpack::write_list_count(out, count);
         for at in 1..=count {
             let element = elements.raw_get::<Value>(at)?;
             self.pack(&element, out, bytes_max, depth + 1)?;
@@ -323,9 +325,9 @@ impl Kit {
             |key: &Value| matches!(key, Value::Table(table) if self.object(table) == Object::Nil);
         let mut count = 0;
         for at in 1..=keys.raw_len() {
-            count += u32::from(!removed(&keys.raw_get::<Value>(at)?));
+            count += usize::from(!removed(&keys.raw_get::<Value>(at)?));
         }
-        packed::put_map(out, count, flags);
+        msgpack::write_map_head(out, count, flags).map_err(|_| Unpackable::TooBig)?;
         let start = out.len();
         let mut entries = Vec::new(); // where each begins and ends in `out`
         for at in 1..=keys.raw_len() {

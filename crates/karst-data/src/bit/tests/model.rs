@@ -4,7 +4,7 @@
 
 use super::{blob, code, modified, read_of};
 use crate::call::CallError;
-use crate::packed::{put_int, put_list_head, put_typed};
+use crate::msgpack::{write_int, write_list_count, write_typed};
 
 /// splitmix64: numbers from a seed.
 struct Rng(u64);
@@ -124,17 +124,17 @@ impl Call {
     fn pack(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let count = self.numbers.len() + usize::from(self.buffer.is_some());
-        put_list_head(&mut out, count as u32);
+        write_list_count(&mut out, count as u32);
         for (at, number) in self.numbers.iter().enumerate() {
             if let Some((before, bytes)) = &self.buffer
                 && *before == at
             {
-                put_typed(&mut out, 4, bytes);
+                write_typed(&mut out, 4, bytes);
             }
             if self.bool_last && at + 1 == self.numbers.len() {
                 out.push(0xc2 + *number as u8);
             } else {
-                put_int(&mut out, *number, false);
+                write_int(&mut out, *number, false);
             }
         }
         out

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::{Sample, hex, metadata, show};
 use crate::bin::Bins;
 use crate::expr::{Datum, Expr, Filter, Metadata, Type, Verdict};
-use crate::packed::{put_float, put_int, put_list_head, put_raw_head, put_typed};
+use crate::msgpack::{write_double, write_int, write_list_count, write_raw_head, write_typed};
 use crate::time::Now;
 use crate::value::{ParticleType, Value};
 
@@ -267,24 +267,24 @@ fn put_value(out: &mut Vec<u8>, value: &Val) {
     match value {
         Val::Nil => out.push(0xc0),
         Val::Bool(value) => out.push(0xc2 + u8::from(*value)),
-        Val::Int(value) => put_int(out, *value, false),
-        Val::Float(value) => put_float(out, *value),
-        Val::Text(text) => put_typed(out, 3, text),
-        Val::Blob(blob) => put_typed(out, 4, blob),
+        Val::Int(value) => write_int(out, *value, false),
+        Val::Float(value) => write_double(out, *value),
+        Val::Text(text) => write_typed(out, 3, text),
+        Val::Blob(blob) => write_typed(out, 4, blob),
         Val::List(items) => {
-            put_list_head(out, items.len() as u32);
+            write_list_count(out, items.len() as u32);
             items.iter().for_each(|item| put_value(out, item));
         }
     }
 }
 
 fn put_name(out: &mut Vec<u8>, name: &str) {
-    put_raw_head(out, name.len());
+    write_raw_head(out, name.len());
     out.extend_from_slice(name.as_bytes());
 }
 
 fn put_code(out: &mut Vec<u8>, code: u8, arguments: usize) {
-    put_list_head(out, arguments as u32 + 1);
+    write_list_count(out, arguments as u32 + 1);
     out.push(code);
 }
 
@@ -308,7 +308,7 @@ fn put_tree(out: &mut Vec<u8>, tree: &Tree) {
         Tree::Fact(code) => put_code(out, *code, 0),
         Tree::Modulo(modulus) => {
             put_code(out, 64, 1);
-            put_int(out, *modulus, false);
+            write_int(out, *modulus, false);
         }
         Tree::Key(kind) => {
             put_code(out, 80, 1);

@@ -205,10 +205,11 @@ pub fn plan_with(
             }
         }
     }
-    let pieces = changes.chunks(CHANGES_MAX);
-    commands.extend(pieces.map(|piece| Command::Repartition(piece.to_vec())));
+    // Nobody serves a partition before its regime is activated; what is changed is served meanwhile, or waits for more.
     let pieces = activations.chunks(CHANGES_MAX);
     commands.extend(pieces.map(|piece| Command::Activate(piece.to_vec())));
+    let pieces = changes.chunks(CHANGES_MAX);
+    commands.extend(pieces.map(|piece| Command::Repartition(piece.to_vec())));
     commands
 }
 

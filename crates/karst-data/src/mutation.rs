@@ -15,7 +15,7 @@ pub enum Mutation {
     RewritesASector,
     /// What was appended behind a failed write and never submitted counts as durable.
     ForgetsWhatAFailedWriteTookAlong,
-    /// Blocks leave quarantine although what superseded their records was lost with a failed write.
+    /// What was lost with a failed write is not brought elsewhere, and the blocks of what it superseded leave quarantine.
     NoRescue,
     /// After a restart fill numbers are given out again that were given out before.
     UsesFillsAgain,
@@ -47,8 +47,6 @@ pub enum Mutation {
     ApartTakesByVersion,
     /// A node that becomes the primary does not compare with who is in sync beside it.
     TakesOverUnseen,
-    /// A write that a former primary hands over goes to nobody else if it is here already.
-    KeepsWhatIsHandedOver,
     /// That a primary does not know of a record outweighs the record.
     BuriesForGood,
     /// Who joins a partition is sent its records and not what was deleted.
@@ -69,8 +67,8 @@ pub enum Mutation {
     TrustsOldLeases,
     /// A read returns what is not confirmed yet.
     ReadsUnconfirmed,
-    /// Of two states of a record the later one by the clock wins, where consistency is strong.
-    MergesByTime,
+    /// Of two states of a record the one of the lower version wins, where consistency is strong.
+    MergesBackwards,
     /// A new primary numbers its writes as if nobody had written before.
     ReusesSequences,
     /// A node takes copies of an older regime than it has agreed to.
@@ -87,7 +85,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All there are.
-    pub const ALL: [Mutation; 38] = [
+    pub const ALL: [Mutation; 37] = [
         Mutation::AcknowledgesBeforeDurable,
         Mutation::NoQuarantine,
         Mutation::RewritesASector,
@@ -108,7 +106,6 @@ impl Mutation {
         Mutation::HashesWithoutTombstones,
         Mutation::ApartTakesByVersion,
         Mutation::TakesOverUnseen,
-        Mutation::KeepsWhatIsHandedOver,
         Mutation::BuriesForGood,
         Mutation::MovesWithoutTombstones,
         Mutation::ForgetsRepairs,
@@ -119,7 +116,7 @@ impl Mutation {
         Mutation::ActivatesEarly,
         Mutation::TrustsOldLeases,
         Mutation::ReadsUnconfirmed,
-        Mutation::MergesByTime,
+        Mutation::MergesBackwards,
         Mutation::ReusesSequences,
         Mutation::TakesStaleCopies,
         Mutation::AnswersBeforeCommit,

@@ -257,7 +257,7 @@ impl Namespace {
 
     /// What counts of a weight here.
     pub(crate) fn weight(&self, weight: Weight) -> Weight {
-        weight.by_version_if(self.config().strong && !is_planted(Mutation::MergesByTime))
+        weight.by_version_if(self.config().strong)
     }
 
     /// Remembers that a record which another node still has is long gone, so that it can be told. Does nothing
@@ -344,7 +344,13 @@ impl Weight {
             true => Weight {
                 update_time_ms: 0,
                 generation: 0,
-                ..self
+                version: match is_planted(Mutation::MergesBackwards) {
+                    true => Version {
+                        regime: !self.version.regime,
+                        sequence: Version::SEQUENCE_MAX - self.version.sequence,
+                    },
+                    false => self.version,
+                },
             },
             false => self,
         }

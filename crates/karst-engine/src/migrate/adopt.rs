@@ -6,7 +6,6 @@
 
 use karst_data::flat::Record;
 use karst_data::key::{Digest, PartitionId};
-use karst_data::mutation::{Mutation, is_planted};
 use karst_storage::log::DeviceRead;
 
 use super::Cut;
@@ -105,17 +104,15 @@ fn take_over(
             commit,
             image: None,
             in_flight,
-        })) if !is_planted(Mutation::KeepsWhatIsHandedOver) => {
-            match engine.image(&record.meta.digest, fetched) {
-                Step::Done(image) => Step::Done(image.map(|image| Stored {
-                    commit,
-                    image,
-                    in_flight,
-                })),
-                Step::Read(read) => Step::Read(read),
-                Step::Wait => Step::Wait,
-            }
-        }
+        })) => match engine.image(&record.meta.digest, fetched) {
+            Step::Done(image) => Step::Done(image.map(|image| Stored {
+                commit,
+                image,
+                in_flight,
+            })),
+            Step::Read(read) => Step::Read(read),
+            Step::Wait => Step::Wait,
+        },
         merged => merged,
     }
 }

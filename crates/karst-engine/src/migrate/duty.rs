@@ -103,7 +103,8 @@ pub struct Duties {
 }
 
 impl Duties {
-    /// What a node has to do now by a state of the cluster. `names` are its namespaces in its own order, `mine`
+    /// What a node has to do now by a state of the cluster, first what concerns who is in sync: partitions that were
+    /// taken over wait for it, and whoever joins only for the rest. `names` are its namespaces in its own order, `mine`
     /// tells which partitions are asked about, `repairs` who missed something of those, `stage` how far this node is with
     /// a strongly consistent one.
     pub fn look<'n>(
@@ -115,7 +116,7 @@ impl Duties {
         repairs: impl FnOnce() -> Vec<Repair>,
         stage: impl Fn(usize, PartitionId) -> Stage,
     ) -> VecDeque<Task> {
-        let mut tasks = VecDeque::new();
+        let (mut tasks, mut fills) = (VecDeque::new(), VecDeque::new());
         let mut still_done = BTreeSet::new();
         let names: Vec<&str> = names.collect();
         for (namespace, name) in names.iter().enumerate() {
@@ -133,13 +134,18 @@ impl Duties {
                 }
                 if map.strong {
                     let stage = stage(namespace, partition);
-                    tasks.extend(of_strong(state, namespace, partition, ownership, &stage));
+                    for task in of_strong(state, namespace, partition, ownership, &stage) {
+                        match ownership.in_sync.contains(&task.node) {
+                            true => tasks.push_back(task),
+                            false => fills.push_back(task),
+                        }
+                    }
                     continue;
                 }
                 for task in of_partition(state, namespace, partition, ownership) {
                     match self.done.contains(&task) {
                         true => _ = still_done.insert(task),
-                        false => tasks.push_back(task),
+                        false => fills.push_back(task),
                     }
                 }
             }
@@ -152,6 +158,7 @@ impl Duties {
             of_repair(me, map.partition(repair.partition), repair)
         });
         tasks.extend(missed);
+        tasks.append(&mut fills);
         self.done = still_done;
         tasks
     }

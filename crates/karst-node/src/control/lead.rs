@@ -4,9 +4,11 @@
 //! on counting as heard. It decides nothing on a state that it has not caught up with, nor without a majority.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use karst_cluster::member::who_hear_each_other;
 use karst_cluster::node::{NodeFacts, NodeId};
 use karst_cluster::plan;
@@ -18,7 +20,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::{Planner, Shared, WriteError};
 
-/// Time between two looks at who is there.
+/// Time between two looks at who is there, unless something was reported.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Time between two looks at who votes.
@@ -29,6 +31,9 @@ const CHANGE_MAX: Duration = Duration::from_secs(2);
 
 /// Commands of one plan that are carried out before the next look.
 const PLAN_MAX: usize = 64;
+
+/// Of those, how many are proposed before the first has come into force: they share writes of the log.
+const CHANGES_AT_ONCE: usize = 4;
 
 /// Partitions that one command changes: about 100 KiB, which a slow disk takes between two heartbeats.
 const CHANGES_MAX: usize = 512;
@@ -45,7 +50,10 @@ pub(crate) async fn lead(shared: Arc<Shared>, planner: Planner) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut since = Since::default();
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = shared.reports.news() => {}
+        }
         if let Some(led) = since.look(&shared) {
             look(&shared, planner.clone(), led).await;
         }
@@ -123,8 +131,11 @@ async fn look(shared: &Shared, planner: Planner, led: Duration) {
         tracing::error!("the planner failed: nothing is changed");
         return;
     };
-    for command in commands.into_iter().flat_map(split).take(PLAN_MAX) {
-        if !change(shared, command).await {
+    let commands = commands.into_iter().flat_map(split).take(PLAN_MAX);
+    let changes = stream::iter(commands).map(|command| change(shared, command));
+    let mut changes = pin!(changes.buffered(CHANGES_AT_ONCE));
+    while let Some(changed) = changes.next().await {
+        if !changed {
             return; // looked at anew
         }
     }

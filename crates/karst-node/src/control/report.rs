@@ -17,6 +17,7 @@ use karst_data::key::PARTITIONS;
 use karst_io::clock;
 use karst_proto::raft as proto;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tonic::{Code, Status};
 
@@ -24,8 +25,11 @@ use super::Shared;
 use super::lead::{self, Admitted};
 use super::service::SYNCED_MAX;
 
-/// Time between two reports.
+/// Time between two reports, unless there is something new to tell.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
+
+/// How long something new waits for more to be told with it.
+const GATHER_FOR: Duration = Duration::from_millis(10);
 
 /// Longest wait for an answer to a report.
 const REPORT_MAX: Duration = Duration::from_millis(300);
@@ -52,7 +56,10 @@ pub(crate) struct Reported {
 
 /// What the leader remembers of reports; only of members, so of few.
 #[derive(Default)]
-pub(crate) struct Reports(Mutex<BTreeMap<NodeId, (u64, Reported)>>);
+pub(crate) struct Reports {
+    last: Mutex<BTreeMap<NodeId, (u64, Reported)>>,
+    news: Notify,
+}
 
 /// What reports of late come to.
 #[derive(Debug, Default)]
@@ -69,21 +76,34 @@ impl Reports {
     /// A member reported.
     pub(crate) fn note(&self, node: NodeId, reported: Reported) {
         let incarnation = reported.incarnation;
-        let before = self.0.lock().insert(node, (clock::boot_us(), reported));
-        if before.is_some_and(|(_, before)| before.incarnation != incarnation) {
+        let mut last = self.last.lock();
+        let before = last.insert(node, (clock::boot_us(), reported));
+        let before = before.map(|(_, before)| before);
+        let told = before.as_ref().map(|before| &before.synced);
+        let (_, now) = &last[&node];
+        if !now.synced.is_empty() && told != Some(&now.synced) {
+            self.news.notify_one();
+        }
+        if before.is_some_and(|before| before.incarnation != incarnation) {
             tracing::info!(%node, "a node has restarted within the suspicion time");
         }
     }
 
+    /// Something was reported from which something may follow.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
+        tokio::time::sleep(GATHER_FOR).await;
+    }
+
     /// Forgets all: another node leads.
     pub(crate) fn clear(&self) {
-        self.0.lock().clear();
+        self.last.lock().clear();
     }
 
     /// What was reported within this time. Older reports are forgotten.
     pub(crate) fn gather(&self, within: Duration) -> Gathered {
         let since_us = clock::boot_us().saturating_sub(within.as_micros() as u64);
-        let mut reports = self.0.lock();
+        let mut reports = self.last.lock();
         reports.retain(|_, (at_us, _)| *at_us >= since_us);
         let mut gathered = Gathered::default();
         for (node, (_, reported)) in reports.iter() {
@@ -99,33 +119,36 @@ impl Reports {
 
 /// What this node has to tell.
 #[derive(Default)]
-pub(crate) struct Outbox(Mutex<Waiting>);
-
-#[derive(Default)]
-struct Waiting {
-    synced: BTreeSet<Synced>,
+pub(crate) struct Outbox {
+    waiting: Mutex<BTreeSet<Synced>>,
+    news: Notify,
 }
 
 impl Outbox {
     /// One complete copy more.
     pub(crate) fn add(&self, synced: Synced) {
-        let mut waiting = self.0.lock();
-        if waiting.synced.len() < OUTBOX_MAX {
-            waiting.synced.insert(synced);
+        let mut waiting = self.waiting.lock();
+        if waiting.len() < OUTBOX_MAX && waiting.insert(synced) {
+            self.news.notify_one();
         }
+    }
+
+    async fn news(&self) {
+        self.news.notified().await;
+        tokio::time::sleep(GATHER_FOR).await;
     }
 
     /// Whether nothing waits.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.lock().synced.is_empty()
+        self.waiting.lock().is_empty()
     }
 
     /// What the next report says, without what the state shows already or has moved past.
     fn next(&self, state: &ClusterState) -> Vec<Synced> {
-        let mut waiting = self.0.lock();
-        waiting.synced.retain(|synced| is_news(state, synced));
-        let next = waiting.synced.iter().take(SYNCED_MAX).cloned();
+        let mut waiting = self.waiting.lock();
+        waiting.retain(|synced| is_news(state, synced));
+        let next = waiting.iter().take(SYNCED_MAX).cloned();
         next.collect()
     }
 }
@@ -169,7 +192,10 @@ pub(crate) async fn report(shared: Arc<Shared>, seeds: Vec<String>) {
     let mut silent = 0;
     let mut was_member = false;
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = shared.outbox.news() => {}
+        }
         was_member |= shared.published.newest().nodes.contains_key(&shared.me.id);
         if shared.settled().is_none() || !shared.serves.load(Ordering::Acquire) {
             continue; // it looks for a cluster yet, or recovers what it holds

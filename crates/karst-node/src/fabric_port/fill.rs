@@ -9,8 +9,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use karst_cluster::fabric::{Ack, Kind, OfPartition, Replicate};
 use karst_cluster::map::Role;
 use karst_cluster::node::NodeId;
@@ -95,8 +95,11 @@ pub async fn keep_filled(core: Rc<Core>) {
             continue;
         }
         changes.mark_unchanged();
+        let generation = core.node.sights.generation();
         run(&core, tasks, &mut duties).await;
-        tokio::time::sleep(RETRY_PAUSE).await;
+        if core.node.sights.generation() == generation {
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
     }
 }
 
@@ -130,25 +133,36 @@ fn report(core: &Core) {
     }
 }
 
-async fn run(core: &Rc<Core>, mut tasks: VecDeque<Task>, duties: &mut Duties) {
+async fn run(core: &Rc<Core>, tasks: VecDeque<Task>, duties: &mut Duties) {
     let mut running = FuturesUnordered::new();
     let generation = core.node.sights.generation();
+    let is_own = |it: &Task| it.node == core.node.id;
+    let (own, mut tasks): (VecDeque<Task>, VecDeque<Task>) = tasks.into_iter().partition(is_own);
+    for own in Vec::from(own).chunk_by(|a, b| a.namespace == b.namespace) {
+        let own = own.to_vec();
+        running.push(async move { fence_itself(core, own).await }.boxed_local());
+    }
     loop {
         while let Some(task) = tasks.front().copied()
             && running.len() < at_once(core, task)
             && core.node.sights.generation() == generation
         {
             tasks.pop_front();
-            running.push(async move { (task, fill(core, task).await) });
+            running.push(async move { (vec![task], fill(core, task).await) }.boxed_local());
         }
-        let Some((task, outcome)) = running.next().await else {
+        let Some((done, outcome)) = running.next().await else {
             break;
         };
-        ended(core, duties, task, outcome);
-        if outcome.is_ok() && core.namespace(task.namespace).engine.config().strong {
-            go_on(core, duties, task)
-                .into_iter()
-                .for_each(|it| tasks.push_front(it));
+        for task in done {
+            ended(core, duties, task, outcome);
+            if outcome.is_ok() && core.namespace(task.namespace).engine.config().strong {
+                for more in go_on(core, duties, task) {
+                    match is_in_sync(core, more) {
+                        true => tasks.push_front(more),
+                        false => tasks.push_back(more),
+                    }
+                }
+            }
         }
     }
     for task in tasks {
@@ -158,16 +172,19 @@ async fn run(core: &Rc<Core>, mut tasks: VecDeque<Task>, duties: &mut Duties) {
 
 /// Comparisons like this one that may be under way at once.
 fn at_once(core: &Core, task: Task) -> usize {
-    let sight = core.node.sights.now();
     let strong = core.namespace(task.namespace).engine.config().strong;
-    let name = &core.namespace(task.namespace).config.name;
-    let map = sight.state.maps.get(name).filter(|_| strong);
-    let in_sync =
-        |node| map.is_some_and(|map| map.partition(task.partition).in_sync.contains(&node));
-    match in_sync(task.node) {
+    match strong && is_in_sync(core, task) {
         true => TAKE_OVERS_AT_ONCE,
         false => PARTITIONS_AT_ONCE,
     }
+}
+
+/// Whether the map counts a task's node among those in sync.
+fn is_in_sync(core: &Core, task: Task) -> bool {
+    let sight = core.node.sights.now();
+    let name = &core.namespace(task.namespace).config.name;
+    let map = sight.state.maps.get(name);
+    map.is_some_and(|map| map.partition(task.partition).in_sync.contains(&task.node))
 }
 
 /// What follows for a strongly consistent partition when one of its comparisons has ended well.
@@ -222,21 +239,24 @@ struct Filling<'c> {
 }
 
 async fn fill(core: &Rc<Core>, task: Task) -> Result<(), Cut> {
-    if task.node == core.node.id {
-        return fence_itself(core, task).await;
-    }
     let peer = core.peers.bulk(task.node).ok_or(Cut::Later)?;
     Filling { core, task, peer }.carry_out().await
 }
 
-/// Sees to it that what this node holds of a partition that it takes over is durable. It has known of the regime since
-/// before, and takes nothing of an older one.
-async fn fence_itself(core: &Rc<Core>, task: Task) -> Result<(), Cut> {
-    let settled = core.settled(task.namespace).await;
-    settled.map_err(|_| Cut::Later)?;
-    let engine = &core.namespace(task.namespace).engine;
-    engine.has_fenced(task.partition, task.regime.0, task.node, false);
-    Ok(())
+/// Sees to it that what this node holds of partitions that it takes over is durable, all of one namespace. It has known of
+/// their regimes since before, and takes nothing of an older one.
+async fn fence_itself(core: &Rc<Core>, tasks: Vec<Task>) -> (Vec<Task>, Result<(), Cut>) {
+    let Some(namespace) = tasks.first().map(|it| it.namespace) else {
+        return (tasks, Ok(()));
+    };
+    let settled = core.settled(namespace).await;
+    if settled.is_ok() {
+        let engine = &core.namespace(namespace).engine;
+        for it in &tasks {
+            engine.has_fenced(it.partition, it.regime.0, it.node, false);
+        }
+    }
+    (tasks, settled.map_err(|_| Cut::Later))
 }
 
 impl Filling<'_> {

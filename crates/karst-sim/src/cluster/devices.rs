@@ -52,6 +52,8 @@ pub struct Devices {
     pub floors: Floors,
     /// They are slow until then.
     pub slow_until_us: u64,
+    /// What they are asked to write before then is done after it.
+    pub hang_until_us: u64,
     /// The next write fails.
     pub fails: bool,
     /// What the present process does with them.
@@ -90,6 +92,7 @@ impl Devices {
             setup: setup.clone(),
             floors: Floors::new(),
             slow_until_us: 0,
+            hang_until_us: 0,
             fails: false,
             doing: Doing::default(),
         }
@@ -264,6 +267,7 @@ impl World {
                 true => self.rng.between(100_000, 3_000_000),
                 false => self.rng.between(30, self.setup.commit_us),
             };
+            let us = us + devices.hang_until_us.saturating_sub(now_us);
             let done = Event::Device { node, life, device };
             self.agenda.after(us, done);
         }

@@ -57,6 +57,8 @@ pub enum Kind {
     UnseenDamage,
     /// A device is slow for a while.
     SlowDevice,
+    /// Nobody's device writes anything for a while, as where all of them are one storage network's.
+    Stall,
     /// A write fails.
     WriteError,
     /// A device is full for a while.
@@ -69,7 +71,7 @@ pub enum Kind {
 
 impl Kind {
     /// All there are.
-    pub const ALL: [Kind; 26] = [
+    pub const ALL: [Kind; 27] = [
         Kind::Cut,
         Kind::Halves,
         Kind::Island,
@@ -92,6 +94,7 @@ impl Kind {
         Kind::HarmlessDamage,
         Kind::UnseenDamage,
         Kind::SlowDevice,
+        Kind::Stall,
         Kind::WriteError,
         Kind::FullDevice,
         Kind::Loss,
@@ -123,6 +126,7 @@ impl Kind {
             Kind::HarmlessDamage => "  of no consequence",
             Kind::UnseenDamage => "  not to be seen (taken back)",
             Kind::SlowDevice => "device slow, commits take seconds",
+            Kind::Stall => "all devices hung",
             Kind::WriteError => "device write failed",
             Kind::FullDevice => "device full",
             Kind::Loss => "loss declared at a start, or by a failed device",
@@ -173,6 +177,8 @@ pub enum Event {
     Room(usize, u64),
     /// Power goes at several nodes, while a device is slow.
     Outage,
+    /// Power goes at some node that is the primary of something.
+    PrimaryOutage,
 }
 
 impl World {
@@ -194,7 +200,8 @@ impl World {
             self.nodes[node].stands_still_at_read = None;
             self.go_on(node);
             if let Some(devices) = &mut self.nodes[node].devices {
-                (devices.slow_until_us, devices.fails) = (0, false);
+                devices.fails = false;
+                (devices.slow_until_us, devices.hang_until_us) = (0, 0);
             }
             match self.nodes[node].running {
                 true => self.fill_up(node, false),
@@ -229,6 +236,11 @@ impl World {
             Event::Outage => {
                 if self.troubled {
                     self.outage();
+                }
+            }
+            Event::PrimaryOutage => {
+                if self.troubled {
+                    self.primary_outage();
                 }
             }
             Event::Room(node, life) => {
@@ -343,6 +355,38 @@ impl World {
         }
     }
 
+    /// Power goes at a primary.
+    fn primary_outage(&mut self) {
+        let key = self.rng.index(self.contended.len());
+        let partition = self.contended[key].digest.partition();
+        if let Some(node) = self.primary(partition).filter(|it| self.nodes[*it].running) {
+            self.injected(Kind::PowerLoss);
+            self.end(node, false, Stop::Power);
+            self.start_later(node);
+        }
+    }
+
+    /// No device writes anything for a while, in which power may go: at one who writes first, or at several.
+    fn stall(&mut self) {
+        self.injected(Kind::Stall);
+        let us = self.rng.between(500_000, 10_000_000);
+        let until_us = self.agenda.now_us() + us;
+        self.tell(|| format!("all devices hang for {us} us"));
+        for devices in self.nodes.iter_mut().filter_map(|it| it.devices.as_mut()) {
+            devices.hang_until_us = until_us;
+        }
+        if self.rng.one_in(2) {
+            let soon_us = self.rng.below(us / 4 + 1);
+            let event = super::Event::Fault(Event::PrimaryOutage);
+            self.agenda.after(soon_us, event);
+        }
+        if self.rng.one_in(2) {
+            let event = super::Event::Fault(Event::Outage);
+            let us = self.rng.below(us);
+            self.agenda.after(us, event);
+        }
+    }
+
     /// Something becomes of a node's devices, or of its memory.
     fn device_fault(&mut self, fault: usize, node: usize) {
         if !self.nodes[node].running {
@@ -387,13 +431,14 @@ impl World {
                     devices.fails = true;
                 }
             }
-            _ => {
+            17 => {
                 self.injected(Kind::FullDevice);
                 self.fill_up(node, true);
                 let us = self.rng.between(50_000, 4_000_000);
                 let room = super::Event::Fault(Event::Room(node, life));
                 self.agenda.after(us, room);
             }
+            _ => self.stall(),
         }
     }
 

@@ -43,6 +43,8 @@ pub struct Pace {
     pub fail: u32,
     /// A node's devices are full for a while.
     pub full: u32,
+    /// All devices hang for a while.
+    pub stall: u32,
 }
 
 impl Pace {
@@ -67,6 +69,7 @@ impl Pace {
             slow: 0,
             fail: 0,
             full: 0,
+            stall: 0,
         }
     }
 
@@ -80,12 +83,13 @@ impl Pace {
             slow: some(4),
             fail: some(1),
             full: some(2),
+            stall: some(2),
             ..self
         }
     }
 
     /// As weights, in the order of the fields.
-    pub fn weights(&self) -> [u32; 18] {
+    pub fn weights(&self) -> [u32; 19] {
         [
             self.cut,
             self.halves,
@@ -105,6 +109,7 @@ impl Pace {
             self.slow,
             self.fail,
             self.full,
+            self.stall,
         ]
     }
 }

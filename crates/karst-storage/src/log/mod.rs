@@ -908,7 +908,10 @@ impl Log {
     /// A block is filled and all its writes are done.
     fn fill_up(&self, space: &mut Space, id: BlockId) {
         if space.life(id) == Life::Broken {
-            return space.note_unrescued(id);
+            if !is_planted(Mutation::NoRescue) {
+                space.note_unrescued(id);
+            }
+            return;
         }
         assert_eq!(space.life(id), Life::Open);
         space.set_life(id, Life::Full);

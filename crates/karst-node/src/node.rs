@@ -17,6 +17,7 @@ use crate::checkpoint;
 use crate::config::{self, Config, HostPort};
 use crate::control::Cluster;
 use crate::core::histograms::Histograms;
+use crate::core::latencies::Slices;
 use crate::counters::CoreCounters;
 use crate::fabric_port::fill::Repairs;
 use crate::fabric_port::lag::Lags;
@@ -136,6 +137,8 @@ pub struct Node {
     pub lags: Lags,
     /// Where user-defined functions run.
     pub functions: Functions,
+    /// How long requests took lately.
+    pub latencies: Slices,
     state: AtomicU8,
     /// Memory of the machine in use, in percent; [`UNKNOWN_PERCENT`] where it cannot be told.
     memory_percent: AtomicU64,
@@ -180,6 +183,7 @@ impl Node {
             migrations: Migrations::default(),
             lags: Lags::default(),
             functions: Functions::new(parts.cores),
+            latencies: Slices::default(),
             config: parts.config,
             id: parts.id,
             cluster_id: parts.cluster_id,

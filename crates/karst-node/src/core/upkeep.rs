@@ -11,7 +11,7 @@ use karst_storage::place::DeviceId;
 use karst_storage::watermark::Resource;
 use tokio::time::Instant;
 
-use super::{Core, damage, defrag, devices, evict, histograms, scrub, sindex};
+use super::{Core, damage, defrag, devices, evict, histograms, latencies, scrub, sindex};
 use crate::limits::{self, Refusal};
 use crate::node;
 
@@ -27,6 +27,9 @@ const REST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Starts the upkeep of every namespace.
 pub fn start(core: &Rc<Core>) {
+    if core.number == 0 {
+        tokio::task::spawn_local(latencies::keep(core.clone()));
+    }
     for index in 0..core.node.namespaces.len() {
         tokio::task::spawn_local(flush_in_time(core.clone(), index));
         tokio::task::spawn_local(defrag::run(core.clone(), index));

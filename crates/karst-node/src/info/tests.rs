@@ -512,10 +512,22 @@ fn the_configuration_is_told_by_context() {
 #[test]
 fn latencies_are_percents_beyond_powers_of_two_of_a_microsecond() {
     let world = World::serving();
+    let look = |at_s: u64| {
+        let ever = crate::core::latencies::ever(&world.node);
+        world.node.latencies.end(at_s * 1_000_000, ever);
+    };
     let read = &world.core().namespaces[TEST].latency[Op::Read as usize];
+    read.record(5000, 3); // before the slice
+    look(100);
+    assert_eq!(
+        ask(&world, "latencies:hist={test}-read"),
+        "{test}-read:",
+        "no slice has ended"
+    );
     read.record(0, 1); // below every threshold
     read.record(1, 1); // at the first
     read.record(300, 2); // at 256 us, column 8
+    look(110);
     let text = ask(&world, "latencies:hist={test}-read");
     let columns: Vec<_> = text
         .strip_prefix("{test}-read:usec,")
@@ -523,7 +535,7 @@ fn latencies_are_percents_beyond_powers_of_two_of_a_microsecond() {
         .split(',')
         .collect();
     assert_eq!(columns.len(), 18, "a rate and 17 thresholds");
-    assert_eq!(columns[0], "4.0", "the rate over the first second");
+    assert_eq!(columns[0], "0.4", "four in ten seconds");
     assert_eq!(columns[1..4], ["75.00", "50.00", "50.00"]);
     assert_eq!(columns[9..11], ["50.00", "0.00"]);
     assert_eq!(ask(&world, "latencies:hist={test}-write"), "{test}-write:");
@@ -534,6 +546,10 @@ fn latencies_are_percents_beyond_powers_of_two_of_a_microsecond() {
     let all = ask(&world, "latencies:");
     assert!(all.starts_with("batch-index:;{test}-read:usec,"), "{all}");
     assert_eq!(all.split(';').count(), 1 + 2 * 8);
+    look(120);
+    let idle = ask(&world, "latencies:hist={test}-read");
+    let zeros = ["0.00"; 17].join(",");
+    assert_eq!(idle, format!("{{test}}-read:usec,0.0,{zeros}"));
 }
 
 #[test]

@@ -413,7 +413,13 @@ fn what_is_wrong_is_answered_in_the_words_that_clients_expect() {
     }
     for command in [
         "set-config:context=service;proto-fd-max=1",
-        "set-config:context=namespace;namespace=test;default-ttl=1",
+        "set-config:context=namespace;namespace=test;default-ttl=soon",
+        "set-config:context=namespace;namespace=test;default-ttl=99999d",
+        "set-config:context=namespace;namespace=test;storage-engine=memory",
+        "set-config:context=namespace;namespace=test;nsup-period=1;replication-factor=2",
+        "set-config:context=namespace;namespace=test;set=demo;nsup-period=1",
+        "set-config:context=namespace;namespace=test;evict-used-pct=101",
+        "set-config:context=namespace;namespace=test",
         "config-set:context=network;heartbeat.interval=1",
     ] {
         let value = ask(&world, command);
@@ -507,6 +513,46 @@ fn the_configuration_is_told_by_context() {
     let today = ask(&world, "get-config:context=namespace;namespace=disk");
     assert_eq!(pair(&today, "default-ttl"), "3600");
     assert_eq!(ask(&world, "get-config:context=namespace;id=disk"), today);
+}
+
+#[test]
+fn settings_hold_from_the_moment_they_are_changed() {
+    let world = World::serving();
+    let test = &world.node.namespaces[TEST];
+    let set = |change: &str| {
+        let command = format!("set-config:context=namespace;namespace=test;{change}");
+        ask(&world, &command)
+    };
+    let settings = || ask(&world, "get-config:context=namespace;namespace=test");
+    assert_eq!(set("default-ttl=2h;nsup-period=7;id=x"), "ok");
+    assert_eq!(pair(&settings(), "default-ttl"), "7200");
+    assert_eq!(pair(&settings(), "nsup-period"), "7");
+    assert_eq!(test.engine.default_ttl_s(0), 7200);
+    assert_eq!(set("storage-engine.stop-writes-used-pct=40"), "ok");
+    assert_eq!(test.limits().stop_used_percent, 40);
+    let refused = set("default-ttl=1;stop-writes-used-pct=0");
+    assert!(refused.starts_with("ERROR:4:"), "{refused}");
+    assert_eq!(test.engine.default_ttl_s(0), 7200, "all or nothing");
+
+    assert_eq!(set("set=demo;default-ttl=60;stop-writes-count=5"), "ok");
+    world.put(TEST, "demo", 1);
+    let demo = ask(&world, "sets/test/demo");
+    assert_eq!(pair(&demo, "default-ttl"), "60");
+    assert_eq!(pair(&demo, "stop-writes-count"), "5");
+    assert_eq!(set("set=demo;default-ttl=-1"), "ok");
+    let demo = ask(&world, "sets/test/demo");
+    assert_eq!(pair(&demo, "default-ttl"), "-1", "for ever");
+    assert_eq!(pair(&demo, "objects"), "1", "what was counted stays");
+    assert_eq!(set("set=demo;default-ttl=0"), "ok");
+    let demo = ask(&world, "sets/test/demo");
+    assert_eq!(pair(&demo, "default-ttl"), "0", "the namespace's");
+
+    let world = World::strong();
+    let ends = ask(
+        &world,
+        "set-config:context=namespace;namespace=test;default-ttl=1",
+    );
+    assert!(ends.contains("live for ever"), "{ends}");
 }
 
 #[test]

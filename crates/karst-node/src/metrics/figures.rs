@@ -116,7 +116,7 @@ impl Figures {
             live_bytes_max: engine.log().live_bytes_max(),
             usage,
             refusal: Refusal::of(namespace, &usage),
-            evicts: namespace.config.life.limits.evict(&usage).is_some(),
+            evicts: namespace.limits().evict(&usage).is_some(),
             requests: requests(node, position),
             latency: latencies_of(node, position),
             device_reads: sum(|counters| &counters.device_reads),

@@ -516,6 +516,21 @@ fn the_configuration_is_told_by_context() {
 }
 
 #[test]
+fn the_level_of_the_log_changes() {
+    let world = World::serving();
+    crate::logs::start(&world.node.config.log);
+    assert_eq!(ask(&world, "log/0"), "karst:INFO");
+    assert_eq!(ask(&world, "log-set:id=0;karst=DEBUG"), "ok");
+    assert_eq!(ask(&world, "log/0/karst"), "karst:DEBUG");
+    assert_eq!(ask(&world, "set-log:id=0;any=info"), "ok");
+    assert_eq!(ask(&world, "log/0"), "karst:INFO");
+    for wrong in ["id=1;karst=info", "karst=info", "id=0;karst=loud", "id=0"] {
+        let answer = ask(&world, &format!("log-set:{wrong}"));
+        assert!(answer.starts_with("ERROR:4:bad parameter"), "{answer}");
+    }
+}
+
+#[test]
 fn settings_hold_from_the_moment_they_are_changed() {
     let world = World::serving();
     let test = &world.node.namespaces[TEST];

@@ -30,17 +30,16 @@ pub fn start(config: &Log) {
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(colour)
-        .with_filter_reloading();
+        .with_ansi(colour);
     let (started, choose): (_, Box<dyn Fn(EnvFilter) -> bool + Send + Sync>) = match config.format {
         LogFormat::Text => {
-            let logs = logs.with_target(false);
+            let logs = logs.with_target(false).with_filter_reloading();
             let handle = logs.reload_handle();
             let choose = move |filter| handle.reload(filter).is_ok();
             (logs.finish().try_init(), Box::new(choose))
         }
         LogFormat::Json => {
-            let logs = logs.json();
+            let logs = logs.json().with_filter_reloading();
             let handle = logs.reload_handle();
             let choose = move |filter| handle.reload(filter).is_ok();
             (logs.finish().try_init(), Box::new(choose))

@@ -5,7 +5,6 @@ use std::sync::OnceLock;
 
 use parking_lot::Mutex;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Log, LogFormat};
 
@@ -14,8 +13,10 @@ static CHOICE: OnceLock<Choice> = OnceLock::new();
 
 struct Choice {
     filter: Mutex<String>,
-    choose: Box<dyn Fn(EnvFilter) -> bool + Send + Sync>,
+    choose: Choose,
 }
+
+type Choose = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
 
 /// Why another filter was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -31,21 +32,21 @@ pub fn start(config: &Log) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(colour);
-    let (started, choose): (_, Box<dyn Fn(EnvFilter) -> bool + Send + Sync>) = match config.format {
+    let (started, choose): (bool, Choose) = match config.format {
         LogFormat::Text => {
             let logs = logs.with_target(false).with_filter_reloading();
             let handle = logs.reload_handle();
-            let choose = move |filter| handle.reload(filter).is_ok();
-            (logs.finish().try_init(), Box::new(choose))
+            let choose = move |filter: EnvFilter| handle.reload(filter).is_ok();
+            (logs.try_init().is_ok(), Box::new(choose))
         }
         LogFormat::Json => {
             let logs = logs.json().with_filter_reloading();
             let handle = logs.reload_handle();
-            let choose = move |filter| handle.reload(filter).is_ok();
-            (logs.finish().try_init(), Box::new(choose))
+            let choose = move |filter: EnvFilter| handle.reload(filter).is_ok();
+            (logs.try_init().is_ok(), Box::new(choose))
         }
     };
-    if started.is_ok() {
+    if started {
         let filter = Mutex::new(config.level.clone());
         let _ = CHOICE.set(Choice { filter, choose }); // whoever started the log is the first
     }

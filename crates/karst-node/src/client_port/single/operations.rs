@@ -4,7 +4,7 @@ use karst_data::operation::{Operand, Operation};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::value::Value;
 use karst_wire::code::ResultCode;
-use karst_wire::flags::{Info2, Info3};
+use karst_wire::flags::{Info1, Info2, Info3};
 use karst_wire::op::{OpCode, OpKind};
 use karst_wire::request::{Message, Op as WireOp, Ops};
 use smallvec::SmallVec;
@@ -47,8 +47,18 @@ pub(super) fn operations<'a>(
     if message.ops.iter().any(|op| op.value.len() > bytes_max) {
         return Err(ResultCode::RecordTooBig.into());
     }
-    parsed(message.ops)
+    let no_bins = message.header.info1.contains(Info1::GET_NO_BINS);
+    let of_write = |op| {
+        Ok(match operation(op)? {
+            Operation::ReadAll if no_bins => HEADER,
+            operation => operation,
+        })
+    };
+    message.ops.iter().map(of_write).collect()
 }
+
+/// Asks for what every reply begins with, so for no bin: no bin has this name.
+const HEADER: Operation<'static> = Operation::Read(b"");
 
 /// Operations as the engine has them.
 pub(in crate::client_port) fn parsed(ops: Ops<'_>) -> Result<Operations<'_>, Refused> {

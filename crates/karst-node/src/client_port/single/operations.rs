@@ -48,7 +48,7 @@ pub(super) fn operations<'a>(
         return Err(ResultCode::RecordTooBig.into());
     }
     let no_bins = message.header.info1.contains(Info1::GET_NO_BINS);
-    let of_write = |op| {
+    let of_write = |op: WireOp<'a>| -> Result<Operation<'a>, Refused> {
         Ok(match operation(op)? {
             Operation::ReadAll if no_bins => HEADER,
             operation => operation,

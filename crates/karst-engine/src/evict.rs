@@ -150,9 +150,7 @@ impl Namespace {
     /// The mark that evicts everything with a void time up to this one, now. What was acknowledged in
     /// this very millisecond is covered too; later writes are dated behind it.
     pub fn eviction_mark(&self, void_until_s: u32, now: Now) -> EvictionMark {
-        let rules = self.life.sets.iter();
-        let spared = rules.filter(|(_, rules)| rules.disable_eviction);
-        let mut spared: Vec<Box<[u8]>> = spared.map(|(name, _)| name.clone()).collect();
+        let mut spared = self.sets.never_evicted();
         spared.sort_unstable();
         EvictionMark {
             void_until_s,
@@ -182,10 +180,7 @@ impl Namespace {
     }
 
     fn may_be_evicted(&self, entry: &Entry) -> bool {
-        entry.void_time_s() != 0
-            && !self
-                .sets
-                .with(entry.set_id(), |set| set.rules.disable_eviction)
+        entry.void_time_s() != 0 && !self.sets.rules(entry.set_id()).disable_eviction
     }
 
     /// Shows part of a partition's live records. Returns where the next slice begins.

@@ -1,6 +1,6 @@
 //! How long records live, and what a set may hold: the settings, and what follows from them for a write.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use karst_data::time::{Now, TTL_S_MAX, Ttl};
 
@@ -9,9 +9,12 @@ use crate::namespace::Namespace;
 use crate::sets::Set;
 use crate::write::WriteRequest;
 
-/// Settings of a namespace beyond [`NamespaceConfig`](crate::NamespaceConfig).
+/// Settings of a namespace that may change while it is used.
 #[derive(Clone, Debug)]
 pub struct Life {
+    /// Life of a record whose writer asks for the default, in seconds; 0 is for ever. `None` is what
+    /// [`NamespaceConfig`](crate::NamespaceConfig) says.
+    pub default_ttl_s: Option<u32>,
     /// Longest time to live that a writer may ask for, in seconds.
     pub ttl_s_max: u32,
     /// Whether a write may make a record's life shorter than it was.
@@ -25,6 +28,7 @@ pub struct Life {
 impl Default for Life {
     fn default() -> Life {
         Life {
+            default_ttl_s: None,
             ttl_s_max: TTL_S_MAX,
             apply_ttl_reductions: true,
             read_touch_percent: 0,
@@ -51,25 +55,56 @@ pub struct SetRules {
 impl SetRules {
     /// Whether a write is refused: a new record from either limit on, a change of one that is there
     /// only where bytes are the matter.
-    fn refuse(&self, set: &Set, creates: bool) -> bool {
+    pub(crate) fn refuse(&self, set: &Set, creates: bool) -> bool {
         let at = |limit: u64, now: u64| limit != 0 && now >= limit;
         (creates && at(self.stop_writes_count, set.records()))
             || at(self.stop_writes_bytes, set.bytes())
     }
 }
 
+/// The settings that requests look at, but for those of sets. A request that meets a change may see a part of it.
+#[derive(Debug)]
+pub(crate) struct Lives {
+    default_ttl_s: AtomicU32,
+    ttl_s_max: AtomicU32,
+    apply_ttl_reductions: AtomicBool,
+    read_touch_percent: AtomicU8,
+}
+
+impl Lives {
+    pub(crate) fn new(default_ttl_s: u32) -> Lives {
+        let life = Life::default();
+        Lives {
+            default_ttl_s: AtomicU32::new(default_ttl_s),
+            ttl_s_max: AtomicU32::new(life.ttl_s_max),
+            apply_ttl_reductions: AtomicBool::new(life.apply_ttl_reductions),
+            read_touch_percent: AtomicU8::new(life.read_touch_percent),
+        }
+    }
+
+    fn set(&self, default_ttl_s: u32, life: &Life) {
+        self.default_ttl_s.store(default_ttl_s, Ordering::Relaxed);
+        self.ttl_s_max.store(life.ttl_s_max, Ordering::Relaxed);
+        self.apply_ttl_reductions
+            .store(life.apply_ttl_reductions, Ordering::Relaxed);
+        self.read_touch_percent
+            .store(life.read_touch_percent, Ordering::Relaxed);
+    }
+}
+
 impl Namespace {
-    /// The namespace with these settings. To be called before it has records.
+    /// The namespace with these settings.
     #[must_use]
-    pub fn with_life(mut self, life: Life) -> Namespace {
-        self.sets = std::mem::take(&mut self.sets).with_rules(&life.sets);
-        self.life = life;
+    pub fn with_life(self, life: &Life) -> Namespace {
+        self.set_life(life);
         self
     }
 
-    /// The settings.
-    pub fn life(&self) -> &Life {
-        &self.life
+    /// Lets these settings hold for requests from now on. Records keep the void times that they have.
+    pub fn set_life(&self, life: &Life) {
+        self.sets.set_rules(&life.sets);
+        let default_ttl_s = life.default_ttl_s.unwrap_or(self.config().default_ttl_s);
+        self.lives.set(default_ttl_s, life);
     }
 
     /// Refuses what no client's write may do now, whatever record it meets.
@@ -81,7 +116,9 @@ impl Namespace {
             return Err(Reason::OutOfSpace);
         }
         match request.ttl {
-            Ttl::Seconds(seconds) if seconds > self.life.ttl_s_max => Err(Reason::TtlTooLong),
+            Ttl::Seconds(seconds) if seconds > self.lives.ttl_s_max.load(Ordering::Relaxed) => {
+                Err(Reason::TtlTooLong)
+            }
             Ttl::Seconds(_) | Ttl::Default | Ttl::Never | Ttl::Keep => Ok(()),
         }
     }
@@ -98,8 +135,10 @@ impl Namespace {
 
     /// Refuses a write into a set that holds as much as it may.
     pub(crate) fn admit_to_set(&self, set_id: u16, creates: bool) -> Result<(), Reason> {
-        let refuse = self.sets.with(set_id, |set| set.rules.refuse(set, creates));
-        if refuse { Err(Reason::SetFull) } else { Ok(()) }
+        match self.sets.refuse(set_id, creates) {
+            true => Err(Reason::SetFull),
+            false => Ok(()),
+        }
     }
 
     /// The void time after a write. `current` is that of the live record that is updated.
@@ -117,7 +156,7 @@ impl Namespace {
         let asked = ttl.void_time(current, default_ttl_s, now);
         match current {
             Some(current) if is_reduction(current, asked) => {
-                if self.life.apply_ttl_reductions {
+                if self.lives.apply_ttl_reductions.load(Ordering::Relaxed) {
                     self.ttl_reductions_applied.fetch_add(1, Ordering::Relaxed);
                     asked
                 } else {
@@ -131,15 +170,15 @@ impl Namespace {
 
     /// The life of a record whose writer asks for the default, in seconds; 0 is for ever.
     pub fn default_ttl_s(&self, set_id: u16) -> u32 {
-        let of_set = self.sets.with(set_id, |set| set.rules.default_ttl_s);
-        of_set.unwrap_or(self.config().default_ttl_s)
+        let of_set = self.sets.rules(set_id).default_ttl_s;
+        of_set.unwrap_or_else(|| self.lives.default_ttl_s.load(Ordering::Relaxed))
     }
 
     /// At which percent of its life's end a read renews a record of this set, where the reader asks for
     /// the default; 0 is not at all.
     pub fn read_touch_percent(&self, set_id: u16) -> u8 {
-        let of_set = self.sets.with(set_id, |set| set.rules.read_touch_percent);
-        of_set.unwrap_or(self.life.read_touch_percent)
+        let of_set = self.sets.rules(set_id).read_touch_percent;
+        of_set.unwrap_or_else(|| self.lives.read_touch_percent.load(Ordering::Relaxed))
     }
 }
 

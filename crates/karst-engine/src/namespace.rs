@@ -26,7 +26,7 @@ use crate::damage::{FoundBy, Ledger};
 use crate::error::Reason;
 use crate::evict::ActiveMark;
 use crate::floor::Leaving;
-use crate::life::Life;
+use crate::life::Lives;
 use crate::scrub::Scrub;
 use crate::sets::Sets;
 use crate::sindex::{Named, Parts};
@@ -97,7 +97,7 @@ pub struct Namespace {
     evicted: AtomicU64,
     pub(crate) ttl_reductions_applied: AtomicU64,
     pub(crate) ttl_reductions_ignored: AtomicU64,
-    pub(crate) life: Life,
+    pub(crate) lives: Lives,
     /// Another node may hold an older copy of any record.
     pub(crate) keeps_tombstones: AtomicBool,
     /// A limit is crossed: clients' writes are refused.
@@ -234,6 +234,7 @@ impl Namespace {
             })
         };
         Namespace {
+            lives: Lives::new(config.default_ttl_s),
             config,
             key,
             partitions: PartitionId::all().map(partition).collect(),
@@ -247,7 +248,6 @@ impl Namespace {
             evicted: AtomicU64::new(0),
             ttl_reductions_applied: AtomicU64::new(0),
             ttl_reductions_ignored: AtomicU64::new(0),
-            life: Life::default(),
             keeps_tombstones: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             evictions: ArcSwap::default(),

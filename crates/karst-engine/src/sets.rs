@@ -26,8 +26,6 @@ const _: () = assert!(SETS_MAX <= NAMES_MAX);
 pub struct Set {
     /// Its name; empty for the records that are in no set.
     pub name: Box<[u8]>,
-    /// What the configuration says about it.
-    pub rules: SetRules,
     records: AtomicI64,
     tombstones: AtomicI64,
     bytes: AtomicI64,
@@ -35,10 +33,9 @@ pub struct Set {
 }
 
 impl Set {
-    fn new(name: &[u8], rules: SetRules) -> Arc<Set> {
+    fn new(name: &[u8]) -> Arc<Set> {
         Arc::new(Set {
             name: name.into(),
-            rules,
             records: AtomicI64::new(0),
             tombstones: AtomicI64::new(0),
             bytes: AtomicI64::new(0),
@@ -115,6 +112,8 @@ impl SetCounts {
 struct Table {
     numbers: HashMap<Box<[u8]>, u16>,
     sets: Vec<Arc<Set>>,
+    /// What each is to keep to: as many as there are sets.
+    rules: Vec<SetRules>,
 }
 
 impl Table {
@@ -122,23 +121,25 @@ impl Table {
     fn of_none() -> Table {
         Table {
             numbers: HashMap::new(),
-            sets: vec![Set::new(b"", SetRules::default())],
+            sets: vec![Set::new(b"")],
+            rules: vec![SetRules::default()],
         }
     }
 
     /// Gives a name the next number.
     fn add(&mut self, name: &[u8], rules: SetRules) {
         self.numbers.insert(name.into(), self.sets.len() as u16);
-        self.sets.push(Set::new(name, rules));
+        self.sets.push(Set::new(name));
+        self.rules.push(rules);
     }
 }
 
 /// See [the module](self). Number 0 stands for "no set".
 pub struct Sets {
     table: ArcSwap<Table>,
-    /// Rules of the sets that have some, whether or not there is such a set yet.
-    rules: HashMap<Box<[u8]>, SetRules>,
-    changes: Mutex<()>,
+    /// Rules of the sets that have some, whether or not there is such a set yet. Whoever changes the table
+    /// holds it.
+    rules: Mutex<HashMap<Box<[u8]>, SetRules>>,
     /// Where names are kept; nowhere if there is no index.
     arena: Option<Arc<EntryArena>>,
 }
@@ -151,8 +152,7 @@ impl Default for Sets {
     fn default() -> Sets {
         Sets {
             table: ArcSwap::from_pointee(Table::of_none()),
-            rules: HashMap::new(),
-            changes: Mutex::new(()),
+            rules: Mutex::default(),
             arena: None,
         }
     }
@@ -166,26 +166,37 @@ impl Sets {
         arena.names().iter().for_each(|name| table.add(name, none));
         Sets {
             table: ArcSwap::from_pointee(table),
-            rules: HashMap::new(),
-            changes: Mutex::new(()),
+            rules: Mutex::default(),
             arena: Some(arena),
         }
     }
 
-    /// The same sets under these rules, nothing counted yet; sets that come have theirs too.
-    #[must_use]
-    pub fn with_rules(self, rules: &[(Box<[u8]>, SetRules)]) -> Sets {
-        let rules: HashMap<Box<[u8]>, SetRules> = rules.iter().cloned().collect();
-        let mut table = Table::of_none();
-        for set in self.all() {
-            let of_set = rules.get(&set.name).copied().unwrap_or_default();
-            table.add(&set.name, of_set);
-        }
-        Sets {
-            table: ArcSwap::from_pointee(table),
-            rules,
-            ..self
-        }
+    /// Puts the sets under these rules and no others; sets that come have theirs too.
+    pub fn set_rules(&self, rules: &[(Box<[u8]>, SetRules)]) {
+        let mut kept = self.rules.lock();
+        *kept = rules.iter().cloned().collect();
+        let mut table = Table::clone(&self.table.load());
+        let of = |set: &Arc<Set>| kept.get(&set.name).copied().unwrap_or_default();
+        table.rules = table.sets.iter().map(of).collect();
+        self.table.store(Arc::new(table));
+    }
+
+    /// What the set of a number is to keep to.
+    pub fn rules(&self, number: u16) -> SetRules {
+        self.table.load().rules[usize::from(number)]
+    }
+
+    /// Whether the rules of a set refuse a write.
+    pub(crate) fn refuse(&self, number: u16, creates: bool) -> bool {
+        let (table, at) = (self.table.load(), usize::from(number));
+        table.rules[at].refuse(&table.sets[at], creates)
+    }
+
+    /// Names of the sets whose records are never evicted.
+    pub(crate) fn never_evicted(&self) -> Vec<Box<[u8]>> {
+        let rules = self.rules.lock();
+        let spared = rules.iter().filter(|(_, rules)| rules.disable_eviction);
+        spared.map(|(name, _)| name.clone()).collect()
     }
 
     /// The number of a set that is known. An empty name is number 0.
@@ -204,7 +215,7 @@ impl Sets {
         if let Some(number) = self.find(name) {
             return Ok(number);
         }
-        let _changing = self.changes.lock();
+        let rules = self.rules.lock();
         if let Some(number) = self.find(name) {
             return Ok(number);
         }
@@ -217,7 +228,7 @@ impl Sets {
             arena.add_name(number, name); // before an entry can have the number
         }
         let mut table = Table::clone(&old);
-        table.add(name, self.rules.get(name).copied().unwrap_or_default());
+        table.add(name, rules.get(name).copied().unwrap_or_default());
         self.table.store(Arc::new(table));
         Ok(number)
     }

@@ -137,7 +137,7 @@ fn open_with(shape: Shape, life: Life) -> Namespace {
         strong: false,
     };
     let arena = Arc::new(EntryArena::new(shape.index_entries).unwrap());
-    Namespace::new(config, log.unwrap(), arena, HashKey([3, 4])).with_life(life)
+    Namespace::new(config, log.unwrap(), arena, HashKey([3, 4])).with_life(&life)
 }
 
 impl World {
@@ -780,6 +780,7 @@ fn a_life_is_what_set_and_namespace_say() {
         ..SetRules::default()
     };
     let life = Life {
+        default_ttl_s: None,
         ttl_s_max: 500,
         apply_ttl_reductions: false,
         read_touch_percent: 20,
@@ -802,4 +803,15 @@ fn a_life_is_what_set_and_namespace_say() {
     assert_eq!(world.namespace.default_ttl_s(demo), 60);
     assert_eq!(world.namespace.default_ttl_s(0), 0);
     assert_eq!(world.namespace.read_touch_percent(demo), 20);
+
+    world.namespace.set_life(&Life {
+        default_ttl_s: Some(30),
+        ttl_s_max: 600,
+        ..Life::default()
+    });
+    assert_eq!(world.namespace.default_ttl_s(demo), 30);
+    assert_eq!(world.namespace.read_touch_percent(demo), 0);
+    world.put(9, Some(501)); // one more than the set had room for, and longer than it might live
+    let demo = world.namespace.sets().get(demo);
+    assert_eq!(demo.records(), 2, "what was counted stays");
 }

@@ -478,7 +478,7 @@ fn space_alarms(namespace: &NamespaceState, figures: &Figures, alarms: &mut Vec<
         ));
         return;
     }
-    for (_, text) in limits::warnings(&namespace.config.life.limits, &figures.usage) {
+    for (_, text) in limits::warnings(&namespace.limits(), &figures.usage) {
         alarms.push(alarm(proto::Severity::Warning, subject(), text));
     }
 }

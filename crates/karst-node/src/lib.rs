@@ -25,6 +25,7 @@ pub mod inspect;
 pub mod island;
 pub mod leave;
 pub mod limits;
+pub mod logs;
 pub mod marks;
 pub mod memory;
 pub mod metrics;

@@ -11,8 +11,7 @@ use crate::config;
 use crate::node::NamespaceState;
 
 /// The engine's settings of a namespace.
-pub fn engine_life(config: &config::Namespace) -> Life {
-    let life = &config.life;
+pub fn engine_life(life: &config::Life) -> Life {
     let set = |set: &config::SetLife| {
         let rules = SetRules {
             default_ttl_s: set.default_ttl.map(|ttl| ttl.as_secs() as u32), // at most ten years
@@ -24,6 +23,7 @@ pub fn engine_life(config: &config::Namespace) -> Life {
         (set.name.as_bytes().into(), rules)
     };
     Life {
+        default_ttl_s: Some(life.default_ttl.map_or(0, |ttl| ttl.as_secs() as u32)),
         ttl_s_max: life.max_ttl.as_secs() as u32,
         apply_ttl_reductions: life.apply_ttl_reductions,
         read_touch_percent: life.read_touch_percent,
@@ -61,7 +61,7 @@ pub enum Refusal {
 impl Refusal {
     /// Why a namespace refuses writes, if it does.
     pub fn of(namespace: &NamespaceState, usage: &Usage) -> Option<Refusal> {
-        let limits = &namespace.config.life.limits;
+        let limits = namespace.limits();
         match namespace.engine.log().refusal() {
             Some(NoSpace::Failed) => Some(Refusal::Failed),
             Some(NoSpace::Full | NoSpace::Wait | NoSpace::TooBig { .. }) => {

@@ -1,13 +1,11 @@
 //! karstd: a Karst node.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use karst_node::config::{self, Config, LogFormat};
-use karst_node::{boot, inspect, wipe};
-use tracing_subscriber::EnvFilter;
+use karst_node::config::{self, LogFormat};
+use karst_node::{boot, inspect, logs, wipe};
 
 /// A Karst node: an open hybrid-memory database that speaks the Aerospike client protocol.
 #[derive(Parser)]
@@ -72,36 +70,12 @@ fn main() -> ExitCode {
     if arguments.check_config {
         return ExitCode::SUCCESS;
     }
-    start_logs(&config);
+    logs::start(&config.log);
     match boot::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
-    }
-}
-
-/// The filters of the log. openraft says each step of an election at the level of our own few lines: it is
-/// heard from `warn` on, unless the configuration names it.
-fn log_filters(level: &str) -> String {
-    match level {
-        "off" | "error" => level.to_owned(),
-        named if named.contains("openraft") => named.to_owned(),
-        others => format!("openraft=warn,{others}"),
-    }
-}
-
-fn start_logs(config: &Config) {
-    let filters = log_filters(&config.log.level);
-    let filter = EnvFilter::try_new(filters).unwrap_or_else(|_| EnvFilter::new("info"));
-    let colour = std::env::var_os("NO_COLOR").is_none() && std::io::stderr().is_terminal();
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colour);
-    match config.log.format {
-        LogFormat::Text => logs.with_target(false).init(),
-        LogFormat::Json => logs.json().init(),
     }
 }

@@ -22,7 +22,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-pub(crate) use figures::{Figures, LatencyFigures};
+pub(crate) use figures::{ByOp, Figures, LatencyFigures, latencies_of};
 
 use crate::counters::{CoreCounters, Counter, Ending, LATENCY_BUCKETS, Op};
 use crate::node::{NamespaceState, Node, State};

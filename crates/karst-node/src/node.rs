@@ -8,20 +8,25 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use karst_data::time::Now;
 use karst_engine::Namespace;
 use karst_io::device::Device;
 use karst_io::{QueueKind, clock};
+use karst_storage::watermark::Limits;
+use parking_lot::Mutex;
 
 use crate::checkpoint;
 use crate::config::{self, Config, HostPort};
 use crate::control::Cluster;
 use crate::core::histograms::Histograms;
+use crate::core::latencies::Slices;
 use crate::counters::CoreCounters;
 use crate::fabric_port::fill::Repairs;
 use crate::fabric_port::lag::Lags;
 use crate::failures::Failures;
 use crate::island::Hearing;
+use crate::limits;
 use crate::marks::Marks;
 use crate::migrations::Migrations;
 use crate::restart::Restart;
@@ -71,6 +76,8 @@ pub struct IoReport {
 pub struct NamespaceState {
     /// What the configuration says.
     pub config: config::Namespace,
+    /// What holds now of the part of it that may change.
+    pub life: Live,
     /// Its records.
     pub engine: Namespace,
     /// Its devices in the order of the configuration; none for the memory engine.
@@ -83,6 +90,52 @@ pub struct NamespaceState {
     pub checkpoint: checkpoint::State,
     /// What sweeps and surveys of it came to.
     pub upkeep: Upkeep,
+}
+
+/// Settings of a namespace that may change while the node runs. A change is gone with the process: what a node starts
+/// with is in its configuration.
+pub struct Live {
+    now: ArcSwap<config::Life>,
+    changing: Mutex<()>,
+}
+
+impl Live {
+    /// What the configuration says, to begin with.
+    pub fn new(life: config::Life) -> Live {
+        Live {
+            now: ArcSwap::from_pointee(life),
+            changing: Mutex::new(()),
+        }
+    }
+}
+
+impl NamespaceState {
+    /// How long records live, when they are evicted and when writes stop, as of now.
+    pub fn life(&self) -> Arc<config::Life> {
+        self.life.now.load_full()
+    }
+
+    /// From when on to evict, and to refuse writes, as of now.
+    pub fn limits(&self) -> Limits {
+        self.life.now.load().limits
+    }
+
+    /// Changes these settings, all at once; `change` makes the new ones from those of now.
+    ///
+    /// # Errors
+    /// What `change` says: then nothing has changed.
+    pub fn change_life<E>(
+        &self,
+        change: impl FnOnce(&config::Life) -> Result<config::Life, E>,
+    ) -> Result<(), E> {
+        let _changing = self.life.changing.lock();
+        let life = change(&self.life())?;
+        self.engine.set_life(&limits::engine_life(&life));
+        let log = self.engine.log();
+        log.set_live_percent_max(life.limits.stop_used_percent);
+        self.life.now.store(Arc::new(life));
+        Ok(())
+    }
 }
 
 /// What sweeps and surveys of a namespace came to.
@@ -136,6 +189,8 @@ pub struct Node {
     pub lags: Lags,
     /// Where user-defined functions run.
     pub functions: Functions,
+    /// How long requests took lately.
+    pub latencies: Slices,
     state: AtomicU8,
     /// Memory of the machine in use, in percent; [`UNKNOWN_PERCENT`] where it cannot be told.
     memory_percent: AtomicU64,
@@ -180,6 +235,7 @@ impl Node {
             migrations: Migrations::default(),
             lags: Lags::default(),
             functions: Functions::new(parts.cores),
+            latencies: Slices::default(),
             config: parts.config,
             id: parts.id,
             cluster_id: parts.cluster_id,

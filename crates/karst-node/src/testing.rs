@@ -28,7 +28,9 @@ use crate::control::Cluster;
 use crate::counters::CoreCounters;
 use crate::failures::Failures;
 use crate::marks::Marks;
-use crate::node::{ClusterId, Doors, IoReport, NamespaceState, Node, NodeId, Parts, State, now};
+use crate::node::{
+    ClusterId, Doors, IoReport, Live, NamespaceState, Node, NodeId, Parts, State, now,
+};
 
 /// Position of the namespace in memory.
 pub(crate) const TEST: usize = 0;
@@ -290,8 +292,9 @@ fn namespace(config: &config::Namespace) -> NamespaceState {
     let log = Log::new(log).unwrap();
     log.set_live_percent_max(config.life.limits.stop_used_percent);
     let engine = Namespace::new(engine, log, arena, HashKey([1, 2]))
-        .with_life(crate::limits::engine_life(config));
+        .with_life(&crate::limits::engine_life(&config.life));
     NamespaceState {
+        life: Live::new(config.life.clone()),
         config: config.clone(),
         engine,
         devices,

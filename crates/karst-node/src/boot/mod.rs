@@ -38,7 +38,7 @@ use crate::data_dir::{self, Identity};
 use crate::fabric_port::{door, let_go};
 use crate::failures::Failures;
 use crate::marks::Marks;
-use crate::node::{ClusterId, Doors, IoReport, NamespaceState, Node, NodeSlot, Parts, State};
+use crate::node::{ClusterId, Doors, IoReport, Live, NamespaceState, Node, NodeSlot, Parts, State};
 use crate::restart::{Outcome, Way};
 use crate::{
     checkpoint, client_port, http, island, leave, limits, memory, migrations, sight, trust,
@@ -518,7 +518,7 @@ fn namespaces(
         let key = HashKey(identity.index_key);
         log.set_live_percent_max(opened.config.life.limits.stop_used_percent);
         let engine = Namespace::new(engine_config(&opened.config), log, arena, key)
-            .with_life(limits::engine_life(&opened.config));
+            .with_life(&limits::engine_life(&opened.config.life));
         for (set, before_ms) in marks.of(&name) {
             let set = (!set.is_empty()).then_some(set.as_bytes());
             engine
@@ -541,6 +541,7 @@ fn namespaces(
         let claims = opened.devices;
         let devices = claims.iter().map(|claimed| claimed.device.clone());
         let state = NamespaceState {
+            life: Live::new(opened.config.life.clone()),
             config: opened.config,
             engine,
             devices: devices.collect(),

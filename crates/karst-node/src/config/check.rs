@@ -93,6 +93,24 @@ pub(super) fn check(raw: &RawConfig, origins: &Origins, host_name: &str) -> Resu
     }
 }
 
+/// Checks what of a namespace may change while the node runs.
+pub(super) fn check_life(raw: &RawNamespace, mode: Mode) -> Result<Life, Errors> {
+    let origins = Origins::nowhere();
+    let mut check = Check {
+        origins: &origins,
+        lines: Vec::new(),
+    };
+    let path = "namespace";
+    let life = check.life(path, raw);
+    if mode == Mode::Cp {
+        check.nothing_ends_by_itself(path, &life);
+    }
+    match check.lines.is_empty() {
+        true => Ok(life),
+        false => Err(Errors { lines: check.lines }),
+    }
+}
+
 struct Check<'a> {
     origins: &'a Origins,
     lines: Vec<String>,

@@ -256,6 +256,11 @@ pub(super) struct Origins {
 }
 
 impl Origins {
+    /// Of values that were written nowhere.
+    pub(super) fn nowhere() -> Origins {
+        Origins::new(&Inputs::default(), &[])
+    }
+
     fn new(inputs: &Inputs, overrides: &[Override<'_>]) -> Origins {
         let (file, text) = match &inputs.file {
             Some((path, text)) => (path.display().to_string(), text.as_str()),

@@ -21,6 +21,7 @@
 mod check;
 mod checked;
 mod layer;
+mod live;
 mod print;
 mod quantity;
 mod raw;
@@ -35,6 +36,7 @@ pub use checked::{
     Advertise, Cluster, Compression, Config, Device, Door, Engine, HostPort, IoChoice, Life, Log,
     LogFormat, Mode, Namespace, Node, Service, SetLife, Storage,
 };
+pub use live::{LifeChange, SetChange};
 
 /// Largest configuration file that is read, in bytes: far above any real one, far below what hurts.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;

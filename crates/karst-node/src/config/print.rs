@@ -111,7 +111,7 @@ impl Namespace {
 
 impl Life {
     /// A namespace's table with the keys that are about this.
-    fn to_raw(&self) -> RawNamespace {
+    pub(super) fn to_raw(&self) -> RawNamespace {
         let limits = &self.limits;
         let percent = |percent: u8| Some(i64::from(percent));
         RawNamespace {

@@ -30,11 +30,14 @@ const REST: Duration = Duration::from_secs(10);
 /// Evicts for as long as the node lives.
 pub(super) async fn evict(core: Rc<Core>, index: usize) {
     let namespace = core.namespace(index);
-    let (name, limits) = (&namespace.config.name, &namespace.config.life.limits);
-    let breach = || limits.evict(&limits::usage(namespace, None));
-    if limits.evict_used_percent == 0 && limits.evict_index_percent == 0 {
-        return;
-    }
+    let name = &namespace.config.name;
+    let breach = || {
+        let limits = namespace.limits();
+        let evicts = limits.evict_used_percent > 0 || limits.evict_index_percent > 0;
+        evicts
+            .then(|| limits.evict(&limits::usage(namespace, None)))
+            .flatten()
+    };
     loop {
         tokio::time::sleep(PAUSE).await;
         let Some(crossed) = breach() else { continue };
@@ -128,7 +131,7 @@ pub(crate) fn change(
 
 /// Up to which void time records go, and how many these are.
 async fn cut(core: &Rc<Core>, index: usize) -> Option<(u32, u64)> {
-    let life = &core.namespace(index).config.life;
+    let life = core.namespace(index).life();
     let buckets = life.evict_histogram_buckets;
     let mut survey = Survey::from_now(node::now().epoch_s(), buckets);
     loop {

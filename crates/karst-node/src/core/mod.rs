@@ -11,6 +11,7 @@ mod devices;
 pub mod disk;
 pub(crate) mod evict;
 pub mod histograms;
+pub mod latencies;
 mod scrub;
 mod sindex;
 pub mod upkeep;

@@ -11,7 +11,7 @@ use karst_storage::place::DeviceId;
 use karst_storage::watermark::Resource;
 use tokio::time::Instant;
 
-use super::{Core, damage, defrag, devices, evict, histograms, scrub, sindex};
+use super::{Core, damage, defrag, devices, evict, histograms, latencies, scrub, sindex};
 use crate::limits::{self, Refusal};
 use crate::node;
 
@@ -27,6 +27,9 @@ const REST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Starts the upkeep of every namespace.
 pub fn start(core: &Rc<Core>) {
+    if core.number == 0 {
+        tokio::task::spawn_local(latencies::keep(core.clone()));
+    }
     for index in 0..core.node.namespaces.len() {
         tokio::task::spawn_local(flush_in_time(core.clone(), index));
         tokio::task::spawn_local(defrag::run(core.clone(), index));
@@ -52,10 +55,10 @@ pub fn start(core: &Rc<Core>) {
 async fn watch_space(core: Rc<Core>, index: usize) {
     let namespace = core.namespace(index);
     let (engine, name) = (&namespace.engine, &namespace.config.name);
-    let limits = &namespace.config.life.limits;
     let mut known: Option<Refusal> = None;
     let mut near: Vec<Resource> = Vec::new();
     loop {
+        let limits = namespace.limits();
         let usage = limits::usage(namespace, core.node.memory_percent());
         engine.set_stopped(limits.stop_writes(&usage).is_some());
         let refusal = Refusal::of(namespace, &usage);
@@ -81,7 +84,7 @@ async fn watch_space(core: Rc<Core>, index: usize) {
             (None, None) | (Some(_), Some(_)) => {}
         }
         known = refusal;
-        let warnings = limits::warnings(limits, &usage);
+        let warnings = limits::warnings(&limits, &usage);
         for (_, text) in warnings
             .iter()
             .filter(|(breach, _)| !near.contains(&breach.resource))
@@ -186,9 +189,9 @@ async fn sweep(core: Rc<Core>, index: usize) {
             .skip(usize::from(core.number))
             .step_by(cores)
     };
-    let pause = core.namespace(index).config.life.sweep_period / mine().count() as u32;
     let mut swept = 0; // the latest truncation mark that a whole pass has seen
     loop {
+        let pause = core.namespace(index).life().sweep_period / mine().count() as u32;
         let mark = engine.truncations();
         let (began_us, mut removed) = (clock::monotonic_us(), 0);
         let oldest_fill = engine.log().oldest_fill(); // looks at every block: once is enough

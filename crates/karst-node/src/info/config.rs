@@ -1,23 +1,17 @@
-//! The configuration, under the names by which tools know it. Nothing of it changes while the node
-//! runs, so every attempt to set something is refused and says where to change it.
+//! The configuration, under the names by which tools know it, as it holds now.
 
 use karst_wire::code::ResultCode;
 use karst_wire::info::InfoError;
 
 use super::namespaces::engine_word;
 use super::{Answer, Asked, Entry, Pairs, entry, no_namespace, refused};
-use crate::config::{Compression, Engine, Mode};
+use crate::config::{Compression, Engine, Life, Mode};
 use crate::node::{NamespaceState, Node};
 
 /// Longest context name; longer ones are no context.
-const CONTEXT_BYTES_MAX: usize = 31;
+pub(super) const CONTEXT_BYTES_MAX: usize = 31;
 
-pub(super) const COMMANDS: &[Entry] = &[
-    entry("get-config", get),
-    entry("config-get", get),
-    entry("set-config", set),
-    entry("config-set", set),
-];
+pub(super) const COMMANDS: &[Entry] = &[entry("get-config", get), entry("config-get", get)];
 
 fn get(asked: &mut Asked<'_>) -> Answer {
     let mut pairs = Pairs::default();
@@ -36,25 +30,12 @@ fn get(asked: &mut Asked<'_>) -> Answer {
     pairs.answer()
 }
 
-fn set(asked: &mut Asked<'_>) -> Answer {
-    match asked.params().text("context", CONTEXT_BYTES_MAX)? {
-        Some("namespace") => drop(named(asked)?),
-        Some("service" | "network" | "security" | "xdr") => {}
-        Some(_) | None => return invalid_context(),
-    }
-    refused(
-        ResultCode::Parameter,
-        "invalid set-config parameter: settings cannot be changed while the node runs; edit the \
-         configuration file and restart",
-    )
-}
-
-fn invalid_context() -> Answer {
+pub(super) fn invalid_context() -> Answer {
     refused(ResultCode::Parameter, "invalid context")
 }
 
 /// The namespace that the parameters name, by today's key or the older one.
-fn named<'a>(asked: &Asked<'a>) -> Result<&'a NamespaceState, InfoError> {
+pub(super) fn named<'a>(asked: &Asked<'a>) -> Result<&'a NamespaceState, InfoError> {
     let params = asked.params();
     let name = match params.get("namespace").or_else(|| params.get("id")) {
         Some(name) => name,
@@ -101,7 +82,7 @@ fn network(pairs: &mut Pairs, node: &Node) {
 
 /// What the configuration says about a namespace.
 pub(super) fn namespace_settings(pairs: &mut Pairs, node: &Node, namespace: &NamespaceState) {
-    let config = &namespace.config;
+    let (config, life) = (&namespace.config, namespace.life());
     pairs.put("replication-factor", config.replication_factor);
     pairs.put(
         "strong-consistency",
@@ -112,9 +93,9 @@ pub(super) fn namespace_settings(pairs: &mut Pairs, node: &Node, namespace: &Nam
     );
     pairs.put(
         "default-ttl",
-        config.life.default_ttl.map_or(0, |ttl| ttl.as_secs()),
+        life.default_ttl.map_or(0, |ttl| ttl.as_secs()),
     );
-    put_life(pairs, namespace);
+    put_life(pairs, namespace, &life);
     pairs.put("allow-ttl-without-nsup", true);
     pairs.put("max-record-size", config.max_record_size);
     pairs.put("rack-id", node.config.node.rack);
@@ -128,8 +109,7 @@ pub(super) fn namespace_settings(pairs: &mut Pairs, node: &Node, namespace: &Nam
 }
 
 /// How long records live, when they are evicted, and when writes stop.
-fn put_life(pairs: &mut Pairs, namespace: &NamespaceState) {
-    let life = &namespace.config.life;
+fn put_life(pairs: &mut Pairs, namespace: &NamespaceState, life: &Life) {
     let limits = &life.limits;
     pairs.put("karst.max-ttl", life.max_ttl.as_secs());
     pairs.put("apply-ttl-reductions", life.apply_ttl_reductions);

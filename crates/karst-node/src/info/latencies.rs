@@ -1,16 +1,16 @@
 //! Latency histograms.
 //!
-//! They run from the node's start and not over a last slice: the rate is the mean since then. Columns
-//! are thresholds of 2^0 to 2^16 microseconds, which are the bounds that are counted, so no column is
-//! an interpolation.
+//! They tell of the last whole slice of ten seconds. Columns are thresholds of 2^0 to 2^16
+//! microseconds, which are the bounds that are counted, so no column is an interpolation.
 
 use std::fmt::Write as _;
 
 use karst_wire::code::ResultCode;
 
 use super::{Answer, Asked, Entry, entry, made, refused};
+use crate::core::latencies::Slice;
 use crate::counters::{LATENCY_BUCKETS, Op};
-use crate::metrics::LatencyFigures;
+use crate::metrics::{ByOp, LatencyFigures};
 
 /// Thresholds that are listed.
 const COLUMNS: usize = 17;
@@ -35,81 +35,99 @@ const EMPTY: [&str; 3] = ["proxy", "re-repl", "read-touch"];
 pub(super) const COMMANDS: &[Entry] = &[entry("latencies", latencies)];
 
 fn latencies(asked: &mut Asked<'_>) -> Answer {
+    let slice = asked.node.latencies.last();
+    let slice = slice.as_deref();
     match asked.params().text("hist", 127)? {
-        Some(name) => one(asked, name),
-        None => made(all(asked)),
+        Some(name) => one(asked, slice, name),
+        None => made(all(asked, slice)),
     }
 }
 
-fn all(asked: &Asked<'_>) -> String {
-    let mut items = vec![item("batch-index", Some(&batches(asked)), asked)];
-    for (namespace, figures) in asked.node.namespaces.iter().zip(asked.all_figures()) {
-        for (name, op) in OF_NAMESPACE {
-            let latency = op.map(|op| &figures.latency[op as usize]);
-            let name = format!("{{{}}}-{name}", namespace.config.name);
-            items.push(item(&name, latency, asked));
+fn all(asked: &Asked<'_>, slice: Option<&Slice>) -> String {
+    let mut items = vec![item("batch-index", slice.map(batches))];
+    for (position, namespace) in asked.node.namespaces.iter().enumerate() {
+        for (kind, op) in OF_NAMESPACE {
+            let name = format!("{{{}}}-{kind}", namespace.config.name);
+            items.push(item(&name, slice.and_then(|it| times(it, position, op?))));
         }
     }
     items.join(";")
 }
 
-fn one(asked: &Asked<'_>, name: &str) -> Answer {
+fn one(asked: &Asked<'_>, slice: Option<&Slice>, name: &str) -> Answer {
     match name {
-        "batch-index" => return made(item(name, Some(&batches(asked)), asked)),
-        "benchmarks-fabric" | "info" => return made(item(name, None, asked)),
+        "batch-index" => return made(item(name, slice.map(batches))),
+        "benchmarks-fabric" | "info" => return made(item(name, None)),
         _ => {}
     }
     let parts = name
         .strip_prefix('{')
         .and_then(|rest| rest.split_once("}-"));
-    let found = parts.and_then(|(namespace, kind)| Some((asked.namespace(namespace)?.2, kind)));
-    let Some((figures, kind)) = found else {
+    let found = parts.and_then(|(namespace, kind)| {
+        let (position, _) = asked.node.namespace(namespace.as_bytes())?;
+        Some((position, kind))
+    });
+    let Some((position, kind)) = found else {
         return refused(ResultCode::Parameter, "bad hist name");
     };
     let known = OF_NAMESPACE.iter().find(|(known, _)| *known == kind);
     match known {
-        Some((_, op)) => made(item(
-            name,
-            op.map(|op| &figures.latency[op as usize]),
-            asked,
-        )),
-        None if EMPTY.contains(&kind) || kind.starts_with("benchmarks-") => {
-            made(item(name, None, asked))
+        Some((_, op)) => {
+            let times = slice.and_then(|it| times(it, position, (*op)?));
+            made(item(name, times))
         }
+        None if EMPTY.contains(&kind) || kind.starts_with("benchmarks-") => made(item(name, None)),
         None => refused(ResultCode::Parameter, "bad hist name"),
     }
 }
 
-/// Batches of the whole node: one may span namespaces.
-fn batches(asked: &Asked<'_>) -> LatencyFigures {
-    let mut sum = LatencyFigures::default();
-    for figures in asked.all_figures() {
-        let part = &figures.latency[Op::Batch as usize];
-        sum.buckets
-            .iter_mut()
-            .zip(part.buckets)
-            .for_each(|(sum, part)| *sum += part);
-        sum.sum_us += part.sum_us;
-    }
-    sum
+/// What there is to tell of one kind of request.
+struct Times {
+    /// Whether there ever was one.
+    any: bool,
+    /// Those of the slice.
+    within: LatencyFigures,
+    /// How long the slice was.
+    seconds: f64,
 }
 
-/// `name:usec,<per second>,<percent slower than 2^0 us>,...`, or the bare name if nothing was counted.
-fn item(name: &str, latency: Option<&LatencyFigures>, asked: &Asked<'_>) -> String {
+fn times(slice: &Slice, position: usize, op: Op) -> Option<Times> {
+    Some(Times {
+        any: slice.ever.get(position)?[op as usize].count() > 0,
+        within: slice.within.get(position)?[op as usize],
+        seconds: slice.seconds,
+    })
+}
+
+/// Batches of the whole node: one may span namespaces.
+fn batches(slice: &Slice) -> Times {
+    let sum = |namespaces: &[ByOp]| {
+        let mut sum = LatencyFigures::default();
+        for part in namespaces.iter().map(|by_op| &by_op[Op::Batch as usize]) {
+            sum.add(part);
+        }
+        sum
+    };
+    Times {
+        any: sum(&slice.ever).count() > 0,
+        within: sum(&slice.within),
+        seconds: slice.seconds,
+    }
+}
+
+/// `name:usec,<per second>,<percent slower than 2^0 us>,...`; the bare name if there never was such a request, or no
+/// slice has ended yet.
+fn item(name: &str, times: Option<Times>) -> String {
     let mut item = format!("{name}:");
-    let Some(latency) = latency.filter(|latency| latency.count() > 0) else {
+    let Some(times) = times.filter(|times| times.any) else {
         return item;
     };
-    let count = latency.count() as f64;
-    let seconds = asked.node.uptime_s().max(1) as f64;
+    let count = times.within.count() as f64;
     // Writing to a string does not fail.
-    let _ = write!(item, "usec,{:.1}", count / seconds);
+    let _ = write!(item, "usec,{:.1}", count / times.seconds);
     for column in 0..COLUMNS {
-        let _ = write!(
-            item,
-            ",{:.2}",
-            latency.count_from(column) as f64 * 100.0 / count
-        );
+        let slower = times.within.count_from(column) as f64;
+        let _ = write!(item, ",{:.2}", slower * 100.0 / count.max(1.0));
     }
     item
 }

@@ -23,6 +23,7 @@ mod latencies;
 mod logs;
 mod namespaces;
 mod roster;
+mod set_config;
 mod sets;
 mod sindex;
 mod statistics;
@@ -50,7 +51,7 @@ use crate::user_agents::Introduced;
 /// Most commands of one request. Clients send a handful, tools some dozens.
 pub const COMMANDS_MAX: usize = 1024;
 
-/// Most truncations, revivals and changes of indexes and modules of one request: each waits for a disk.
+/// Most truncations, revivals and changes of indexes, modules and settings of one request: most wait for a disk.
 pub const TRUNCATIONS_MAX: u32 = 8;
 
 /// What a request is told instead of answers that together exceed the largest reply
@@ -192,7 +193,7 @@ const fn entry(name: &'static str, answer: fn(&mut Asked<'_>) -> Answer) -> Entr
 }
 
 /// Every command there is.
-const FAMILIES: [&[Entry]; 17] = [
+const FAMILIES: [&[Entry]; 18] = [
     cluster::COMMANDS,
     identity::COMMANDS,
     namespaces::COMMANDS,
@@ -200,6 +201,7 @@ const FAMILIES: [&[Entry]; 17] = [
     sets::COMMANDS,
     statistics::COMMANDS,
     config::COMMANDS,
+    set_config::COMMANDS,
     latencies::COMMANDS,
     agents::COMMANDS,
     truncate::COMMANDS,

@@ -1,5 +1,7 @@
 //! The sets of namespaces.
 
+use std::sync::Arc;
+
 use karst_data::time::EPOCH_UNIX_S;
 use karst_engine::sets::Set;
 use karst_engine::sindex::Named;
@@ -22,7 +24,11 @@ fn sets(asked: &mut Asked<'_>) -> Answer {
         return made(of_namespace(namespace));
     };
     match namespace.engine.sets().find(set.as_bytes()) {
-        Some(number) => made(facts(namespace, &namespace.engine.sets().get(number))),
+        Some(number) => made(facts(
+            namespace,
+            number,
+            &namespace.engine.sets().get(number),
+        )),
         None => text(""),
     }
 }
@@ -30,22 +36,22 @@ fn sets(asked: &mut Asked<'_>) -> Answer {
 fn of_namespace(namespace: &NamespaceState) -> String {
     let sets = namespace.engine.sets().all();
     let name = &namespace.config.name;
-    let item = |set: &std::sync::Arc<Set>| {
+    let item = |(number, set): (u16, &Arc<Set>)| {
         format!(
             "ns={name}:set={}:{}",
             printable(&set.name),
-            facts(namespace, set)
+            facts(namespace, number, set)
         )
     };
-    sets.iter().map(item).collect()
+    (1..).zip(&sets).map(item).collect()
 }
 
 /// What a set holds, and its own settings. Zero means that the namespace's hold, or that there is no
 /// limit; a life of -1 is for ever.
-fn facts(namespace: &NamespaceState, set: &Set) -> String {
+fn facts(namespace: &NamespaceState, number: u16, set: &Set) -> String {
     let sindexes = namespace.engine.sindexes();
     let of_set = |it: &&Named| it.index.definition.set.as_bytes() == &*set.name;
-    let rules = &set.rules;
+    let rules = namespace.engine.sets().rules(number);
     let default_ttl = match rules.default_ttl_s {
         None => 0,
         Some(0) => -1,

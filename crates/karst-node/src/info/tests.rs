@@ -413,7 +413,13 @@ fn what_is_wrong_is_answered_in_the_words_that_clients_expect() {
     }
     for command in [
         "set-config:context=service;proto-fd-max=1",
-        "set-config:context=namespace;namespace=test;default-ttl=1",
+        "set-config:context=namespace;namespace=test;default-ttl=soon",
+        "set-config:context=namespace;namespace=test;default-ttl=99999d",
+        "set-config:context=namespace;namespace=test;storage-engine=memory",
+        "set-config:context=namespace;namespace=test;nsup-period=1;replication-factor=2",
+        "set-config:context=namespace;namespace=test;set=demo;nsup-period=1",
+        "set-config:context=namespace;namespace=test;evict-used-pct=101",
+        "set-config:context=namespace;namespace=test",
         "config-set:context=network;heartbeat.interval=1",
     ] {
         let value = ask(&world, command);
@@ -510,12 +516,79 @@ fn the_configuration_is_told_by_context() {
 }
 
 #[test]
+fn the_level_of_the_log_changes() {
+    let world = World::serving();
+    crate::logs::start(&world.node.config.log);
+    assert_eq!(ask(&world, "log/0"), "karst:INFO");
+    assert_eq!(ask(&world, "log-set:id=0;karst=DEBUG"), "ok");
+    assert_eq!(ask(&world, "log/0/karst"), "karst:DEBUG");
+    assert_eq!(ask(&world, "set-log:id=0;any=info"), "ok");
+    assert_eq!(ask(&world, "log/0"), "karst:INFO");
+    for wrong in ["id=1;karst=info", "karst=info", "id=0;karst=loud", "id=0"] {
+        let answer = ask(&world, &format!("log-set:{wrong}"));
+        assert!(answer.starts_with("ERROR:4:bad parameter"), "{answer}");
+    }
+}
+
+#[test]
+fn settings_hold_from_the_moment_they_are_changed() {
+    let world = World::serving();
+    let test = &world.node.namespaces[TEST];
+    let set = |change: &str| {
+        let command = format!("set-config:context=namespace;namespace=test;{change}");
+        ask(&world, &command)
+    };
+    let settings = || ask(&world, "get-config:context=namespace;namespace=test");
+    assert_eq!(set("default-ttl=2h;nsup-period=7;id=x"), "ok");
+    assert_eq!(pair(&settings(), "default-ttl"), "7200");
+    assert_eq!(pair(&settings(), "nsup-period"), "7");
+    assert_eq!(test.engine.default_ttl_s(0), 7200);
+    assert_eq!(set("storage-engine.stop-writes-used-pct=40"), "ok");
+    assert_eq!(test.limits().stop_used_percent, 40);
+    let refused = set("default-ttl=1;stop-writes-used-pct=0");
+    assert!(refused.starts_with("ERROR:4:"), "{refused}");
+    assert_eq!(test.engine.default_ttl_s(0), 7200, "all or nothing");
+
+    assert_eq!(set("set=demo;default-ttl=60;stop-writes-count=5"), "ok");
+    world.put(TEST, "demo", 1);
+    let demo = ask(&world, "sets/test/demo");
+    assert_eq!(pair(&demo, "default-ttl"), "60");
+    assert_eq!(pair(&demo, "stop-writes-count"), "5");
+    assert_eq!(set("set=demo;default-ttl=-1"), "ok");
+    let demo = ask(&world, "sets/test/demo");
+    assert_eq!(pair(&demo, "default-ttl"), "-1", "for ever");
+    assert_eq!(pair(&demo, "objects"), "1", "what was counted stays");
+    assert_eq!(set("set=demo;default-ttl=0"), "ok");
+    let demo = ask(&world, "sets/test/demo");
+    assert_eq!(pair(&demo, "default-ttl"), "0", "the namespace's");
+
+    let world = World::strong();
+    let ends = ask(
+        &world,
+        "set-config:context=namespace;namespace=test;default-ttl=1",
+    );
+    assert!(ends.contains("live for ever"), "{ends}");
+}
+
+#[test]
 fn latencies_are_percents_beyond_powers_of_two_of_a_microsecond() {
     let world = World::serving();
+    let look = |at_s: u64| {
+        let ever = crate::core::latencies::ever(&world.node);
+        world.node.latencies.end(at_s * 1_000_000, ever);
+    };
     let read = &world.core().namespaces[TEST].latency[Op::Read as usize];
+    read.record(5000, 3); // before the slice
+    look(100);
+    assert_eq!(
+        ask(&world, "latencies:hist={test}-read"),
+        "{test}-read:",
+        "no slice has ended"
+    );
     read.record(0, 1); // below every threshold
     read.record(1, 1); // at the first
     read.record(300, 2); // at 256 us, column 8
+    look(110);
     let text = ask(&world, "latencies:hist={test}-read");
     let columns: Vec<_> = text
         .strip_prefix("{test}-read:usec,")
@@ -523,7 +596,7 @@ fn latencies_are_percents_beyond_powers_of_two_of_a_microsecond() {
         .split(',')
         .collect();
     assert_eq!(columns.len(), 18, "a rate and 17 thresholds");
-    assert_eq!(columns[0], "4.0", "the rate over the first second");
+    assert_eq!(columns[0], "0.4", "four in ten seconds");
     assert_eq!(columns[1..4], ["75.00", "50.00", "50.00"]);
     assert_eq!(columns[9..11], ["50.00", "0.00"]);
     assert_eq!(ask(&world, "latencies:hist={test}-write"), "{test}-write:");
@@ -534,6 +607,10 @@ fn latencies_are_percents_beyond_powers_of_two_of_a_microsecond() {
     let all = ask(&world, "latencies:");
     assert!(all.starts_with("batch-index:;{test}-read:usec,"), "{all}");
     assert_eq!(all.split(';').count(), 1 + 2 * 8);
+    look(120);
+    let idle = ask(&world, "latencies:hist={test}-read");
+    let zeros = ["0.00"; 17].join(",");
+    assert_eq!(idle, format!("{{test}}-read:usec,0.0,{zeros}"));
 }
 
 #[test]

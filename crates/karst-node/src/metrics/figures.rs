@@ -27,11 +27,29 @@ impl LatencyFigures {
         self.buckets.iter().sum()
     }
 
+    /// Takes in those of another histogram.
+    pub(crate) fn add(&mut self, other: &LatencyFigures) {
+        let buckets = self.buckets.iter_mut().zip(other.buckets);
+        buckets.for_each(|(sum, part)| *sum += part);
+        self.sum_us += other.sum_us;
+    }
+
+    /// Those of them that came after an earlier look.
+    pub(crate) fn since(&self, earlier: &LatencyFigures) -> LatencyFigures {
+        LatencyFigures {
+            buckets: std::array::from_fn(|n| self.buckets[n].saturating_sub(earlier.buckets[n])),
+            sum_us: self.sum_us.saturating_sub(earlier.sum_us),
+        }
+    }
+
     /// Requests that took `2^n` microseconds or longer.
     pub(crate) fn count_from(&self, n: usize) -> u64 {
         self.buckets.iter().skip(n + 1).sum()
     }
 }
+
+/// A histogram for each [`Op`].
+pub(crate) type ByOp = [LatencyFigures; Op::ALL.len()];
 
 /// See [the module](self).
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +73,7 @@ pub(crate) struct Figures {
     /// Requests by [`Op`], then by [`Ending`].
     pub(crate) requests: [[u64; Ending::ALL.len()]; Op::ALL.len()],
     /// By [`Op`].
-    pub(crate) latency: [LatencyFigures; Op::ALL.len()],
+    pub(crate) latency: ByOp,
     /// Reads that devices were asked for.
     pub(crate) device_reads: u64,
     /// Time they took, summed, in microseconds.
@@ -98,9 +116,9 @@ impl Figures {
             live_bytes_max: engine.log().live_bytes_max(),
             usage,
             refusal: Refusal::of(namespace, &usage),
-            evicts: namespace.config.life.limits.evict(&usage).is_some(),
+            evicts: namespace.limits().evict(&usage).is_some(),
             requests: requests(node, position),
-            latency: latency(node, position),
+            latency: latencies_of(node, position),
             device_reads: sum(|counters| &counters.device_reads),
             device_read_us: sum(|counters| &counters.device_read_us),
             device_writes: sum(|counters| &counters.device_writes),
@@ -178,8 +196,9 @@ fn requests(node: &Node, position: usize) -> [[u64; Ending::ALL.len()]; Op::ALL.
     requests
 }
 
-fn latency(node: &Node, position: usize) -> [LatencyFigures; Op::ALL.len()] {
-    let mut figures = [LatencyFigures::default(); Op::ALL.len()];
+/// How long requests of a namespace took since the node's start.
+pub(crate) fn latencies_of(node: &Node, position: usize) -> ByOp {
+    let mut figures = ByOp::default();
     for core in &node.cores {
         for (sums, counters) in figures.iter_mut().zip(&core.namespaces[position].latency) {
             sums.sum_us += counters.sum_us.get();

@@ -1,0 +1,101 @@
+//! A request's operations and rules: the wire's spelling to the engine's.
+
+use karst_data::operation::{Operand, Operation};
+use karst_data::policy::{Exists, GenerationRule};
+use karst_data::value::Value;
+use karst_wire::code::ResultCode;
+use karst_wire::flags::{Info1, Info2, Info3};
+use karst_wire::op::{OpCode, OpKind};
+use karst_wire::request::{Message, Op as WireOp, Ops};
+use smallvec::SmallVec;
+
+use super::Refused;
+use crate::client_port::call;
+
+pub(in crate::client_port) type Operations<'a> = SmallVec<[Operation<'a>; 4]>;
+
+pub(super) fn exists(info2: Info2, info3: Info3) -> Exists {
+    if info2.contains(Info2::CREATE_ONLY) {
+        Exists::CreateOnly
+    } else if info3.contains(Info3::REPLACE_ONLY) {
+        Exists::ReplaceOnly
+    } else if info3.contains(Info3::CREATE_OR_REPLACE) {
+        Exists::Replace
+    } else if info3.contains(Info3::UPDATE_ONLY) {
+        Exists::UpdateOnly
+    } else {
+        Exists::Any
+    }
+}
+
+pub(super) fn generation(info2: Info2, generation: u32) -> GenerationRule {
+    if info2.contains(Info2::GENERATION) {
+        GenerationRule::Equal(generation)
+    } else if info2.contains(Info2::GENERATION_GT) {
+        GenerationRule::Below(generation)
+    } else {
+        GenerationRule::Any
+    }
+}
+
+/// The operations of a write. One whose value alone exceeds what a record may have is refused before
+/// the value is looked at: to unpack a collection takes a multiple of its size.
+pub(super) fn operations<'a>(
+    message: &Message<'a>,
+    bytes_max: usize,
+) -> Result<Operations<'a>, Refused> {
+    if message.ops.iter().any(|op| op.value.len() > bytes_max) {
+        return Err(ResultCode::RecordTooBig.into());
+    }
+    let no_bins = message.header.info1.contains(Info1::GET_NO_BINS);
+    let of_write = |op: WireOp<'a>| -> Result<Operation<'a>, Refused> {
+        Ok(match operation(op)? {
+            Operation::ReadAll if no_bins => HEADER,
+            operation => operation,
+        })
+    };
+    message.ops.iter().map(of_write).collect()
+}
+
+/// Asks for what every reply begins with, so for no bin: no bin has this name.
+const HEADER: Operation<'static> = Operation::Read(b"");
+
+/// Operations as the engine has them.
+pub(in crate::client_port) fn parsed(ops: Ops<'_>) -> Result<Operations<'_>, Refused> {
+    ops.iter().map(operation).collect()
+}
+
+fn operation(op: WireOp<'_>) -> Result<Operation<'_>, Refused> {
+    let value = || Value::from_wire(op.particle, op.value);
+    let some_value = || value()?.ok_or(Refused(ResultCode::Parameter));
+    Ok(match op.code {
+        OpCode::Read if op.name.is_empty() => Operation::ReadAll,
+        OpCode::Read => Operation::Read(op.name),
+        OpCode::Write => Operation::Write(op.name, value()?),
+        OpCode::Increment => {
+            let operand = Operand::from_wire(op.particle, op.value)?;
+            Operation::Increment(op.name, operand.ok_or(ResultCode::Parameter)?)
+        }
+        OpCode::Append => Operation::Append(op.name, some_value()?),
+        OpCode::Prepend => Operation::Prepend(op.name, some_value()?),
+        OpCode::Touch => Operation::Touch,
+        OpCode::DeleteAll => Operation::DeleteAll,
+        OpCode::CdtRead
+        | OpCode::CdtModify
+        | OpCode::ExpressionRead
+        | OpCode::ExpressionModify
+        | OpCode::BitsRead
+        | OpCode::BitsModify
+        | OpCode::HllRead
+        | OpCode::HllModify => call::operation(op)?,
+        OpCode::Unknown(_) => return Err(ResultCode::Parameter.into()),
+    })
+}
+
+/// Why operations cannot be those of a read, if they cannot.
+pub(in crate::client_port) fn no_projection(ops: Ops<'_>) -> Option<ResultCode> {
+    ops.iter().find_map(|op| match op.code.kind() {
+        OpKind::Read => None,
+        OpKind::Write | OpKind::Unknown => Some(ResultCode::Parameter),
+    })
+}

@@ -1,6 +1,7 @@
 //! What goes wrong, and when it is made good.
 
-use karst_cluster::state::Command;
+use karst_cluster::node::NodeId;
+use karst_cluster::state::{Command, Outcome};
 
 use super::World;
 use super::devices::Stop;
@@ -33,6 +34,8 @@ pub enum Kind {
     PauseAtRead,
     /// A node is drained, or is to stay.
     Drain,
+    /// A drained node is forgotten while it runs, and comes back as a new one.
+    Remove,
     /// A node joins.
     Join,
     /// A process ends in order.
@@ -71,7 +74,7 @@ pub enum Kind {
 
 impl Kind {
     /// All there are.
-    pub const ALL: [Kind; 27] = [
+    pub const ALL: [Kind; 28] = [
         Kind::Cut,
         Kind::Halves,
         Kind::Island,
@@ -82,6 +85,7 @@ impl Kind {
         Kind::Pause,
         Kind::PauseAtRead,
         Kind::Drain,
+        Kind::Remove,
         Kind::Join,
         Kind::Stop,
         Kind::Elect,
@@ -114,6 +118,7 @@ impl Kind {
             Kind::Pause => "process stood still",
             Kind::PauseAtRead => "primary stood still with a read",
             Kind::Drain => "node drained, or kept after all",
+            Kind::Remove => "drained node removed, and back as a new one",
             Kind::Join => "node joined",
             Kind::Stop => "process stopped in order",
             Kind::Elect => "leadership moved",
@@ -309,6 +314,11 @@ impl World {
             7 => {
                 let id = self.nodes[node].id;
                 let state = self.control.newest();
+                let drained = state.nodes.get(&id).is_some_and(|it| it.draining);
+                if drained && self.setup.is_strong() && self.rng.one_in(2) {
+                    return self.remove(id);
+                }
+                let state = self.control.newest();
                 let draining = state.nodes.get(&id).is_some_and(|it| !it.draining);
                 let others = state.nodes.values().filter(|it| !it.draining).count();
                 if !draining || others > 2 {
@@ -341,6 +351,13 @@ impl World {
 
     pub(super) fn injected(&mut self, kind: Kind) {
         self.tally.faults_by.count(kind);
+    }
+
+    /// Forgets a node, unless it still holds something.
+    fn remove(&mut self, id: NodeId) {
+        if self.propose(Command::Remove(id)) == Some(Outcome::Applied) {
+            self.injected(Kind::Remove);
+        }
     }
 
     /// Power goes at several nodes at once.

@@ -68,7 +68,7 @@ pub(super) enum Try {
     /// No block is free, or the partition is changing hands; try again.
     Wait(usize),
     /// This function is to be run.
-    Call(Box<Call>),
+    Call(usize, Box<Call>),
     /// The record has changed since the function was run that wanted to write it: run it again.
     Overtaken,
     /// This other node carries it out.
@@ -94,7 +94,7 @@ impl Try {
                 let answered = read.bytes.saturating_mul(message.ops.len().max(1));
                 read.bytes + answered.min(reply::REPLY_BYTES_MAX)
             }
-            Try::Call(call) => call
+            Try::Call(_, call) => call
                 .record
                 .found
                 .as_ref()
@@ -143,6 +143,8 @@ pub(super) struct Asked {
     within_turn: bool,
     /// Another node has handed it on: it goes no further.
     proxied: bool,
+    /// It is part of a query in the background: there is no client that waits for it.
+    of_query: bool,
 }
 
 /// Why a request is refused before the engine sees it.
@@ -291,9 +293,12 @@ impl Asked {
 
     fn counted_as(self, single: Op) -> Op {
         match (self.row, single) {
+            (_, Op::Udf) if self.of_query => Op::QueryUdf,
+            (_, _) if self.of_query => Op::QueryWrite,
             (Some(_), Op::Read) => Op::BatchRead,
             (Some(_), Op::Write) => Op::BatchWrite,
             (Some(_), Op::Delete) => Op::BatchDelete,
+            (Some(_), Op::Udf) => Op::BatchUdf,
             (_, op) => op,
         }
     }
@@ -305,7 +310,24 @@ impl Asked {
             at_us: core.now_us(),
             within_turn: true,
             proxied: false,
+            of_query: false,
         }
+    }
+
+    /// What a query in the background does to one of its records.
+    pub(super) fn of_query(core: &Core) -> Asked {
+        Asked {
+            row: None,
+            at_us: core.now_us(),
+            within_turn: false,
+            proxied: true, // whoever it belongs to by now has been asked too
+            of_query: true,
+        }
+    }
+
+    /// Whether it is that.
+    pub(super) fn is_of_query(self) -> bool {
+        self.of_query
     }
 
     /// A row of a batch that arrived at this time.
@@ -315,6 +337,7 @@ impl Asked {
             at_us,
             within_turn: false,
             proxied: false,
+            of_query: false,
         }
     }
 
@@ -325,6 +348,7 @@ impl Asked {
             at_us: core.now_us(),
             within_turn: false,
             proxied: true,
+            of_query: false,
         }
     }
 
@@ -709,7 +733,7 @@ fn generation(info2: Info2, generation: u32) -> GenerationRule {
 
 /// The operations of a write. One whose value alone exceeds what a record may have is refused before
 /// the value is looked at: to unpack a collection takes a multiple of its size.
-fn operations<'a>(message: &Message<'a>, bytes_max: usize) -> Result<Operations<'a>, Refused> {
+pub(super) fn operations<'a>(message: &Message<'a>, bytes_max: usize) -> Result<Operations<'a>, Refused> {
     if message.ops.iter().any(|op| op.value.len() > bytes_max) {
         return Err(ResultCode::RecordTooBig.into());
     }
@@ -771,7 +795,7 @@ pub(super) fn code_of(reason: &Reason) -> (ResultCode, Ending) {
         }
         Reason::KeyMismatch => (ResultCode::KeyMismatch, Ending::Refused),
         Reason::KeyMalformed => (ResultCode::UnsupportedFeature, Ending::Refused),
-        Reason::FilteredOut => (ResultCode::FilteredOut, Ending::Refused),
+        Reason::FilteredOut => (ResultCode::FilteredOut, Ending::FilteredOut),
         Reason::Operation(error) => (code_of_operation(error), Ending::Refused),
         Reason::TooBig { .. } => (ResultCode::RecordTooBig, Ending::Refused),
         Reason::SetFull => (ResultCode::Forbidden, Ending::Refused),
@@ -840,6 +864,8 @@ pub(super) async fn carry_on_message(
     let deadline = began + timeout(message);
     let is_late = || tokio::time::Instant::now() >= deadline;
     let is_unserved = || began.elapsed() >= unserved_patience(message);
+    // A little less than the client waits, so that it hears what became of its function.
+    let patience = || (timeout(message) * 7 / 8).saturating_sub(began.elapsed());
     let asked = Asked {
         within_turn: false,
         ..asked
@@ -847,13 +873,25 @@ pub(super) async fn carry_on_message(
     let mut tried = first;
     let mut fetches = 0;
     let (mut ran, mut calls) = (None, 0);
+    let mut turn = None;
     loop {
         let fetched = match tried {
-            Try::Call(call) => {
+            Try::Call(index, ref call) if turn.is_none() => {
+                let digest = Digest(call.record.digest);
+                let wait = core.node.turns.wait(index, &digest);
+                let Ok(mine) = tokio::time::timeout(patience(), wait).await else {
+                    return error(out, asked, ResultCode::KeyBusy);
+                };
+                let waited = mine.waited;
+                turn = Some(mine);
+                if !waited {
+                    continue;
+                }
+                None // it is not what was read
+            }
+            Try::Call(_, call) => {
                 calls += 1;
-                // A little less than the client waits, so that it hears what became of the function.
-                let patience = (timeout(message) * 7 / 8).saturating_sub(began.elapsed());
-                ran = Some(udf::run(core, call, patience).await);
+                ran = Some(udf::run(core, call, patience()).await);
                 None
             }
             Try::Overtaken if calls == udf::CALLS_MAX || is_late() => {
@@ -863,7 +901,10 @@ pub(super) async fn carry_on_message(
                 ran = None;
                 None
             }
-            Try::Replied(pending) => return settle(core, asked, pending, out).await,
+            Try::Replied(pending) => {
+                drop(turn); // the next one reads what this one wrote
+                return settle(core, asked, pending, out).await;
+            }
             Try::Read(..) if fetches == FETCHES_MAX => {
                 return error(out, asked, ResultCode::Timeout);
             }

@@ -336,10 +336,15 @@ mod tests {
         first.end(Status::Done);
         assert!(jobs.begin(asked(7, Work::Basic)).is_err());
         for id in 100..100 + DONE_MAX as u64 {
-            jobs.begin(asked(id, Work::Basic)).unwrap().end(Status::Done);
+            jobs.begin(asked(id, Work::Basic))
+                .unwrap()
+                .end(Status::Done);
         }
         assert!(jobs.begin(asked(7, Work::Basic)).is_ok());
-        let (a, b) = (jobs.begin(asked(0, Work::Basic)), jobs.begin(asked(0, Work::Basic)));
+        let (a, b) = (
+            jobs.begin(asked(0, Work::Basic)),
+            jobs.begin(asked(0, Work::Basic)),
+        );
         assert_ne!(a.unwrap().job().id, b.unwrap().job().id);
     }
 

@@ -88,7 +88,12 @@ impl<'a> Plan<'a> {
         })
     }
 
-    fn asked(&self, core: &Core, message: &Message<'_>, client: String) -> Result<jobs::Asked, Refused> {
+    fn asked(
+        &self,
+        core: &Core,
+        message: &Message<'_>,
+        client: String,
+    ) -> Result<jobs::Asked, Refused> {
         let timeout_ms = self.socket_timeout.map_or(0, |limit| limit.as_millis());
         Ok(jobs::Asked {
             id: message.task_id()?.unwrap_or(0),
@@ -116,7 +121,9 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
     let (plan, running) = match begun {
         Ok(begun) => begun,
         Err(Refused(code)) => {
-            connection.link.append(|out| single::refuse(&core, out, code));
+            connection
+                .link
+                .append(|out| single::refuse(&core, out, code));
             return Ok(());
         }
     };
@@ -138,14 +145,24 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
         Err(Closed) => (Status::ClientGone, QueryEnding::Error, ResultCode::Unknown),
     };
     running.end(status);
-    core.counted(namespace).count_query(Query::Aggregation, by_index, ending);
+    core.counted(namespace)
+        .count_query(Query::Aggregation, by_index, ending);
     if let Err(Fault::Failed(Some(why))) = done? {
-        let why = [b"UDF: Execution Error 1 : ", &*why].concat();
-        let value = (particle::STRING, why);
-        connection.link.append(|out| value_message(out, b"FAILURE", &value));
+        let value = (particle::STRING, message(why));
+        connection
+            .link
+            .append(|out| value_message(out, b"FAILURE", &value));
     }
     connection.link.append(|out| reply::last(out, code));
     Ok(())
+}
+
+/// What a client is told of a function that failed.
+fn message(why: Vec<u8>) -> Vec<u8> {
+    match why.starts_with(b"UDF: Execution Error ") {
+        true => why,
+        false => [b"UDF: Execution Error 1 : ", &*why].concat(),
+    }
 }
 
 fn begin<'a>(core: &Core, body: &'a [u8], client: String) -> Result<(Plan<'a>, Running), Refused> {
@@ -272,7 +289,8 @@ impl Run<'_, '_> {
             records: batch.records.into(),
         };
         let (core, job) = (self.core.clone(), self.job.clone());
-        self.batches.push(Box::pin(evaluated(core, job, aggregation)));
+        self.batches
+            .push(Box::pin(evaluated(core, job, aggregation)));
         Ok(Ok(()))
     }
 
@@ -293,7 +311,10 @@ impl Run<'_, '_> {
             stream.finish(out);
         });
         let sent = link.unsent_bytes() - before;
-        self.job.tally.sent_bytes.fetch_add(sent as u64, Ordering::Relaxed);
+        self.job
+            .tally
+            .sent_bytes
+            .fetch_add(sent as u64, Ordering::Relaxed);
         drain(self.connection, self.plan.socket_timeout).await?;
         Ok(Ok(()))
     }
@@ -327,7 +348,10 @@ async fn evaluated(
     aggregation: Aggregation,
 ) -> Result<Vec<(u8, Vec<u8>)>, Fault> {
     loop {
-        let run = core.node.functions.aggregate(aggregation.clone(), BATCH_TIME_MAX);
+        let run = core
+            .node
+            .functions
+            .aggregate(aggregation.clone(), BATCH_TIME_MAX);
         let aggregated: Result<Aggregated, NotRun> = tokio::select! {
             () = job.aborted() => return Err(Fault::Aborted),
             aggregated = run => aggregated,

@@ -28,8 +28,8 @@ use karst_wire::code::ResultCode;
 use karst_wire::flags::{Info1, Info2, Info3};
 use karst_wire::frame::MessageHeader;
 use karst_wire::op::OpKind;
-use karst_wire::request::{Fields, Kind, Message};
 use karst_wire::reply;
+use karst_wire::request::{Fields, Kind, Message};
 
 use super::batch::code_of_reply;
 use super::connection::{Closed, Connection};
@@ -206,17 +206,17 @@ fn function(message: &Message<'_>) -> Result<Work, Refused> {
 }
 
 /// Operations that write and are well-formed.
-fn operations(
-    core: &Core,
-    message: &Message<'_>,
-    source: &Source<'_>,
-) -> Result<Work, Refused> {
+fn operations(core: &Core, message: &Message<'_>, source: &Source<'_>) -> Result<Work, Refused> {
     let ops = message.ops;
     let writes = !ops.is_empty() && ops.iter().all(|op| op.code.kind() == OpKind::Write);
     if !writes || message.header.info1.contains(Info1::READ) {
         return Err(ResultCode::Parameter.into());
     }
-    let bytes_max = core.namespace(source.namespace).engine.config().record_bytes_max;
+    let bytes_max = core
+        .namespace(source.namespace)
+        .engine
+        .config()
+        .record_bytes_max;
     single::operations(message, bytes_max)?;
     Ok(Work::Operations)
 }
@@ -343,7 +343,11 @@ async fn outcome(core: &Rc<Core>, plan: &Plan<'_>, digest: &Digest) -> ResultCod
             Look::FilteredOut => return ResultCode::FilteredOut,
             Look::Unreadable => return ResultCode::Unknown,
         };
-        let set = core.namespace(plan.source.namespace).engine.sets().get(set_id);
+        let set = core
+            .namespace(plan.source.namespace)
+            .engine
+            .sets()
+            .get(set_id);
         let message = plan.of_record(digest, &set.name, by_index.then_some(generation));
         code = carry_out(core, &message).await;
         match code {

@@ -389,9 +389,7 @@ fn take_message(core: &Rc<Core>, link: &Rc<Link>, body: &[u8]) -> Taken {
     match kind {
         Kind::Batch => Taken::Alone(Alone::Batch(body.to_vec())),
         Kind::Query => Taken::Alone(Alone::Scan(body.to_vec())),
-        Kind::BackgroundOps | Kind::BackgroundUdf => {
-            Taken::Alone(Alone::Background(body.to_vec()))
-        }
+        Kind::BackgroundOps | Kind::BackgroundUdf => Taken::Alone(Alone::Background(body.to_vec())),
         Kind::Aggregation => Taken::Alone(Alone::Aggregation(body.to_vec())),
         Kind::Read => take_single(core, link, &message, false, body, asked),
         Kind::Write | Kind::Delete | Kind::Udf => {

@@ -461,7 +461,10 @@ impl Run<'_, '_> {
 }
 
 /// Waits until the client has taken what was sent; one that does not is cut off.
-pub(super) async fn drain(connection: &mut Connection, limit: Option<Duration>) -> Result<(), Closed> {
+pub(super) async fn drain(
+    connection: &mut Connection,
+    limit: Option<Duration>,
+) -> Result<(), Closed> {
     let settle = connection.settle();
     match limit {
         None => settle.await,

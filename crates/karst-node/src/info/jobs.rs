@@ -57,8 +57,7 @@ fn id(asked: &Asked<'_>) -> Result<Option<u64>, InfoError> {
     id.map(str::parse).transpose().map_err(bad)
 }
 
-/// A query as tools read it. Nothing can be decided of a record without its index entry, so what its filter leaves
-/// out counts as left out by its bins.
+/// A query as tools read it. What a filter leaves out counts as left out by the bins, even if the index could tell.
 fn item(job: &Job, now_us: u64) -> String {
     let mut item = format!("trid={}", job.id);
     // Writing to a string does not fail.
@@ -75,7 +74,7 @@ fn put(item: &mut String, job: &Job, now_us: u64) -> std::fmt::Result {
         write!(item, ":set={}", printable(&asked.set))?;
     }
     if let Some(index) = &asked.index {
-        write!(item, ":sindex-name={index}")?;
+        write!(item, ":sindex-name={}", printable(index.as_bytes()))?;
     }
     if let Some(from_start) = asked.from_start {
         write!(item, ":n-pids-requested={from_start}")?;
@@ -85,7 +84,12 @@ fn put(item: &mut String, job: &Job, now_us: u64) -> std::fmt::Result {
     write!(item, ":active-threads={}", u8::from(status.is_none()))?;
     write!(item, ":status={}", word(status))?;
     let progress = job.progress();
-    write!(item, ":job-progress={}.{:02}", progress / 100, progress % 100)?;
+    write!(
+        item,
+        ":job-progress={}.{:02}",
+        progress / 100,
+        progress % 100
+    )?;
     write!(item, ":run-time={}", job.run_ms(now_us))?;
     write!(item, ":time-since-done={}", job.ended_ms_ago(now_us))?;
     write!(item, ":recs-throttled={}", count(&tally.throttled))?;
@@ -126,5 +130,48 @@ fn word(status: Option<Status>) -> &'static str {
         Some(Status::Aborted) => "done(user-aborted)",
         Some(Status::ClientGone) => "done(abandoned-response-error)",
         Some(Status::Failed) => "done(abandoned-unknown)",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::{self, Jobs};
+
+    #[test]
+    fn a_query_is_told_of_in_the_order_and_words_of_the_reference() {
+        let asked = jobs::Asked {
+            id: 7,
+            namespace: "test".into(),
+            set: b"a:b".to_vec(),
+            index: Some("ages".into()),
+            work: Work::Function {
+                module: "m".into(),
+                name: "f".into(),
+            },
+            from_start: None,
+            resumed: 0,
+            partitions: 4096,
+            records_per_second: 100,
+            socket_timeout_ms: 0,
+            client: "10.0.0.1:4000".into(),
+        };
+        let jobs = Jobs::default();
+        let running = jobs.begin(asked).unwrap();
+        let job = running.job().clone();
+        job.tally.partitions.store(512, Ordering::Relaxed);
+        job.tally.succeeded.store(3, Ordering::Relaxed);
+        let shown = item(&job, 0);
+        let parts = [
+            "trid=7:ns=test:set=a?b:sindex-name=ages:rps=100:active-threads=1:status=active(ok)",
+            "job-progress=12.50:run-time=0:time-since-done=0:recs-throttled=0",
+            "recs-filtered-meta=0:recs-filtered-bins=0:recs-succeeded=3:recs-failed=0",
+            "from=10.0.0.1+4000:job-type=background-udf",
+            "udf-filename=m:udf-function=f:udf-active=0",
+        ];
+        assert_eq!(shown, parts.join(":"));
+        running.end(Status::Done);
+        let shown = item(&job, 0);
+        assert!(shown.contains("active-threads=0:status=done(ok):job-progress=100.00"));
     }
 }

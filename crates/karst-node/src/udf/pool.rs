@@ -301,12 +301,7 @@ impl States {
     }
 
     /// The state of a module, loaded if need be; or what its callers are told.
-    fn take(
-        &mut self,
-        modules: &Modules,
-        name: &str,
-        deadline_us: u64,
-    ) -> Result<State, Vec<u8>> {
+    fn take(&mut self, modules: &Modules, name: &str, deadline_us: u64) -> Result<State, Vec<u8>> {
         if !self.modules.is(modules) {
             self.kept.clear();
             self.modules = modules.clone();

@@ -10,8 +10,8 @@
 //! overtaken, holds for these. What an index has named is read first; the write then demands the generation that was
 //! found, and if the record has another by now it is looked at anew.
 //!
-//! Bounds: [`RECORDS_MAX`] records at a time, [`PER_SECOND_MAX`] a second. A record that cannot be changed is counted,
-//! and the others go on. A job is over when the node stops, or dies; nothing of it is remembered then.
+//! Bounds: [`RECORDS_MAX`] records at a time, the namespace's `background_rps_max` a second. A record that cannot be
+//! changed is counted, and the others go on. A job is over when the node stops, or dies; nothing of it is remembered then.
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +32,7 @@ use karst_wire::reply;
 use karst_wire::request::{Fields, Kind, Message};
 
 use super::batch::code_of_reply;
-use super::connection::{Closed, Connection};
+use super::connection::Connection;
 use super::single::{self, Asked, Refused};
 use super::source::{Next, Pace, Source, is_to_end, read};
 use super::{call, udf};
@@ -42,9 +42,6 @@ use crate::jobs::{self, Job, NotBegun, Running, Status, Work};
 
 /// Records of one job that are being changed at a time.
 const RECORDS_MAX: usize = 32;
-
-/// Most records a second of one job: the reference's `background-query-max-rps`.
-pub(super) const PER_SECOND_MAX: u32 = 10_000;
 
 /// How long one record's change may take, in ms.
 const PATIENCE_MS: u32 = 5_000;
@@ -56,10 +53,7 @@ const TRIES_MAX: usize = 16;
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
 /// Accepts a query, or refuses it, and answers at once.
-///
-/// # Errors
-/// None now; the signature is that of whatever has a connection to itself.
-pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), Closed> {
+pub(super) fn run(connection: &Connection, body: &[u8]) {
     let core = connection.core.clone();
     core.begin_turn();
     let accepted = match Message::parse(body) {
@@ -73,7 +67,6 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
     if let Ok(running) = accepted {
         tokio::task::spawn_local(work(core, body.into(), running));
     }
-    Ok(())
 }
 
 /// What is to be done to each record.
@@ -110,14 +103,11 @@ impl From<NotBegun> for Refused {
     }
 }
 
-/// The records a second that a query may take.
-///
-/// # Errors
-/// When it asks for more than it may have.
-pub(super) fn per_second(message: &Message<'_>) -> Result<u32, Refused> {
+/// The records a second that a query may take: what it asks for, if it may have that.
+fn per_second(message: &Message<'_>, most: u32) -> Result<u32, Refused> {
     match message.records_per_second()? {
-        None | Some(0) => Ok(PER_SECOND_MAX),
-        Some(rate @ 1..=PER_SECOND_MAX) => Ok(rate),
+        None | Some(0) => Ok(most),
+        Some(rate) if rate <= most => Ok(rate),
         Some(_) => Err(ResultCode::Parameter.into()),
     }
 }
@@ -136,8 +126,9 @@ impl<'a> Plan<'a> {
             _ => operations(core, message, &source)?,
         };
         let ttl = Ttl::from_wire(header.record_ttl).ok_or(ResultCode::Parameter)?;
-        let strong = core.namespace(source.namespace).engine.config().strong;
-        if strong && matches!(ttl, Ttl::Seconds(_)) {
+        let namespace = core.namespace(source.namespace);
+        let most = namespace.config.background_rps_max;
+        if namespace.engine.config().strong && matches!(ttl, Ttl::Seconds(_)) {
             return Err(ResultCode::Forbidden.into());
         }
         Ok(Plan {
@@ -145,7 +136,7 @@ impl<'a> Plan<'a> {
             source,
             filter: call::filter(core, message.fields.filter)?,
             work,
-            per_second: per_second(message)?,
+            per_second: per_second(message, most)?,
         })
     }
 

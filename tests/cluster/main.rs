@@ -6,6 +6,7 @@
     reason = "tests wait for real processes on the real clock"
 )]
 
+mod background;
 mod client;
 mod data;
 mod formation;

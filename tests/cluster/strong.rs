@@ -41,7 +41,7 @@ fn strong(spec: ServerSpec) -> ServerSpec {
 }
 
 /// Servers that have formed a cluster, and are at rest.
-fn formed(change: impl Fn(ServerSpec) -> ServerSpec) -> Vec<Server> {
+pub(crate) fn formed(change: impl Fn(ServerSpec) -> ServerSpec) -> Vec<Server> {
     let mut servers = prepare(&NAMES);
     for server in &mut servers {
         server.reconfigure(|spec| change(strong(spec)));

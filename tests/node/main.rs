@@ -13,6 +13,7 @@
     reason = "tests wait for real processes on the real clock"
 )]
 
+mod background;
 mod bad_input;
 mod client;
 mod corruption;

@@ -301,7 +301,14 @@ fn this_node(node: &Node, figures: &[Figures]) -> proto::Node {
 
 /// Requests as clients sent them: a batch is one, whatever is in it.
 fn requests_total(figures: &Figures) -> u64 {
-    let ops = [Op::Read, Op::Write, Op::Delete, Op::Scan, Op::Batch];
+    let ops = [
+        Op::Read,
+        Op::Write,
+        Op::Delete,
+        Op::Udf,
+        Op::Scan,
+        Op::Batch,
+    ];
     let counts = |op| {
         Ending::ALL
             .map(|ending| figures.requests(op, ending))

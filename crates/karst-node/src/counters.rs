@@ -56,11 +56,19 @@ pub enum Op {
     Scan,
     /// A batch as a whole.
     Batch,
+    /// A function on one record.
+    Udf,
+    /// A function within a batch.
+    BatchUdf,
+    /// A write of a query in the background.
+    QueryWrite,
+    /// A function that a query in the background calls.
+    QueryUdf,
 }
 
 impl Op {
     /// Every kind.
-    pub const ALL: [Op; 8] = [
+    pub const ALL: [Op; 12] = [
         Op::Read,
         Op::Write,
         Op::Delete,
@@ -69,6 +77,10 @@ impl Op {
         Op::BatchDelete,
         Op::Scan,
         Op::Batch,
+        Op::Udf,
+        Op::BatchUdf,
+        Op::QueryWrite,
+        Op::QueryUdf,
     ];
 
     /// Its label in metrics.
@@ -82,6 +94,10 @@ impl Op {
             Op::BatchDelete => "batch_delete",
             Op::Scan => "scan",
             Op::Batch => "batch",
+            Op::Udf => "udf",
+            Op::BatchUdf => "batch_udf",
+            Op::QueryWrite => "query_write",
+            Op::QueryUdf => "query_udf",
         }
     }
 }
@@ -94,6 +110,8 @@ pub enum Ending {
     Ok,
     /// The record was not there.
     NotFound,
+    /// The request's filter did not let the record pass.
+    FilteredOut,
     /// The request was refused by a rule that the client set or broke.
     Refused,
     /// The server ran out of time or room for it.
@@ -104,9 +122,10 @@ pub enum Ending {
 
 impl Ending {
     /// Every kind.
-    pub const ALL: [Ending; 5] = [
+    pub const ALL: [Ending; 6] = [
         Ending::Ok,
         Ending::NotFound,
+        Ending::FilteredOut,
         Ending::Refused,
         Ending::Overload,
         Ending::Error,
@@ -117,12 +136,75 @@ impl Ending {
         match self {
             Ending::Ok => "ok",
             Ending::NotFound => "not_found",
+            Ending::FilteredOut => "filtered_out",
             Ending::Refused => "refused",
             Ending::Overload => "overload",
             Ending::Error => "error",
         }
     }
 }
+
+/// What a query is, for counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Query {
+    /// Its client says that it is short.
+    Short,
+    /// Any other that sends records.
+    Long,
+    /// A function over its records.
+    Aggregation,
+    /// A function on each of its records, in the background.
+    BackgroundUdf,
+    /// Operations on each of its records, in the background.
+    BackgroundOps,
+}
+
+impl Query {
+    /// Every kind.
+    pub const ALL: [Query; 5] = [
+        Query::Short,
+        Query::Long,
+        Query::Aggregation,
+        Query::BackgroundUdf,
+        Query::BackgroundOps,
+    ];
+
+    /// Its name in the reference's statistics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Query::Short => "short_basic",
+            Query::Long => "long_basic",
+            Query::Aggregation => "aggr",
+            Query::BackgroundUdf => "udf_bg",
+            Query::BackgroundOps => "ops_bg",
+        }
+    }
+}
+
+/// How a query ended, for counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum QueryEnding {
+    /// It did all it was to do.
+    Complete,
+    /// It could not.
+    Error,
+    /// Somebody ended it.
+    Abort,
+}
+
+impl QueryEnding {
+    /// Every way.
+    pub const ALL: [QueryEnding; 3] = [
+        QueryEnding::Complete,
+        QueryEnding::Error,
+        QueryEnding::Abort,
+    ];
+}
+
+/// Queries by what they are ([`Query`]), then by how they ended ([`QueryEnding`]).
+pub type Queries<T> = [[T; QueryEnding::ALL.len()]; Query::ALL.len()];
 
 /// Buckets of a latency histogram: bucket `n` counts times below `2^n` microseconds, the last one all.
 pub const LATENCY_BUCKETS: usize = 25;
@@ -195,6 +277,10 @@ pub struct NamespaceCounters {
     pub moved_records: Counter,
     /// Writes that waited for defrag to free a block.
     pub stalled_writes: Counter,
+    /// Queries that walked partitions.
+    pub scans: Queries<Counter>,
+    /// Queries that asked an index.
+    pub index_queries: Queries<Counter>,
     /// Reads of strongly consistent partitions that were answered by the lease.
     pub lease_reads: Counter,
     /// Those for which a quorum was asked.
@@ -206,6 +292,15 @@ impl NamespaceCounters {
     #[inline]
     pub fn count(&self, op: Op, ending: Ending) {
         self.requests[op as usize][ending as usize].add(1);
+    }
+
+    /// Counts one query that has ended.
+    pub fn count_query(&self, query: Query, by_index: bool, ending: QueryEnding) {
+        let queries = match by_index {
+            true => &self.index_queries,
+            false => &self.scans,
+        };
+        queries[query as usize][ending as usize].add(1);
     }
 }
 

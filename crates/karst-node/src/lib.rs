@@ -23,6 +23,7 @@ pub mod http;
 pub mod info;
 pub mod inspect;
 pub mod island;
+pub mod jobs;
 pub mod leave;
 pub mod limits;
 pub mod logs;

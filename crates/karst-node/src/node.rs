@@ -26,12 +26,13 @@ use crate::fabric_port::fill::Repairs;
 use crate::fabric_port::lag::Lags;
 use crate::failures::Failures;
 use crate::island::Hearing;
+use crate::jobs::Jobs;
 use crate::limits;
 use crate::marks::Marks;
 use crate::migrations::Migrations;
 use crate::restart::Restart;
 use crate::sight::Sights;
-use crate::udf::Functions;
+use crate::udf::{Functions, Turns};
 use crate::user_agents::UserAgents;
 
 pub use karst_cluster::node::{ClusterId, NodeId};
@@ -191,6 +192,10 @@ pub struct Node {
     pub functions: Functions,
     /// How long requests took lately.
     pub latencies: Slices,
+    /// Whose turn it is to have a function run on a record.
+    pub turns: Turns,
+    /// Long queries.
+    pub jobs: Jobs,
     state: AtomicU8,
     /// Memory of the machine in use, in percent; [`UNKNOWN_PERCENT`] where it cannot be told.
     memory_percent: AtomicU64,
@@ -236,6 +241,8 @@ impl Node {
             lags: Lags::default(),
             functions: Functions::new(parts.cores),
             latencies: Slices::default(),
+            turns: Turns::default(),
+            jobs: Jobs::default(),
             config: parts.config,
             id: parts.id,
             cluster_id: parts.cluster_id,

@@ -31,15 +31,6 @@ def test_a_query_of_places_finds_no_index(client, record):
         query.results({"max_retries": 0})
 
 
-def test_background_work_is_refused(client, record):
-    query = client.query(record[0], record[1])
-    query.add_ops([{"op": aerospike.OPERATOR_INCR, "bin": "n", "val": 1}])
-    with refused(UNSUPPORTED):
-        query.execute_background()
-    with refused(UNSUPPORTED):
-        client.scan_apply(record[0], record[1], "module", "function", [])
-
-
 def test_transactions_are_refused_by_the_code_that_clients_know(client, record):
     transaction = aerospike.Transaction()
     with pytest.raises(exception.AerospikeError) as refusal:

@@ -149,7 +149,7 @@ impl<'a> Run<'_, 'a> {
             }
             tried @ (Try::Read(..)
             | Try::Wait(_)
-            | Try::Call(_)
+            | Try::Call(..)
             | Try::Overtaken
             | Try::Away(..)
             | Try::Nowhere) => {
@@ -257,7 +257,7 @@ impl<'a> Run<'_, 'a> {
 }
 
 /// The result code of a framed reply that this node made.
-fn code_of_reply(reply: &[u8]) -> ResultCode {
+pub(super) fn code_of_reply(reply: &[u8]) -> ResultCode {
     const CODE_AT: usize = karst_wire::frame::HEADER_BYTES + 5;
     reply
         .get(CODE_AT)

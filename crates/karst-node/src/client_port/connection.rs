@@ -2,7 +2,7 @@
 //!
 //! Runs on the core that it was handed to, for life. Everything that has arrived is taken frame by
 //! frame before anything is sent, so that pipelined requests share one read, one submission to the
-//! devices and one write. Batches, scans and watches have the connection to themselves while they run. Requests
+//! devices and one write. Batches, queries and watches have the connection to themselves while they run. Requests
 //! on one record are carried out in the order in which they came.
 //!
 //! Closed without a word: what is no frame of this protocol, or larger than it allows. Everything that
@@ -17,15 +17,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use karst_data::key::Digest;
-use karst_wire::code::ResultCode;
 use karst_wire::frame::{BODY_BYTES_MAX, FrameHeader, FrameKind, HEADER_BYTES, inflate};
 use karst_wire::request::{Kind, Message, peek_record};
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::link::{Link, Subject, consume};
 use super::single::{self, Asked, Try};
-use super::{batch, scan, security, watch};
+use super::{aggregate, background, batch, scan, security, watch};
 use crate::core::Core;
 use crate::info;
 
@@ -74,6 +73,8 @@ enum Turn {
 enum Alone {
     Batch(Vec<u8>),
     Scan(Vec<u8>),
+    Background(Vec<u8>),
+    Aggregation(Vec<u8>),
     Watch(Vec<u8>),
 }
 
@@ -131,6 +132,8 @@ impl Connection {
                     match alone {
                         Alone::Batch(body) => batch::run(self, &body).await?,
                         Alone::Scan(body) => scan::run(self, &body).await?,
+                        Alone::Background(body) => background::run(self, &body),
+                        Alone::Aggregation(body) => aggregate::run(self, &body).await?,
                         Alone::Watch(body) => watch::run(self, &body).await?,
                     }
                 }
@@ -258,6 +261,26 @@ impl Connection {
         }
     }
 
+    /// The client's address, as far as the system tells.
+    pub(super) fn client(&self) -> String {
+        let address = self.stream.peer_addr();
+        address.map_or_else(|_| "unknown".into(), |address| address.to_string())
+    }
+
+    /// Whether the client has closed its side. What it has sent stays to be read.
+    pub(super) async fn is_left(&self) -> bool {
+        let mut byte = [0];
+        poll_fn(|context| {
+            let mut buffer = ReadBuf::new(&mut byte);
+            Poll::Ready(match self.stream.poll_peek(context, &mut buffer) {
+                Poll::Ready(Ok(count)) => count == 0,
+                Poll::Ready(Err(_)) => true,
+                Poll::Pending => false,
+            })
+        })
+        .await
+    }
+
     /// Sends what is ready and receives what comes, until either changed something. `false` when the
     /// client has closed its side.
     async fn exchange(&mut self) -> Result<bool, Closed> {
@@ -366,10 +389,8 @@ fn take_message(core: &Rc<Core>, link: &Rc<Link>, body: &[u8]) -> Taken {
     match kind {
         Kind::Batch => Taken::Alone(Alone::Batch(body.to_vec())),
         Kind::Query => Taken::Alone(Alone::Scan(body.to_vec())),
-        Kind::BackgroundOps | Kind::BackgroundUdf | Kind::Aggregation => {
-            link.append(|out| single::refuse(core, out, ResultCode::UnsupportedFeature));
-            Taken::Answered
-        }
+        Kind::BackgroundOps | Kind::BackgroundUdf => Taken::Alone(Alone::Background(body.to_vec())),
+        Kind::Aggregation => Taken::Alone(Alone::Aggregation(body.to_vec())),
         Kind::Read => take_single(core, link, &message, false, body, asked),
         Kind::Write | Kind::Delete | Kind::Udf => {
             take_single(core, link, &message, true, body, asked)

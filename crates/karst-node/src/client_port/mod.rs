@@ -1,5 +1,7 @@
 //! The client port: accepts connections, hands them to data cores by load, serves them there.
 
+mod aggregate;
+mod background;
 mod batch;
 mod call;
 mod connection;
@@ -8,6 +10,7 @@ mod query;
 mod scan;
 mod security;
 mod single;
+mod source;
 mod strong;
 mod touch;
 mod udf;

@@ -39,10 +39,6 @@ pub(super) fn search<'a>(
     if fields.index_context.is_some() || fields.index_expression.is_some() {
         return Err(ResultCode::UnsupportedFeature);
     }
-    let filter = message.partition_filter().map_err(code)?;
-    if filter.resumed().any(|resume| resume.bval.is_none()) {
-        return Err(ResultCode::Parameter);
-    }
     let wanted = match range.target {
         Target::Integers { first, last } => Wanted::Integers { first, last },
         Target::Text(text) => Wanted::Text(text),
@@ -105,6 +101,11 @@ fn by_definition(
 }
 
 impl Search<'_> {
+    /// The index's name.
+    pub(super) fn index_name(&self) -> &str {
+        &self.named.name
+    }
+
     /// The next records of a partition. `None` when the index has gone meanwhile.
     pub(super) fn slice(
         &self,

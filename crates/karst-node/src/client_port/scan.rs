@@ -11,6 +11,8 @@ use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -19,7 +21,7 @@ use karst_cluster::map::Role;
 use karst_data::expr::Filter;
 use karst_data::key::{Digest, PartitionId};
 use karst_engine::read::{Found, Need, ReadRequest};
-use karst_engine::{Fetched, Step};
+use karst_engine::{Fetched, Reason, Step};
 use karst_io::clock;
 use karst_storage::index::WalkCursor;
 use karst_wire::code::ResultCode;
@@ -36,7 +38,8 @@ use super::query::{Search, search};
 use super::single::{Operations, Refused};
 use super::{single, strong};
 use crate::core::Core;
-use crate::counters::{Ending, Op};
+use crate::counters::{Ending, Op, Query, QueryEnding};
+use crate::jobs::{self, Job, Running, Status, Work};
 use crate::node;
 
 /// Records of one scan that may be read from devices at once.
@@ -52,10 +55,10 @@ const SOCKET_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 const FETCHES_MAX: usize = 16;
 
 /// How long a record may stay unconfirmed that a scan is to bring, where consistency is strong.
-const UNCONFIRMED_MAX: Duration = Duration::from_secs(3);
+pub(super) const UNCONFIRMED_MAX: Duration = Duration::from_secs(3);
 
 /// Pause before it is read again.
-const UNCONFIRMED_PAUSE: Duration = Duration::from_millis(2);
+pub(super) const UNCONFIRMED_PAUSE: Duration = Duration::from_millis(2);
 
 /// What a scan asks for.
 struct Plan<'a> {
@@ -101,19 +104,41 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
             return Ok(());
         }
     };
-    match plan(&core, message) {
-        Ok(plan) => {
+    let planned = plan(&core, message).and_then(|plan| {
+        let entered = enter(&core, &plan, connection.client())?;
+        Ok((plan, entered))
+    });
+    match planned {
+        Ok((plan, entered)) => {
             let counted = core.counted(plan.namespace);
+            let by_index = plan.search.is_some();
             let started_us = clock::monotonic_us();
             let done = Run {
                 connection,
                 core: core.clone(),
                 plan,
+                job: entered.as_ref().map(|running| running.job().clone()),
                 sent: 0,
                 seen: HashSet::new(),
             }
             .partitions()
             .await;
+            let (query, ending) = match (&entered, &done) {
+                (None, Ok(ResultCode::Ok)) => (Query::Short, QueryEnding::Complete),
+                (None, _) => (Query::Short, QueryEnding::Error),
+                (Some(_), Ok(ResultCode::Ok)) => (Query::Long, QueryEnding::Complete),
+                (Some(_), Ok(ResultCode::QueryAbort)) => (Query::Long, QueryEnding::Abort),
+                (Some(_), _) => (Query::Long, QueryEnding::Error),
+            };
+            counted.count_query(query, by_index, ending);
+            if let Some(running) = entered {
+                running.end(match (ending, &done) {
+                    (QueryEnding::Complete, _) => Status::Done,
+                    (QueryEnding::Abort, _) => Status::Aborted,
+                    (QueryEnding::Error, Ok(_)) => Status::Failed,
+                    (QueryEnding::Error, Err(Closed)) => Status::ClientGone,
+                });
+            }
             let took_us = clock::monotonic_us() - started_us;
             counted.latency[Op::Scan as usize].record(took_us, 1);
             counted.count(
@@ -137,6 +162,29 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
     Ok(())
 }
 
+/// Enters a query into the list of those that run, unless its client says that it is short.
+fn enter(core: &Core, plan: &Plan<'_>, client: String) -> Result<Option<Running>, Refused> {
+    if plan.message.header.info1.contains(Info1::SHORT_QUERY) {
+        return Ok(None);
+    }
+    let resumed = plan.partitions.iter().filter(|it| it.1.is_some()).count();
+    let timeout_ms = plan.socket_timeout.map_or(0, |limit| limit.as_millis());
+    let asked = jobs::Asked {
+        id: plan.message.task_id()?.unwrap_or(0),
+        namespace: core.namespace(plan.namespace).config.name.clone(),
+        set: plan.set.to_vec(),
+        index: (plan.search.as_ref()).map(|search| search.index_name().to_owned()),
+        work: Work::Basic,
+        from_start: Some(plan.partitions.len() - resumed),
+        resumed,
+        partitions: plan.partitions.len(),
+        records_per_second: plan.records_per_second,
+        socket_timeout_ms: timeout_ms as u64, // it was 32 bits
+        client,
+    };
+    Ok(Some(core.node.jobs.begin(asked)?))
+}
+
 fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, Refused> {
     let (namespace, state) = core
         .node
@@ -157,6 +205,9 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, Refused> {
     };
     let filter = message.partition_filter()?;
     let search = search(state, &message).map_err(Refused)?;
+    if search.is_some() && filter.resumed().any(|resume| resume.bval.is_none()) {
+        return Err(Refused(ResultCode::Parameter));
+    }
     let from_start = filter.from_start().map(|partition| (partition, None));
     let resumed = filter.resumed();
     let resumed = resumed.map(|resume| (resume.digest.partition(), Some(resume)));
@@ -171,6 +222,10 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, Refused> {
             .map_or(Among::Nothing, Among::Set),
     };
     let no_bins = message.header.info1.contains(Info1::GET_NO_BINS);
+    let records_per_second = message.records_per_second()?.unwrap_or(0);
+    if records_per_second != 0 && message.header.info1.contains(Info1::SHORT_QUERY) {
+        return Err(Refused(ResultCode::Parameter));
+    }
     Ok(Plan {
         namespace,
         set_id,
@@ -189,13 +244,21 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, Refused> {
             None | Some(0) => u64::MAX,
             Some(records) => records,
         },
-        records_per_second: message.records_per_second()?.unwrap_or(0),
-        socket_timeout: match message.socket_timeout_ms()? {
-            None => Some(SOCKET_TIMEOUT_DEFAULT),
-            Some(0) => None,
-            Some(ms) => Some(Duration::from_millis(u64::from(ms))),
-        },
+        records_per_second,
+        socket_timeout: socket_timeout(&message)?,
         message,
+    })
+}
+
+/// How long a client may leave records unread; `None` for ever.
+///
+/// # Errors
+/// When what it says of that is malformed.
+pub(super) fn socket_timeout(message: &Message<'_>) -> Result<Option<Duration>, Refused> {
+    Ok(match message.socket_timeout_ms()? {
+        None => Some(SOCKET_TIMEOUT_DEFAULT),
+        Some(0) => None,
+        Some(ms) => Some(Duration::from_millis(u64::from(ms))),
     })
 }
 
@@ -203,6 +266,8 @@ struct Run<'c, 'a> {
     connection: &'c mut Connection,
     core: Rc<Core>,
     plan: Plan<'a>,
+    /// How it goes, for whoever asks; `None` if it is short.
+    job: Option<Arc<Job>>,
     /// Records taken so far, counted behind the filter and before projection.
     sent: u64,
     /// Those of the partition at hand, if a query can come upon one twice.
@@ -226,6 +291,8 @@ struct Taken {
     message: Vec<u8>,
     /// It is one of those that were asked for, whether or not it has any of the bins.
     counts: bool,
+    /// The filter did not let it pass.
+    filtered: bool,
 }
 
 /// A record that nobody may be told of, for longer than a scan waits, or not by this node any more.
@@ -234,10 +301,17 @@ struct Unconfirmed;
 impl Run<'_, '_> {
     async fn partitions(mut self) -> Result<ResultCode, Closed> {
         let started = Instant::now();
-        for (partition, from) in std::mem::take(&mut self.plan.partitions) {
+        let partitions = std::mem::take(&mut self.plan.partitions);
+        for (done, (partition, from)) in partitions.into_iter().enumerate() {
             let mut after = from;
             self.seen.clear();
+            if let Some(job) = &self.job {
+                job.tally.partitions.store(done as u64, Ordering::Relaxed);
+            }
             loop {
+                if self.job.as_ref().is_some_and(|job| job.is_aborted()) {
+                    return Ok(ResultCode::QueryAbort);
+                }
                 if !self.holds(partition) {
                     self.gone(partition);
                     break;
@@ -336,10 +410,12 @@ impl Run<'_, '_> {
 
     async fn keep_pace(&self, started: Instant) {
         let rate = u64::from(self.plan.records_per_second);
-        if let Some(due_ms) = (self.sent * 1000).checked_div(rate) {
-            tokio::time::sleep_until(started + Duration::from_millis(due_ms)).await;
-        } else {
-            tokio::task::yield_now().await;
+        let (Some(job), Some(due_ms)) = (&self.job, (self.sent * 1000).checked_div(rate)) else {
+            return tokio::task::yield_now().await; // a short query has no rate
+        };
+        tokio::select! {
+            () = job.aborted() => {}
+            () = tokio::time::sleep_until(started + Duration::from_millis(due_ms)) => {}
         }
     }
 
@@ -350,6 +426,7 @@ impl Run<'_, '_> {
             connection,
             core,
             plan,
+            job,
             sent,
             ..
         } = self;
@@ -367,6 +444,12 @@ impl Run<'_, '_> {
                 Some(Ok(taken)) => taken,
             };
             *sent += u64::from(taken.counts);
+            if let Some(job) = job {
+                let (bytes, filtered) = (taken.message.len() as u64, u64::from(taken.filtered));
+                job.tally.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
+                job.tally.filtered.fetch_add(filtered, Ordering::Relaxed);
+                job.tally.succeeded.store(*sent, Ordering::Relaxed);
+            }
             connection
                 .link
                 .append(|ready| ready.append(&mut taken.message));
@@ -378,7 +461,10 @@ impl Run<'_, '_> {
 }
 
 /// Waits until the client has taken what was sent; one that does not is cut off.
-async fn drain(connection: &mut Connection, limit: Option<Duration>) -> Result<(), Closed> {
+pub(super) async fn drain(
+    connection: &mut Connection,
+    limit: Option<Duration>,
+) -> Result<(), Closed> {
     let settle = connection.settle();
     match limit {
         None => settle.await,
@@ -405,7 +491,7 @@ async fn read(
                 fetched
                     .into_iter()
                     .for_each(|fetched| core.done_with(fetched));
-                if is_confirmed(core, plan, &digest) {
+                if is_confirmed(core, plan.namespace, &digest) {
                     return Ok(taken);
                 }
                 if Instant::now() >= deadline {
@@ -428,16 +514,16 @@ async fn read(
 }
 
 /// Whether what was read may be told: where consistency is strong, not before it is confirmed.
-fn is_confirmed(core: &Rc<Core>, plan: &Plan<'_>, digest: &Digest) -> bool {
+pub(super) fn is_confirmed(core: &Rc<Core>, namespace: usize, digest: &Digest) -> bool {
     let regime = {
         let sight = core.node.sights.now();
-        let share = sight.view.share(plan.namespace, digest.partition());
+        let share = sight.view.share(namespace, digest.partition());
         if share.quorums.is_none() {
             return true;
         }
         share.regime
     };
-    strong::is_confirmed(core, plan.namespace, digest, regime)
+    strong::is_confirmed(core, namespace, digest, regime)
 }
 
 fn try_read(
@@ -455,7 +541,10 @@ fn try_read(
     };
     let engine = &core.namespace(plan.namespace).engine;
     engine.read(node::now(), &request, fetched, |found| {
-        let mut taken = Taken::default();
+        let mut taken = Taken {
+            filtered: matches!(&found, Err(it) if it.reason == Reason::FilteredOut),
+            ..Taken::default()
+        };
         let wanted = |found: &Found<'_>| match &plan.search {
             None => true,
             Some(search) => search.is_met_by(found),

@@ -34,7 +34,7 @@ pub(super) use answer::{append_answers, append_named, code_of, error, finish, re
 pub(super) use asked::Asked;
 pub(crate) use carry_on::carry_out_for;
 pub(super) use carry_on::{TIMEOUT_DEFAULT, carry_on, carry_on_message, timeout};
-pub(super) use operations::{Operations, no_projection, parsed};
+pub(super) use operations::{Operations, no_projection, operations, parsed};
 pub(super) use pending::{Pending, settle};
 pub(super) use write::{after_write, stored};
 
@@ -47,7 +47,7 @@ pub(super) enum Try {
     /// No block is free, or the partition is changing hands; try again.
     Wait(usize),
     /// This function is to be run.
-    Call(Box<Call>),
+    Call(usize, Box<Call>),
     /// The record has changed since the function was run that wanted to write it: run it again.
     Overtaken,
     /// This other node carries it out.
@@ -73,7 +73,7 @@ impl Try {
                 let answered = read.bytes.saturating_mul(message.ops.len().max(1));
                 read.bytes + answered.min(reply::REPLY_BYTES_MAX)
             }
-            Try::Call(call) => call
+            Try::Call(_, call) => call
                 .record
                 .found
                 .as_ref()

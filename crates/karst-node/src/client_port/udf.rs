@@ -75,12 +75,10 @@ pub(super) fn begin(
     fetched: Option<&Fetched>,
     out: &mut Vec<u8>,
 ) -> Result<Try, Refused> {
-    let (module, function) = (
-        name(message.fields.udf_filename)?,
-        name(message.fields.udf_function)?,
-    );
-    let arguments = message.fields.udf_arguments.ok_or(ResultCode::Parameter)?;
-    check_flags(message)?;
+    let named = Named::of(message)?;
+    if !asked.is_of_query() {
+        check_flags(message)?; // a query was asked whether its client's are right
+    }
     let set = message.set()?.unwrap_or_default();
     let filter = call::filter(core, message.fields.filter)?;
     let request = ReadRequest {
@@ -94,18 +92,20 @@ pub(super) fn begin(
     let engine = &core.namespace(index).engine;
     let now = core.now();
     let read = engine.read(now, &request, fetched, |found| match found {
-        Ok(found) => snapshot(&found, now.epoch_s())
-            .map(Some)
-            .ok_or(ResultCode::BinName),
-        Err(refusal) if refusal.reason == Reason::NotFound => Ok(None),
-        Err(refusal) => Err(single::code_of(&refusal.reason).0),
+        Ok(found) if bins(&found) > BINS_MAX => Err((ResultCode::BinName, Ending::Refused)),
+        Ok(found) if is_another(asked, message, &found) => {
+            Err(single::code_of(&Reason::Generation))
+        }
+        Ok(found) => Ok(snapshot(&found, now.epoch_s())),
+        Err(refusal) if refusal.reason == Reason::NotFound && !asked.is_of_query() => Ok(None),
+        Err(refusal) => Err(single::code_of(&refusal.reason)),
     });
     let found = match read {
         Step::Read(read) => return Ok(Try::Read(index, read)),
         Step::Wait => return Ok(Try::Wait(index)),
         Step::Done(Ok(found)) => found,
-        Step::Done(Err(code)) => {
-            asked.count(core, index, Op::Write, Ending::Refused);
+        Step::Done(Err((code, ending))) => {
+            asked.count(core, index, Op::Udf, ending);
             single::error(out, asked, code);
             return Ok(Try::Replied(None));
         }
@@ -115,13 +115,43 @@ pub(super) fn begin(
         set: set.to_vec(),
         found,
     };
-    Ok(Try::Call(Box::new(Call {
+    let call = Call {
         modules: core.node.cluster.snapshot().modules.clone(),
-        module,
-        function,
-        arguments: arguments.to_vec(),
+        module: named.module,
+        function: named.function,
+        arguments: named.arguments.to_vec(),
         record,
-    })))
+    };
+    Ok(Try::Call(index, Box::new(call)))
+}
+
+/// The function that a request names.
+pub(super) struct Named<'a> {
+    pub(super) module: String,
+    pub(super) function: String,
+    /// A packed list.
+    pub(super) arguments: &'a [u8],
+}
+
+impl<'a> Named<'a> {
+    /// # Errors
+    /// When it names none.
+    pub(super) fn of(message: &Message<'a>) -> Result<Named<'a>, Refused> {
+        let fields = &message.fields;
+        Ok(Named {
+            module: name(fields.udf_filename)?,
+            function: name(fields.udf_function)?,
+            arguments: fields.udf_arguments.ok_or(ResultCode::Parameter)?,
+        })
+    }
+}
+
+/// Whether the record is another than the one in which a query found what it looks for.
+fn is_another(asked: Asked, message: &Message<'_>, found: &Found<'_>) -> bool {
+    let header = &message.header;
+    asked.is_of_query()
+        && header.info2.contains(Info2::GENERATION)
+        && header.generation != u32::from(found.generation)
 }
 
 fn name(field: Option<&[u8]>) -> Result<String, Refused> {
@@ -133,7 +163,10 @@ fn name(field: Option<&[u8]>) -> Result<String, Refused> {
 }
 
 /// A function sees for itself whether there is a record, and of which generation.
-fn check_flags(message: &Message<'_>) -> Result<(), Refused> {
+///
+/// # Errors
+/// When the request says more about it.
+pub(super) fn check_flags(message: &Message<'_>) -> Result<(), Refused> {
     let (info2, info3) = (message.header.info2, message.header.info3);
     let demands = [Info2::GENERATION, Info2::GENERATION_GT, Info2::CREATE_ONLY];
     let replaces = [
@@ -149,12 +182,14 @@ fn check_flags(message: &Message<'_>) -> Result<(), Refused> {
     }
 }
 
-/// The record as it is; `None` if it has too many bins.
-fn snapshot(found: &Found<'_>, now_s: u32) -> Option<Snapshot> {
+fn bins(found: &Found<'_>) -> usize {
+    let record = found.record.as_ref();
+    record.map_or(0, |record| usize::from(record.bin_count()))
+}
+
+/// The record as it is, if it was read in full.
+pub(super) fn snapshot(found: &Found<'_>, now_s: u32) -> Option<Snapshot> {
     let record = found.record.as_ref()?;
-    if usize::from(record.bin_count()) > BINS_MAX {
-        return None;
-    }
     let bins = record.bins();
     let size_bytes = record.draft(record.meta).size_bytes();
     Some(Snapshot {
@@ -184,7 +219,7 @@ pub(super) fn finish(
     out: &mut Vec<u8>,
 ) -> Result<Try, Refused> {
     let start = out.len();
-    let (ending, op) = match &ran.ended {
+    let ending = match &ran.ended {
         Ok(Ended::Returned(Returned {
             rejected: None,
             change: Some(change),
@@ -198,23 +233,20 @@ pub(super) fn finish(
         })) => {
             let code = ResultCode::from_u8(*code).unwrap_or(ResultCode::Unknown);
             single::error(out, asked, code);
-            (Ending::Refused, Op::Write)
+            Ending::Refused
         }
         Ok(Ended::Returned(Returned { value, .. })) => {
             let (generation, void_time_s) = (ran.generation, ran.void_time_s);
-            (
-                answer(out, asked, value, generation, void_time_s),
-                Op::Write,
-            )
+            answer(out, asked, value, generation, void_time_s)
         }
-        Ok(Ended::Failed(why)) => (failure(out, asked, why), Op::Write),
+        Ok(Ended::Failed(why)) => failure(out, asked, why),
         Err(NotRun::Late) => {
             let why = NotRun::Late.to_string();
-            (failure(out, asked, why.as_bytes()), Op::Write)
+            failure(out, asked, why.as_bytes())
         }
         Err(NotRun::Busy) => {
             single::error(out, asked, ResultCode::DeviceOverload);
-            (Ending::Overload, Op::Write)
+            Ending::Overload
         }
     };
     let tried = match at.share.quorums.is_some() {
@@ -225,7 +257,7 @@ pub(super) fn finish(
         false => Try::Replied(None),
     };
     if let Try::Replied(_) = &tried {
-        asked.count(core, at.index, op, ending);
+        asked.count(core, at.index, Op::Udf, ending);
     }
     Ok(tried.or_take_back(out, start))
 }
@@ -271,7 +303,7 @@ fn write(
             }
             Err(refusal) => single::refused(out, asked, refusal),
         };
-        asked.count(core, index, Op::Write, ending);
+        asked.count(core, index, Op::Udf, ending);
         single::stored(written.ok()?)
     });
     if overtaken {

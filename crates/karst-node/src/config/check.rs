@@ -29,6 +29,9 @@ const GIB: u64 = 1024 * MIB;
 /// The level that Zstandard itself calls its default.
 const ZSTD_LEVEL_DEFAULT: u64 = 3;
 
+/// The reference's `background-query-max-rps`.
+const BACKGROUND_RPS_MAX: u64 = 10_000;
+
 /// Room that a write block keeps for its own header and padding; records get the rest.
 pub(super) const BLOCK_HEADER_ROOM: u64 = 4 * KIB;
 
@@ -335,6 +338,12 @@ impl Check<'_> {
                 raw.max_record_size.as_deref(),
                 storage.write_block,
             ),
+            background_rps_max: self.number(
+                &format!("{path}.background_rps_max"),
+                raw.background_rps_max,
+                BACKGROUND_RPS_MAX,
+                1..=1_000_000,
+            ) as u32,
             storage,
         }
     }

@@ -166,6 +166,8 @@ pub struct Namespace {
     pub life: Life,
     /// Largest stored record in bytes; fits a write block together with the block's own header.
     pub max_record_size: u64,
+    /// Records a second that a query in the background changes at most.
+    pub background_rps_max: u32,
     /// Where its records live.
     pub storage: Storage,
 }

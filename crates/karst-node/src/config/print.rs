@@ -103,6 +103,7 @@ impl Namespace {
                 Mode::Cp => Some(self.min_in_sync.into()),
             },
             max_record_size: Some(print_size(self.max_record_size)),
+            background_rps_max: Some(self.background_rps_max.into()),
             storage: self.storage.to_raw(),
             ..self.life.to_raw()
         }

@@ -6,6 +6,7 @@ use karst_wire::info::InfoError;
 use super::namespaces::engine_word;
 use super::{Answer, Asked, Entry, Pairs, entry, no_namespace, refused};
 use crate::config::{Compression, Engine, Life, Mode};
+use crate::jobs::DONE_MAX;
 use crate::node::{NamespaceState, Node};
 
 /// Longest context name; longer ones are no context.
@@ -63,6 +64,7 @@ fn service(pairs: &mut Pairs, node: &Node) {
     pairs.put("enable-health-check", false);
     pairs.put("microsecond-histograms", true);
     pairs.put("disable-udf-execution", false);
+    pairs.put("query-max-done", DONE_MAX);
     pairs.put("karst.node-name", &node.config.node.name);
     pairs.put("karst.io", node.io.kind);
 }
@@ -98,6 +100,7 @@ pub(super) fn namespace_settings(pairs: &mut Pairs, node: &Node, namespace: &Nam
     put_life(pairs, namespace, &life);
     pairs.put("allow-ttl-without-nsup", true);
     pairs.put("max-record-size", config.max_record_size);
+    pairs.put("background-query-max-rps", config.background_rps_max);
     pairs.put("rack-id", node.config.node.rack);
     pairs.put("conflict-resolution-policy", "last-update-time");
     pairs.put("read-consistency-level-override", "off");

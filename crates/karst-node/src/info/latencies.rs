@@ -21,10 +21,10 @@ const _: () = assert!(COLUMNS < LATENCY_BUCKETS);
 const OF_NAMESPACE: [(&str, Option<Op>); 8] = [
     ("read", Some(Op::Read)),
     ("write", Some(Op::Write)),
-    ("udf", None),
+    ("udf", Some(Op::Udf)),
     ("batch-sub-read", Some(Op::BatchRead)),
     ("batch-sub-write", Some(Op::BatchWrite)),
-    ("batch-sub-udf", None),
+    ("batch-sub-udf", Some(Op::BatchUdf)),
     ("pi-query", Some(Op::Scan)),
     ("si-query", None),
 ];

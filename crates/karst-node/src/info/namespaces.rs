@@ -15,7 +15,7 @@ use super::config::namespace_settings;
 use super::sets::unix_ns;
 use super::{Answer, Asked, Entry, Pairs, entry, made, text};
 use crate::config::Engine;
-use crate::counters::{CoreCounters, Counter, Ending, Op};
+use crate::counters::{CoreCounters, Counter, Ending, Op, Query};
 use crate::metrics::Figures;
 use crate::node::{NamespaceState, Node, now};
 
@@ -225,15 +225,14 @@ fn put_requests(pairs: &mut Pairs, figures: &Figures) {
             &format!("{name}_not_found"),
             figures.requests(op, Ending::NotFound),
         );
+        pairs.put(
+            &format!("{name}_filtered_out"),
+            figures.requests(op, Ending::FilteredOut),
+        );
     }
-    pairs.put(
-        "pi_query_long_basic_complete",
-        figures.requests(Op::Scan, Ending::Ok),
-    );
-    pairs.put("pi_query_long_basic_error", figures.failures(Op::Scan));
+    put_functions(pairs, figures);
+    put_queries(pairs, figures);
     pairs.zeros(&[
-        "client_udf_complete",
-        "client_udf_error",
         "client_proxy_complete",
         "client_proxy_error",
         "from_proxy_read_success",
@@ -243,6 +242,40 @@ fn put_requests(pairs: &mut Pairs, figures: &Figures) {
         "retransmit_all_read",
         "retransmit_all_write",
     ]);
+}
+
+/// Functions, and writes of queries in the background.
+fn put_functions(pairs: &mut Pairs, figures: &Figures) {
+    let counted = [
+        (Op::Udf, "client_udf", "complete"),
+        (Op::BatchUdf, "batch_sub_udf", "complete"),
+        (Op::QueryUdf, "udf_sub_udf", "complete"),
+        (Op::QueryWrite, "ops_sub_write", "success"),
+    ];
+    for (op, name, done) in counted {
+        let done = format!("{name}_{done}");
+        pairs.put(&done, figures.requests(op, Ending::Ok));
+        pairs.put(&format!("{name}_error"), figures.failures(op));
+        pairs.put(
+            &format!("{name}_filtered_out"),
+            figures.requests(op, Ending::FilteredOut),
+        );
+    }
+}
+
+/// Queries by what they are and how they ended; of short ones none is ever ended by somebody.
+fn put_queries(pairs: &mut Pairs, figures: &Figures) {
+    for (prefix, queries) in [("pi", &figures.scans), ("si", &figures.index_queries)] {
+        for query in Query::ALL {
+            let name = format!("{prefix}_query_{}", query.name());
+            let [complete, error, abort] = queries[query as usize];
+            pairs.put(&format!("{name}_complete"), complete);
+            pairs.put(&format!("{name}_error"), error);
+            if query != Query::Short {
+                pairs.put(&format!("{name}_abort"), abort);
+            }
+        }
+    }
 }
 
 /// What holds the namespace's records.

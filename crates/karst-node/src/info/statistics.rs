@@ -22,6 +22,7 @@ fn statistics(asked: &mut Asked<'_>) -> Answer {
     pairs.put("objects", records);
     pairs.put("tombstones", tombstones);
     put_connections(&mut pairs, asked.node);
+    pairs.put("long_queries_active", asked.node.jobs.running());
     put_batches(&mut pairs, asked);
     pairs.put("time_since_rebalance", asked.node.uptime_s());
     pairs.put("migrate_allowed", is_settled(asked.node));

@@ -8,7 +8,9 @@ use karst_storage::log::SpaceReport;
 use karst_storage::log::codec::PackedBytes;
 use karst_storage::watermark::Usage;
 
-use crate::counters::{Counter, Ending, LATENCY_BUCKETS, NamespaceCounters, Op};
+use crate::counters::{
+    Counter, Ending, LATENCY_BUCKETS, NamespaceCounters, Op, Queries, Query, QueryEnding,
+};
 use crate::limits::{self, Refusal};
 use crate::node::Node;
 
@@ -72,6 +74,10 @@ pub(crate) struct Figures {
     pub(crate) evicts: bool,
     /// Requests by [`Op`], then by [`Ending`].
     pub(crate) requests: [[u64; Ending::ALL.len()]; Op::ALL.len()],
+    /// Queries that walked partitions.
+    pub(crate) scans: Queries<u64>,
+    /// Queries that asked an index.
+    pub(crate) index_queries: Queries<u64>,
     /// By [`Op`].
     pub(crate) latency: ByOp,
     /// Reads that devices were asked for.
@@ -118,6 +124,8 @@ impl Figures {
             refusal: Refusal::of(namespace, &usage),
             evicts: namespace.limits().evict(&usage).is_some(),
             requests: requests(node, position),
+            scans: queries(node, position, |counters| &counters.scans),
+            index_queries: queries(node, position, |counters| &counters.index_queries),
             latency: latencies_of(node, position),
             device_reads: sum(|counters| &counters.device_reads),
             device_read_us: sum(|counters| &counters.device_read_us),
@@ -194,6 +202,20 @@ fn requests(node: &Node, position: usize) -> [[u64; Ending::ALL.len()]; Op::ALL.
         }
     }
     requests
+}
+
+fn queries(
+    node: &Node,
+    position: usize,
+    of: fn(&NamespaceCounters) -> &Queries<Counter>,
+) -> Queries<u64> {
+    let mut sums = [[0; QueryEnding::ALL.len()]; Query::ALL.len()];
+    for core in &node.cores {
+        let counters = of(&core.namespaces[position]).iter().flatten();
+        let sums = sums.iter_mut().flatten();
+        sums.zip(counters).for_each(|(sum, it)| *sum += it.get());
+    }
+    sums
 }
 
 /// How long requests of a namespace took since the node's start.

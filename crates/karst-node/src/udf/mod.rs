@@ -8,6 +8,7 @@
 //!
 //! - [`pool`]: the threads, their queue, and what becomes of a call that does not end.
 //! - [`state`]: one Lua state: what is taken away from scripts, limits, a call from beginning to end.
+//! - [`turns`]: one call at a time on a record.
 //! - [`values`]: values of bins, arguments and answers as scripts see them.
 //! - `lua/`: the objects that scripts use, in Lua itself, so that all their memory is the state's own and counted,
 //!   and every loop in them is one that can be ended.
@@ -22,15 +23,19 @@
 
 pub mod pool;
 pub mod state;
+pub mod turns;
 pub mod values;
 
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use karst_cluster::modules::Modules;
 use karst_data::value::ParticleType;
 
 pub use pool::{Functions, NotRun};
+pub use turns::Turns;
 
 /// Most bytes that a call's answer may have.
 pub const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -49,6 +54,25 @@ pub struct Call {
     /// The record.
     pub record: Subject,
 }
+
+/// A function to be called with a stream of records, in one of which a query's records come. What it makes of each
+/// stream is for the client to put together.
+#[derive(Clone, Debug)]
+pub struct Aggregation {
+    /// The modules there are.
+    pub modules: Modules,
+    /// The module's name.
+    pub module: String,
+    /// The function's.
+    pub function: String,
+    /// Its arguments behind the first: a packed list.
+    pub arguments: Vec<u8>,
+    /// The records.
+    pub records: Arc<[Subject]>,
+}
+
+/// What came out of a stream: values with their particle types, in order; or why nothing did, as clients are told.
+pub type Aggregated = Result<Vec<(u8, Vec<u8>)>, Vec<u8>>;
 
 /// The record that a function is called with.
 #[derive(Debug)]

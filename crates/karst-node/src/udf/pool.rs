@@ -23,7 +23,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::state::{State, TIMEOUT, find, not_loaded};
-use super::{Call, Ended, Faulty};
+use super::{Aggregated, Aggregation, Call, Ended, Faulty};
 
 /// Most calls that wait for a thread.
 pub const QUEUE_MAX: usize = 1024;
@@ -57,6 +57,7 @@ pub enum NotRun {
 /// What a thread is to do.
 enum Work {
     Call(Box<Call>, oneshot::Sender<Ended>),
+    Aggregate(Box<Aggregation>, oneshot::Sender<Aggregated>),
     Check(Modules, Module, oneshot::Sender<Result<(), Faulty>>),
 }
 
@@ -109,6 +110,20 @@ impl Functions {
     pub async fn run(&self, call: Call, patience: Duration) -> Result<Ended, NotRun> {
         let (answer, answered) = oneshot::channel();
         let work = Work::Call(Box::new(call), answer);
+        self.wait(work, answered, patience).await
+    }
+
+    /// Calls a function with a stream of records.
+    ///
+    /// # Errors
+    /// When there is no outcome.
+    pub async fn aggregate(
+        &self,
+        aggregation: Aggregation,
+        patience: Duration,
+    ) -> Result<Aggregated, NotRun> {
+        let (answer, answered) = oneshot::channel();
+        let work = Work::Aggregate(Box::new(aggregation), answer);
         self.wait(work, answered, patience).await
     }
 
@@ -251,9 +266,13 @@ impl States {
         match work {
             // Nobody waits any more.
             Work::Call(_, answer) if answer.is_closed() => {}
+            Work::Aggregate(_, answer) if answer.is_closed() => {}
             Work::Check(_, _, answer) if answer.is_closed() => {}
             Work::Call(call, answer) => {
                 let _ = answer.send(self.call(*call, deadline_us));
+            }
+            Work::Aggregate(aggregation, answer) => {
+                let _ = answer.send(self.aggregate(&aggregation, deadline_us));
             }
             Work::Check(modules, module, answer) => {
                 let loaded = State::load(&modules, &module, deadline_us);
@@ -263,31 +282,44 @@ impl States {
     }
 
     fn call(&mut self, call: Call, deadline_us: u64) -> Ended {
-        if !self.modules.is(&call.modules) {
-            self.kept.clear();
-            self.modules = call.modules.clone();
-        }
         let name = call.module.clone();
-        let at = self.kept.iter().position(|(module, _)| *module == name);
-        let state = match at {
-            Some(at) => self.kept.remove(at).1,
-            None => {
-                let Some(module) = find(&self.modules, &name) else {
-                    return not_loaded(None);
-                };
-                match State::load(&self.modules, module, deadline_us) {
-                    Ok(state) => state,
-                    Err(why) => return not_loaded(Some(&why)),
-                }
-            }
+        let state = match self.take(&call.modules, &name, deadline_us) {
+            Ok(state) => state,
+            Err(why) => return Ended::Failed(why),
         };
         let ended = state.run(call, deadline_us);
+        self.keep(name, state, deadline_us);
+        ended
+    }
+
+    fn aggregate(&mut self, aggregation: &Aggregation, deadline_us: u64) -> Aggregated {
+        let name = &aggregation.module;
+        let state = self.take(&aggregation.modules, name, deadline_us)?;
+        let aggregated = state.aggregate(aggregation, deadline_us);
+        self.keep(name.clone(), state, deadline_us);
+        aggregated
+    }
+
+    /// The state of a module, loaded if need be; or what its callers are told.
+    fn take(&mut self, modules: &Modules, name: &str, deadline_us: u64) -> Result<State, Vec<u8>> {
+        if !self.modules.is(modules) {
+            self.kept.clear();
+            self.modules = modules.clone();
+        }
+        if let Some(at) = self.kept.iter().position(|(module, _)| module == name) {
+            return Ok(self.kept.remove(at).1);
+        }
+        let module = find(&self.modules, name).ok_or_else(|| not_loaded(None))?;
+        State::load(&self.modules, module, deadline_us).map_err(|why| not_loaded(Some(&why)))
+    }
+
+    /// Keeps a state for the next call, if it is fit for one.
+    fn keep(&mut self, name: String, state: State, deadline_us: u64) {
         if clock::monotonic_us() < deadline_us && state.is_fit() {
             if self.kept.len() == STATES_MAX {
                 self.kept.remove(0);
             }
             self.kept.push((name, state));
         }
-        ended
     }
 }

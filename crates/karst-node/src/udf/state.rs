@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -20,7 +21,10 @@ use mlua::{
 };
 
 use super::values::{self, Kit, Unpackable, malformed};
-use super::{ANSWER_BYTES_MAX, Call, Change, Ended, Faulty, Returned, Snapshot, Subject};
+use super::{
+    ANSWER_BYTES_MAX, Aggregated, Aggregation, Call, Change, Ended, Faulty, Returned, Snapshot,
+    Subject,
+};
 
 /// Most memory of one state.
 pub const MEMORY_BYTES_MAX: usize = 128 << 20;
@@ -48,6 +52,12 @@ const BIN_BYTES_MAX: usize = karst_data::flat::PAYLOAD_BYTES_MAX;
 /// Most bins of a record that functions are called with.
 pub const BINS_MAX: usize = 512;
 
+/// A packed list of nothing.
+const NO_ARGUMENTS: &[u8] = &[0x90];
+
+/// What a value that a stream gives takes beside its bytes.
+const VALUE_BYTES: usize = 32;
+
 /// What a call that took too long ends with.
 pub const TIMEOUT: &str = "UDF Execution Timeout";
 
@@ -60,10 +70,55 @@ struct Now {
     log_lines: Cell<u32>,
     module: RefCell<String>,
     modules: RefCell<Modules>,
-    record: RefCell<Option<Snapshot>>,
+    /// The records that the call has to do with.
+    records: RefCell<Arc<[Subject]>>,
+    /// How many of them a stream has taken.
+    taken: Cell<usize>,
+    /// What a stream has given.
+    given: RefCell<Given>,
+}
+
+/// What a stream has given so far.
+#[derive(Default)]
+struct Given {
+    values: Vec<(u8, Vec<u8>)>,
+    bytes: usize,
 }
 
 impl Now {
+    fn new(modules: &Modules, stem: &str, deadline_us: u64) -> Rc<Now> {
+        Rc::new(Now {
+            deadline_us: Cell::new(deadline_us),
+            log_lines: Cell::new(0),
+            module: RefCell::new(stem.to_owned()),
+            modules: RefCell::new(modules.clone()),
+            records: RefCell::new(Arc::from([])),
+            taken: Cell::new(0),
+            given: RefCell::default(),
+        })
+    }
+
+    /// A call begins, with these records.
+    fn begin(&self, records: Arc<[Subject]>, deadline_us: u64) {
+        self.deadline_us.set(deadline_us);
+        self.log_lines.set(0);
+        self.taken.set(0);
+        *self.records.borrow_mut() = records;
+    }
+
+    /// It has ended: nothing of it stays.
+    fn end(&self) -> Given {
+        *self.records.borrow_mut() = Arc::from([]);
+        self.given.take()
+    }
+
+    /// Looks at a record by its number, from 1, as it was found.
+    fn look<R>(&self, at: usize, look: impl FnOnce(&Snapshot) -> R) -> Option<R> {
+        let records = self.records.borrow();
+        let found = records.get(at.wrapping_sub(1))?.found.as_ref();
+        found.map(look)
+    }
+
     fn is_late(&self) -> bool {
         clock::monotonic_us() >= self.deadline_us.get()
     }
@@ -100,6 +155,10 @@ pub struct State {
     kit: Rc<Kit>,
     enter: Function,
     call: Function,
+    /// Makes a stream.
+    stream: Function,
+    /// Gives what comes out of one.
+    drain: Function,
 }
 
 impl State {
@@ -108,14 +167,7 @@ impl State {
     /// # Errors
     /// Why it cannot be loaded.
     pub fn load(modules: &Modules, module: &Module, deadline_us: u64) -> Result<State, Faulty> {
-        let stem = stem_of(&module.file).to_owned();
-        let now = Rc::new(Now {
-            deadline_us: Cell::new(deadline_us),
-            log_lines: Cell::new(0),
-            module: RefCell::new(stem),
-            modules: RefCell::new(modules.clone()),
-            record: RefCell::new(None),
-        });
+        let now = Now::new(modules, stem_of(&module.file), deadline_us);
         let state = State::bare(now).map_err(|error| Faulty {
             line: 0,
             message: text_of(&error),
@@ -150,6 +202,8 @@ impl State {
         file("bytes", include_str!("lua/bytes.lua")).call::<()>(given)?;
         let enter = file("record", include_str!("lua/record.lua")).call::<Function>(given)?;
         let call = file("call", include_str!("lua/call.lua")).call((&host, key, &raw))?;
+        let (stream, drain) = file("stream", include_str!("lua/stream.lua"))
+            .call((&host, key, &raw, &shapes, &enter))?;
         let watched = now.clone();
         let kit = Rc::new(Kit {
             late: Box::new(move || watched.is_late()),
@@ -162,6 +216,7 @@ impl State {
             content: raw.raw_get("content")?,
         });
         lend_values(&lua, &host, &now, &kit)?;
+        lend_stream(&lua, &host, &now, &kit)?;
         let watched = now.clone();
         let triggers = HookTriggers::new().every_nth_instruction(INSTRUCTIONS);
         lua.set_global_hook(triggers, move |_, _| match watched.is_late() {
@@ -174,37 +229,72 @@ impl State {
             kit,
             enter,
             call,
+            stream,
+            drain,
         })
     }
 
     /// Calls a function with a record.
     pub fn run(&self, call: Call, deadline_us: u64) -> Ended {
-        self.now.deadline_us.set(deadline_us);
-        self.now.log_lines.set(0);
-        let ended = self.run_within(&call.function, &call.arguments, call.record);
-        *self.now.record.borrow_mut() = None;
+        let records: Arc<[Subject]> = Arc::from([call.record]);
+        self.now.begin(records.clone(), deadline_us);
+        let ended = self.run_within(&call.function, &call.arguments, &records[0]);
+        self.now.end();
         match ended {
             Ok(ended) => ended,
             Err(error) => Ended::Failed(text_of(&error).into_bytes()),
         }
     }
 
-    fn run_within(&self, name: &str, arguments: &[u8], subject: Subject) -> mlua::Result<Ended> {
-        let facts = self.facts(&subject)?;
-        *self.now.record.borrow_mut() = subject.found;
-        let record: Value = self.enter.call(&facts)?;
-        let mut given = MultiValue::new();
-        given.push_back(Value::String(self.lua.create_string(name)?));
-        given.push_back(record);
+    /// Calls a function with a stream of records.
+    pub fn aggregate(&self, aggregation: &Aggregation, deadline_us: u64) -> Aggregated {
+        self.now.begin(aggregation.records.clone(), deadline_us);
+        let drained = self.drain(&aggregation.function, &aggregation.arguments);
+        let given = self.now.end();
+        match drained {
+            Ok(Ok(())) => Ok(given.values),
+            Ok(Err(why)) => Err(why),
+            Err(error) => Err(text_of(&error).into_bytes()),
+        }
+    }
+
+    fn drain(&self, name: &str, arguments: &[u8]) -> mlua::Result<Result<(), Vec<u8>>> {
+        let stream: Value = self.stream.call(())?;
+        let name = Value::String(self.lua.create_string(name)?);
+        let stream = match self.call(name, stream, arguments)? {
+            Ok(stream) => stream,
+            Err(why) => return Ok(Err(why)),
+        };
+        let drain = Value::Function(self.drain.clone());
+        let drained = self.call(drain, stream, NO_ARGUMENTS)?;
+        Ok(drained.map(drop))
+    }
+
+    /// Calls a function, by its name or itself: what it returns, or why it does not.
+    fn call(
+        &self,
+        function: Value,
+        first: Value,
+        arguments: &[u8],
+    ) -> mlua::Result<Result<Value, Vec<u8>>> {
+        let mut given = MultiValue::from_iter([function, first]);
         self.arguments(arguments, &mut given)?;
         let (ok, value): (bool, Value) = self.call.call(given)?;
-        if !ok {
-            let message = match &value {
-                Value::String(message) => message.as_bytes().to_vec(),
-                _ => Vec::new(),
-            };
-            return Ok(Ended::Failed(message));
-        }
+        Ok(match (ok, &value) {
+            (true, _) => Ok(value),
+            (false, Value::String(message)) => Err(message.as_bytes().to_vec()),
+            (false, _) => Err(Vec::new()),
+        })
+    }
+
+    fn run_within(&self, name: &str, arguments: &[u8], subject: &Subject) -> mlua::Result<Ended> {
+        let facts = facts(&self.lua, &self.kit, subject, 1)?;
+        let record: Value = self.enter.call(&facts)?;
+        let name = Value::String(self.lua.create_string(name)?);
+        let value = match self.call(name, record, arguments)? {
+            Ok(value) => value,
+            Err(why) => return Ok(Ended::Failed(why)),
+        };
         let value = match self.kit.particle(&value, ANSWER_BYTES_MAX) {
             Ok(value) => value,
             Err(Unpackable::Lua(error)) => return Err(error),
@@ -215,26 +305,6 @@ impl State {
             rejected: Some(facts.raw_get::<u8>("code")?).filter(|code| *code != 0),
             change: self.change(&facts)?,
         }))
-    }
-
-    /// What is known of the record, as `lua/record.lua` wants it.
-    fn facts(&self, subject: &Subject) -> mlua::Result<Table> {
-        let facts = self.lua.create_table()?;
-        facts.raw_set("digest", self.lua.create_string(subject.digest)?)?;
-        if !subject.set.is_empty() {
-            facts.raw_set("setname", self.lua.create_string(&subject.set)?)?;
-        }
-        facts.raw_set("exists", subject.found.is_some())?;
-        if let Some(found) = &subject.found {
-            facts.raw_set("gen", found.generation)?;
-            facts.raw_set("ttl", found.ttl_s)?;
-            facts.raw_set("lut", found.update_time_ms)?;
-            facts.raw_set("size", found.size_bytes)?;
-            if let Some([particle, key @ ..]) = found.key.as_deref() {
-                facts.raw_set("key", self.kit.shown(&self.lua, *particle, key)?)?;
-            }
-        }
-        Ok(facts)
     }
 
     fn arguments(&self, packed: &[u8], given: &mut MultiValue) -> mlua::Result<()> {
@@ -287,6 +357,27 @@ impl State {
         }
         true
     }
+}
+
+/// What is known of a record, as `lua/record.lua` wants it; `at` is its number among the call's, from 1.
+fn facts(lua: &Lua, kit: &Kit, subject: &Subject, at: usize) -> mlua::Result<Table> {
+    let facts = lua.create_table()?;
+    facts.raw_set("at", at)?;
+    facts.raw_set("digest", lua.create_string(subject.digest)?)?;
+    if !subject.set.is_empty() {
+        facts.raw_set("setname", lua.create_string(&subject.set)?)?;
+    }
+    facts.raw_set("exists", subject.found.is_some())?;
+    if let Some(found) = &subject.found {
+        facts.raw_set("gen", found.generation)?;
+        facts.raw_set("ttl", found.ttl_s)?;
+        facts.raw_set("lut", found.update_time_ms)?;
+        facts.raw_set("size", found.size_bytes)?;
+        if let Some([particle, key @ ..]) = found.key.as_deref() {
+            facts.raw_set("key", kit.shown(lua, *particle, key)?)?;
+        }
+    }
+    Ok(facts)
 }
 
 /// Makes room for as many references to Lua's values as are ever held: mlua cannot say no when there is none, and
@@ -342,21 +433,22 @@ fn host(lua: &Lua, now: &Rc<Now>) -> mlua::Result<Table> {
 /// And what needs them.
 fn lend_values(lua: &Lua, host: &Table, now: &Rc<Now>, kit: &Rc<Kit>) -> mlua::Result<()> {
     let (known, shapes) = (now.clone(), kit.clone());
-    let bin = move |lua: &Lua, name: LuaString| {
-        let record = known.record.borrow();
-        let mut bins = record.iter().flat_map(|record| &record.bins);
-        match bins.find(|bin| bin.0 == *name.as_bytes()) {
-            Some((_, particle, bytes)) => shapes.shown(lua, *particle as u8, bytes),
-            None => Ok(Value::Nil),
-        }
+    let bin = move |lua: &Lua, (at, name): (usize, LuaString)| {
+        let shown = known.look(at, |record| {
+            let mut bins = record.bins.iter();
+            let bin = bins.find(|bin| bin.0 == *name.as_bytes());
+            bin.map(|(_, particle, bytes)| shapes.shown(lua, *particle as u8, bytes))
+        });
+        shown.flatten().unwrap_or(Ok(Value::Nil))
     };
     host.raw_set("bin", lua.create_function(bin)?)?;
     let known = now.clone();
-    let names = move |lua: &Lua, ()| {
-        let record = known.record.borrow();
-        let bins = record.iter().flat_map(|record| &record.bins);
-        let names = bins.map(|bin| lua.create_string(&bin.0));
-        lua.create_sequence_from(names.collect::<mlua::Result<Vec<_>>>()?)
+    let names = move |lua: &Lua, at: usize| {
+        let names = known.look(at, |record| {
+            let names = record.bins.iter().map(|bin| lua.create_string(&bin.0));
+            names.collect::<mlua::Result<Vec<_>>>()
+        });
+        lua.create_sequence_from(names.unwrap_or(Ok(Vec::new()))?)
     };
     host.raw_set("names", lua.create_function(names)?)?;
     let shapes = kit.clone();
@@ -374,6 +466,42 @@ fn lend_values(lua: &Lua, host: &Table, now: &Rc<Now>, kit: &Rc<Kit>) -> mlua::R
     let shapes = kit.clone();
     let same = move |_: &Lua, (a, b): (Value, Value)| Ok(shapes.packed(&a)? == shapes.packed(&b)?);
     host.raw_set("same", lua.create_function(same)?)
+}
+
+/// And what streams need.
+fn lend_stream(lua: &Lua, host: &Table, now: &Rc<Now>, kit: &Rc<Kit>) -> mlua::Result<()> {
+    let (known, shapes) = (now.clone(), kit.clone());
+    let next = move |lua: &Lua, ()| {
+        let records = known.records.borrow();
+        let at = known.taken.get();
+        let Some(subject) = records.get(at) else {
+            return Ok(None);
+        };
+        known.taken.set(at + 1);
+        let facts = facts(lua, &shapes, subject, at + 1)?;
+        facts.raw_set("fixed", true)?;
+        Ok(Some(facts))
+    };
+    host.raw_set("next", lua.create_function(next)?)?;
+    let (known, shapes) = (now.clone(), kit.clone());
+    let give = move |_: &Lua, value: Value| {
+        let mut given = known.given.borrow_mut();
+        let value = match shapes.particle(&value, ANSWER_BYTES_MAX) {
+            Ok((0, _)) => return Ok(()), // nothing that a client could be told
+            Ok(value) => value,
+            Err(Unpackable::Lua(error)) => return Err(error),
+            Err(_) => return Ok(()),
+        };
+        given.bytes += value.1.len() + VALUE_BYTES;
+        if given.bytes > ANSWER_BYTES_MAX {
+            return Err(mlua::Error::RuntimeError(
+                "the stream gives too much".into(),
+            ));
+        }
+        given.values.push(value);
+        Ok(())
+    };
+    host.raw_set("give", lua.create_function(give)?)
 }
 
 impl Kit {
@@ -435,10 +563,10 @@ pub fn find<'m>(modules: &'m Modules, name: &str) -> Option<&'m Module> {
 }
 
 /// What a call ends with whose module cannot be loaded.
-pub(super) fn not_loaded(why: Option<&Faulty>) -> Ended {
+pub(super) fn not_loaded(why: Option<&Faulty>) -> Vec<u8> {
     match why {
-        Some(why) if why.message.contains(TIMEOUT) => Ended::Failed(TIMEOUT.into()),
-        Some(_) | None => Ended::Failed(NOT_LOADED.into()),
+        Some(why) if why.message.contains(TIMEOUT) => TIMEOUT.into(),
+        Some(_) | None => NOT_LOADED.into(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Scripts and what becomes of them.
 
+mod stream;
+
 use std::time::Duration;
 
 use base64::Engine as _;

@@ -89,7 +89,7 @@ pub(in crate::client_port) fn code_of(reason: &Reason) -> (ResultCode, Ending) {
         }
         Reason::KeyMismatch => (ResultCode::KeyMismatch, Ending::Refused),
         Reason::KeyMalformed => (ResultCode::UnsupportedFeature, Ending::Refused),
-        Reason::FilteredOut => (ResultCode::FilteredOut, Ending::Refused),
+        Reason::FilteredOut => (ResultCode::FilteredOut, Ending::FilteredOut),
         Reason::Operation(error) => (code_of_operation(error), Ending::Refused),
         Reason::TooBig { .. } => (ResultCode::RecordTooBig, Ending::Refused),
         Reason::SetFull => (ResultCode::Forbidden, Ending::Refused),

@@ -18,6 +18,8 @@ pub(in crate::client_port) struct Asked {
     pub(super) within_turn: bool,
     /// Another node has handed it on: it goes no further.
     pub(super) proxied: bool,
+    /// It is part of a query in the background: there is no client that waits for it.
+    of_query: bool,
 }
 
 impl Asked {
@@ -38,9 +40,12 @@ impl Asked {
 
     fn counted_as(self, single: Op) -> Op {
         match (self.row, single) {
+            (_, Op::Udf) if self.of_query => Op::QueryUdf,
+            (_, _) if self.of_query => Op::QueryWrite,
             (Some(_), Op::Read) => Op::BatchRead,
             (Some(_), Op::Write) => Op::BatchWrite,
             (Some(_), Op::Delete) => Op::BatchDelete,
+            (Some(_), Op::Udf) => Op::BatchUdf,
             (_, op) => op,
         }
     }
@@ -52,7 +57,24 @@ impl Asked {
             at_us: core.now_us(),
             within_turn: true,
             proxied: false,
+            of_query: false,
         }
+    }
+
+    /// What a query in the background does to one of its records.
+    pub(in crate::client_port) fn of_query(core: &Core) -> Asked {
+        Asked {
+            row: None,
+            at_us: core.now_us(),
+            within_turn: false,
+            proxied: true, // whoever it belongs to by now has been asked too
+            of_query: true,
+        }
+    }
+
+    /// Whether it is that.
+    pub(in crate::client_port) fn is_of_query(self) -> bool {
+        self.of_query
     }
 
     /// A row of a batch that arrived at this time.
@@ -62,6 +84,7 @@ impl Asked {
             at_us,
             within_turn: false,
             proxied: false,
+            of_query: false,
         }
     }
 
@@ -72,6 +95,7 @@ impl Asked {
             at_us: core.now_us(),
             within_turn: false,
             proxied: true,
+            of_query: false,
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use karst_cluster::fabric::{self, Ack, Proxy};
 use karst_cluster::node::NodeId;
+use karst_data::key::Digest;
 use karst_engine::damage::FoundBy;
 use karst_wire::code::ResultCode;
 use karst_wire::request::{Kind, Message};
@@ -82,6 +83,8 @@ pub(in crate::client_port) async fn carry_on_message(
     let deadline = began + timeout(message);
     let is_late = || tokio::time::Instant::now() >= deadline;
     let is_unserved = || began.elapsed() >= unserved_patience(message);
+    // A little less than the client waits, so that it hears what became of its function.
+    let patience = || (timeout(message) * 7 / 8).saturating_sub(began.elapsed());
     let asked = Asked {
         within_turn: false,
         ..asked
@@ -89,13 +92,25 @@ pub(in crate::client_port) async fn carry_on_message(
     let mut tried = first;
     let mut fetches = 0;
     let (mut ran, mut calls) = (None, 0);
+    let mut turn = None;
     loop {
         let fetched = match tried {
-            Try::Call(call) => {
+            Try::Call(index, ref call) if turn.is_none() => {
+                let digest = Digest(call.record.digest);
+                let wait = core.node.turns.wait(index, &digest);
+                let Ok(mine) = tokio::time::timeout(patience(), wait).await else {
+                    return error(out, asked, ResultCode::KeyBusy);
+                };
+                let waited = mine.waited;
+                turn = Some(mine);
+                if !waited {
+                    continue;
+                }
+                None // it is not what was read
+            }
+            Try::Call(_, call) => {
                 calls += 1;
-                // A little less than the client waits, so that it hears what became of the function.
-                let patience = (timeout(message) * 7 / 8).saturating_sub(began.elapsed());
-                ran = Some(udf::run(core, call, patience).await);
+                ran = Some(udf::run(core, call, patience()).await);
                 None
             }
             Try::Overtaken if calls == udf::CALLS_MAX || is_late() => {
@@ -105,7 +120,10 @@ pub(in crate::client_port) async fn carry_on_message(
                 ran = None;
                 None
             }
-            Try::Replied(pending) => return settle(core, asked, pending, out).await,
+            Try::Replied(pending) => {
+                drop(turn); // the next one reads what this one wrote
+                return settle(core, asked, pending, out).await;
+            }
             Try::Read(..) if fetches == FETCHES_MAX => {
                 return error(out, asked, ResultCode::Timeout);
             }

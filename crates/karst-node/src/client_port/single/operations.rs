@@ -40,7 +40,7 @@ pub(super) fn generation(info2: Info2, generation: u32) -> GenerationRule {
 
 /// The operations of a write. One whose value alone exceeds what a record may have is refused before
 /// the value is looked at: to unpack a collection takes a multiple of its size.
-pub(super) fn operations<'a>(
+pub(in crate::client_port) fn operations<'a>(
     message: &Message<'a>,
     bytes_max: usize,
 ) -> Result<Operations<'a>, Refused> {

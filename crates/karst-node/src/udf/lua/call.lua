@@ -1,4 +1,5 @@
--- Calls a script's function by name and catches what it throws: true and the value, or false and a text.
+-- Calls a script's function by name, or one of the node's, and catches what it throws: true and the value, or false
+-- and a text.
 
 local host, _, raw = ...
 
@@ -16,7 +17,10 @@ local function ended(ok, v)
 end
 
 local function call(name, ...)
-	local f = raw.rawget(_G, name)
+	local f = name
+	if raw.type(name) == "string" then
+		f = raw.rawget(_G, name)
+	end
 	if raw.type(f) ~= "function" then
 		return false, "function not found"
 	end

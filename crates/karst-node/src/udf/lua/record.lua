@@ -3,7 +3,9 @@
 -- What is assigned to a bin is kept in `cache`. create and update pack it and move it to `image`, which is what
 -- will be written when the function has returned: by bin name a packed value, or false for a bin that goes.
 --
---   S: exists, gen, ttl, lut, setname, key, digest, size   as the node knows the record
+--   S: at        the record's number among those of the call
+--      fixed     it is one of a stream, and cannot be changed
+--      exists, gen, ttl, lut, setname, key, digest, size   as the node knows the record
 --      loaded    values of bins that were read
 --      wiped     none of the bins that are stored stays
 --      written   something is to be written
@@ -18,6 +20,7 @@ local Record, NIL = V.Record, V.NIL
 
 local NAME_BYTES_MAX = 15
 local UPDATES_MAX = 1024
+local FIXED = "a record of a stream cannot be changed"
 local BIN_NAME = 21 -- the result code of too many bins
 
 local function name_of(k)
@@ -38,7 +41,7 @@ function Record.__index(r, k)
 	if v == nil then
 		v = S.loaded[name]
 		if v == nil and S.exists and not S.wiped and S.image[name] == nil then
-			v = V.inward(host.bin(name))
+			v = V.inward(host.bin(S.at, name))
 			S.loaded[name] = v
 		end
 	end
@@ -47,6 +50,9 @@ end
 
 function Record.__newindex(r, k, v)
 	local S, name = rawget(r, K), name_of(k)
+	if S.fixed then
+		raw.error(FIXED, 2)
+	end
 	if not name then
 		host.log(1, "the name of a bin is no text of at most 15 bytes: it is not set")
 		return
@@ -68,6 +74,15 @@ end
 
 local function of(r, name)
 	return V.of(Record, r, name)
+end
+
+-- The same of a record that is to be changed.
+local function changeable(r, name)
+	local S = of(r, name)
+	if S.fixed then
+		raw.error(FIXED, 3)
+	end
+	return S
 end
 
 -- Moves what is cached to the image. The result code that speaks against it, or 0.
@@ -109,7 +124,7 @@ function aerospike:exists(r)
 end
 
 function aerospike:create(r)
-	local S = of(r, "create")
+	local S = changeable(r, "create")
 	if S.exists then
 		return 1
 	end
@@ -117,7 +132,7 @@ function aerospike:create(r)
 end
 
 function aerospike:update(r)
-	local S = of(r, "update")
+	local S = changeable(r, "update")
 	if not S.exists then
 		return -2
 	end
@@ -125,7 +140,7 @@ function aerospike:update(r)
 end
 
 function aerospike:remove(r)
-	local S = of(r, "remove")
+	local S = changeable(r, "remove")
 	if not S.exists then
 		return 1
 	end
@@ -171,7 +186,7 @@ function record.ttl(r)
 end
 
 function record.set_ttl(r, n)
-	of(r, "set_ttl").life = V.whole(n, "set_ttl", 2)
+	changeable(r, "set_ttl").life = V.whole(n, "set_ttl", 2)
 end
 
 function record.gen(r)
@@ -195,7 +210,7 @@ end
 local function names(S)
 	local all = {}
 	if S.exists and not S.wiped then
-		for _, name in raw.ipairs(host.names()) do
+		for _, name in raw.ipairs(host.names(S.at)) do
 			if S.image[name] == nil then
 				raw.insert(all, name)
 			end
@@ -239,7 +254,7 @@ end
 record.device_size = record.size
 
 function record.drop_key(r)
-	of(r, "drop_key").drop_key = true
+	changeable(r, "drop_key").drop_key = true
 end
 
 -- A record as the node gives it.

@@ -1,0 +1,385 @@
+//! Queries in the background: operations, or a function, on each of the records that a query finds.
+//!
+//! ```text
+//! request -> checked, entered as a job -> answered at once -> a task of this core:
+//!   source -> record: as a query looks for it? -> an ordinary single-record request, as if its client had sent it
+//! ```
+//!
+//! The task lives on the core that the request came to. It makes no writes of its own: each record gets a request
+//! ([`single`]), so that whatever holds for clients' writes, of replicas, of strong consistency, of functions that are
+//! overtaken, holds for these. What an index has named is read first; the write then demands the generation that was
+//! found, and if the record has another by now it is looked at anew.
+//!
+//! Bounds: [`RECORDS_MAX`] records at a time, the namespace's `background_rps_max` a second. A record that cannot be
+//! changed is counted, and the others go on. A job is over when the node stops, or dies; nothing of it is remembered then.
+
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use karst_data::expr::Filter;
+use karst_data::key::{Digest, PARTITIONS};
+use karst_data::time::Ttl;
+use karst_engine::Reason;
+use karst_engine::read::{Need, ReadRequest};
+use karst_wire::code::ResultCode;
+use karst_wire::flags::{Info1, Info2, Info3};
+use karst_wire::frame::MessageHeader;
+use karst_wire::op::OpKind;
+use karst_wire::reply;
+use karst_wire::request::{Fields, Kind, Message};
+
+use super::batch::code_of_reply;
+use super::connection::Connection;
+use super::single::{self, Asked, Refused};
+use super::source::{Next, Pace, Source, is_to_end, read};
+use super::{call, udf};
+use crate::core::Core;
+use crate::counters::{Query, QueryEnding};
+use crate::jobs::{self, Job, NotBegun, Running, Status, Work};
+
+/// Records of one job that are being changed at a time.
+const RECORDS_MAX: usize = 32;
+
+/// How long one record's change may take, in ms.
+const PATIENCE_MS: u32 = 5_000;
+
+/// How often a record is tried again that changes while it is looked at, or for which there is no room.
+const TRIES_MAX: usize = 16;
+
+/// Pause before a record is tried again for which there was no room.
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
+
+/// Accepts a query, or refuses it, and answers at once.
+pub(super) fn run(connection: &Connection, body: &[u8]) {
+    let core = connection.core.clone();
+    core.begin_turn();
+    let accepted = match Message::parse(body) {
+        Ok(message) => accept(&core, &message, connection.client()),
+        Err(malformed) => Err(malformed.into()),
+    };
+    connection.link.append(|out| match &accepted {
+        Ok(_) => reply::last(out, ResultCode::Ok),
+        Err(Refused(code)) => single::refuse(&core, out, *code),
+    });
+    if let Ok(running) = accepted {
+        tokio::task::spawn_local(work(core, body.into(), running));
+    }
+}
+
+/// What is to be done to each record.
+struct Plan<'a> {
+    /// The client's own; those on single records are made from it.
+    message: Message<'a>,
+    source: Source<'a>,
+    filter: Option<Rc<Filter>>,
+    work: Work,
+    per_second: u32,
+}
+
+fn accept(core: &Core, message: &Message<'_>, client: String) -> Result<Running, Refused> {
+    let plan = Plan::of(core, message)?;
+    let asked = jobs::Asked {
+        id: message.task_id()?.unwrap_or(0),
+        namespace: core.namespace(plan.source.namespace).config.name.clone(),
+        set: plan.source.set.to_vec(),
+        index: plan.source.index().map(str::to_owned),
+        work: plan.work,
+        from_start: None,
+        resumed: 0,
+        partitions: PARTITIONS,
+        records_per_second: plan.per_second,
+        socket_timeout_ms: 0,
+        client,
+    };
+    Ok(core.node.jobs.begin(asked)?)
+}
+
+impl From<NotBegun> for Refused {
+    fn from(not_begun: NotBegun) -> Refused {
+        Refused(not_begun.code())
+    }
+}
+
+/// The records a second that a query may take: what it asks for, if it may have that.
+fn per_second(message: &Message<'_>, most: u32) -> Result<u32, Refused> {
+    match message.records_per_second()? {
+        None | Some(0) => Ok(most),
+        Some(rate) if rate <= most => Ok(rate),
+        Some(_) => Err(ResultCode::Parameter.into()),
+    }
+}
+
+impl<'a> Plan<'a> {
+    /// # Errors
+    /// What speaks against it.
+    fn of(core: &Core, message: &Message<'a>) -> Result<Plan<'a>, Refused> {
+        let header = &message.header;
+        if header.info1.contains(Info1::SHORT_QUERY) {
+            return Err(ResultCode::Parameter.into());
+        }
+        let source = Source::of(core, message)?;
+        let work = match message.kind()? {
+            Kind::BackgroundUdf => function(message)?,
+            _ => operations(core, message, &source)?,
+        };
+        let ttl = Ttl::from_wire(header.record_ttl).ok_or(ResultCode::Parameter)?;
+        let namespace = core.namespace(source.namespace);
+        let most = namespace.config.background_rps_max;
+        if namespace.engine.config().strong && matches!(ttl, Ttl::Seconds(_)) {
+            return Err(ResultCode::Forbidden.into());
+        }
+        Ok(Plan {
+            message: *message,
+            source,
+            filter: call::filter(core, message.fields.filter)?,
+            work,
+            per_second: per_second(message, most)?,
+        })
+    }
+
+    fn query(&self) -> Query {
+        match self.work {
+            Work::Function { .. } => Query::BackgroundUdf,
+            Work::Operations | Work::Basic | Work::Aggregation => Query::BackgroundOps,
+        }
+    }
+
+    /// The request on one record; `generation` is given if it is to have that.
+    fn of_record<'r>(
+        &'r self,
+        digest: &'r Digest,
+        set: &'r [u8],
+        generation: Option<u16>,
+    ) -> Message<'r> {
+        let (header, fields) = (&self.message.header, &self.message.fields);
+        let mut info2 = Info2::WRITE | header.info2.only(Info2::DURABLE_DELETE);
+        let mut info3 = header.info3.only(Info3::REPLACE_ONLY);
+        if generation.is_some() {
+            info2 = info2 | Info2::GENERATION;
+        }
+        if self.work == Work::Operations && !info3.contains(Info3::REPLACE_ONLY) {
+            info3 = info3 | Info3::UPDATE_ONLY;
+        }
+        Message {
+            header: MessageHeader {
+                info2,
+                info3,
+                generation: generation.map_or(0, u32::from),
+                record_ttl: header.record_ttl,
+                transaction_ttl: PATIENCE_MS,
+                ..MessageHeader::default()
+            },
+            fields: Fields {
+                namespace: fields.namespace,
+                set: Some(set),
+                digest: Some(&digest.0),
+                filter: fields.filter,
+                udf_filename: fields.udf_filename,
+                udf_function: fields.udf_function,
+                udf_arguments: fields.udf_arguments,
+                ..Fields::default()
+            },
+            ops: self.message.ops,
+        }
+    }
+}
+
+fn function(message: &Message<'_>) -> Result<Work, Refused> {
+    let named = udf::Named::of(message)?;
+    udf::check_flags(message)?;
+    Ok(Work::Function {
+        module: named.module,
+        name: named.function,
+    })
+}
+
+/// Operations that write and are well-formed.
+fn operations(core: &Core, message: &Message<'_>, source: &Source<'_>) -> Result<Work, Refused> {
+    let ops = message.ops;
+    let writes = !ops.is_empty() && ops.iter().all(|op| op.code.kind() == OpKind::Write);
+    if !writes || message.header.info1.contains(Info1::READ) {
+        return Err(ResultCode::Parameter.into());
+    }
+    let bytes_max = core
+        .namespace(source.namespace)
+        .engine
+        .config()
+        .record_bytes_max;
+    single::operations(message, bytes_max)?;
+    Ok(Work::Operations)
+}
+
+/// Carries a query out to its end.
+async fn work(core: Rc<Core>, body: Box<[u8]>, running: Running) {
+    let plan = Message::parse(&body)
+        .map_err(Refused::from)
+        .and_then(|message| Plan::of(&core, &message));
+    let Ok(mut plan) = plan else {
+        return running.end(Status::Failed); // it was in order a moment ago: its index has gone
+    };
+    let job = running.job().clone();
+    let status = records(&core, &mut plan, &job).await;
+    let ending = match status {
+        Status::Done => QueryEnding::Complete,
+        Status::Aborted => QueryEnding::Abort,
+        Status::ClientGone | Status::Failed => QueryEnding::Error,
+    };
+    let by_index = plan.source.index().is_some();
+    let counted = core.counted(plan.source.namespace);
+    counted.count_query(plan.query(), by_index, ending);
+    running.end(status);
+    tracing::info!(job = job.id, ?status, tally = ?job.tally, "a query in the background has ended");
+}
+
+async fn records(core: &Rc<Core>, plan: &mut Plan<'_>, job: &Job) -> Status {
+    let mut pace = Pace::new(plan.per_second);
+    loop {
+        let digests = match plan.source.next(core, job).await {
+            Next::Records(digests) => digests,
+            Next::End => return Status::Done,
+            Next::IndexGone => return Status::Failed,
+        };
+        if !slice(core, plan, job, &digests, &mut pace).await {
+            return match job.is_aborted() {
+                true => Status::Aborted,
+                false => Status::Failed,
+            };
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Changes records, some at a time. Whether it came to their end.
+async fn slice(
+    core: &Rc<Core>,
+    plan: &Plan<'_>,
+    job: &Job,
+    digests: &[Digest],
+    pace: &mut Pace,
+) -> bool {
+    let mut changing = FuturesUnordered::new();
+    let mut digests = digests.iter();
+    loop {
+        if is_to_end(core, job) {
+            while changing.next().await.is_some() {} // what was begun is ended
+            return false;
+        }
+        if changing.len() == RECORDS_MAX {
+            changing.next().await;
+        }
+        let Some(digest) = digests.next() else {
+            while changing.next().await.is_some() {}
+            return true;
+        };
+        if let Some(due) = pace.pass() {
+            add(&job.tally.throttled);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = job.aborted() => break,
+                    () = tokio::time::sleep_until(due) => break,
+                    Some(()) = changing.next(), if !changing.is_empty() => {}
+                }
+            }
+        }
+        if !job.is_aborted() {
+            changing.push(record(core, plan, job, digest));
+        }
+    }
+}
+
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// What a record was like when it was looked at.
+enum Look {
+    /// It is one of those that are to be changed.
+    Wanted { generation: u16, set_id: u16 },
+    /// It is not, or is not there.
+    Other,
+    /// The filter says no.
+    FilteredOut,
+    /// It cannot be read.
+    Unreadable,
+}
+
+/// Changes one record, if it is one of those that are to be.
+async fn record(core: &Rc<Core>, plan: &Plan<'_>, job: &Job, digest: &Digest) {
+    let tally = &job.tally;
+    tally.under_way.fetch_add(1, Ordering::Relaxed);
+    match outcome(core, plan, digest).await {
+        ResultCode::Ok => add(&tally.succeeded),
+        ResultCode::NotFound => {} // it has gone, or changed
+        ResultCode::FilteredOut => add(&tally.filtered),
+        code => {
+            tracing::debug!(job = job.id, ?code, "a record could not be changed");
+            add(&tally.failed);
+        }
+    }
+    tally.under_way.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// The result code of what was done to a record.
+async fn outcome(core: &Rc<Core>, plan: &Plan<'_>, digest: &Digest) -> ResultCode {
+    let by_index = plan.source.index().is_some();
+    let mut code = ResultCode::KeyBusy;
+    for _ in 0..TRIES_MAX {
+        let (generation, set_id) = match look(core, plan, digest).await {
+            Look::Wanted { generation, set_id } => (generation, set_id),
+            Look::Other => return ResultCode::NotFound,
+            Look::FilteredOut => return ResultCode::FilteredOut,
+            Look::Unreadable => return ResultCode::Unknown,
+        };
+        let set = core
+            .namespace(plan.source.namespace)
+            .engine
+            .sets()
+            .get(set_id);
+        let message = plan.of_record(digest, &set.name, by_index.then_some(generation));
+        code = carry_out(core, &message).await;
+        match code {
+            ResultCode::Generation if by_index => {}
+            ResultCode::DeviceOverload => tokio::time::sleep(ROOM_PAUSE).await,
+            code => return code,
+        }
+    }
+    code
+}
+
+async fn look(core: &Rc<Core>, plan: &Plan<'_>, digest: &Digest) -> Look {
+    let by_index = plan.source.index().is_some();
+    let request = ReadRequest {
+        digest: *digest,
+        set: plan.source.set,
+        key: None,
+        need: if by_index { Need::Bins } else { Need::Facts },
+        filter: plan.filter.as_deref().filter(|_| by_index), // else it is asked when the record is changed
+    };
+    read(core, plan.source.namespace, &request, |found| match found {
+        Ok(found) if plan.source.is_met_by(&found) => Look::Wanted {
+            generation: found.generation,
+            set_id: found.set_id,
+        },
+        Ok(_) => Look::Other,
+        Err(refusal) => match refusal.reason {
+            Reason::FilteredOut => Look::FilteredOut,
+            Reason::NotFound | Reason::SetMismatch => Look::Other,
+            _ => Look::Unreadable,
+        },
+    })
+    .await
+}
+
+/// Carries out a request on one record.
+async fn carry_out(core: &Rc<Core>, message: &Message<'_>) -> ResultCode {
+    let mut out = Vec::new();
+    core.begin_turn();
+    let asked = Asked::of_query(core);
+    let tried = single::attempt(core, message, asked, None, &mut out);
+    single::carry_on_message(core, message, asked, tried, &mut out).await;
+    code_of_reply(&out)
+}

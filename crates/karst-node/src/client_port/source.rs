@@ -1,0 +1,231 @@
+//! The records that a query is about which no client resumes: in the background, or for a function over all of them.
+//!
+//! They are those of the partitions that this node leads when their turn comes; other nodes were asked for the others.
+//! A partition that comes to this node behind its turn is left to nobody: as with the reference, whoever changes the
+//! cluster meanwhile has to look at what became of the query.
+//!
+//! Each record is named once, in the form in which the walk or the index has it. What it is by the time it is read is
+//! for the reader to ask ([`Source::is_met_by`]).
+
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use karst_cluster::map::Role;
+use karst_data::key::{Digest, PartitionId};
+use karst_engine::read::{Found, ReadRequest};
+use karst_engine::{Fetched, Reason, Refusal, Step};
+use karst_storage::index::WalkCursor;
+use karst_storage::sindex::Position;
+use karst_wire::code::ResultCode;
+use karst_wire::request::Message;
+
+use super::query::{Search, search};
+use super::single::Refused;
+use crate::core::Core;
+use crate::jobs::Job;
+use crate::node::{self, State};
+
+/// How often a record that moves is looked for.
+const FETCHES_MAX: usize = 16;
+
+/// Most records that a slice names.
+const SLICE_RECORDS_MAX: usize = 256;
+
+/// Partitions after which others of the core get a turn, if nothing is found in them.
+const PARTITIONS_PER_TURN: usize = 64;
+
+/// See [the module](self).
+pub(super) struct Source<'a> {
+    /// Position of the namespace.
+    pub(super) namespace: usize,
+    /// The set's name; empty for the whole namespace.
+    pub(super) set: &'a [u8],
+    set_id: Option<u16>,
+    search: Option<Search<'a>>,
+    place: Place,
+}
+
+/// How far a source has come.
+#[derive(Default)]
+struct Place {
+    partition: u16,
+    after: Option<After>,
+    /// What an index has named in the partition at hand: what is changed may come again under another value.
+    named: HashSet<Digest>,
+}
+
+enum After {
+    Walked(WalkCursor),
+    Found(Position),
+}
+
+/// What comes next.
+pub(super) enum Next {
+    /// These records.
+    Records(Vec<Digest>),
+    /// Nothing: that was all.
+    End,
+    /// The index is there no more.
+    IndexGone,
+}
+
+impl<'a> Source<'a> {
+    /// What a request is about.
+    ///
+    /// # Errors
+    /// The code to refuse it with.
+    pub(super) fn of(core: &Core, message: &Message<'a>) -> Result<Source<'a>, Refused> {
+        let (namespace, state) = core
+            .node
+            .namespace(message.namespace()?)
+            .ok_or(ResultCode::Namespace)?;
+        let set = message.set()?.unwrap_or_default();
+        let set_id = match set {
+            [] => None,
+            name => Some(state.engine.sets().find(name).ok_or(ResultCode::NotFound)?),
+        };
+        Ok(Source {
+            namespace,
+            set,
+            set_id,
+            search: search(state, message)?,
+            place: Place::default(),
+        })
+    }
+
+    /// The index that is asked, if one is.
+    pub(super) fn index(&self) -> Option<&str> {
+        self.search.as_ref().map(Search::index_name)
+    }
+
+    /// Whether a record, as it was read, is still what is looked for.
+    pub(super) fn is_met_by(&self, found: &Found<'_>) -> bool {
+        let search = self.search.as_ref();
+        search.is_none_or(|search| search.is_met_by(found))
+    }
+
+    /// The next records, of as many partitions as it takes to find some.
+    pub(super) async fn next(&mut self, core: &Core, job: &Job) -> Next {
+        let mut empty = 0;
+        while let Some(partition) = PartitionId::all().nth(usize::from(self.place.partition)) {
+            if leads(core, self.namespace, partition) {
+                let Some(records) = self.slice(core, partition) else {
+                    return Next::IndexGone;
+                };
+                if self.place.after.is_none() {
+                    self.leave(job);
+                }
+                if !records.is_empty() {
+                    return Next::Records(records);
+                }
+            } else {
+                self.leave(job);
+            }
+            empty += 1;
+            if empty % PARTITIONS_PER_TURN == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Next::End
+    }
+
+    fn leave(&mut self, job: &Job) {
+        self.place = Place {
+            partition: self.place.partition + 1,
+            ..Place::default()
+        };
+        let done = u64::from(self.place.partition);
+        let tally = &job.tally;
+        (tally.partitions).store(done, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Some records of a partition, behind those named so far. `None` if the index has gone.
+    fn slice(&mut self, core: &Core, partition: PartitionId) -> Option<Vec<Digest>> {
+        let (state, now) = (core.namespace(self.namespace), node::now());
+        let after = self.place.after.take();
+        let Some(search) = &self.search else {
+            let after = match after {
+                Some(After::Walked(cursor)) => Some(cursor),
+                Some(After::Found(_)) | None => None,
+            };
+            let engine = &state.engine;
+            let slice = engine.scan_slice(partition, self.set_id, after, SLICE_RECORDS_MAX, now);
+            self.place.after = slice.next.map(After::Walked);
+            return Some(slice.digests);
+        };
+        let behind = match after {
+            Some(After::Found(position)) => Some(position),
+            Some(After::Walked(_)) | None => None,
+        };
+        let max = SLICE_RECORDS_MAX;
+        let slice = search.slice(state, partition, self.set_id, behind, max, now)?;
+        self.place.after = slice.next.map(After::Found);
+        let digests = slice.hits.into_iter().map(|(_, digest)| digest);
+        let named = &mut self.place.named;
+        Some(digests.filter(|digest| named.insert(*digest)).collect())
+    }
+}
+
+/// Whether this node leads a partition now.
+fn leads(core: &Core, namespace: usize, partition: PartitionId) -> bool {
+    let sight = core.node.sights.now();
+    let share = sight.view.share(namespace, partition);
+    let engine = &core.namespace(namespace).engine;
+    let serves = || share.quorums.is_none() || engine.is_serving(partition, share.regime.0);
+    share.role == Role::Primary && serves()
+}
+
+/// Whether a query has to end before it has done all: somebody has asked for it, or the node is about to stop.
+pub(super) fn is_to_end(core: &Core, job: &Job) -> bool {
+    job.is_aborted() || core.node.state() != State::Serving
+}
+
+/// Reads a record; `answer` is told what there is, once.
+pub(super) async fn read<R>(
+    core: &Rc<Core>,
+    namespace: usize,
+    request: &ReadRequest<'_>,
+    mut answer: impl FnMut(Result<Found<'_>, Refusal>) -> R,
+) -> R {
+    let engine = &core.namespace(namespace).engine;
+    let mut fetched: Option<Fetched> = None;
+    for _ in 0..FETCHES_MAX {
+        let step = engine.read(node::now(), request, fetched.as_ref(), &mut answer);
+        fetched.into_iter().for_each(|it| core.done_with(it));
+        match step {
+            Step::Done(answered) => return answered,
+            Step::Read(read) => match core.fetch(namespace, read).await {
+                Ok(bytes) => fetched = Some(bytes),
+                Err(_) => break,
+            },
+            Step::Wait => unreachable!("a read does not wait for room"),
+        }
+    }
+    answer(Err(Reason::Unreadable.into()))
+}
+
+/// Lets so many records a second pass, 0 for as many as there are.
+pub(super) struct Pace {
+    started: tokio::time::Instant,
+    per_second: u64,
+    passed: u64,
+}
+
+impl Pace {
+    pub(super) fn new(per_second: u32) -> Pace {
+        Pace {
+            started: tokio::time::Instant::now(),
+            per_second: u64::from(per_second),
+            passed: 0,
+        }
+    }
+
+    /// When the next record may pass; `None` for now.
+    pub(super) fn pass(&mut self) -> Option<tokio::time::Instant> {
+        self.passed += 1;
+        let due_us = ((self.passed - 1) * 1_000_000).checked_div(self.per_second)?;
+        let due = self.started + Duration::from_micros(due_us);
+        (due > tokio::time::Instant::now()).then_some(due)
+    }
+}

@@ -2,6 +2,7 @@
 
 use karst_data::cdt::{Access, Answer, CdtError, CdtOp, Evaluate, NoExpressions, Subject};
 use karst_data::msgpack::Collection;
+use karst_data::work::Work;
 
 use crate::tree::{Notation, Tree};
 
@@ -95,6 +96,7 @@ pub(crate) const CODES: [(&str, i64, Access); 78] = {
 pub(crate) fn code_of(error: CdtError) -> u8 {
     match error {
         CdtError::NoValue | CdtError::Damaged(_) => 1,
+        CdtError::Exhausted => 0, // never of unlimited work
         CdtError::Unsupported(_) => 16,
         CdtError::Parameter(_) => 4,
         CdtError::Incompatible => 12,
@@ -161,10 +163,10 @@ pub(crate) fn run(
         (None, _) => Subject::Missing,
     };
     if access == Access::Read {
-        let answer = op.read(subject, expressions).map_err(code_of)?;
+        let answer = op.read(subject, expressions, &Work::unlimited()).map_err(code_of)?;
         return Ok((before.cloned(), answer_tree(answer)));
     }
-    let modified = op.modify(subject, expressions).map_err(code_of)?;
+    let modified = op.modify(subject, expressions, &Work::unlimited()).map_err(code_of)?;
     let after = match modified.value {
         None => before.cloned(),
         Some((kind, packed)) => {

@@ -1,5 +1,6 @@
 //! The client port: accepts connections, hands them to data cores by load, serves them there.
 
+mod aside;
 mod batch;
 mod call;
 mod connection;

@@ -18,10 +18,12 @@ use futures_util::stream::FuturesOrdered;
 use karst_cluster::map::Role;
 use karst_data::expr::Filter;
 use karst_data::key::{Digest, PartitionId};
+use karst_data::work::Work;
 use karst_engine::read::{Found, Need, ReadRequest};
-use karst_engine::{Fetched, Step};
+use karst_engine::{Fetched, Reason, Step};
 use karst_io::clock;
 use karst_storage::index::WalkCursor;
+use karst_storage::log::DeviceRead;
 use karst_wire::code::ResultCode;
 use karst_wire::field;
 use karst_wire::flags::{Info1, Info2, Info3};
@@ -37,7 +39,6 @@ use super::single::{Operations, Refused};
 use super::{single, strong};
 use crate::core::Core;
 use crate::counters::{Ending, Op};
-use crate::node;
 
 /// Records of one scan that may be read from devices at once.
 const READS_MAX: usize = 64;
@@ -69,6 +70,8 @@ struct Plan<'a> {
     operations: Operations<'a>,
     /// What an index is asked; `None` for a scan.
     search: Option<Search<'a>>,
+    /// To look at a record takes a few microseconds at most.
+    is_short: bool,
     /// The client wants no bins.
     no_bins: bool,
     need: Need,
@@ -176,6 +179,7 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, Refused> {
         set_id,
         set,
         partitions,
+        is_short: sieve.as_ref().is_none_or(|it| it.is_short()) && operations.is_empty(),
         filter: sieve,
         operations,
         need: if no_bins && search.is_none() {
@@ -209,23 +213,35 @@ struct Run<'c, 'a> {
     seen: HashSet<Digest>,
 }
 
+/// A record, and the value that an index has it under.
+type Hit = (Digest, Option<i64>);
+
 /// Some records of a partition.
 struct Slice {
-    /// Each with the value that an index has it under.
-    hits: Vec<(Digest, Option<i64>)>,
+    hits: Vec<Hit>,
     /// Where the next one begins; `None` when the partition is done.
     next: Option<Resume>,
 }
 
 /// A record's message, complete or empty; its place in the order is kept while it is read.
-type Reading<'s> = Pin<Box<dyn Future<Output = Result<Taken, Unconfirmed>> + 's>>;
+type Reading<'s> = Pin<Box<dyn Future<Output = Result<(Taken, Vec<u8>), Unconfirmed>> + 's>>;
 
 /// What became of a record.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Taken {
-    message: Vec<u8>,
     /// It is one of those that were asked for, whether or not it has any of the bins.
     counts: bool,
+    /// To find that out takes more work than a request may make of one record.
+    exhausted: bool,
+}
+
+/// How far the records of a slice were sent.
+enum Sent {
+    All,
+    /// Up to one that nobody may be told of.
+    UpToUnconfirmed,
+    /// Up to one that takes too much work.
+    TooMuchWork,
 }
 
 /// A record that nobody may be told of, for longer than a scan waits, or not by this node any more.
@@ -255,9 +271,16 @@ impl Run<'_, '_> {
                 let Some(slice) = self.slice(partition, set_id, after, max) else {
                     return Ok(ResultCode::SindexNotFound);
                 };
-                if !self.send(&slice.hits).await? {
-                    self.gone(partition);
-                    break;
+                match self.send(partition, &slice.hits).await? {
+                    Sent::All => {}
+                    Sent::UpToUnconfirmed => {
+                        self.gone(partition);
+                        break;
+                    }
+                    Sent::TooMuchWork => {
+                        drain(self.connection, self.plan.socket_timeout).await?;
+                        return Ok(call::EXHAUSTED);
+                    }
                 }
                 self.keep_pace(started).await;
                 match slice.next {
@@ -278,10 +301,14 @@ impl Run<'_, '_> {
         after: Option<Resume>,
         max: usize,
     ) -> Option<Slice> {
-        let (state, now) = (self.core.namespace(self.plan.namespace), node::now());
+        self.core.begin_turn();
+        let (state, now) = (self.core.namespace(self.plan.namespace), self.core.now());
         let Some(search) = &self.plan.search else {
             let after = after.map(|after| WalkCursor::after(after.digest));
-            let slice = state.engine.scan_slice(partition, set_id, after, max, now);
+            let filter = self.plan.filter.as_deref();
+            let slice = state
+                .engine
+                .sift_slice(partition, set_id, after, filter, max, now);
             let resume = |next: WalkCursor| Resume {
                 digest: *next.digest(),
                 bval: None,
@@ -343,9 +370,14 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Reads the records of a slice, many at once, and sends them in order, up to one that nobody may be told of.
-    /// Whether there was none.
-    async fn send(&mut self, hits: &[(Digest, Option<i64>)]) -> Result<bool, Closed> {
+    /// Reads the records of a slice and sends them in order. What is in memory is read where it is; of what is on
+    /// devices much is read at once.
+    async fn send(
+        &mut self,
+        partition: PartitionId,
+        hits: &[Hit],
+    ) -> Result<Sent, Closed> {
+        let is_strong = self.is_strong(partition);
         let Run {
             connection,
             core,
@@ -357,23 +389,51 @@ impl Run<'_, '_> {
         let mut readings: FuturesOrdered<Reading<'_>> = FuturesOrdered::new();
         loop {
             while readings.len() < READS_MAX
-                && let Some((digest, value)) = hits.next()
+                && let Some(hit) = hits.next()
             {
-                readings.push_back(Box::pin(read(core, plan, *digest, *value)));
+                if is_strong || !readings.is_empty() {
+                    readings.push_back(Box::pin(read(core, plan, *hit, None)));
+                    continue;
+                }
+                let step = connection
+                    .link
+                    .append(|ready| try_read(core, plan, *hit, None, ready));
+                match step {
+                    Step::Done(taken) if taken.exhausted => return Ok(Sent::TooMuchWork),
+                    Step::Done(taken) => *sent += u64::from(taken.counts),
+                    Step::Read(first) => {
+                        readings.push_back(Box::pin(read(core, plan, *hit, Some(first))));
+                        continue;
+                    }
+                    Step::Wait => unreachable!("a read does not wait for room"),
+                }
+                if connection.link.unsent_bytes() >= CHUNK_BYTES {
+                    drain(connection, plan.socket_timeout).await?;
+                }
+                if !plan.is_short && core.has_lasted() {
+                    tokio::task::yield_now().await;
+                    core.begin_turn();
+                }
             }
-            let mut taken = match readings.next().await {
-                None => return Ok(true),
-                Some(Err(Unconfirmed)) => return Ok(false),
-                Some(Ok(taken)) => taken,
+            let (taken, mut message) = match readings.next().await {
+                None => return Ok(Sent::All),
+                Some(Err(Unconfirmed)) => return Ok(Sent::UpToUnconfirmed),
+                Some(Ok((taken, _))) if taken.exhausted => return Ok(Sent::TooMuchWork),
+                Some(Ok(read)) => read,
             };
             *sent += u64::from(taken.counts);
-            connection
-                .link
-                .append(|ready| ready.append(&mut taken.message));
+            connection.link.append(|ready| ready.append(&mut message));
             if connection.link.unsent_bytes() >= CHUNK_BYTES {
                 drain(connection, plan.socket_timeout).await?;
             }
         }
+    }
+
+    /// Whether nobody is told of records of a partition before they are confirmed.
+    fn is_strong(&self, partition: PartitionId) -> bool {
+        let sight = self.core.node.sights.now();
+        let share = sight.view.share(self.plan.namespace, partition);
+        share.quorums.is_some()
     }
 }
 
@@ -389,29 +449,36 @@ async fn drain(connection: &mut Connection, limit: Option<Duration>) -> Result<(
     }
 }
 
-/// One record's message in a frame of its own; empty when the record is gone or has none of the bins.
+/// One record's message in a frame of its own; empty when the record is gone or has none of the bins. `first` is
+/// what is to be read from a device, if that is known.
 async fn read(
     core: &Rc<Core>,
     plan: &Plan<'_>,
-    digest: Digest,
-    value: Option<i64>,
-) -> Result<Taken, Unconfirmed> {
+    hit: Hit,
+    first: Option<DeviceRead>,
+) -> Result<(Taken, Vec<u8>), Unconfirmed> {
     let deadline = Instant::now() + UNCONFIRMED_MAX;
     let mut fetched: Option<Fetched> = None;
     let mut fetches = 0;
+    let mut message = Vec::new();
+    let mut first = first.map(Step::Read);
     while fetches < FETCHES_MAX {
-        match try_read(core, plan, (digest, value), fetched.as_ref()) {
+        let step = first
+            .take()
+            .unwrap_or_else(|| try_read(core, plan, hit, fetched.as_ref(), &mut message));
+        match step {
             Step::Done(taken) => {
                 fetched
                     .into_iter()
                     .for_each(|fetched| core.done_with(fetched));
-                if is_confirmed(core, plan, &digest) {
-                    return Ok(taken);
+                if is_confirmed(core, plan, &hit.0) {
+                    return Ok((taken, message));
                 }
                 if Instant::now() >= deadline {
                     return Err(Unconfirmed);
                 }
                 fetched = None;
+                message.clear();
                 tokio::time::sleep(UNCONFIRMED_PAUSE).await;
             }
             Step::Read(read) => match core.fetch(plan.namespace, read).await {
@@ -424,7 +491,7 @@ async fn read(
             Step::Wait => unreachable!("a read does not wait for room"),
         }
     }
-    Ok(Taken::default())
+    Ok((Taken::default(), Vec::new()))
 }
 
 /// Whether what was read may be told: where consistency is strong, not before it is confirmed.
@@ -440,32 +507,43 @@ fn is_confirmed(core: &Rc<Core>, plan: &Plan<'_>, digest: &Digest) -> bool {
     strong::is_confirmed(core, plan.namespace, digest, regime)
 }
 
+/// Appends a record's message, unless it has to be read first.
 fn try_read(
     core: &Core,
     plan: &Plan<'_>,
-    (digest, value): (Digest, Option<i64>),
+    hit: Hit,
     fetched: Option<&Fetched>,
+    out: &mut Vec<u8>,
 ) -> Step<Taken> {
     let request = ReadRequest {
-        digest,
+        digest: hit.0,
         set: plan.set,
         key: None,
         need: plan.need,
         filter: plan.filter.as_deref(),
     };
     let engine = &core.namespace(plan.namespace).engine;
-    engine.read(node::now(), &request, fetched, |found| {
+    engine.read_at_length(core.now(), &request, fetched, |found| {
         let mut taken = Taken::default();
         let wanted = |found: &Found<'_>| match &plan.search {
             None => true,
             Some(search) => search.is_met_by(found),
         };
-        if let Some(found) = found.ok().filter(wanted) {
-            let mut stream = ReplyStream::begin(&mut taken.message);
-            let hit = (digest, value);
-            record(core, plan, hit, &found, &mut stream, &mut taken.message);
-            stream.finish(&mut taken.message);
-            taken.counts = true;
+        match found {
+            Err(refusal) => taken.exhausted = refusal.reason == Reason::Exhausted,
+            Ok(found) if wanted(&found) => {
+                let work = Work::on(found.size_bytes as usize);
+                let start = out.len();
+                let mut stream = ReplyStream::begin(out);
+                record(core, plan, hit, (&found, &work), &mut stream, out);
+                stream.finish(out);
+                taken.counts = true;
+                taken.exhausted = work.is_exhausted();
+                if taken.exhausted {
+                    out.truncate(start);
+                }
+            }
+            Ok(_) => {}
         }
         taken
     })
@@ -475,8 +553,8 @@ fn try_read(
 fn record(
     core: &Core,
     plan: &Plan<'_>,
-    (digest, value): (Digest, Option<i64>),
-    found: &Found<'_>,
+    (digest, value): Hit,
+    (found, work): (&Found<'_>, &Work),
     stream: &mut ReplyStream,
     out: &mut Vec<u8>,
 ) {
@@ -490,10 +568,10 @@ fn record(
         let scene = Scene {
             digest,
             in_memory: !state.engine.log().config().on_devices,
-            now: node::now(),
+            now: core.now(),
             respond_all,
         };
-        match call::told(&plan.operations, found, &scene) {
+        match call::told(&plan.operations, found, &scene, work) {
             Ok(told) if told.answers.is_empty() => return,
             Ok(told) => Some(told),
             Err(_) => return, // there is nothing to tell of a record that does not allow the operations

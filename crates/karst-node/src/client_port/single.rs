@@ -16,6 +16,7 @@ use karst_data::operation::{self, CommandFlags, Operand, Operation, OperationErr
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::Ttl;
 use karst_data::value::{Value, ValueError};
+use karst_data::work::{Exhausted, Work};
 use karst_engine::damage::FoundBy;
 use karst_engine::read::{Found, Need, ReadRequest};
 use karst_engine::write::{DeleteRequest, WriteRequest, Written};
@@ -30,6 +31,7 @@ use karst_wire::reply::{self, RecordReply, ReplyHead};
 use karst_wire::request::{Kind, Message, Op as WireOp, Ops};
 use smallvec::SmallVec;
 
+use super::aside;
 use super::call::{self, Scene};
 use super::strong;
 use super::touch::Touch;
@@ -59,6 +61,9 @@ const UNWATCHED_MAX: usize = 4096;
 /// How often a read is tried again because the record moved while its old place was read.
 const FETCHES_MAX: usize = 16;
 
+/// Most bytes that the compiled patterns of all operations of a request may have.
+const PATTERN_BYTES_MAX: usize = 4 << 20;
+
 /// How far one try of a request came.
 pub(super) enum Try {
     /// The reply is in the buffer. It may be sent once the commit, if any, is durable.
@@ -69,7 +74,9 @@ pub(super) enum Try {
     Wait(usize),
     /// This function is to be run.
     Call(Box<Call>),
-    /// The record has changed since the function was run that wanted to write it: run it again.
+    /// It takes longer than a core may be held: a thread carries it out. It may hold so many bytes meanwhile.
+    Aside(usize, usize),
+    /// The record has changed since what is to be written was made of it: that is made again.
     Overtaken,
     /// This other node carries it out.
     Away(NodeId),
@@ -99,6 +106,7 @@ impl Try {
                 .found
                 .as_ref()
                 .map_or(0, |found| found.size_bytes),
+            Try::Aside(_, bytes) => *bytes,
             Try::Replied(_) | Try::Wait(_) | Try::Away(..) | Try::Nowhere | Try::Overtaken => 0,
         }
     }
@@ -180,17 +188,31 @@ pub(super) fn attempt(
     fetched: Option<&Fetched>,
     out: &mut Vec<u8>,
 ) -> Try {
-    attempt_after(core, message, asked, (None, fetched), out)
+    attempt_after(core, message, asked, (Elsewhere::Nothing, fetched), out)
 }
 
-/// The same when its function, if it is about one, may have been run.
+/// What was done for a request on another thread.
+#[derive(Clone, Copy)]
+enum Elsewhere<'r> {
+    /// Nothing.
+    Nothing,
+    /// Its function was run.
+    Function(&'r Ran),
+    /// Its filter and operations were carried out on a copy of the record.
+    Operations(&'r aside::Done),
+}
+
+/// The same when part of it was done elsewhere.
 fn attempt_after(
     core: &Rc<Core>,
     message: &Message<'_>,
     asked: Asked,
-    (ran, fetched): (Option<&Ran>, Option<&Fetched>),
+    (elsewhere, fetched): (Elsewhere<'_>, Option<&Fetched>),
     out: &mut Vec<u8>,
 ) -> Try {
+    if message.fields.filter.is_some() || !message.ops.iter().all(is_plain) {
+        core.may_take_long();
+    }
     let tried = locate(core, message).and_then(|(index, kind)| {
         let digest = message.digest()?.ok_or(ResultCode::Parameter)?;
         let sight = core.node.sights.now();
@@ -220,13 +242,18 @@ fn attempt_after(
             generation: sight.view.generation,
             replicated: sight.has_others(),
         };
+        if let Elsewhere::Operations(done) = elsewhere {
+            return aside::finish(core, &at, message, asked, (done, fetched), out);
+        }
         match kind {
             Kind::Read => read(core, &at, message, asked, fetched, out),
             Kind::Write => write(core, &at, message, asked, fetched, out),
             Kind::Delete => delete(core, &at, message, asked, fetched, out),
-            Kind::Udf => match ran {
-                None => udf::begin(core, &at, message, asked, fetched, out),
-                Some(ran) => udf::finish(core, &at, message, asked, (ran, fetched), out),
+            Kind::Udf => match elsewhere {
+                Elsewhere::Function(ran) => {
+                    udf::finish(core, &at, message, asked, (ran, fetched), out)
+                }
+                _ => udf::begin(core, &at, message, asked, fetched, out),
             },
             Kind::Batch
             | Kind::Query
@@ -242,6 +269,26 @@ fn attempt_after(
     })
 }
 
+/// Whether an operation takes as long as the value that it names or brings is to copy.
+fn is_plain(op: WireOp<'_>) -> bool {
+    matches!(
+        op.code,
+        OpCode::Read
+            | OpCode::Write
+            | OpCode::Increment
+            | OpCode::Append
+            | OpCode::Prepend
+            | OpCode::Touch
+            | OpCode::DeleteAll
+    )
+}
+
+/// A request that takes too long for this core.
+fn aside(core: &Core, index: usize) -> Try {
+    let record_bytes = core.namespace(index).engine.config().record_bytes_max;
+    Try::Aside(index, 2 * record_bytes)
+}
+
 /// Where a request is carried out.
 pub(super) struct At<'s> {
     /// Position of the namespace.
@@ -250,7 +297,7 @@ pub(super) struct At<'s> {
     /// What this node has to do with the partition.
     pub(super) share: &'s Share,
     /// What a read has to be sure of.
-    reads: strong::Reads,
+    pub(super) reads: strong::Reads,
     /// Of the map by which that was looked up.
     generation: u64,
     /// Whether other nodes are to know of writes.
@@ -272,7 +319,7 @@ pub(super) fn error(out: &mut Vec<u8>, asked: Asked, code: ResultCode) {
     head_only(out, &asked.head(code, 0, 0));
 }
 
-fn head_only(out: &mut Vec<u8>, head: &ReplyHead) {
+pub(super) fn head_only(out: &mut Vec<u8>, head: &ReplyHead) {
     // A message without fields and operations cannot exceed a limit.
     let finished = RecordReply::framed(out, head).finish();
     debug_assert!(finished.is_ok());
@@ -383,7 +430,7 @@ fn read(
     };
     let now = core.now();
     let engine = &core.namespace(index).engine;
-    let start = out.len();
+    let (start, mut too_long) = (out.len(), false);
     let step = engine.read(now, &request, fetched, |found| {
         let ending = match &found {
             Ok(found) if need == Need::Bins && !get_all => {
@@ -393,9 +440,19 @@ fn read(
                     now,
                     respond_all: message.header.info2.contains(Info2::RESPOND_ALL_OPS),
                 };
-                selected(out, asked, message, found, &scene)
+                match selected(out, asked, message, found, &scene, &Work::at_once()) {
+                    Ok(ending) => ending,
+                    Err(Exhausted) => {
+                        too_long = true;
+                        return None;
+                    }
+                }
             }
             Ok(found) => all(out, asked, found),
+            Err(refusal) if refusal.reason == Reason::Exhausted => {
+                too_long = true;
+                return None;
+            }
             Err(refusal) => refused(out, asked, refusal),
         };
         asked.count(core, index, Op::Read, ending);
@@ -409,6 +466,7 @@ fn read(
         touch.filter(|_| at.share.role == Role::Primary && at.share.quorums.is_none())
     });
     Ok(match step {
+        Step::Done(_) if too_long => aside(core, index).or_take_back(out, start),
         Step::Done(_) if at.reads.belong_to_primary() => {
             strong::after_read(core, index, &at.digest, at.by(), at.reads).or_take_back(out, start)
         }
@@ -422,7 +480,7 @@ fn read(
 }
 
 /// Answers with every bin, or with none if none was asked for.
-fn all(out: &mut Vec<u8>, asked: Asked, found: &Found<'_>) -> Ending {
+pub(super) fn all(out: &mut Vec<u8>, asked: Asked, found: &Found<'_>) -> Ending {
     let head = asked.head(ResultCode::Ok, found.generation, found.void_time_s);
     let mut reply = RecordReply::framed(out, &head);
     for bin in found.record.iter().flat_map(|record| record.bins()) {
@@ -432,27 +490,34 @@ fn all(out: &mut Vec<u8>, asked: Asked, found: &Found<'_>) -> Ending {
 }
 
 /// Answers with what the request's operations ask of the record. Bins that are only named are not copied.
-fn selected(
+///
+/// # Errors
+/// When the operations take more work than is left; then nothing is answered.
+pub(super) fn selected(
     out: &mut Vec<u8>,
     asked: Asked,
     message: &Message<'_>,
     found: &Found<'_>,
     scene: &Scene,
-) -> Ending {
+    work: &Work,
+) -> Result<Ending, Exhausted> {
     let head = |code| asked.head(code, found.generation, found.void_time_s);
     if let Some(code) = unreadable(message) {
         head_only(out, &head(code));
-        return Ending::Refused;
+        return Ok(Ending::Refused);
     }
     if call::only_names(message.ops) {
         let mut reply = RecordReply::framed(out, &head(ResultCode::Ok));
         append_named(&mut reply, message.ops, found, scene.respond_all);
-        return finish(reply.finish().is_ok(), out, asked);
+        return Ok(finish(reply.finish().is_ok(), out, asked));
     }
-    let told = parsed(message.ops).and_then(|operations| {
-        call::told(&operations, found, scene).map_err(|error| Refused(code_of_operation(&error)))
+    let operations = parsed(message.ops);
+    let told = operations.and_then(|operations| {
+        let told = call::told(&operations, found, scene, work);
+        told.map_err(|error| Refused(code_of_operation(&error)))
     });
-    match told {
+    work.spend(0)?;
+    Ok(match told {
         Ok(told) => {
             let mut reply = RecordReply::framed(out, &head(ResultCode::Ok));
             append_answers(&mut reply, &told.answers);
@@ -462,7 +527,7 @@ fn selected(
             head_only(out, &head(code));
             Ending::Refused
         }
-    }
+    })
 }
 
 /// Appends what operations have to tell.
@@ -482,8 +547,22 @@ pub(super) fn append_named(
     found: &Found<'_>,
     respond_all: bool,
 ) {
+    const FEW: usize = 64;
+    let sorted = (ops.len() > FEW).then(|| {
+        let bins = found.record.iter().flat_map(|record| record.bins());
+        let mut bins: Vec<_> = bins.collect();
+        bins.sort_unstable_by_key(|bin| bin.name);
+        bins
+    });
+    let bin = |name: &[u8]| match &sorted {
+        Some(bins) => {
+            let at = bins.binary_search_by_key(&name, |bin| bin.name);
+            at.ok().map(|at| bins[at])
+        }
+        None => found.record.as_ref().and_then(|record| record.bin(name)),
+    };
     for op in ops.iter() {
-        match found.record.as_ref().and_then(|record| record.bin(op.name)) {
+        match bin(op.name) {
             Some(bin) => reply.op(op.code, bin.particle as u8, bin.name, bin.value),
             None if respond_all => reply.op(op.code, 0, op.name, &[]),
             None => {}
@@ -551,15 +630,22 @@ fn write(
     };
     let engine = &core.namespace(index).engine;
     let hand = core.hand(index, at.share.regime, at.replicated);
-    let start = out.len();
+    let (start, mut too_long) = (out.len(), false);
     let step = engine.write(&hand, &request, fetched, |written| {
         let ending = match &written {
             Ok(written) => answers(out, asked, written),
+            Err(refusal) if refusal.reason == Reason::Exhausted => {
+                too_long = true;
+                return None;
+            }
             Err(refusal) => refused(out, asked, refusal),
         };
         asked.count(core, index, Op::Write, ending);
         stored(written.ok()?)
     });
+    if too_long {
+        return Ok(aside(core, index));
+    }
     Ok(after_write(core, at, message, step).or_take_back(out, start))
 }
 
@@ -683,7 +769,7 @@ pub(super) fn after_write(
     }
 }
 
-fn exists(info2: Info2, info3: Info3) -> Exists {
+pub(super) fn exists(info2: Info2, info3: Info3) -> Exists {
     if info2.contains(Info2::CREATE_ONLY) {
         Exists::CreateOnly
     } else if info3.contains(Info3::REPLACE_ONLY) {
@@ -697,7 +783,7 @@ fn exists(info2: Info2, info3: Info3) -> Exists {
     }
 }
 
-fn generation(info2: Info2, generation: u32) -> GenerationRule {
+pub(super) fn generation(info2: Info2, generation: u32) -> GenerationRule {
     if info2.contains(Info2::GENERATION) {
         GenerationRule::Equal(generation)
     } else if info2.contains(Info2::GENERATION_GT) {
@@ -709,7 +795,10 @@ fn generation(info2: Info2, generation: u32) -> GenerationRule {
 
 /// The operations of a write. One whose value alone exceeds what a record may have is refused before
 /// the value is looked at: to unpack a collection takes a multiple of its size.
-fn operations<'a>(message: &Message<'a>, bytes_max: usize) -> Result<Operations<'a>, Refused> {
+pub(super) fn operations<'a>(
+    message: &Message<'a>,
+    bytes_max: usize,
+) -> Result<Operations<'a>, Refused> {
     if message.ops.iter().any(|op| op.value.len() > bytes_max) {
         return Err(ResultCode::RecordTooBig.into());
     }
@@ -718,7 +807,17 @@ fn operations<'a>(message: &Message<'a>, bytes_max: usize) -> Result<Operations<
 
 /// Operations as the engine has them.
 pub(super) fn parsed(ops: Ops<'_>) -> Result<Operations<'_>, Refused> {
-    ops.iter().map(operation).collect()
+    let mut pattern_bytes = 0;
+    ops.iter()
+        .map(|op| {
+            let operation = operation(op)?;
+            pattern_bytes += operation.pattern_bytes();
+            match pattern_bytes <= PATTERN_BYTES_MAX {
+                true => Ok(operation),
+                false => Err(ResultCode::Parameter.into()),
+            }
+        })
+        .collect()
 }
 
 fn operation(op: WireOp<'_>) -> Result<Operation<'_>, Refused> {
@@ -773,6 +872,7 @@ pub(super) fn code_of(reason: &Reason) -> (ResultCode, Ending) {
         Reason::KeyMalformed => (ResultCode::UnsupportedFeature, Ending::Refused),
         Reason::FilteredOut => (ResultCode::FilteredOut, Ending::Refused),
         Reason::Operation(error) => (code_of_operation(error), Ending::Refused),
+        Reason::Exhausted => (call::EXHAUSTED, Ending::Refused),
         Reason::TooBig { .. } => (ResultCode::RecordTooBig, Ending::Refused),
         Reason::SetFull => (ResultCode::Forbidden, Ending::Refused),
         Reason::OutOfSpace | Reason::IndexFull | Reason::DeviceFailed | Reason::StopWrites => {
@@ -789,6 +889,7 @@ pub(super) fn code_of_operation(error: &OperationError) -> ResultCode {
             ResultCode::Parameter
         }
         OperationError::Incompatible(_) => ResultCode::IncompatibleType,
+        OperationError::Exhausted => call::EXHAUSTED,
         OperationError::Call(error) => call::code_of(error),
         OperationError::Collection(error) => call::code_of_collection(*error),
         OperationError::GeoJson => ResultCode::Unknown,
@@ -846,7 +947,7 @@ pub(super) async fn carry_on_message(
     };
     let mut tried = first;
     let mut fetches = 0;
-    let (mut ran, mut calls) = (None, 0);
+    let (mut ran, mut done, mut calls) = (None, None, 0);
     loop {
         let fetched = match tried {
             Try::Call(call) => {
@@ -860,7 +961,13 @@ pub(super) async fn carry_on_message(
                 return error(out, asked, ResultCode::KeyBusy);
             }
             Try::Overtaken => {
-                ran = None;
+                (ran, done) = (None, None);
+                None
+            }
+            Try::Aside(index, _) => {
+                calls += 1;
+                let patience = (timeout(message) * 7 / 8).saturating_sub(began.elapsed());
+                done = Some(aside::run(core, index, message, asked, patience).await);
                 None
             }
             Try::Replied(pending) => return settle(core, asked, pending, out).await,
@@ -908,7 +1015,12 @@ pub(super) async fn carry_on_message(
             }
         };
         core.begin_turn();
-        tried = attempt_after(core, message, asked, (ran.as_ref(), fetched.as_ref()), out);
+        let elsewhere = match (&ran, &done) {
+            (Some(ran), _) => Elsewhere::Function(ran),
+            (None, Some(done)) => Elsewhere::Operations(done),
+            (None, None) => Elsewhere::Nothing,
+        };
+        tried = attempt_after(core, message, asked, (elsewhere, fetched.as_ref()), out);
         fetched
             .into_iter()
             .for_each(|fetched| core.done_with(fetched));

@@ -53,7 +53,9 @@ impl<'v> Walker<'v> {
         let first = *self.bytes.get(self.at).ok_or(FAR)?;
         let size = usize::from(SIZES[usize::from(first)]);
         if size == self.usual && size != 0 {
-            self.at += size;
+            self.at = Some(self.at + size)
+                .filter(|end| *end <= self.bytes.len())
+                .ok_or(FAR)?;
         } else {
             self.at = end_of(self.bytes, self.at).ok_or(FAR)?;
             self.usual = size;

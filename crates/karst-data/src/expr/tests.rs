@@ -7,6 +7,7 @@ mod call;
 mod model;
 mod operation;
 mod pattern;
+mod work;
 
 use std::borrow::Cow;
 

@@ -144,6 +144,19 @@ pub(crate) fn answer_tree(answer: Answer<'_>) -> Option<Tree> {
     })
 }
 
+/// As much work as was done, and half of it.
+fn enough_and_less(done: &Work) -> [Work; 2] {
+    [done.spent(), done.spent() / 2].map(Work::new)
+}
+
+/// What comes of an operation that had this for it: the same, or that it is too little.
+fn if_there_was<T: Clone>(work: &Work, outcome: &Result<T, CdtError>) -> Result<T, CdtError> {
+    match work.is_exhausted() {
+        true => Err(CdtError::Exhausted),
+        false => outcome.clone(),
+    }
+}
+
 /// What came of an operation: what there is then, and what is told; or an error.
 pub(crate) type Outcome = Result<(Option<Tree>, Option<Tree>), u8>;
 
@@ -162,11 +175,21 @@ pub(crate) fn run(
         (Some(_), _) => Subject::Other,
         (None, _) => Subject::Missing,
     };
+    let work = Work::unlimited();
     if access == Access::Read {
-        let answer = op.read(subject, expressions, &Work::unlimited()).map_err(code_of)?;
-        return Ok((before.cloned(), answer_tree(answer)));
+        let answer = op.read(subject, expressions, &work);
+        for work in enough_and_less(&work) {
+            let again = op.read(subject, expressions, &work);
+            assert_eq!(again, if_there_was(&work, &answer), "with less work");
+        }
+        return Ok((before.cloned(), answer_tree(answer.map_err(code_of)?)));
     }
-    let modified = op.modify(subject, expressions, &Work::unlimited()).map_err(code_of)?;
+    let modified = op.modify(subject, expressions, &work);
+    for work in enough_and_less(&work) {
+        let again = op.modify(subject, expressions, &work);
+        assert_eq!(again, if_there_was(&work, &modified), "with less work");
+    }
+    let modified = modified.map_err(code_of)?;
     let after = match modified.value {
         None => before.cloned(),
         Some((kind, packed)) => {

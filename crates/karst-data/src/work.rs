@@ -22,7 +22,7 @@ pub const STEPS: u64 = 4_000_000;
 pub const STEPS_PER_BYTE: u64 = 16;
 
 /// Steps of what is carried out where nobody waits for it: see [`Work::aside`].
-pub const STEPS_ASIDE: u64 = 1_000_000_000;
+pub const STEPS_ASIDE: u64 = 500_000_000;
 
 /// More work was asked for than there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,7 +57,7 @@ impl Work {
         Work::new(STEPS + STEPS_PER_BYTE * bytes as u64)
     }
 
-    /// What may be done on a thread of its own: about a second.
+    /// What may be done on a thread of its own: about half a second.
     pub fn aside() -> Work {
         Work::new(STEPS_ASIDE)
     }
@@ -116,6 +116,23 @@ pub(crate) fn of_element(packed: &[u8]) -> u64 {
         Some(0x80..=0x9f | 0xdc..=0xdf) => 8 + 3 * packed.len() as u64,
         _ => 8 + packed.len() as u64 / 16,
     }
+}
+
+/// Steps of a packed element's share of one pass over elements that are being sorted: numbers are compared as such, of
+/// texts mostly the beginning.
+#[inline]
+pub(crate) fn of_ranked(packed: &[u8]) -> u64 {
+    match packed.first() {
+        Some(0x80..=0x9f | 0xdc..=0xdf) => 8 + 3 * packed.len() as u64,
+        Some(0xa0..=0xbf | 0xc4..=0xc9 | 0xd4..=0xdb) => 6 + packed.len() as u64 / 16,
+        _ => 1,
+    }
+}
+
+/// Steps to sort elements of which a pass over all takes so many.
+#[inline]
+pub(crate) fn to_sort(pass: u64, count: usize) -> u64 {
+    pass * u64::from(count.max(2).ilog2())
 }
 
 #[cfg(test)]

@@ -3,12 +3,10 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
-use karst_data::expr::{Filter, Verdict};
 use karst_data::flat::{Draft, Facts, Meta};
 use karst_data::key::{Digest, PartitionId};
 use karst_data::mutation::{Mutation, is_planted};
 use karst_data::time::{Now, is_expired};
-use karst_data::work::Work;
 use karst_storage::index::{Fate, Flags, NewEntry, WalkCursor};
 use karst_storage::log::recover::StoredRecord;
 use karst_storage::log::{Appended, LaneId, NoSpace, Purpose};
@@ -54,33 +52,12 @@ impl Namespace {
         records_max: usize,
         now: Now,
     ) -> ScanSlice {
-        self.sift_slice(id, set_id, after, None, records_max, now)
-    }
-
-    /// As [`Namespace::scan_slice`], without those that a filter rules out by what the index knows of them. The
-    /// others are about to be read, and are asked for from memory ahead of that. A filter that may take long is not
-    /// asked here: the partition is locked.
-    pub fn sift_slice(
-        &self,
-        id: PartitionId,
-        set_id: Option<u16>,
-        after: Option<WalkCursor>,
-        filter: Option<&Filter>,
-        records_max: usize,
-        now: Now,
-    ) -> ScanSlice {
-        let filter = filter.filter(|filter| filter.is_short());
-        let work = Work::unlimited(); // it is short
         let mut digests = Vec::new();
         let mut visited = 0;
         let partition = self.partition(id);
         let next = partition.directory.walk(after, &mut |entry| {
             visited += 1;
-            if set_id.is_none_or(|set_id| set_id == entry.set_id())
-                && self.is_alive(entry, now)
-                && self.sift(filter, entry, now, &work) != Ok(Verdict::FilteredOut)
-            {
-                self.log.prefetch(entry.place());
+            if set_id.is_none_or(|set_id| set_id == entry.set_id()) && self.is_alive(entry, now) {
                 digests.push(*entry.digest());
             }
             if digests.len() >= records_max || visited >= SLICE_ENTRIES_MAX {

@@ -10,7 +10,7 @@ use super::range::Span;
 use super::selection::{Selection, Subject};
 use super::{CdtError, Done, pick, tell};
 use crate::msgpack::{Ranked, compare, compare_total};
-use crate::work::{Work, of_element};
+use crate::work::{Work, of_element, of_ranked};
 
 /// The elements of a list, or the pairs of a map in the order of their keys.
 pub(crate) trait Entries<'v> {
@@ -155,10 +155,10 @@ pub(crate) trait Entries<'v> {
         if ranks.count == 0 {
             return Vec::new();
         }
-        let weight = |at: usize| of_element(self.value(at));
+        let weight = |at: usize| of_ranked(self.value(at));
         let all_once: u64 = (0..self.len()).map(weight).sum();
         let deep = u64::from(ranks.count.ilog2()) * ranks.count as u64 / self.len() as u64;
-        if !self.work().allows(all_once * (2 + deep)) {
+        if !self.work().allows(8 * self.len() as u64 + all_once * (2 + deep)) {
             return (ranks.start as u32..ranks.end() as u32).collect();
         }
         Ranked::of(self.len(), |at| self.value(at)).into_ranks(ranks.start, ranks.count)

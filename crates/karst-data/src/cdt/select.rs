@@ -13,7 +13,7 @@ use super::view::View;
 use super::{Access, Answer, CdtError, kind_of};
 use crate::list::List;
 use crate::map::Map;
-use crate::work::{Work, of_bytes, of_element};
+use crate::work::{Work, of_bytes, of_element, of_ranked, to_sort};
 use crate::msgpack::{
     Collection, Ranked, holds_wild, storable, write_list_head, write_map_head,
 };
@@ -570,8 +570,8 @@ fn write(
             let mut values: Vec<_> = values.into_iter().flatten().collect();
             if *ordered {
                 let element = |at: usize| &*values[at];
-                let weight: u64 = (0..values.len()).map(|at| of_element(element(at))).sum();
-                work.spend(weight * u64::from(values.len().max(2).ilog2()))?;
+                let pass: u64 = (0..values.len()).map(|at| of_ranked(element(at))).sum();
+                work.spend(to_sort(pass, values.len()))?;
                 let order = Ranked::of(values.len(), element).into_ranks(0, values.len());
                 values = order.iter().map(|at| values[*at as usize].clone()).collect();
             }

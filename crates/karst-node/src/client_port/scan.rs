@@ -1,9 +1,12 @@
 //! A partition scan: records of named partitions, streamed in an order that can be resumed.
 //!
-//! A partition is walked in slices; the records that a slice names are then read like any others, so
-//! that no lock is held while a device works and every record is answered in its present form. They
-//! are sent in the order of the walk, whichever was read first: the client remembers the last digest
-//! of each partition and asks to go on after it.
+//! A partition is walked in slices ([`karst_engine::seen`]). What of a slice is in memory is answered as it was then,
+//! one record after the other; what is on devices is read like any other record, many at once, so that no lock is held
+//! while a device works. Records are sent in the order of the walk, whichever was read first: the client remembers the
+//! last digest of each partition and asks to go on after it. Where consistency is strong every record is read by
+//! itself, in its present form, and told only once it is confirmed.
+//!
+//! Others of the core get their turn after every slice, and sooner if the records of one take long.
 //!
 //! A query by a secondary index ([`super::query`]) goes the same way; there the index names the records.
 
@@ -20,7 +23,8 @@ use karst_data::expr::Filter;
 use karst_data::key::{Digest, PartitionId};
 use karst_data::work::Work;
 use karst_engine::read::{Found, Need, ReadRequest};
-use karst_engine::{Fetched, Reason, Step};
+use karst_engine::seen::{Scan, Seen};
+use karst_engine::{Fetched, Reason, Refusal, Step};
 use karst_io::clock;
 use karst_storage::index::WalkCursor;
 use karst_storage::log::DeviceRead;
@@ -78,6 +82,18 @@ struct Plan<'a> {
     records_max: u64,
     records_per_second: u32,
     socket_timeout: Option<Duration>,
+}
+
+impl Plan<'_> {
+    /// What of it the engine has to know to walk through a partition.
+    fn scan(&self, partition: PartitionId, set_id: Option<u16>) -> Scan<'_> {
+        Scan {
+            partition,
+            set_id,
+            filter: self.filter.as_deref(),
+            need: self.need,
+        }
+    }
 }
 
 /// Which records of a partition are meant.
@@ -213,8 +229,32 @@ struct Run<'c, 'a> {
     seen: HashSet<Digest>,
 }
 
-/// A record, and the value that an index has it under.
-type Hit = (Digest, Option<i64>);
+/// A record that a slice names.
+struct Hit {
+    digest: Digest,
+    /// The value that an index has it under.
+    value: Option<i64>,
+    /// What a walk has seen of it.
+    seen: Option<Seen>,
+}
+
+impl Hit {
+    fn named(digest: Digest) -> Hit {
+        Hit {
+            digest,
+            value: None,
+            seen: None,
+        }
+    }
+
+    fn seen(seen: Seen) -> Hit {
+        Hit {
+            digest: *seen.digest(),
+            value: None,
+            seen: Some(seen),
+        }
+    }
+}
 
 /// Some records of a partition.
 struct Slice {
@@ -305,16 +345,21 @@ impl Run<'_, '_> {
         let (state, now) = (self.core.namespace(self.plan.namespace), self.core.now());
         let Some(search) = &self.plan.search else {
             let after = after.map(|after| WalkCursor::after(after.digest));
-            let filter = self.plan.filter.as_deref();
-            let slice = state
-                .engine
-                .sift_slice(partition, set_id, after, filter, max, now);
             let resume = |next: WalkCursor| Resume {
                 digest: *next.digest(),
                 bval: None,
             };
+            if self.is_strong(partition) {
+                let slice = state.engine.scan_slice(partition, set_id, after, max, now);
+                return Some(Slice {
+                    hits: slice.digests.into_iter().map(Hit::named).collect(),
+                    next: slice.next.map(resume),
+                });
+            }
+            let scan = self.plan.scan(partition, set_id);
+            let slice = state.engine.see_slice(&scan, after, max, now);
             return Some(Slice {
-                hits: slice.digests.into_iter().map(|it| (it, None)).collect(),
+                hits: slice.records.into_iter().map(Hit::seen).collect(),
                 next: slice.next.map(resume),
             });
         };
@@ -331,7 +376,10 @@ impl Run<'_, '_> {
         Some(Slice {
             hits: hits
                 .into_iter()
-                .map(|(value, it)| (it, Some(value)))
+                .map(|(value, it)| Hit {
+                    value: Some(value),
+                    ..Hit::named(it)
+                })
                 .collect(),
             next: slice.next.map(resume),
         })
@@ -392,17 +440,17 @@ impl Run<'_, '_> {
                 && let Some(hit) = hits.next()
             {
                 if is_strong || !readings.is_empty() {
-                    readings.push_back(Box::pin(read(core, plan, *hit, None)));
+                    readings.push_back(Box::pin(read(core, plan, hit, None)));
                     continue;
                 }
                 let step = connection
                     .link
-                    .append(|ready| try_read(core, plan, *hit, None, ready));
+                    .append(|ready| try_read(core, plan, hit, None, ready));
                 match step {
                     Step::Done(taken) if taken.exhausted => return Ok(Sent::TooMuchWork),
                     Step::Done(taken) => *sent += u64::from(taken.counts),
                     Step::Read(first) => {
-                        readings.push_back(Box::pin(read(core, plan, *hit, Some(first))));
+                        readings.push_back(Box::pin(read(core, plan, hit, Some(first))));
                         continue;
                     }
                     Step::Wait => unreachable!("a read does not wait for room"),
@@ -454,7 +502,7 @@ async fn drain(connection: &mut Connection, limit: Option<Duration>) -> Result<(
 async fn read(
     core: &Rc<Core>,
     plan: &Plan<'_>,
-    hit: Hit,
+    hit: &Hit,
     first: Option<DeviceRead>,
 ) -> Result<(Taken, Vec<u8>), Unconfirmed> {
     let deadline = Instant::now() + UNCONFIRMED_MAX;
@@ -471,7 +519,7 @@ async fn read(
                 fetched
                     .into_iter()
                     .for_each(|fetched| core.done_with(fetched));
-                if is_confirmed(core, plan, &hit.0) {
+                if is_confirmed(core, plan, &hit.digest) {
                     return Ok((taken, message));
                 }
                 if Instant::now() >= deadline {
@@ -511,19 +559,18 @@ fn is_confirmed(core: &Rc<Core>, plan: &Plan<'_>, digest: &Digest) -> bool {
 fn try_read(
     core: &Core,
     plan: &Plan<'_>,
-    hit: Hit,
+    hit: &Hit,
     fetched: Option<&Fetched>,
     out: &mut Vec<u8>,
 ) -> Step<Taken> {
     let request = ReadRequest {
-        digest: hit.0,
+        digest: hit.digest,
         set: plan.set,
         key: None,
         need: plan.need,
         filter: plan.filter.as_deref(),
     };
-    let engine = &core.namespace(plan.namespace).engine;
-    engine.read_at_length(core.now(), &request, fetched, |found| {
+    let mut answer = |found: Result<Found<'_>, Refusal>| {
         let mut taken = Taken::default();
         let wanted = |found: &Found<'_>| match &plan.search {
             None => true,
@@ -546,14 +593,22 @@ fn try_read(
             Ok(_) => {}
         }
         taken
-    })
+    };
+    let (engine, now) = (&core.namespace(plan.namespace).engine, core.now());
+    if let (Some(seen), None) = (&hit.seen, fetched) {
+        let scan = plan.scan(hit.digest.partition(), None);
+        if let Some(taken) = engine.read_seen(now, &scan, seen, &mut answer) {
+            return Step::Done(taken);
+        }
+    }
+    engine.read_at_length(now, &request, fetched, answer)
 }
 
 /// Appends a record's message, unless none of the bins asked for is there.
 fn record(
     core: &Core,
     plan: &Plan<'_>,
-    (digest, value): Hit,
+    hit: &Hit,
     (found, work): (&Found<'_>, &Work),
     stream: &mut ReplyStream,
     out: &mut Vec<u8>,
@@ -566,7 +621,7 @@ fn record(
         None
     } else {
         let scene = Scene {
-            digest,
+            digest: hit.digest,
             in_memory: !state.engine.log().config().on_devices,
             now: core.now(),
             respond_all,
@@ -592,14 +647,14 @@ fn record(
     };
     let mut reply = stream.record(out, &head);
     reply.field(field::NAMESPACE, state.config.name.as_bytes());
-    reply.field(field::DIGEST, &digest.0);
+    reply.field(field::DIGEST, &hit.digest.0);
     if found.set_id != 0 {
         reply.field(field::SET, &state.engine.sets().get(found.set_id).name);
     }
     if let Some(key) = found.record.as_ref().and_then(|record| record.key) {
         reply.field(field::KEY, key);
     }
-    if let Some(value) = value {
+    if let Some(value) = hit.value {
         reply.field(field::BVAL_ARRAY, &value.to_le_bytes());
     }
     if let Some(told) = told {

@@ -61,6 +61,9 @@ const UNWATCHED_MAX: usize = 4096;
 /// How often a read is tried again because the record moved while its old place was read.
 const FETCHES_MAX: usize = 16;
 
+/// A request whose values have no more bytes than these does not take long to read.
+const SHORT_BYTES: usize = 64 << 10;
+
 /// Most bytes that the compiled patterns of all operations of a request may have.
 const PATTERN_BYTES_MAX: usize = 4 << 20;
 
@@ -210,10 +213,16 @@ fn attempt_after(
     (elsewhere, fetched): (Elsewhere<'_>, Option<&Fetched>),
     out: &mut Vec<u8>,
 ) -> Try {
-    if message.fields.filter.is_some() || !message.ops.iter().all(is_plain) {
+    let value_bytes: usize = message.ops.iter().map(|op| op.value.len()).sum();
+    let is_short = value_bytes <= SHORT_BYTES && message.ops.iter().all(is_plain);
+    if !is_short || message.fields.filter.is_some() {
         core.may_take_long();
     }
     let tried = locate(core, message).and_then(|(index, kind)| {
+        // To read values takes as long as they are, before anybody counts what it takes.
+        if value_bytes > 2 * core.namespace(index).engine.config().record_bytes_max {
+            return Err(ResultCode::RecordTooBig.into());
+        }
         let digest = message.digest()?.ok_or(ResultCode::Parameter)?;
         let sight = core.node.sights.now();
         let share = sight.view.share(index, digest.partition());

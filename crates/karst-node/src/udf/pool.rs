@@ -34,7 +34,7 @@ pub const QUEUE_MAX: usize = 1024;
 pub const ASIDE_MAX: usize = 64;
 
 /// Longest time that one of them takes: what work it may make is counted, so it ends by itself.
-const ASIDE_TIME_MAX: Duration = Duration::from_secs(5);
+const ASIDE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Most states that a thread keeps.
 const STATES_MAX: usize = 16;

@@ -22,6 +22,7 @@ mod devices;
 mod eviction;
 mod history;
 mod load;
+mod long;
 mod order;
 mod restart;
 mod space;

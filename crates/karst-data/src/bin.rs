@@ -1,6 +1,7 @@
 //! Bins: the named values of a record.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use smallvec::SmallVec;
 
@@ -54,37 +55,87 @@ impl Bin<'_> {
     }
 }
 
+/// More bins than these are found by a table of their names.
+const FEW: usize = 64;
+
 /// The bins of a record in the making, in order, names unique.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Bins<'a> {
     bins: SmallVec<[Bin<'a>; 4]>,
+    /// Where each is, if they are more than a few and one was looked for since the last was removed.
+    places: Option<Box<HashMap<&'a [u8], usize>>>,
 }
+
+impl PartialEq for Bins<'_> {
+    fn eq(&self, other: &Bins<'_>) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Bins<'_> {}
 
 impl<'a> Bins<'a> {
     /// The value of a bin.
     pub fn get(&self, name: &[u8]) -> Option<&Value<'a>> {
-        self.bins
-            .iter()
-            .find(|bin| bin.name == name)
-            .map(|bin| &bin.value)
+        self.place(name).map(|at| &self.bins[at].value)
+    }
+
+    /// A bin by reference.
+    pub fn find(&self, name: &[u8]) -> Option<BinRef<'_>> {
+        self.place(name).map(|at| self.bins[at].as_ref())
+    }
+
+    fn place(&self, name: &[u8]) -> Option<usize> {
+        match &self.places {
+            Some(places) => places.get(name).copied(),
+            None => self.bins.iter().position(|bin| bin.name == name),
+        }
+    }
+
+    /// Whether there are many bins, and to look for one is to pass by all the others.
+    pub fn lacks_index(&self) -> bool {
+        self.places.is_none() && self.bins.len() > FEW
+    }
+
+    /// Makes looking for bins cheap: worth it where many are looked for among many.
+    pub fn index(&mut self) {
+        let names = self.bins.iter().map(|bin| bin.name);
+        self.places = Some(Box::new(names.zip(0..).collect()));
+    }
+
+    /// How many bins looking for one passes by.
+    pub(crate) fn passed_by(&self) -> usize {
+        match &self.places {
+            Some(_) => 8, // as much as a look into the table
+            None => self.bins.len(),
+        }
     }
 
     /// Sets a bin, in its old position when it had one.
     pub fn set(&mut self, name: &'a [u8], value: Value<'a>) {
-        match self.bins.iter_mut().find(|bin| bin.name == name) {
-            Some(bin) => bin.value = value,
-            None => self.bins.push(Bin { name, value }),
+        match self.place(name) {
+            Some(at) => self.bins[at].value = value,
+            None => {
+                if let Some(places) = &mut self.places {
+                    places.insert(name, self.bins.len());
+                }
+                self.bins.push(Bin { name, value });
+            }
         }
     }
 
     /// Removes a bin if it is there.
     pub fn remove(&mut self, name: &[u8]) {
-        self.bins.retain(|bin| bin.name != name);
+        if self.place(name).is_some() {
+            self.bins.retain(|bin| bin.name != name);
+            self.places = None;
+        }
     }
 
     /// Removes all bins.
     pub fn clear(&mut self) {
         self.bins.clear();
+        self.places = None;
     }
 
     /// How many bins there are.
@@ -107,6 +158,7 @@ impl<'a> FromIterator<BinRef<'a>> for Bins<'a> {
     fn from_iter<I: IntoIterator<Item = BinRef<'a>>>(bins: I) -> Bins<'a> {
         Bins {
             bins: bins.into_iter().map(Bin::from).collect(),
+            places: None,
         }
     }
 }

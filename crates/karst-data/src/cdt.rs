@@ -20,6 +20,7 @@ use crate::list::ListCall;
 use crate::map::MapCall;
 use crate::msgpack::{Collection, Head, InvalidCollection, Reader};
 use crate::value::{ParticleType, Value};
+use crate::work::{Exhausted, Work, of_bytes};
 
 pub(crate) mod answer;
 pub(crate) mod entries;
@@ -65,6 +66,9 @@ pub enum CdtError {
     /// An expression that should have given a new value gave none.
     #[error("an expression has no value")]
     NoValue,
+    /// It takes more work than one request may make.
+    #[error("it takes more work than one request may make")]
+    Exhausted,
     /// The stored bytes are no canonical collection.
     #[error("the stored collection is damaged: {0}")]
     Damaged(&'static str),
@@ -73,6 +77,12 @@ pub enum CdtError {
 impl From<InvalidCollection> for CdtError {
     fn from(invalid: InvalidCollection) -> CdtError {
         CdtError::Parameter(invalid.0)
+    }
+}
+
+impl From<Exhausted> for CdtError {
+    fn from(_: Exhausted) -> CdtError {
+        CdtError::Exhausted
     }
 }
 
@@ -215,6 +225,20 @@ impl<'a> CdtOp<'a> {
         parse::operation(payload, access)
     }
 
+    /// The same operation, kept without its request. Of its expressions only the numbers are kept: who evaluates
+    /// them has parsed them.
+    pub(crate) fn into_owned(self) -> CdtOp<'static> {
+        CdtOp {
+            path: self.path.into_iter().map(Step::into_owned).collect(),
+            call: match self.call {
+                Call::List(call) => Call::List(call.into_owned()),
+                Call::Map(call) => Call::Map(call.into_owned()),
+                Call::Select(select) => Call::Select(select.into_owned()),
+                Call::Malformed(call) => Call::Malformed(call),
+            },
+        }
+    }
+
     /// The expressions that it holds, in the order of their numbers.
     pub fn expressions(&self) -> impl Iterator<Item = Expression<'a>> + '_ {
         match &self.call {
@@ -233,18 +257,32 @@ impl<'a> CdtOp<'a> {
         &self,
         subject: Subject<'v>,
         expressions: &mut dyn Evaluate,
+        work: &Work,
     ) -> Result<Answer<'v>, CdtError> {
         if subject == Subject::Missing {
             return Ok(Answer::Nothing);
         }
         let packed = subject.collection().ok_or_else(|| self.misfit())?;
-        if let Call::Select(select) = &self.call {
-            return select.read(packed, expressions);
+        let answer = self.read_from(packed, expressions, work);
+        if work.is_exhausted() {
+            return Err(CdtError::Exhausted); // what was found since means nothing
         }
-        let packed = path::resolve(&self.path, packed)?;
+        answer
+    }
+
+    fn read_from<'v>(
+        &self,
+        packed: &'v [u8],
+        expressions: &mut dyn Evaluate,
+        work: &Work,
+    ) -> Result<Answer<'v>, CdtError> {
+        if let Call::Select(select) = &self.call {
+            return select.read(packed, expressions, work);
+        }
+        let packed = path::resolve(&self.path, packed, work)?;
         match (&self.call, kind_of(packed)) {
-            (Call::List(call), Some(Collection::List)) => call.read(packed),
-            (Call::Map(call), Some(Collection::Map)) => call.read(packed),
+            (Call::List(call), Some(Collection::List)) => call.read(packed, work),
+            (Call::Map(call), Some(Collection::Map)) => call.read(packed, work),
             (Call::Malformed(call), Some(kind)) if call.kind == kind => Err(call.error),
             _ => Err(CdtError::Incompatible),
         }
@@ -259,15 +297,16 @@ impl<'a> CdtOp<'a> {
         &self,
         value: &Value<'v>,
         expressions: &mut dyn Evaluate,
+        work: &Work,
     ) -> Result<Told<'v>, CdtError> {
         Ok(match &value.bytes {
             Cow::Borrowed(bytes) => {
                 let subject = Subject::of_particle(value.particle, bytes);
-                self.read(subject, expressions)?.told()
+                self.read(subject, expressions, work)?.told()
             }
             Cow::Owned(bytes) => {
                 let subject = Subject::of_particle(value.particle, bytes);
-                let told = self.read(subject, expressions)?.told();
+                let told = self.read(subject, expressions, work)?.told();
                 told.map(|told| told.map(Value::into_owned))
             }
         })
@@ -281,23 +320,29 @@ impl<'a> CdtOp<'a> {
         &self,
         subject: Subject<'v>,
         expressions: &mut dyn Evaluate,
+        work: &Work,
     ) -> Result<Modified<'v>, CdtError> {
         let before = subject.collection();
         if before.is_none() && subject != Subject::Missing {
             return Err(self.misfit());
         }
-        let mut out = Vec::with_capacity(before.map_or(0, <[u8]>::len) + 64);
+        let before_bytes = before.map_or(0, <[u8]>::len);
+        work.spend(of_bytes(before_bytes))?;
+        let mut out = Vec::with_capacity(before_bytes + 64);
         let done = match &self.call {
             Call::Select(select) => {
                 let before = before.ok_or(CdtError::Incompatible)?;
-                let changed = select.apply(before, expressions, &mut out)?;
+                let changed = select.apply(before, expressions, work, &mut out)?;
                 Done {
                     answer: Answer::Nothing,
                     changed,
                 }
             }
-            call => path::modify(&self.path, call, before, &mut out)?,
+            call => path::modify(&self.path, call, before, work, &mut out)?,
         };
+        if work.is_exhausted() {
+            return Err(CdtError::Exhausted);
+        }
         let kind = kind_of(&out).filter(|_| done.changed);
         Ok(Modified {
             answer: done.answer,
@@ -320,12 +365,17 @@ impl Call<'_> {
     fn modify<'v>(
         &self,
         before: Option<&'v [u8]>,
+        work: &Work,
         out: &mut Vec<u8>,
     ) -> Result<Done<'v>, CdtError> {
         let kind = before.map(kind_of);
         match (self, kind) {
-            (Call::List(call), None | Some(Some(Collection::List))) => call.modify(before, out),
-            (Call::Map(call), None | Some(Some(Collection::Map))) => call.modify(before, out),
+            (Call::List(call), None | Some(Some(Collection::List))) => {
+                call.modify(before, work, out)
+            }
+            (Call::Map(call), None | Some(Some(Collection::Map))) => {
+                call.modify(before, work, out)
+            }
             (Call::Malformed(call), None) if call.removes => Ok(Done::nothing()),
             (Call::Malformed(call), None) => Err(call.error),
             (Call::Malformed(call), Some(Some(kind))) if call.kind == kind => Err(call.error),

@@ -2,8 +2,9 @@
 //!
 //! One arrives as MessagePack: an array `[code, arguments...]` is an instruction, everything else a
 //! literal. [`Expr::parse`] reads it once per request, checks every type, and keeps a flat program; what it
-//! accepts can be run on any record. Running allocates nothing as long as it meets metadata, scalars and
-//! bins as they are stored; calls on blobs, sketches and collections make new values.
+//! accepts can be run on any record. Running allocates nothing as long as it meets metadata, scalars, bins as they
+//! are stored, and calls that find a pair or element of a collection; other calls make new values. Everything that
+//! may take long is paid for out of the [`Work`] that is lent to a run.
 //!
 //! Every instruction may find that it does not know: a bin that is missing or of another type, a division
 //! by zero, a call that fails. Unknown is a value ([`Datum::Unknown`]), not an error: it passes through
@@ -36,6 +37,7 @@ pub use self::subject::{Iteration, Lookup, Metadata, Subject};
 pub use self::value::Datum;
 
 use self::program::Program;
+use crate::work::Work;
 
 /// Longest expression in bytes.
 pub const BYTES_MAX: usize = (1 << 20) - 1;
@@ -117,9 +119,25 @@ impl Expr {
         self.program.reads_record
     }
 
-    /// Runs it.
-    pub fn evaluate<'v, S: Subject + ?Sized>(&'v self, subject: &'v S) -> Datum<'v> {
-        eval::run(&self.program, subject)
+    /// Whether it takes a few microseconds at most, whatever it is run on.
+    pub fn is_short(&self) -> bool {
+        const NODES: usize = 256;
+        !self.program.is_long && self.program.nodes.len() <= NODES
+    }
+
+    /// Size of its compiled patterns in bytes.
+    pub fn pattern_bytes(&self) -> usize {
+        let within = |call: &program::Call| call.inner.pattern_bytes();
+        self.program.pattern_bytes() + self.program.calls.iter().map(within).sum::<usize>()
+    }
+
+    /// Runs it. When more work is asked for than there is, what it gives means nothing: who lends the work looks.
+    pub fn evaluate<'v, S: Subject + ?Sized>(
+        &'v self,
+        subject: &'v S,
+        work: &'v Work,
+    ) -> Datum<'v> {
+        eval::run(&self.program, subject, work)
     }
 
     /// Its bytes as they came.

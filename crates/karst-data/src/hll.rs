@@ -58,7 +58,43 @@ enum Change<'a> {
     Fold(u8),
 }
 
+/// Steps to look at a register's share of a byte, once.
+const STEPS_PER_BYTE: u64 = 5;
+
+/// Steps to hash an element.
+const STEPS_PER_ELEMENT: u64 = 100;
+
+/// Steps to look at each register of some sketches.
+fn steps_of(views: &[View<'_>]) -> u64 {
+    views.iter().map(|view| STEPS_PER_BYTE * view.bytes()).sum()
+}
+
+impl HllRead<'_> {
+    /// Steps that asking a sketch of so many bytes takes.
+    pub fn steps(&self, sketch_bytes: usize) -> u64 {
+        let own = 10 + STEPS_PER_BYTE * sketch_bytes as u64;
+        match &self.0 {
+            Reading::Count | Reading::Describe => own,
+            Reading::Union(views) | Reading::UnionCount(views) => 2 * own + steps_of(views),
+            Reading::IntersectCount(views) | Reading::Similarity(views) => {
+                5 * (own + steps_of(views))
+            }
+            Reading::MayContain(elements) => elements.steps(),
+        }
+    }
+}
+
 impl HllModify<'_> {
+    /// Steps that changing a sketch of so many bytes takes.
+    pub fn steps(&self, sketch_bytes: usize) -> u64 {
+        let own = 10 + STEPS_PER_BYTE * sketch_bytes as u64;
+        match &self.kind {
+            Change::Init(_) | Change::Fold(_) | Change::RefreshCount => own,
+            Change::Add(elements, _) => own + elements.steps(),
+            Change::Union(views) => own + steps_of(views),
+        }
+    }
+
     /// Whether it answers something, if it is carried out.
     pub fn answers(&self) -> bool {
         matches!(self.kind, Change::Add(..) | Change::RefreshCount)
@@ -77,6 +113,13 @@ struct Wanted {
 struct Elements<'a> {
     packed: &'a [u8],
     count: u32,
+}
+
+impl Elements<'_> {
+    /// Steps to hash them all.
+    fn steps(&self) -> u64 {
+        STEPS_PER_ELEMENT * u64::from(self.count) + self.packed.len() as u64
+    }
 }
 
 /// Whether bytes are a sketch.

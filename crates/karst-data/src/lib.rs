@@ -20,3 +20,4 @@ pub mod policy;
 pub mod sindex;
 pub mod time;
 pub mod value;
+pub mod work;

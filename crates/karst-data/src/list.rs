@@ -6,12 +6,14 @@
 
 use std::cmp::Ordering;
 
-use crate::cdt::answer::Answer;
+use crate::cdt::answer::{Answer, Telling};
+use crate::cdt::range::position;
 use crate::cdt::entries::{Entries, partition_point};
-use crate::cdt::offsets::{Offsets, scan};
-use crate::cdt::selection::{Packed, Selection, Subject};
+use crate::cdt::offsets::{Offsets, Walker, scan};
+use crate::cdt::selection::{Packed, Selection, Selector, Subject, owned};
 use crate::cdt::{CdtError, Done};
 use crate::msgpack::{FLAG_LIST_ORDERED, Head, Reader, compare, leading_ext, write_list_head};
+use crate::work::Work;
 
 mod change;
 mod increment;
@@ -93,16 +95,88 @@ impl WriteFlags {
 }
 
 impl ListCall<'_> {
+    /// The same call, kept without its request.
+    pub(crate) fn into_owned(self) -> ListCall<'static> {
+        match self {
+            ListCall::SetType(flags) => ListCall::SetType(flags),
+            ListCall::Append {
+                value,
+                order,
+                flags,
+            } => ListCall::Append {
+                value: owned(value),
+                order,
+                flags,
+            },
+            ListCall::AppendItems {
+                items,
+                order,
+                flags,
+            } => ListCall::AppendItems {
+                items: owned(items),
+                order,
+                flags,
+            },
+            ListCall::Insert {
+                index,
+                value,
+                flags,
+            } => ListCall::Insert {
+                index,
+                value: owned(value),
+                flags,
+            },
+            ListCall::InsertItems {
+                index,
+                items,
+                flags,
+            } => ListCall::InsertItems {
+                index,
+                items: owned(items),
+                flags,
+            },
+            ListCall::Set {
+                index,
+                value,
+                flags,
+            } => ListCall::Set {
+                index,
+                value: owned(value),
+                flags,
+            },
+            ListCall::Trim { index, count } => ListCall::Trim { index, count },
+            ListCall::Clear => ListCall::Clear,
+            ListCall::Increment {
+                index,
+                delta,
+                order,
+                flags,
+            } => ListCall::Increment {
+                index,
+                delta: owned(delta),
+                order,
+                flags,
+            },
+            ListCall::Sort(flags) => ListCall::Sort(flags),
+            ListCall::Size => ListCall::Size,
+            ListCall::Get(selection) => ListCall::Get(selection.into_owned()),
+            ListCall::Remove(selection) => ListCall::Remove(selection.into_owned()),
+        }
+    }
+
     /// Whether it leaves the list as it is.
     pub(crate) fn is_read(&self) -> bool {
         matches!(self, ListCall::Size | ListCall::Get(_))
     }
 
     /// Reads from a list.
-    pub(crate) fn read<'v>(&self, packed: &'v [u8]) -> Result<Answer<'v>, CdtError> {
+    pub(crate) fn read<'v>(&self, packed: &'v [u8], work: &Work) -> Result<Answer<'v>, CdtError> {
         match self {
             ListCall::Size => Ok(Answer::count(head(packed)?.count)),
-            ListCall::Get(selection) => List::of(packed)?.get(selection),
+            ListCall::Get(selection) => match one_index(packed, selection)? {
+                Some(at) => element_at(packed, at, work).map(Answer::Element),
+                None => List::of(packed, work)?.get(selection),
+            },
             ListCall::SetType(_)
             | ListCall::Append { .. }
             | ListCall::AppendItems { .. }
@@ -122,34 +196,35 @@ impl ListCall<'_> {
     pub(crate) fn modify<'v>(
         &self,
         before: Option<&'v [u8]>,
+        work: &Work,
         out: &mut Vec<u8>,
     ) -> Result<Done<'v>, CdtError> {
         let Some(packed) = before else {
-            return self.begin(out);
+            return self.begin(work, out);
         };
         match self {
-            ListCall::SetType(flags) => order::set_type(&List::of(packed)?, *flags, out),
-            ListCall::Append { value, flags, .. } => change::append(packed, value, *flags, out),
+            ListCall::SetType(flags) => order::set_type(&List::of(packed, work)?, *flags, out),
+            ListCall::Append { value, flags, .. } => change::append(packed, value, *flags, work, out),
             ListCall::AppendItems { items, flags, .. } => {
-                change::append_items(&List::of(packed)?, items, *flags, out)
+                change::append_items(&List::of(packed, work)?, items, *flags, out)
             }
             ListCall::Insert {
                 index,
                 value,
                 flags,
-            } => change::insert(&List::of(packed)?, *index, value, *flags, out),
+            } => change::insert(&List::of(packed, work)?, *index, value, *flags, out),
             ListCall::InsertItems {
                 index,
                 items,
                 flags,
-            } => change::insert_items(&List::of(packed)?, *index, items, *flags, out),
+            } => change::insert_items(&List::of(packed, work)?, *index, items, *flags, out),
             ListCall::Set {
                 index,
                 value,
                 flags,
-            } => change::set(&List::of(packed)?, *index, value, *flags, out),
+            } => change::set(&List::of(packed, work)?, *index, value, *flags, out),
             ListCall::Trim { index, count } => {
-                change::trim(&List::of(packed)?, *index, *count, out)
+                change::trim(&List::of(packed, work)?, *index, *count, out)
             }
             ListCall::Clear => {
                 write_list_head(out, 0, head(packed)?.ordered)?;
@@ -160,15 +235,15 @@ impl ListCall<'_> {
                 delta,
                 flags,
                 ..
-            } => increment::increment(&List::of(packed)?, *index, delta, *flags, out),
-            ListCall::Sort(flags) => order::sort(&List::of(packed)?, *flags, out),
-            ListCall::Remove(selection) => List::of(packed)?.remove(selection, out),
+            } => increment::increment(&List::of(packed, work)?, *index, delta, *flags, out),
+            ListCall::Sort(flags) => order::sort(&List::of(packed, work)?, *flags, out),
+            ListCall::Remove(selection) => List::of(packed, work)?.remove(selection, out),
             ListCall::Size | ListCall::Get(_) => Err(CdtError::Parameter("a read among writes")),
         }
     }
 
     /// Works on a list that does not exist.
-    fn begin<'v>(&self, out: &mut Vec<u8>) -> Result<Done<'v>, CdtError> {
+    fn begin<'v>(&self, work: &Work, out: &mut Vec<u8>) -> Result<Done<'v>, CdtError> {
         match self {
             ListCall::SetType(flags) => {
                 let ordered = order::checked(*flags)?;
@@ -184,29 +259,29 @@ impl ListCall<'_> {
                 items,
                 order,
                 flags,
-            } => change::append_items(&List::none(is_ordered(*order)), items, *flags, out),
+            } => change::append_items(&List::none(is_ordered(*order), work), items, *flags, out),
             ListCall::Insert {
                 index,
                 value,
                 flags,
-            } => change::insert(&List::none(false), *index, value, *flags, out),
+            } => change::insert(&List::none(false, work), *index, value, *flags, out),
             ListCall::InsertItems {
                 index,
                 items,
                 flags,
-            } => change::insert_items(&List::none(false), *index, items, *flags, out),
+            } => change::insert_items(&List::none(false, work), *index, items, *flags, out),
             ListCall::Set {
                 index,
                 value,
                 flags,
-            } => change::set(&List::none(false), *index, value, *flags, out),
+            } => change::set(&List::none(false, work), *index, value, *flags, out),
             ListCall::Increment {
                 index,
                 delta,
                 order,
                 flags,
             } => {
-                let none = List::none(is_ordered(*order));
+                let none = List::none(is_ordered(*order), work);
                 increment::increment(&none, *index, delta, *flags, out)
             }
             ListCall::Sort(_) => Err(CdtError::Incompatible),
@@ -214,6 +289,27 @@ impl ListCall<'_> {
             ListCall::Size | ListCall::Get(_) => Err(CdtError::Parameter("a read among writes")),
         }
     }
+}
+
+/// The index whose value a selection asks for, if that is all it asks for and there is one.
+fn one_index(packed: &[u8], selection: &Selection<'_>) -> Result<Option<usize>, CdtError> {
+    let Selector::Index(index) = selection.selector else {
+        return Ok(None);
+    };
+    if selection.telling(Subject::List) != Ok(Telling::Value) {
+        return Ok(None);
+    }
+    Ok(position(index, head(packed)?.count))
+}
+
+/// The element of an index that exists, found without an index of all the others.
+fn element_at<'v>(packed: &'v [u8], at: usize, work: &Work) -> Result<&'v [u8], CdtError> {
+    work.spend(10 + at as u64)?;
+    let mut walker = Walker::new(packed, head(packed)?.from);
+    walker.skip(at)?;
+    let start = walker.at();
+    walker.step()?;
+    Ok(&packed[start..walker.at()])
 }
 
 /// Whether a list is made ordered. Combinations that mean nothing are taken for none.
@@ -245,29 +341,32 @@ pub(crate) fn head(packed: &[u8]) -> Result<ListHead, CdtError> {
 }
 
 /// A list with the index of its elements.
-pub(crate) struct List<'v> {
+pub(crate) struct List<'v, 'w> {
     packed: &'v [u8],
     at: Offsets,
     pub(crate) ordered: bool,
+    pub(crate) work: &'w Work,
 }
 
-impl<'v> List<'v> {
+impl<'v, 'w> List<'v, 'w> {
     /// Indexes a packed list.
-    pub(crate) fn of(packed: &'v [u8]) -> Result<List<'v>, CdtError> {
+    pub(crate) fn of(packed: &'v [u8], work: &'w Work) -> Result<List<'v, 'w>, CdtError> {
         let head = head(packed)?;
         Ok(List {
             packed,
-            at: scan(packed, head.from, head.count)?,
+            at: scan(packed, head.from, head.count, work)?,
             ordered: head.ordered,
+            work,
         })
     }
 
     /// A list without elements.
-    pub(crate) fn none(ordered: bool) -> List<'v> {
+    pub(crate) fn none(ordered: bool, work: &'w Work) -> List<'v, 'w> {
         List {
             packed: &[],
             at: Offsets::from_slice(&[0]),
             ordered,
+            work,
         }
     }
 
@@ -293,7 +392,7 @@ impl<'v> List<'v> {
     }
 }
 
-impl<'v> Entries<'v> for List<'v> {
+impl<'v> Entries<'v> for List<'v, '_> {
     fn len(&self) -> usize {
         self.at.len() - 1
     }
@@ -333,5 +432,9 @@ impl<'v> Entries<'v> for List<'v> {
 
     fn is_sorted(&self) -> bool {
         self.ordered
+    }
+
+    fn work(&self) -> &Work {
+        self.work
     }
 }

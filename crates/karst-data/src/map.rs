@@ -6,16 +6,20 @@
 
 use std::cmp::Ordering;
 
-use crate::cdt::answer::Answer;
+use crate::cdt::answer::{Answer, Telling};
 use crate::cdt::entries::{Entries, partition_point};
 use crate::cdt::offsets::{Offsets, scan};
-use crate::cdt::selection::{Packed, Selection, Subject};
+use crate::cdt::selection::{Packed, Selection, Selector, Subject, owned};
 use crate::cdt::{CdtError, Done};
 use crate::msgpack::{
-    FLAG_MAP_KEY_ORDERED, FLAGS_MAP, Head, Reader, compare, leading_ext, write_map_head,
+    FLAG_MAP_KEY_ORDERED, FLAGS_MAP, Head, Reader, compare, is_key, leading_ext, write_map_head,
 };
+use crate::work::Work;
 
 mod change;
+mod spot;
+
+pub(crate) use spot::Spot;
 
 /// One operation on a map.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,16 +80,67 @@ impl WriteFlags {
 }
 
 impl MapCall<'_> {
+    /// The same call, kept without its request.
+    pub(crate) fn into_owned(self) -> MapCall<'static> {
+        match self {
+            MapCall::SetType(flags) => MapCall::SetType(flags),
+            MapCall::Put {
+                key,
+                value,
+                order,
+                flags,
+            } => MapCall::Put {
+                key: owned(key),
+                value: owned(value),
+                order,
+                flags,
+            },
+            MapCall::PutItems {
+                items,
+                order,
+                flags,
+            } => MapCall::PutItems {
+                items: owned(items),
+                order,
+                flags,
+            },
+            MapCall::ReplaceItems { items } => MapCall::ReplaceItems {
+                items: owned(items),
+            },
+            MapCall::Increment {
+                key,
+                delta,
+                order,
+                down,
+            } => MapCall::Increment {
+                key: owned(key),
+                delta: owned(delta),
+                order,
+                down,
+            },
+            MapCall::Clear => MapCall::Clear,
+            MapCall::Size => MapCall::Size,
+            MapCall::Get(selection) => MapCall::Get(selection.into_owned()),
+            MapCall::Remove(selection) => MapCall::Remove(selection.into_owned()),
+        }
+    }
+
     /// Whether it leaves the map as it is.
     pub(crate) fn is_read(&self) -> bool {
         matches!(self, MapCall::Size | MapCall::Get(_))
     }
 
     /// Reads from a map.
-    pub(crate) fn read<'v>(&self, packed: &'v [u8]) -> Result<Answer<'v>, CdtError> {
+    pub(crate) fn read<'v>(&self, packed: &'v [u8], work: &Work) -> Result<Answer<'v>, CdtError> {
         match self {
             MapCall::Size => Ok(Answer::count(head(packed)?.count)),
-            MapCall::Get(selection) => Map::of(packed)?.get(selection),
+            MapCall::Get(selection) => match one_key(selection)? {
+                Some((key, telling)) => {
+                    let spot = Spot::of(packed, key, work)?;
+                    Ok(spot.tell(telling))
+                }
+                None => Map::of(packed, work)?.get(selection),
+            },
             MapCall::SetType(_)
             | MapCall::Put { .. }
             | MapCall::PutItems { .. }
@@ -101,11 +156,12 @@ impl MapCall<'_> {
     pub(crate) fn modify<'v>(
         &self,
         before: Option<&'v [u8]>,
+        work: &Work,
         out: &mut Vec<u8>,
     ) -> Result<Done<'v>, CdtError> {
-        let map = |order: u64| match before {
-            Some(packed) => Map::of(packed),
-            None => Ok(Map::none(flags_of_order(order))),
+        let spot = |key: &[u8], order: u64| match before {
+            Some(packed) => Spot::of(packed, key, work),
+            None => Ok(Spot::none(flags_of_order(order))),
         };
         match self {
             MapCall::SetType(flags) => change::set_type(before, *flags, out),
@@ -114,13 +170,16 @@ impl MapCall<'_> {
                 value,
                 order,
                 flags,
-            } => change::put(&map(*order)?, key, value, *flags, out),
+            } => change::put(&spot(key, *order)?, key, value, *flags, out),
             MapCall::PutItems {
                 items,
                 order,
                 flags,
             } => {
-                let map = map(*order)?;
+                let map = match before {
+                    Some(packed) => Map::of(packed, work)?,
+                    None => Map::none(flags_of_order(*order), work),
+                };
                 let done = change::put_items(&map, items, *flags, out)?;
                 if before.is_some() || done.changed || head(items)?.count > 0 {
                     return Ok(done);
@@ -129,7 +188,7 @@ impl MapCall<'_> {
                 Ok(Done::changed(done.answer))
             }
             MapCall::ReplaceItems { items } => {
-                let map = Map::of(before.ok_or(CdtError::ElementNotFound)?)?;
+                let map = Map::of(before.ok_or(CdtError::ElementNotFound)?, work)?;
                 change::put_items(&map, items, WriteFlags::UPDATE_ONLY, out)
             }
             MapCall::Increment {
@@ -137,7 +196,7 @@ impl MapCall<'_> {
                 delta,
                 order,
                 down,
-            } => change::increment(&map(*order)?, key, delta, *down, out),
+            } => change::increment(&spot(key, *order)?, key, delta, *down, out),
             MapCall::Clear => {
                 let Some(packed) = before else {
                     return Ok(Done::nothing());
@@ -146,12 +205,34 @@ impl MapCall<'_> {
                 Ok(Done::quietly())
             }
             MapCall::Remove(selection) => match before {
-                Some(packed) => Map::of(packed)?.remove(selection, out),
+                Some(packed) => match one_key(selection)? {
+                    Some((key, telling)) => Spot::of(packed, key, work)?.remove(telling, out),
+                    None => Map::of(packed, work)?.remove(selection, out),
+                },
                 None => Ok(Done::nothing()),
             },
             MapCall::Size | MapCall::Get(_) => Err(CdtError::Parameter("a read among writes")),
         }
     }
+}
+
+/// The key that a selection looks for and what it tells of it, if that can be told without an index of the map.
+fn one_key<'s>(selection: &'s Selection<'_>) -> Result<Option<(&'s [u8], Telling)>, CdtError> {
+    let Selector::Key(key) = &selection.selector else {
+        return Ok(None);
+    };
+    let telling = selection.telling(Subject::Map)?;
+    let is_near = matches!(
+        telling,
+        Telling::Nothing
+            | Telling::Index
+            | Telling::ReverseIndex
+            | Telling::Count
+            | Telling::Exists
+            | Telling::Key
+            | Telling::Value
+    );
+    Ok((is_near && is_key(key)).then_some((key, telling)))
 }
 
 /// The flags of a map that is made with this order. Combinations that mean nothing are taken for none.
@@ -190,30 +271,33 @@ pub(crate) fn head(packed: &[u8]) -> Result<MapHead, CdtError> {
 }
 
 /// A map with the index of its keys and values.
-pub(crate) struct Map<'v> {
+pub(crate) struct Map<'v, 'w> {
     packed: &'v [u8],
     /// Starts of keys, at even positions, and values; and the end.
     at: Offsets,
     pub(crate) flags: u8,
+    work: &'w Work,
 }
 
-impl<'v> Map<'v> {
+impl<'v, 'w> Map<'v, 'w> {
     /// Indexes a packed map.
-    pub(crate) fn of(packed: &'v [u8]) -> Result<Map<'v>, CdtError> {
+    pub(crate) fn of(packed: &'v [u8], work: &'w Work) -> Result<Map<'v, 'w>, CdtError> {
         let head = head(packed)?;
         Ok(Map {
             packed,
-            at: scan(packed, head.from, head.count * 2)?,
+            at: scan(packed, head.from, head.count * 2, work)?,
             flags: head.flags,
+            work,
         })
     }
 
     /// A map without pairs.
-    fn none(flags: u8) -> Map<'v> {
+    fn none(flags: u8, work: &'w Work) -> Map<'v, 'w> {
         Map {
             packed: &[],
             at: Offsets::from_slice(&[0]),
             flags,
+            work,
         }
     }
 
@@ -248,7 +332,7 @@ impl<'v> Map<'v> {
     }
 }
 
-impl<'v> Entries<'v> for Map<'v> {
+impl<'v> Entries<'v> for Map<'v, '_> {
     fn len(&self) -> usize {
         self.at.len() / 2
     }
@@ -284,5 +368,9 @@ impl<'v> Entries<'v> for Map<'v> {
 
     fn is_sorted(&self) -> bool {
         false
+    }
+
+    fn work(&self) -> &Work {
+        self.work
     }
 }

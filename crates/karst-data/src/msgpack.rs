@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 mod order;
+mod ranked;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ mod write;
 
 pub use order::compare;
 pub(crate) use order::compare_total;
+pub(crate) use ranked::Ranked;
 pub use read::{Head, Reader};
 pub(crate) use read::{SIZES, end_of};
 use write::write_raw;
@@ -237,7 +239,7 @@ fn copy_map(
         copy_element(reader, out, depth, purpose)?;
         entries.push((start, value, out.len()));
     }
-    sort_entries(out, entries_start, &mut entries, flags != 0, purpose)
+    sort_entries(out, entries_start, &entries, flags != 0, purpose)
 }
 
 fn copy_key(
@@ -266,7 +268,7 @@ pub(crate) fn is_key(bytes: &[u8]) -> bool {
 fn sort_entries(
     out: &mut Vec<u8>,
     from: usize,
-    entries: &mut [(usize, usize, usize)],
+    entries: &[(usize, usize, usize)],
     flagged: bool,
     purpose: Purpose,
 ) -> Result<()> {
@@ -287,7 +289,9 @@ fn sort_entries(
     {
         return Ok(()); // only what is compared can be so, and it has no order to sort by
     }
-    entries.sort_by(by_key);
+    let key = |at: usize| &out[entries[at].0..entries[at].1];
+    let order = Ranked::of(entries.len(), key).into_ranks(0, entries.len());
+    let entries: Vec<_> = order.iter().map(|at| entries[*at as usize]).collect();
     if purpose == Purpose::Storing
         && entries
             .windows(2)

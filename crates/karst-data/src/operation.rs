@@ -14,6 +14,7 @@ use crate::cdt::CdtError;
 use crate::expr::{ExpressionRead, ExpressionWrite, Metadata};
 use crate::hll::{HllModify, HllRead};
 use crate::value::{ParticleType, Value, ValueError};
+use crate::work::{Exhausted, Work, of_bytes};
 
 mod call;
 mod collection;
@@ -24,6 +25,18 @@ pub use collection::Collection;
 
 /// Most operations of one command.
 pub const OPERATIONS_MAX: usize = 32_768;
+
+/// Steps of one operation, whatever it does.
+const STEPS_OF_OPERATION: u64 = 20;
+
+/// Steps to put a bin into the table of bins.
+const STEPS_TO_INDEX: u64 = 40;
+
+/// From so many operations on it is worth knowing where each of many bins is.
+const INDEXED_FROM: usize = 8;
+
+/// Steps to pass a bin by where another one is looked for.
+const STEPS_OF_BIN: u64 = 4;
 
 /// One operation.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +84,31 @@ pub enum Operand<'a> {
     Floored(i64),
 }
 
+impl Operation<'_> {
+    /// Size of the compiled patterns in its expressions, in bytes.
+    pub fn pattern_bytes(&self) -> usize {
+        match self {
+            Operation::ExpressionRead(_, read) => read.expr().pattern_bytes(),
+            Operation::ExpressionWrite(_, write) => write.expr().pattern_bytes(),
+            Operation::CollectionRead(_, call) | Operation::CollectionModify(_, call) => {
+                call.pattern_bytes()
+            }
+            Operation::Read(_)
+            | Operation::ReadAll
+            | Operation::Write(..)
+            | Operation::Increment(..)
+            | Operation::Append(..)
+            | Operation::Prepend(..)
+            | Operation::Touch
+            | Operation::DeleteAll
+            | Operation::BitsRead(..)
+            | Operation::BitsModify(..)
+            | Operation::HllRead(..)
+            | Operation::HllModify(..) => 0,
+        }
+    }
+}
+
 impl<'a> Operand<'a> {
     /// Reads an increment's operand as it came from a client; `None` when it is null.
     ///
@@ -105,9 +143,18 @@ pub enum OperationError {
     /// An operation on a list or map was refused.
     #[error(transparent)]
     Collection(#[from] CdtError),
+    /// They take more work than one request may make.
+    #[error("the operations take more work than one request may make")]
+    Exhausted,
     /// More bins than a record may have.
     #[error("a record holds at most {max} bins", max = crate::flat::BINS_MAX)]
     TooManyBins,
+}
+
+impl From<Exhausted> for OperationError {
+    fn from(_: Exhausted) -> OperationError {
+        OperationError::Exhausted
+    }
 }
 
 /// Flags of a command that decide which operations may come together.
@@ -219,13 +266,21 @@ pub fn apply<'a>(
     bins: Bins<'a>,
     operations: &[Operation<'a>],
     setting: &Setting<'_>,
+    work: &Work,
 ) -> Result<Applied<'a>, OperationError> {
     let mut applied = Applied {
         bins,
         answers: SmallVec::new(),
     };
     for operation in operations {
-        apply_one(&mut applied, operation, setting)?;
+        if operations.len() > INDEXED_FROM && applied.bins.lacks_index() {
+            work.spend(STEPS_TO_INDEX * applied.bins.len() as u64)?;
+            applied.bins.index();
+        }
+        work.spend(STEPS_OF_OPERATION + STEPS_OF_BIN * applied.bins.passed_by() as u64)?;
+        let done = apply_one(&mut applied, operation, setting, work);
+        work.spend(0)?; // what an operation did that went too far means nothing
+        done?;
     }
     if applied.bins.len() > crate::flat::BINS_MAX {
         return Err(OperationError::TooManyBins);
@@ -237,18 +292,25 @@ fn apply_one<'a>(
     applied: &mut Applied<'a>,
     operation: &Operation<'a>,
     setting: &Setting<'_>,
+    work: &Work,
 ) -> Result<(), OperationError> {
     let respond_all = setting.respond_all;
     let Applied { bins, answers } = applied;
     let name: &'a [u8] = match operation {
         Operation::Read(name) => {
-            let value = bins.get(name).cloned();
+            let value = bins.get(name);
+            if let Some(Cow::Owned(bytes)) = value.map(|value| &value.bytes) {
+                work.spend(of_bytes(bytes.len()))?;
+            }
+            let value = value.cloned();
             if value.is_some() || respond_all {
                 answers.push((Cow::Borrowed(*name), value));
             }
             return Ok(());
         }
         Operation::ReadAll => {
+            let bytes = bins.iter().map(|bin| bin.value.len()).sum();
+            work.spend(of_bytes(bytes))?;
             answers.extend(bins.iter().map(|bin| {
                 let bytes = Cow::Owned(bin.value.to_vec());
                 (
@@ -262,14 +324,14 @@ fn apply_one<'a>(
             return Ok(());
         }
         Operation::CollectionRead(name, call) => {
-            let answer = collection::read(bins.get(name), call, setting.writes)?;
+            let answer = collection::read(bins.get(name), call, setting.writes, work)?;
             if respond_all || answer.is_some() {
                 answers.push((Cow::Borrowed(*name), answer.flatten()));
             }
             return Ok(());
         }
         Operation::CollectionModify(name, call) => {
-            let (value, answer) = collection::modify(bins.get(name), call)?;
+            let (value, answer) = collection::modify(bins.get(name), call, work)?;
             if let Some(value) = value {
                 bins.set(name, value);
             }
@@ -282,7 +344,10 @@ fn apply_one<'a>(
         Operation::Write(name, value) => {
             match value {
                 Some(value) => bins.set(name, value.clone()),
-                None => bins.remove(name),
+                None => {
+                    work.spend(STEPS_OF_BIN * bins.len() as u64)?;
+                    bins.remove(name);
+                }
             }
             name
         }
@@ -292,11 +357,13 @@ fn apply_one<'a>(
             name
         }
         Operation::Append(name, value) => {
+            work.spend(steps_to_join(bins.get(name), value))?;
             let joined = joined(bins.get(name), value, |old, new| [old, new])?;
             bins.set(name, joined);
             name
         }
         Operation::Prepend(name, value) => {
+            work.spend(steps_to_join(bins.get(name), value))?;
             let joined = joined(bins.get(name), value, |old, new| [new, old])?;
             bins.set(name, joined);
             name
@@ -310,12 +377,17 @@ fn apply_one<'a>(
         | Operation::HllRead(..)
         | Operation::HllModify(..)
         | Operation::ExpressionRead(..)
-        | Operation::ExpressionWrite(..) => return call::apply(applied, operation, setting),
+        | Operation::ExpressionWrite(..) => return call::apply(applied, operation, setting, work),
     };
     if respond_all {
         answers.push((Cow::Borrowed(name), None));
     }
     Ok(())
+}
+
+/// Steps to put bytes beside those of a bin.
+fn steps_to_join(current: Option<&Value<'_>>, value: &Value<'_>) -> u64 {
+    of_bytes(current.map_or(0, |current| current.bytes.len()) + value.bytes.len())
 }
 
 /// The eight bytes of a number in stored form.

@@ -1,6 +1,7 @@
 //! Why a request was refused. A refusal was not applied.
 
 use karst_data::operation::OperationError;
+use karst_data::work::Exhausted;
 use karst_storage::index::Entry;
 
 /// A refused request: why, and what is known of the record it met.
@@ -46,7 +47,10 @@ pub enum Reason {
     KeyMalformed,
     /// The operations contradict each other or do not fit the record.
     #[error(transparent)]
-    Operation(#[from] OperationError),
+    Operation(OperationError),
+    /// The request's filter or operations take more work than may be done now.
+    #[error("it takes more work than one request may make")]
+    Exhausted,
     /// The record would exceed the namespace's limit.
     #[error("a record of {size_bytes} bytes exceeds the limit of {bytes_max}")]
     TooBig {
@@ -76,6 +80,21 @@ pub enum Reason {
     /// The device did not give back the record that the index points at.
     #[error("the record cannot be read back")]
     Unreadable,
+}
+
+impl From<OperationError> for Reason {
+    fn from(error: OperationError) -> Reason {
+        match error {
+            OperationError::Exhausted => Reason::Exhausted,
+            error => Reason::Operation(error),
+        }
+    }
+}
+
+impl From<Exhausted> for Reason {
+    fn from(_: Exhausted) -> Reason {
+        Reason::Exhausted
+    }
 }
 
 impl Refusal {

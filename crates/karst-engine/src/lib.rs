@@ -21,6 +21,7 @@ pub mod recover;
 mod refill;
 pub mod replica;
 pub mod scrub;
+pub mod seen;
 pub mod sets;
 mod sieve;
 pub mod sindex;

@@ -4,6 +4,7 @@ use karst_data::expr::{Filter, Verdict};
 use karst_data::flat::Record;
 use karst_data::key::Digest;
 use karst_data::time::{Now, is_expired};
+use karst_data::work::Work;
 use karst_storage::index::Entry;
 use karst_storage::log::codec::Opened;
 use karst_storage::place::Place;
@@ -37,6 +38,15 @@ pub struct ReadRequest<'a> {
     pub filter: Option<&'a Filter>,
 }
 
+/// How much work a filter may make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Allowance {
+    /// What may be done while a core waits.
+    AtOnce,
+    /// And more for a long record.
+    OfRecord,
+}
+
 /// A record that was found.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'a> {
@@ -55,11 +65,34 @@ pub struct Found<'a> {
 }
 
 impl Namespace {
-    /// Reads a record. `answer` is called exactly once if the step is [`Step::Done`], else not at all.
+    /// Reads a record. `answer` is called exactly once if the step is [`Step::Done`], else not at all. A filter that
+    /// takes long is [`Reason::Exhausted`].
     pub fn read<R>(
         &self,
         now: Now,
         request: &ReadRequest<'_>,
+        fetched: Option<&Fetched>,
+        answer: impl FnOnce(Result<Found<'_>, Refusal>) -> R,
+    ) -> Step<R> {
+        self.read_within(now, request, Allowance::AtOnce, fetched, answer)
+    }
+
+    /// The same where a filter is carried out here or not at all: it may take the longer the longer a record is.
+    pub fn read_at_length<R>(
+        &self,
+        now: Now,
+        request: &ReadRequest<'_>,
+        fetched: Option<&Fetched>,
+        answer: impl FnOnce(Result<Found<'_>, Refusal>) -> R,
+    ) -> Step<R> {
+        self.read_within(now, request, Allowance::OfRecord, fetched, answer)
+    }
+
+    fn read_within<R>(
+        &self,
+        now: Now,
+        request: &ReadRequest<'_>,
+        allowance: Allowance,
         fetched: Option<&Fetched>,
         answer: impl FnOnce(Result<Found<'_>, Refusal>) -> R,
     ) -> Step<R> {
@@ -83,7 +116,14 @@ impl Namespace {
         if !self.is_in(entry, request.set) {
             return Step::Done(answer(refused(Reason::SetMismatch)));
         }
-        let verdict = self.sift(request.filter, entry, now);
+        let work = match allowance {
+            Allowance::AtOnce => Work::at_once(),
+            Allowance::OfRecord => Work::on(size_of(entry.place()) as usize),
+        };
+        let verdict = match self.sift(request.filter, entry, now, &work) {
+            Ok(verdict) => verdict,
+            Err(exhausted) => return Step::Done(answer(refused(exhausted.into()))),
+        };
         if verdict == Verdict::FilteredOut {
             return Step::Done(answer(refused(Reason::FilteredOut)));
         }
@@ -112,12 +152,17 @@ impl Namespace {
             Err(reason) => return Step::Done(answer(refused(reason))),
         };
         let (filtered_out, mismatch) = (refused(Reason::FilteredOut), refused(Reason::KeyMismatch));
+        let exhausted = refused(Reason::Exhausted);
         let metadata = self.metadata(entry, record.set, now);
         drop(partition); // the bytes are immutable and ours to hold, and a filter may take its time
-        if let (Some(filter), Verdict::Undecided) = (request.filter, verdict)
-            && !filter.passes(&(metadata, record))
-        {
-            return Step::Done(answer(filtered_out));
+        if let (Some(filter), Verdict::Undecided) = (request.filter, verdict) {
+            let passes = filter.passes(&(metadata, record), &work);
+            if work.is_exhausted() {
+                return Step::Done(answer(exhausted));
+            }
+            if !passes {
+                return Step::Done(answer(filtered_out));
+            }
         }
         if let (Some(sent), Some(stored)) = (request.key, record.key)
             && sent != stored

@@ -3,30 +3,49 @@
 use karst_data::expr::{Filter, Metadata, Verdict};
 use karst_data::flat::Record;
 use karst_data::time::Now;
+use karst_data::work::{Exhausted, Work};
 use karst_storage::index::{Entry, NewEntry};
 
 use crate::namespace::{Namespace, stores_key};
 
 impl Namespace {
     /// What a filter says of a live record by its entry alone. Without a filter every record passes.
-    pub(crate) fn sift(&self, filter: Option<&Filter>, entry: &Entry, now: Now) -> Verdict {
+    ///
+    /// # Errors
+    /// When that takes more work than is left.
+    pub(crate) fn sift(
+        &self,
+        filter: Option<&Filter>,
+        entry: &Entry,
+        now: Now,
+        work: &Work,
+    ) -> Result<Verdict, Exhausted> {
         let Some(filter) = filter else {
-            return Verdict::Passes;
+            return Ok(Verdict::Passes);
         };
-        self.sets.with(entry.set_id(), |set| {
-            filter.by_metadata(&self.metadata(entry, &set.name, now))
-        })
+        let verdict = self.sets.with(entry.set_id(), |set| {
+            filter.by_metadata(&self.metadata(entry, &set.name, now), work)
+        });
+        work.spend(0).map(|()| verdict)
     }
 
     /// Whether a filter lets a live record pass that was read.
+    ///
+    /// # Errors
+    /// When that takes more work than is left.
     pub(crate) fn passes(
         &self,
         filter: Option<&Filter>,
         entry: &Entry,
         record: &Record<'_>,
         now: Now,
-    ) -> bool {
-        filter.is_none_or(|filter| filter.passes(&(self.metadata(entry, record.set, now), *record)))
+        work: &Work,
+    ) -> Result<bool, Exhausted> {
+        let Some(filter) = filter else {
+            return Ok(true);
+        };
+        let passes = filter.passes(&(self.metadata(entry, record.set, now), *record), work);
+        work.spend(0).map(|()| passes)
     }
 
     /// What expressions are told of a live record.

@@ -12,6 +12,7 @@ use karst_data::mutation::{Mutation, is_planted};
 use karst_data::operation::{self, Answer, CommandFlags, Operation, Setting};
 use karst_data::policy::{Exists, GenerationRule, next_generation};
 use karst_data::time::{Now, Ttl, is_expired};
+use karst_data::work::{Exhausted, Work};
 use karst_storage::index::{Entry, Flags, InsertError, NewEntry};
 use karst_storage::log::{Appended, CommitPoint, LaneId, NoSpace, Purpose};
 use karst_storage::place::{Place, Version};
@@ -176,11 +177,12 @@ impl Namespace {
         if let Err(reason) = self.admit(request) {
             return Step::Done(answer(Err(reason.into())));
         }
+        let work = Work::at_once();
         let mut partition = self.partition_of(&request.digest);
         let looked = partition
             .reigns(hand, self.config().strong)
             .and_then(|()| self.stands(&partition, hand.now, &request.digest, basis))
-            .and_then(|()| self.look_for_write(&partition, hand.now, request, fetched));
+            .and_then(|()| self.look_for_write(&partition, hand.now, request, &work, fetched));
         let (before, bytes) = match looked {
             Ok(looked) => looked,
             Err(halt) => {
@@ -190,7 +192,7 @@ impl Namespace {
         };
         let drops_key = basis.is_some_and(|basis| basis.drops_key);
         let found = (before, bytes.as_ref());
-        let written = self.carry_out(&mut partition, hand, request, found, drops_key);
+        let written = self.carry_out(&mut partition, hand, request, &work, found, drops_key);
         let written =
             written.map_err(|halt| self.if_confirmed(&mut partition, &request.digest, halt));
         drop(partition);
@@ -242,6 +244,7 @@ impl Namespace {
         partition: &Partition,
         now: Now,
         request: &WriteRequest<'_>,
+        work: &Work,
         fetched: Option<&'f Fetched>,
     ) -> Result<(Option<Before>, Option<Bytes<'f>>), Halt> {
         operation::check(request.operations, request.flags).map_err(Reason::from)?;
@@ -272,7 +275,8 @@ impl Namespace {
         if self.sets.find(request.set) != Some(alive.set_id()) {
             return Err(refuse(Reason::SetMismatch));
         }
-        let verdict = self.sift(request.filter, alive, now);
+        let verdict = self.sift(request.filter, alive, now, work);
+        let verdict = verdict.map_err(|exhausted| refuse(exhausted.into()))?;
         if verdict == Verdict::FilteredOut {
             return Err(refuse(Reason::FilteredOut));
         }
@@ -290,13 +294,15 @@ impl Namespace {
         partition: &Partition,
         now: Now,
         request: &WriteRequest<'_>,
+        work: &Work,
         bytes: &'b Bytes<'_>,
     ) -> Result<Record<'b>, Halt> {
         let entry = partition.directory.get(&request.digest);
         let entry = entry.expect("the partition is locked since the entry was found");
         let refuse = |reason| Halt::Refuse(Refusal::met(entry, reason));
         let record = self.checked(bytes, entry).map_err(refuse)?;
-        if !self.passes(request.filter, entry, &record, now) {
+        let passes = self.passes(request.filter, entry, &record, now, work);
+        if !passes.map_err(|exhausted| refuse(exhausted.into()))? {
             return Err(refuse(Reason::FilteredOut));
         }
         match (request.key, record.key) {
@@ -315,6 +321,7 @@ impl Namespace {
         partition: &mut Partition,
         hand: &Hand,
         request: &WriteRequest<'a>,
+        work: &Work,
         (before, bytes): (Option<Before>, Option<&'a Bytes<'_>>),
         drops_key: bool,
     ) -> Result<Outcome<'a>, Halt> {
@@ -322,7 +329,9 @@ impl Namespace {
             Halt::Refuse(before.map_or_else(|| reason.into(), |before| before.refuse(reason)))
         };
         let record = match bytes {
-            Some(bytes) => Some(self.record_for_write(partition, hand.now, request, bytes)?),
+            Some(bytes) => {
+                Some(self.record_for_write(partition, hand.now, request, work, bytes)?)
+            }
             None => None,
         };
         let old_bins = match &record {
@@ -337,7 +346,7 @@ impl Namespace {
             metadata: self.told(hand.now, request, alive, key.is_some()),
             key,
         };
-        let applied = operation::apply(old_bins, request.operations, &setting)
+        let applied = operation::apply(old_bins, request.operations, &setting, work)
             .map_err(|error| refuse(error.into()))?;
         if applied.bins.is_empty() {
             if alive.is_none() {
@@ -612,7 +621,10 @@ impl Namespace {
         if !request.generation.accepts(entry.generation()) {
             return Err(refuse(Reason::Generation));
         }
-        let verdict = self.sift(request.filter, entry, now);
+        let work = Work::on(entry.place().length.bytes() as usize);
+        let exhausted = |exhausted: Exhausted| refuse(exhausted.into());
+        let verdict = self.sift(request.filter, entry, now, &work);
+        let verdict = verdict.map_err(exhausted)?;
         if verdict == Verdict::FilteredOut {
             return Err(refuse(Reason::FilteredOut));
         }
@@ -622,8 +634,11 @@ impl Namespace {
         }
         let bytes = self.bytes(entry.place(), fetched).map_err(Halt::Read)?;
         let record = self.checked(&bytes, entry).map_err(refuse)?;
-        if verdict == Verdict::Undecided && !self.passes(request.filter, entry, &record, now) {
-            return Err(refuse(Reason::FilteredOut));
+        if verdict == Verdict::Undecided {
+            let passes = self.passes(request.filter, entry, &record, now, &work);
+            if !passes.map_err(exhausted)? {
+                return Err(refuse(Reason::FilteredOut));
+            }
         }
         if let (Some(sent), Some(stored)) = (key, record.key)
             && sent != stored

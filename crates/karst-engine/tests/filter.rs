@@ -169,3 +169,33 @@ fn existence_and_generation_are_told_before_the_filter_and_creating_ignores_it()
     assert_eq!(write(&world, RECORDS, Exists::Any, any, SMALL).0, Ok(()));
     assert_eq!(world.read(0), Ok(value(0, 0, 900)));
 }
+
+/// Whether -1 is one of a few thousand numbers, asked a thousand times.
+fn too_long() -> Vec<u8> {
+    let list = |count: u16, element: &[u8]| {
+        let head = [&[0xdc][..], &count.to_be_bytes()].concat();
+        [head, element.repeat(count.into())].concat()
+    };
+    let numbers = [&[0x92, 126][..], &list(5000, &[7])].concat();
+    let is_among = [0x93, 9, 0xff, 0x92, 124, 0xa1, b'l'];
+    let mut any = list(1000, &is_among);
+    any.splice(1..3, 1001u16.to_be_bytes());
+    any.insert(3, 17);
+    [&[0x94, 125, 0xa1, b'l'][..], &numbers, &any].concat()
+}
+
+#[test]
+fn a_filter_that_takes_too_long_is_refused_and_nothing_is_done() {
+    let world = World::new(64, 1);
+    world.write(0, 1, &value(1, 0, 900)).expect("room");
+    let (any, too_long) = (GenerationRule::Any, too_long());
+    let refused = (Err(Reason::Exhausted), 0);
+    assert_eq!(read(&world, 1, Need::Bins, &too_long), refused);
+    assert_eq!(read(&world, 1, Need::Facts, &too_long), refused);
+    assert_eq!(write(&world, 1, Exists::Any, any, &too_long), refused);
+    assert_eq!(write(&world, 1, Exists::Replace, any, &too_long), refused);
+    assert_eq!(delete(&world, 1, &too_long), refused);
+    assert_eq!(world.read(1), Ok(value(1, 0, 900)));
+    let entry = world.namespace.entry(&digest(1)).expect("it is there");
+    assert_eq!(entry.generation, 1);
+}

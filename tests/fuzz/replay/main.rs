@@ -38,7 +38,7 @@ struct Target {
     check: fn(&[u8]),
 }
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 11] = [
     Target {
         name: "request",
         check: targets::request::check,
@@ -74,6 +74,14 @@ const TARGETS: [Target; 9] = [
     Target {
         name: "expression",
         check: targets::expression::check,
+    },
+    Target {
+        name: "pattern",
+        check: targets::pattern::check,
+    },
+    Target {
+        name: "index",
+        check: targets::index::check,
     },
 ];
 
@@ -202,6 +210,16 @@ fn no_call_makes_a_blob_or_sketch_panic_and_what_it_leaves_can_be_stored() {
 #[test]
 fn no_expression_panics_and_metadata_never_decide_against_the_record() {
     spend("expression");
+}
+
+#[test]
+fn no_pattern_makes_a_search_panic_or_do_more_than_it_may() {
+    spend("pattern");
+}
+
+#[test]
+fn no_query_panics_and_what_a_bin_has_is_found_by_it() {
+    spend("index");
 }
 
 #[test]

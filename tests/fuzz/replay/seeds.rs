@@ -35,6 +35,8 @@ pub(crate) fn of(target: &str) -> Seeds {
         "cdt" => crate::calls::on_collections(),
         "call" => expressions::calls(),
         "expression" => expressions::expressions(),
+        "pattern" => expressions::patterns(),
+        "index" => expressions::indexes(),
         _ => panic!("no target {target}"),
     }
 }

@@ -6,6 +6,7 @@ use karst_data::cdt::{
     Access, Answer, CdtOp, Evaluate, Expression, Item, Modified, Replacement, Subject,
 };
 use karst_data::msgpack::{Collection, normalise};
+use karst_data::work::Work;
 
 /// The first byte says whether the operation reads, the second how long the value is that comes next and
 /// that it is carried out on; the operation is the rest.
@@ -45,19 +46,19 @@ pub fn check(bytes: &[u8]) {
 }
 
 fn read(op: &CdtOp<'_>, subject: Subject<'_>) {
-    let Ok(answer) = op.read(subject, &mut Guess) else {
+    let Ok(answer) = op.read(subject, &mut Guess, &Work::unlimited()) else {
         return;
     };
     look_at(&answer);
     assert_eq!(
-        op.read(subject, &mut Guess),
+        op.read(subject, &mut Guess, &Work::unlimited()),
         Ok(answer),
         "it reads something else the second time"
     );
 }
 
 fn modify(op: &CdtOp<'_>, subject: Subject<'_>) {
-    let Ok(Modified { answer, value }) = op.modify(subject, &mut Guess) else {
+    let Ok(Modified { answer, value }) = op.modify(subject, &mut Guess, &Work::unlimited()) else {
         return;
     };
     look_at(&answer);

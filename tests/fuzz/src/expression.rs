@@ -9,6 +9,7 @@ use karst_data::expr::{
 use karst_data::key::Digest;
 use karst_data::time::Now;
 use karst_data::value::{ParticleType, Value};
+use karst_data::work::Work;
 
 use super::call::storable;
 
@@ -73,31 +74,34 @@ pub fn check(bytes: &[u8]) {
             value: &[5],
             index: Some(0),
         };
+        let work = Work::at_once();
         let kinds = [
-            expr.evaluate(&record).kind(),
-            expr.evaluate(&metadata).kind(),
-            expr.evaluate(&element).kind(),
+            expr.evaluate(&record, &work).kind(),
+            expr.evaluate(&metadata, &work).kind(),
+            expr.evaluate(&element, &work).kind(),
         ];
         for kind in kinds.into_iter().flatten() {
             assert_eq!(kind, expr.result_type(), "the type was found wrong");
         }
     }
     if let Ok(filter) = Filter::parse(bytes) {
-        let passes = filter.passes(&record);
-        match filter.by_metadata(&metadata) {
+        let work = Work::at_once();
+        let passes = filter.passes(&record, &work);
+        match filter.by_metadata(&metadata, &work) {
+            _ if work.is_exhausted() => {}
             Verdict::Passes => assert!(passes, "metadata let it pass"),
             Verdict::FilteredOut => assert!(!passes, "metadata filtered it out"),
             Verdict::Undecided => {}
         }
     }
     if let Ok(read) = ExpressionRead::parse(bytes)
-        && let Ok(Some(value)) = read.evaluate(&record)
+        && let Ok(Some(value)) = read.evaluate(&record, &Work::at_once())
     {
         storable(&value);
     }
     if let Ok(write) = ExpressionWrite::parse(bytes) {
         for exists in [true, false] {
-            if let Ok(Change::Set(value)) = write.evaluate(&record, exists) {
+            if let Ok(Change::Set(value)) = write.evaluate(&record, exists, &Work::at_once()) {
                 storable(&value);
             }
         }

@@ -90,6 +90,7 @@ fn look(message: &Message<'_>) {
             key.0.len()
         );
     }
+    let _ = (message.index_range(), message.index_kind());
     if let Ok(filter) = message.partition_filter() {
         assert_eq!(
             filter.from_start().len() + filter.resumed().len(),

@@ -8,6 +8,7 @@ use super::{Addend, BLOB_BYTES_MAX, BitModify, Combine, ModifyKind, Overflow, Ra
 use crate::call::{CallError, WriteFlags};
 use crate::flat::PAYLOAD_BYTES_MAX;
 use crate::value::{ParticleType, Value};
+use crate::work::of_bytes;
 
 const OUTSIDE: CallError = CallError::NotApplicable("the range is not inside the blob");
 
@@ -15,6 +16,21 @@ const OUTSIDE: CallError = CallError::NotApplicable("the range is not inside the
 type Changed = Result<Option<Vec<u8>>, CallError>;
 
 impl BitModify<'_> {
+    /// Steps that changing a blob of so many bytes takes: a copy, and a look at all bits that change.
+    pub fn steps(&self, blob_bytes: usize) -> u64 {
+        let copied = of_bytes(blob_bytes);
+        let within = |range: Range| (range.size / 8).min(blob_bytes as u64);
+        match &self.kind {
+            ModifyKind::Resize { bytes, .. } => copied + bytes / 16,
+            ModifyKind::Insert { buffer, .. } => copied + of_bytes(buffer.len()),
+            ModifyKind::Remove(_) | ModifyKind::Add(..) | ModifyKind::SetInt(..) => copied,
+            ModifyKind::Combine(_, range, _)
+            | ModifyKind::Not(range)
+            | ModifyKind::ShiftLeft(range, _)
+            | ModifyKind::ShiftRight(range, _) => copied + within(*range),
+        }
+    }
+
     /// The bin's value afterwards. `None` if it stays as it is, or if there is still none.
     ///
     /// # Errors

@@ -27,6 +27,16 @@ pub(super) fn start(offset: i64, length: u64) -> Result<u64, CallError> {
 }
 
 impl BitRead {
+    /// Steps that reading from a blob of so many bytes takes.
+    pub fn steps(&self, blob_bytes: usize) -> u64 {
+        match self.kind {
+            ReadKind::GetInt { .. } => 10,
+            ReadKind::Get | ReadKind::Count | ReadKind::ScanLeft(_) | ReadKind::ScanRight(_) => {
+                10 + (self.range.size / 8).min(blob_bytes as u64)
+            }
+        }
+    }
+
     /// Reads from a bin's value.
     ///
     /// # Errors

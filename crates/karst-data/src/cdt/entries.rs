@@ -9,7 +9,8 @@ use super::answer::Answer;
 use super::range::Span;
 use super::selection::{Selection, Subject};
 use super::{CdtError, Done, pick, tell};
-use crate::msgpack::{compare, compare_total};
+use crate::msgpack::{Ranked, compare, compare_total};
+use crate::work::{Work, of_element, of_ranked};
 
 /// The elements of a list, or the pairs of a map in the order of their keys.
 pub(crate) trait Entries<'v> {
@@ -33,6 +34,14 @@ pub(crate) trait Entries<'v> {
 
     /// The elements, or pairs, from one to before another, as they are packed.
     fn span(&self, from: usize, to: usize) -> &'v [u8];
+
+    /// What may be done with them.
+    fn work(&self) -> &Work;
+
+    /// Spends what it takes to compare every value with this one; whether that may be done.
+    fn may_compare_all(&self, value: &[u8]) -> bool {
+        self.work().allows(self.len() as u64 * of_element(value))
+    }
 
     /// What is asked about when something is selected here.
     fn subject(&self) -> Subject;
@@ -80,6 +89,7 @@ pub(crate) trait Entries<'v> {
     /// Writes the collection without some of its elements, which ascend.
     fn write_without(&self, removed: &[u32], out: &mut Vec<u8>) -> Result<(), CdtError> {
         self.write_head(out, self.len() - removed.len())?;
+        self.work().spend(4 * removed.len() as u64)?;
         let mut from = 0;
         for at in removed {
             out.extend_from_slice(self.span(from, *at as usize));
@@ -110,6 +120,9 @@ pub(crate) trait Entries<'v> {
         if self.is_sorted() {
             return partition_point(self.len(), is_less);
         }
+        if !self.may_compare_all(than) {
+            return 0;
+        }
         (0..self.len()).filter(|at| is_less(*at)).count()
     }
 
@@ -128,6 +141,9 @@ pub(crate) trait Entries<'v> {
             let run = self.sorted_run(value);
             return (run.count > 0).then_some(run.start);
         }
+        if !self.may_compare_all(value) {
+            return None;
+        }
         (0..self.len()).find(|at| compare(self.value(*at), value) == Ordering::Equal)
     }
 
@@ -136,23 +152,16 @@ pub(crate) trait Entries<'v> {
         if self.is_sorted() {
             return (ranks.start as u32..ranks.end() as u32).collect();
         }
-        let order = |a: &u32, b: &u32| {
-            compare_total(self.value(*a as usize), self.value(*b as usize)).then(a.cmp(b))
-        };
-        let mut indexes: Vec<u32> = (0..self.len() as u32).collect();
         if ranks.count == 0 {
             return Vec::new();
         }
-        // Only what is asked for is sorted: the rest is put before and behind it.
-        if ranks.start > 0 {
-            indexes.select_nth_unstable_by(ranks.start, order);
+        let weight = |at: usize| of_ranked(self.value(at));
+        let all_once: u64 = (0..self.len()).map(weight).sum();
+        let deep = u64::from(ranks.count.ilog2()) * ranks.count as u64 / self.len() as u64;
+        if !self.work().allows(8 * self.len() as u64 + all_once * (2 + deep)) {
+            return (ranks.start as u32..ranks.end() as u32).collect();
         }
-        let wanted = &mut indexes[ranks.start..];
-        if ranks.count < wanted.len() {
-            wanted.select_nth_unstable_by(ranks.count, order);
-        }
-        wanted[..ranks.count].sort_unstable_by(order);
-        indexes[ranks.start..ranks.end()].to_vec()
+        Ranked::of(self.len(), |at| self.value(at)).into_ranks(ranks.start, ranks.count)
     }
 
     /// The rank of one element. With `shared`, equal values have the rank of the first of them.
@@ -161,6 +170,9 @@ pub(crate) trait Entries<'v> {
             return at;
         }
         let value = self.value(at);
+        if !self.may_compare_all(value) {
+            return 0;
+        }
         let before = |other: usize| match compare_total(self.value(other), value) {
             Ordering::Less => true,
             Ordering::Equal => !shared && other < at,

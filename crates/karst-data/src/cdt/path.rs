@@ -9,11 +9,13 @@
 use super::entries::Entries;
 use super::parse::Arguments;
 use super::range::position;
-use super::selection::Packed;
+use super::selection::{Packed, owned};
 use super::view::View;
-use super::{Call, CdtError, Done};
+use super::{Call, CdtError, Done, kind_of};
 use crate::list::List;
-use crate::msgpack::{holds_wild, is_key, write_list_head, write_map_head};
+use crate::map::Spot;
+use crate::msgpack::{Collection, holds_wild, is_key, write_list_head, write_map_head};
+use crate::work::Work;
 
 /// Most nils that a path may put before what it makes: a record has no more bytes.
 const PADDING_MAX: usize = 8 << 20;
@@ -60,6 +62,23 @@ pub(super) struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
+    /// The same step, kept without its request.
+    pub(super) fn into_owned(self) -> Step<'static> {
+        Step {
+            by: match self.by {
+                By::Index(index) => By::Index(index),
+                By::Rank(rank) => By::Rank(rank),
+                By::Key(key) => By::Key(owned(key)),
+                By::Value(value) => By::Value(owned(value)),
+                By::Nothing => By::Nothing,
+            },
+            of_lists: self.of_lists,
+            of_maps: self.of_maps,
+            creation: self.creation,
+            with_index: self.with_index,
+        }
+    }
+
     /// Reads a path: numbers, each followed by what to look for.
     pub(super) fn parse_all(mut arguments: Arguments<'a>) -> Result<Vec<Step<'a>>, CdtError> {
         if arguments.left() == 0 || !arguments.left().is_multiple_of(2) {
@@ -101,8 +120,20 @@ impl<'a> Step<'a> {
         })
     }
 
+    /// Where the element begins and ends that the step leads to, if that can be told without an index of the
+    /// collection; `Some(None)` if there is no such element.
+    fn bounds(&self, packed: &[u8], work: &Work) -> Result<Option<Option<(usize, usize)>>, CdtError> {
+        let By::Key(key) = &self.by else {
+            return Ok(None);
+        };
+        if self.of_lists || kind_of(packed) != Some(Collection::Map) || !is_key(key) {
+            return Ok(None);
+        }
+        Ok(Some(Spot::of(packed, key, work)?.bounds()))
+    }
+
     /// The element that the step leads to; `None` if there is none.
-    fn find(&self, view: &View<'_>) -> Result<Option<usize>, CdtError> {
+    fn find(&self, view: &View<'_, '_>) -> Result<Option<usize>, CdtError> {
         let wrong_kind = if view.is_map() {
             self.of_lists
         } else {
@@ -122,10 +153,19 @@ impl<'a> Step<'a> {
 }
 
 /// Follows a path.
-pub(super) fn resolve<'v>(path: &[Step<'_>], packed: &'v [u8]) -> Result<&'v [u8], CdtError> {
+pub(super) fn resolve<'v>(
+    path: &[Step<'_>],
+    packed: &'v [u8],
+    work: &Work,
+) -> Result<&'v [u8], CdtError> {
     let mut packed = packed;
     for step in path {
-        let view = View::of(packed)?.ok_or(NOT_FOUND)?;
+        if let Some(bounds) = step.bounds(packed, work)? {
+            let (start, end) = bounds.ok_or(NOT_FOUND)?;
+            packed = &packed[start..end];
+            continue;
+        }
+        let view = View::of(packed, work)?.ok_or(NOT_FOUND)?;
         let at = step.find(&view)?.ok_or(NOT_FOUND)?;
         packed = view.value(at);
     }
@@ -138,31 +178,35 @@ pub(super) fn modify<'v>(
     path: &[Step<'_>],
     call: &Call<'_>,
     before: Option<&'v [u8]>,
+    work: &Work,
     out: &mut Vec<u8>,
 ) -> Result<Done<'v>, CdtError> {
     let Some((step, rest)) = path.split_first() else {
-        return call.modify(before, out);
+        return call.modify(before, work, out);
     };
     let Some(packed) = before else {
         if step.creation == Creation::Unsaid {
             return Err(NOT_FOUND);
         }
         check_deeper(&path[1..])?;
-        return make(path, call, out);
+        return make(path, call, work, out);
     };
-    let view = View::of(packed)?.ok_or(NOT_FOUND)?;
+    if let Some(Some(bounds)) = step.bounds(packed, work)? {
+        return in_place(packed, bounds, rest, call, work, out);
+    }
+    let view = View::of(packed, work)?.ok_or(NOT_FOUND)?;
     let Some(at) = step.find(&view)? else {
-        return add(&view, step, rest, call, out);
+        return add(&view, step, rest, call, work, out);
     };
     match view {
         View::List(list) if list.ordered => in_ordered(&list, at, rest, call, out),
         View::List(list) => {
             let bounds = (list.start(at), list.start(at + 1));
-            in_place(list.packed(), bounds, rest, call, out)
+            in_place(list.packed(), bounds, rest, call, work, out)
         }
         View::Map(map) => {
             let bounds = (map.start_of_value(at), map.start(at + 1));
-            in_place(map.packed(), bounds, rest, call, out)
+            in_place(map.packed(), bounds, rest, call, work, out)
         }
     }
 }
@@ -173,12 +217,13 @@ fn in_place<'v>(
     (start, end): (usize, usize),
     rest: &[Step<'_>],
     call: &Call<'_>,
+    work: &Work,
     out: &mut Vec<u8>,
 ) -> Result<Done<'v>, CdtError> {
     let begun = out.len();
     out.extend_from_slice(&packed[..start]);
     let inner = out.len();
-    let done = modify(rest, call, Some(&packed[start..end]), out)?;
+    let done = modify(rest, call, Some(&packed[start..end]), work, out)?;
     if done.changed {
         debug_assert!(out.len() > inner);
         out.extend_from_slice(&packed[end..]);
@@ -190,14 +235,14 @@ fn in_place<'v>(
 
 /// Goes on in an element of an ordered list, which is put where it belongs then.
 fn in_ordered<'v>(
-    list: &List<'v>,
+    list: &List<'v, '_>,
     at: usize,
     rest: &[Step<'_>],
     call: &Call<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Done<'v>, CdtError> {
     let mut inner = Vec::with_capacity(list.element(at).len() + 64);
-    let done = modify(rest, call, Some(list.element(at)), &mut inner)?;
+    let done = modify(rest, call, Some(list.element(at)), list.work, &mut inner)?;
     if done.changed {
         list.move_to_its_place(at, &inner, out)?;
     }
@@ -206,10 +251,11 @@ fn in_ordered<'v>(
 
 /// Adds to a collection what a step did not find in it.
 fn add<'v>(
-    view: &View<'_>,
+    view: &View<'_, '_>,
     step: &Step<'_>,
     rest: &[Step<'_>],
     call: &Call<'_>,
+    work: &Work,
     out: &mut Vec<u8>,
 ) -> Result<Done<'v>, CdtError> {
     if step.creation == Creation::Unsaid {
@@ -220,7 +266,7 @@ fn add<'v>(
         (View::List(list), By::Index(index)) if step.of_lists => {
             let at = place_in(list, *index, step.creation)?;
             let mut inner = Vec::new();
-            let done = make(rest, call, &mut inner)?;
+            let done = make(rest, call, work, &mut inner)?;
             if done.changed {
                 put_into_list(list, at, &inner, out)?;
             }
@@ -229,9 +275,9 @@ fn add<'v>(
         (View::Map(map), By::Key(key)) if step.of_maps => {
             check_key(key)?;
             let mut inner = Vec::new();
-            let done = make(rest, call, &mut inner)?;
+            let done = make(rest, call, work, &mut inner)?;
             if done.changed {
-                map.write_pair(map.position(key), key, &inner, out)?;
+                Spot::of(map.packed(), key, work)?.write(key, &inner, out)?;
             }
             Ok(done)
         }
@@ -248,7 +294,7 @@ fn check_deeper(steps: &[Step<'_>]) -> Result<(), CdtError> {
 }
 
 /// Where a new element goes that a path wants at an index that does not exist.
-fn place_in(list: &List<'_>, index: i64, creation: Creation) -> Result<usize, CdtError> {
+fn place_in(list: &List<'_, '_>, index: i64, creation: Creation) -> Result<usize, CdtError> {
     let len = list.len();
     if index == -1 && len == 0 {
         return Ok(0);
@@ -265,7 +311,7 @@ fn place_in(list: &List<'_>, index: i64, creation: Creation) -> Result<usize, Cd
 }
 
 fn put_into_list(
-    list: &List<'_>,
+    list: &List<'_, '_>,
     at: usize,
     element: &[u8],
     out: &mut Vec<u8>,
@@ -298,15 +344,20 @@ fn check_key(key: &[u8]) -> Result<(), CdtError> {
 }
 
 /// Makes the rest of a path and what the operation makes at its end. Nothing, if that makes nothing.
-fn make<'v>(path: &[Step<'_>], call: &Call<'_>, out: &mut Vec<u8>) -> Result<Done<'v>, CdtError> {
+fn make<'v>(
+    path: &[Step<'_>],
+    call: &Call<'_>,
+    work: &Work,
+    out: &mut Vec<u8>,
+) -> Result<Done<'v>, CdtError> {
     let Some((step, rest)) = path.split_first() else {
-        return call.modify(None, out);
+        return call.modify(None, work, out);
     };
     let mut inner = Vec::new();
     match &step.by {
         By::Index(index) if step.of_lists => {
             let padding = padding(*index, step.creation)?;
-            let done = make(rest, call, &mut inner)?;
+            let done = make(rest, call, work, &mut inner)?;
             if done.changed {
                 let ordered = step.creation == Creation::OrderedOrByKeyAndValue;
                 write_list_head(out, padding + 1, ordered)?;
@@ -317,7 +368,7 @@ fn make<'v>(path: &[Step<'_>], call: &Call<'_>, out: &mut Vec<u8>) -> Result<Don
         }
         By::Key(key) if step.of_maps => {
             check_key(key)?;
-            let done = make(rest, call, &mut inner)?;
+            let done = make(rest, call, work, &mut inner)?;
             if done.changed {
                 let flags = match step.creation {
                     Creation::Unsaid | Creation::Unordered => 0,

@@ -8,6 +8,7 @@ use super::entries::{Entries, partition_point};
 use super::range::{Span, position, range, relative};
 use super::selection::{Elements, Selection, Selector};
 use crate::msgpack::compare;
+use crate::work::of_element;
 
 /// How many elements more than there are may be told of, when a request names some of them twice.
 const REPEATS_MAX: usize = 1 << 20;
@@ -162,15 +163,18 @@ pub(crate) fn pick<'v>(
             let end = end.as_ref().map_or(len, |end| entries.keys_less(end));
             return Ok(stretch(entries, Span::between(start, end), inverted));
         }
-        Selector::AllOfValue(value) => by_value(entries, |at| compare(at, value)),
-        Selector::ValueInterval(begin, end) => by_value(entries, |at| {
-            let from = compare(at, begin);
-            match end {
-                _ if from == Ordering::Less => Ordering::Less,
-                Some(end) if compare(at, end) != Ordering::Less => Ordering::Greater,
-                _ => Ordering::Equal,
-            }
-        }),
+        Selector::AllOfValue(value) => by_value(entries, value, |at| compare(at, value)),
+        Selector::ValueInterval(begin, end) => {
+            let longest = end.as_ref().filter(|end| end.len() > begin.len());
+            by_value(entries, longest.unwrap_or(begin), |at| {
+                let from = compare(at, begin);
+                match end {
+                    _ if from == Ordering::Less => Ordering::Less,
+                    Some(end) if compare(at, end) != Ordering::Less => Ordering::Greater,
+                    _ => Ordering::Equal,
+                }
+            })
+        }
         Selector::Values(values) => {
             let ranks = matches!(telling, Telling::Rank | Telling::ReverseRank);
             let picked = of_values(entries, values, ranks && !inverted)?;
@@ -279,8 +283,13 @@ fn by_rank<'v>(entries: &impl Entries<'v>, span: Span, inverted: bool) -> Picked
     }
 }
 
-/// Elements on one side of which all are less and on the other all greater.
-fn by_value<'v>(entries: &impl Entries<'v>, side: impl Fn(&[u8]) -> Ordering) -> Picked {
+/// Elements on one side of which all are less and on the other all greater. `longest` is the longest value that
+/// each is compared with.
+fn by_value<'v>(
+    entries: &impl Entries<'v>,
+    longest: &[u8],
+    side: impl Fn(&[u8]) -> Ordering,
+) -> Picked {
     let len = entries.len();
     if entries.is_sorted() {
         let start = partition_point(len, |at| side(entries.value(at)) == Ordering::Less);
@@ -288,7 +297,8 @@ fn by_value<'v>(entries: &impl Entries<'v>, side: impl Fn(&[u8]) -> Ordering) ->
         return stretch(entries, Span::between(start, end), false);
     }
     let (mut less, mut chosen) = (0, Vec::new());
-    for at in 0..len {
+    let may = entries.may_compare_all(longest) && entries.may_compare_all(longest);
+    for at in 0..if may { len } else { 0 } {
         match side(entries.value(at)) {
             Ordering::Less => less += 1,
             Ordering::Equal => chosen.push(at as u32),
@@ -342,7 +352,9 @@ impl Gathered {
 fn of_keys<'v>(entries: &impl Entries<'v>, keys: &Elements<'_>) -> Result<Picked, CdtError> {
     let mut gathered = Gathered::new(entries.len());
     for key in keys.iter() {
+        entries.work().spend(halvings(entries, key))?;
         let run = entries.key_run(key);
+        entries.work().spend(run.count as u64)?;
         gathered.tell(run.start as u32..run.end() as u32)?;
         gathered.marked[run.start..run.end()].fill(true);
     }
@@ -362,7 +374,9 @@ fn of_values<'v>(
     if entries.is_sorted() {
         let mut gathered = Gathered::new(entries.len());
         for value in values.iter() {
+            entries.work().spend(2 * halvings(entries, value))?;
             let run = entries.sorted_run(value);
+            entries.work().spend(run.count as u64)?;
             gathered.tell(run.start as u32..run.end() as u32)?;
             gathered.marked[run.start..run.end()].fill(true);
         }
@@ -382,7 +396,13 @@ fn of_values<'v>(
     let tells_ranks = tells_ranks && !entries.is_map();
     for value in values.iter() {
         let run = match &sorted {
-            Some(sorted) => mark_sorted(entries, sorted, value, &mut gathered.marked),
+            Some(sorted) => {
+                entries.work().spend(halvings(entries, value))?;
+                let run = mark_sorted(entries, sorted, value, &mut gathered.marked);
+                entries.work().spend(run.count as u64 * of_element(value))?;
+                run
+            }
+            None if !entries.may_compare_all(value) => Span { start: 0, count: 0 },
             None => mark_each(entries, value, &mut gathered.marked),
         };
         if tells_ranks {
@@ -399,6 +419,11 @@ fn of_values<'v>(
             Ranks::Each
         },
     })
+}
+
+/// Steps to find a value among sorted ones.
+fn halvings<'v>(entries: &impl Entries<'v>, value: &[u8]) -> u64 {
+    u64::from(entries.len().max(2).ilog2()) * of_element(value)
 }
 
 /// Marks the elements equal to a value and returns their ranks.

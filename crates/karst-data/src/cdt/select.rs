@@ -8,13 +8,14 @@ use std::borrow::Cow;
 
 use super::entries::Entries;
 use super::parse::Arguments;
-use super::selection::{Elements, Packed};
+use super::selection::{Elements, Packed, owned};
 use super::view::View;
 use super::{Access, Answer, CdtError, kind_of};
 use crate::list::List;
 use crate::map::Map;
+use crate::work::{Work, of_bytes, of_element, of_ranked, to_sort};
 use crate::msgpack::{
-    Collection, compare_total, holds_wild, storable, write_list_head, write_map_head,
+    Collection, Ranked, holds_wild, storable, write_list_head, write_map_head,
 };
 
 /// Most levels of one operation.
@@ -33,7 +34,7 @@ const NO_FAIL: u64 = 0x10;
 pub struct Expression<'a> {
     /// Which one of its operation: what was made of it at first can be found again.
     pub number: usize,
-    /// Its packed form.
+    /// Its packed form; empty if the operation is kept without its request.
     pub packed: &'a [u8],
     /// Whether it is a condition: it has to be a truth.
     pub decides: bool,
@@ -160,6 +161,21 @@ impl<'a> Select<'a> {
         })
     }
 
+    /// The same selection, kept without its request.
+    pub(super) fn into_owned(self) -> Select<'static> {
+        Select {
+            levels: self.levels.into_iter().map(Level::into_owned).collect(),
+            purpose: match self.purpose {
+                Purpose::Tree => Purpose::Tree,
+                Purpose::Values => Purpose::Values,
+                Purpose::Keys => Purpose::Keys,
+                Purpose::KeysAndValues => Purpose::KeysAndValues,
+                Purpose::Apply(expression) => Purpose::Apply(expression.without_bytes()),
+            },
+            no_fail: self.no_fail,
+        }
+    }
+
     pub(super) fn expressions(&self) -> impl Iterator<Item = Expression<'a>> {
         let of_level = |level: &Level<'a>| {
             let own = match &level.which {
@@ -184,10 +200,12 @@ impl<'a> Select<'a> {
         &self,
         packed: &'v [u8],
         expressions: &mut dyn Evaluate,
+        work: &Work,
     ) -> Result<Answer<'v>, CdtError> {
         let mut run = Run {
             select: self,
             expressions,
+            work,
         };
         let mut out = Vec::new();
         if self.purpose == Purpose::Tree {
@@ -209,6 +227,7 @@ impl<'a> Select<'a> {
         &self,
         packed: &[u8],
         expressions: &mut dyn Evaluate,
+        work: &Work,
         out: &mut Vec<u8>,
     ) -> Result<bool, CdtError> {
         let Purpose::Apply(expression) = self.purpose else {
@@ -217,12 +236,29 @@ impl<'a> Select<'a> {
         let mut run = Run {
             select: self,
             expressions,
+            work,
         };
         run.apply(&self.levels, packed, expression, out)
     }
 }
 
 impl<'a> Level<'a> {
+    fn into_owned(self) -> Level<'static> {
+        Level {
+            which: match self.which {
+                Which::Index(index) => Which::Index(index),
+                Which::Rank(rank) => Which::Rank(rank),
+                Which::Key(key) => Which::Key(owned(key)),
+                Which::Value(value) => Which::Value(owned(value)),
+                Which::Keys(keys) => Which::Keys(keys.into_owned()),
+                Which::All(condition) => Which::All(condition.without_bytes()),
+            },
+            of_lists: self.of_lists,
+            of_maps: self.of_maps,
+            also: self.also.map(Condition::without_bytes),
+        }
+    }
+
     fn parse_all(
         mut arguments: Arguments<'a>,
         expressions: &mut usize,
@@ -273,7 +309,25 @@ impl<'a> Level<'a> {
     }
 }
 
+impl Expression<'_> {
+    /// Only the number is left.
+    fn without_bytes(self) -> Expression<'static> {
+        Expression {
+            number: self.number,
+            packed: &[],
+            decides: self.decides,
+        }
+    }
+}
+
 impl<'a> Condition<'a> {
+    fn without_bytes(self) -> Condition<'static> {
+        match self {
+            Condition::Always => Condition::Always,
+            Condition::Expression(expression) => Condition::Expression(expression.without_bytes()),
+        }
+    }
+
     fn parse(
         arguments: &mut Arguments<'a>,
         expressions: &mut usize,
@@ -299,15 +353,16 @@ impl<'a> Condition<'a> {
 struct Run<'r, 'a> {
     select: &'r Select<'a>,
     expressions: &'r mut dyn Evaluate,
+    work: &'r Work,
 }
 
-fn view_of(packed: &[u8]) -> Result<View<'_>, CdtError> {
-    View::of(packed)?.ok_or(CdtError::Damaged("no collection where one was found"))
+fn view_of<'v, 'w>(packed: &'v [u8], work: &'w Work) -> Result<View<'v, 'w>, CdtError> {
+    View::of(packed, work)?.ok_or(CdtError::Damaged("no collection where one was found"))
 }
 
 impl<'a> Run<'_, 'a> {
     /// Indexes of the elements that a level means, ascending.
-    fn meant(&mut self, level: &Level<'a>, view: &View<'_>) -> Result<Vec<usize>, CdtError> {
+    fn meant(&mut self, level: &Level<'a>, view: &View<'_, '_>) -> Result<Vec<usize>, CdtError> {
         let wrong_kind = if view.is_map() {
             level.of_lists
         } else {
@@ -325,7 +380,7 @@ impl<'a> Run<'_, 'a> {
             (Which::Rank(rank), _) => view.ranked(*rank).into_iter().collect(),
             (Which::Value(value), _) => view.first_of(value).into_iter().collect(),
             (Which::Key(key), View::Map(map)) => map.position(key).ok().into_iter().collect(),
-            (Which::Keys(keys), View::Map(map)) => of_keys(map, keys),
+            (Which::Keys(keys), View::Map(map)) => of_keys(map, keys)?,
             (Which::Key(_) | Which::Keys(_), View::List(_)) => return Err(KIND),
             (Which::All(_), _) => (0..view.len()).collect(),
         };
@@ -342,18 +397,24 @@ impl<'a> Run<'_, 'a> {
     fn keep(
         &mut self,
         condition: Condition<'a>,
-        view: &View<'_>,
+        view: &View<'_, '_>,
         meant: &mut Vec<usize>,
     ) -> Result<(), CdtError> {
         let Condition::Expression(expression) = condition else {
             return Ok(());
         };
-        let mut unknown = false;
+        let (mut unknown, work) = (false, self.work);
         meant.retain(|at| {
+            if !work.allows(20) {
+                return false;
+            }
             let holds = self.expressions.holds(expression, item(view, *at));
             unknown |= holds.is_none();
             holds == Some(true)
         });
+        if work.is_exhausted() {
+            return Err(CdtError::Exhausted);
+        }
         if unknown && !self.select.no_fail {
             return Err(CdtError::Parameter("whether a condition holds is unknown"));
         }
@@ -370,7 +431,7 @@ impl<'a> Run<'_, 'a> {
         let Some((level, rest)) = levels.split_first() else {
             return Ok(0);
         };
-        let view = view_of(packed)?;
+        let view = view_of(packed, self.work)?;
         let meant = self.meant(level, &view)?;
         if rest.is_empty() {
             return self.tell(&view, &meant, out);
@@ -384,7 +445,7 @@ impl<'a> Run<'_, 'a> {
         Ok(count)
     }
 
-    fn tell(&self, view: &View<'_>, meant: &[usize], out: &mut Vec<u8>) -> Result<usize, CdtError> {
+    fn tell(&self, view: &View<'_, '_>, meant: &[usize], out: &mut Vec<u8>) -> Result<usize, CdtError> {
         let (keys, values) = match self.select.purpose {
             Purpose::Keys => (true, false),
             Purpose::KeysAndValues => (true, true),
@@ -397,6 +458,7 @@ impl<'a> Run<'_, 'a> {
                 Err(CdtError::Incompatible)
             };
         }
+        self.work.spend(4 * meant.len() as u64)?;
         for at in meant {
             if keys {
                 out.extend_from_slice(view.key(*at).unwrap_or_default());
@@ -415,7 +477,8 @@ impl<'a> Run<'_, 'a> {
         packed: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), CdtError> {
-        let view = view_of(packed)?;
+        let view = view_of(packed, self.work)?;
+        self.work.spend(of_bytes(packed.len()))?;
         if view.len() == 0 {
             out.extend_from_slice(packed);
             return Ok(());
@@ -451,7 +514,7 @@ impl<'a> Run<'_, 'a> {
         let Some((level, rest)) = levels.split_first() else {
             return Ok(false);
         };
-        let view = view_of(packed)?;
+        let view = view_of(packed, self.work)?;
         let mut values: Vec<Option<Cow<'_, [u8]>>> = (0..view.len())
             .map(|at| Some(Cow::Borrowed(view.value(at))))
             .collect();
@@ -467,8 +530,12 @@ impl<'a> Run<'_, 'a> {
                 }
                 continue;
             }
+            self.work.spend(20)?;
             match self.expressions.replace(expression, item(&view, at)) {
-                Replacement::Value(value) => values[at] = Some(Cow::Owned(checked(value)?)),
+                Replacement::Value(value) => {
+                    self.work.spend(2 * value.len() as u64)?;
+                    values[at] = Some(Cow::Owned(checked(value)?));
+                }
                 Replacement::Remove => values[at] = None,
                 Replacement::Unknown if self.select.no_fail => continue,
                 Replacement::Unknown => return Err(CdtError::NoValue),
@@ -476,6 +543,7 @@ impl<'a> Run<'_, 'a> {
             changed = true;
         }
         if changed {
+            self.work.spend(of_bytes(packed.len()))?;
             write(&view, values, out)?;
         }
         Ok(changed)
@@ -492,16 +560,20 @@ fn checked(value: Vec<u8>) -> Result<Vec<u8>, CdtError> {
 
 /// Writes a collection with other values; without those that are gone.
 fn write(
-    view: &View<'_>,
+    view: &View<'_, '_>,
     values: Vec<Option<Cow<'_, [u8]>>>,
     out: &mut Vec<u8>,
 ) -> Result<(), CdtError> {
     let count = values.iter().flatten().count();
     match view {
-        View::List(List { ordered, .. }) => {
+        View::List(List { ordered, work, .. }) => {
             let mut values: Vec<_> = values.into_iter().flatten().collect();
             if *ordered {
-                values.sort_by(|a, b| compare_total(a, b));
+                let element = |at: usize| &*values[at];
+                let pass: u64 = (0..values.len()).map(|at| of_ranked(element(at))).sum();
+                work.spend(to_sort(pass, values.len()))?;
+                let order = Ranked::of(values.len(), element).into_ranks(0, values.len());
+                values = order.iter().map(|at| values[*at as usize].clone()).collect();
             }
             write_list_head(out, count, *ordered)?;
             values.iter().for_each(|value| out.extend_from_slice(value));
@@ -519,7 +591,7 @@ fn write(
     Ok(())
 }
 
-fn item<'v>(view: &View<'v>, at: usize) -> Item<'v> {
+fn item<'v>(view: &View<'v, '_>, at: usize) -> Item<'v> {
     Item {
         key: view.key(at),
         value: view.value(at),
@@ -528,14 +600,16 @@ fn item<'v>(view: &View<'v>, at: usize) -> Item<'v> {
 }
 
 /// Indexes of the pairs with these keys, ascending.
-fn of_keys(map: &Map<'_>, keys: &Elements<'_>) -> Vec<usize> {
+fn of_keys(map: &Map<'_, '_>, keys: &Elements<'_>) -> Result<Vec<usize>, CdtError> {
     let mut marked = vec![false; map.len()];
     for key in keys.iter() {
+        let halvings = u64::from(map.len().max(2).ilog2());
+        map.work().spend(halvings * of_element(key))?;
         let run = map.key_run(key);
+        map.work().spend(run.count as u64)?;
         marked[run.start..run.end()].fill(true);
     }
     let marks = marked.into_iter().enumerate();
-    marks
-        .filter_map(|(at, marked)| marked.then_some(at))
-        .collect()
+    let marks = marks.filter_map(|(at, marked)| marked.then_some(at));
+    Ok(marks.collect())
 }

@@ -32,7 +32,38 @@ pub(crate) enum Selector<'a> {
     IndexesNear(Packed<'a>, i64, u64),
 }
 
+/// Keeps an element without the request that it came in.
+pub(crate) fn owned(packed: Packed<'_>) -> Packed<'static> {
+    Packed::Owned(packed.into_owned())
+}
+
 impl Selector<'_> {
+    fn into_owned(self) -> Selector<'static> {
+        match self {
+            Selector::Index(index) => Selector::Index(index),
+            Selector::IndexRange(start, count) => Selector::IndexRange(start, count),
+            Selector::Rank(rank) => Selector::Rank(rank),
+            Selector::RankRange(start, count) => Selector::RankRange(start, count),
+            Selector::Value(value) => Selector::Value(owned(value)),
+            Selector::AllOfValue(value) => Selector::AllOfValue(owned(value)),
+            Selector::Values(values) => Selector::Values(values.into_owned()),
+            Selector::ValueInterval(begin, end) => {
+                Selector::ValueInterval(owned(begin), end.map(owned))
+            }
+            Selector::RanksNear(value, offset, count) => {
+                Selector::RanksNear(owned(value), offset, count)
+            }
+            Selector::Key(key) => Selector::Key(owned(key)),
+            Selector::Keys(keys) => Selector::Keys(keys.into_owned()),
+            Selector::KeyInterval(begin, end) => {
+                Selector::KeyInterval(owned(begin), end.map(owned))
+            }
+            Selector::IndexesNear(key, offset, count) => {
+                Selector::IndexesNear(owned(key), offset, count)
+            }
+        }
+    }
+
     /// Whether it means at most one element by its nature.
     pub(crate) fn is_single(&self) -> bool {
         match self {
@@ -60,6 +91,13 @@ pub(crate) struct Elements<'a> {
 }
 
 impl Elements<'_> {
+    pub(crate) fn into_owned(self) -> Elements<'static> {
+        Elements {
+            packed: owned(self.packed),
+            count: self.count,
+        }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let mut reader = Reader { rest: &self.packed };
         (0..self.count).map_while(move |_| reader.element().ok())
@@ -77,6 +115,13 @@ pub(crate) struct Selection<'a> {
 const INVERTED: u64 = 0x10000;
 
 impl Selection<'_> {
+    pub(crate) fn into_owned(self) -> Selection<'static> {
+        Selection {
+            selector: self.selector.into_owned(),
+            return_type: self.return_type,
+        }
+    }
+
     /// Whether all other elements are meant.
     pub(crate) fn is_inverted(&self) -> bool {
         self.return_type & INVERTED != 0

@@ -5,19 +5,23 @@ use super::entries::Entries;
 use crate::list::List;
 use crate::map::Map;
 use crate::msgpack::Collection;
+use crate::work::Work;
 
 /// An indexed collection.
-pub(super) enum View<'v> {
-    List(List<'v>),
-    Map(Map<'v>),
+pub(super) enum View<'v, 'w> {
+    List(List<'v, 'w>),
+    Map(Map<'v, 'w>),
 }
 
-impl<'v> View<'v> {
+impl<'v, 'w> View<'v, 'w> {
     /// Indexes a packed element; `None` if it is no collection.
-    pub(super) fn of(packed: &'v [u8]) -> Result<Option<View<'v>>, CdtError> {
+    pub(super) fn of(
+        packed: &'v [u8],
+        work: &'w Work,
+    ) -> Result<Option<View<'v, 'w>>, CdtError> {
         Ok(match super::kind_of(packed) {
-            Some(Collection::List) => Some(View::List(List::of(packed)?)),
-            Some(Collection::Map) => Some(View::Map(Map::of(packed)?)),
+            Some(Collection::List) => Some(View::List(List::of(packed, work)?)),
+            Some(Collection::Map) => Some(View::Map(Map::of(packed, work)?)),
             None => None,
         })
     }

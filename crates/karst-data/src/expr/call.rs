@@ -1,26 +1,24 @@
 //! Calls on values inside expressions: lists and maps, bits and HyperLogLog.
 //!
 //! A call's payload is what a client would send for a bin, but that an argument which is an array is an
-//! expression. If all of those are literals the payload is put together once; else each time. What a call
-//! refuses makes its result unknown, never the command wrong; only a code that is no call is found when the
+//! expression. If all of those are literals the payload is put together once, and a call on lists, maps or bits
+//! parsed once; else each time. What a call refuses makes its result unknown, never the command wrong; only a code that is no call is found when the
 //! expression is parsed.
 //!
 //! A call that selects by a path comes as it is; the expressions of its path are parsed with the one around it.
 
-use std::borrow::Cow;
-
 use super::eval::Evaluator;
 use super::parse::{Parser, Result, Static, Typed, malformed};
-use super::program::{Call, Node, Payload, Piece, System};
+use super::program::{Call, Callee, Node, NodeId, Piece, Span, System};
 use super::subject::Subject;
 use super::value::Datum;
 use super::{ExprError, PathExpressions, Type};
 use crate::bit::{self, BitModify, BitRead};
-use crate::call::CallError;
-use crate::cdt::{self, Access, CdtError, CdtOp, Subject as Whole};
+use crate::cdt::{self, Access, CdtOp, Subject as Whole};
 use crate::hll::{self, HllModify, HllRead};
 use crate::packed::{Cursor, Element};
-use crate::value::Value;
+use crate::value::{ParticleType, Value};
+use crate::work::{Work, of_bytes};
 
 /// Added to the number of a system for calls that change.
 const MODIFIES: u64 = 0x40;
@@ -44,17 +42,8 @@ impl<'a> Parser<'a> {
             _ => return malformed("a call on what has no calls"),
         };
         let pieces = self.pieces(system, modifies)?;
-        let payload = self.payload(pieces);
-        let inner = match (&payload, system) {
-            (Payload::Whole(span), System::Collections) => {
-                let payload = self.program.span(*span);
-                // What else is wrong with a call is found when it runs.
-                let op = CdtOp::parse(payload, access(modifies)).ok();
-                op.map(|op| PathExpressions::parse_within(&op, self.depth))
-                    .transpose()?
-            }
-            _ => None,
-        };
+        let (callee, inner) = self.callee(pieces, system, modifies)?;
+        self.program.is_long = true;
         let (target, kind) = self.expression()?;
         let fits = match (system, kind) {
             (_, Static::Known(Type::Nil))
@@ -71,9 +60,9 @@ impl<'a> Parser<'a> {
             system,
             modifies,
             result,
-            payload,
+            callee,
             target,
-            inner: inner.unwrap_or_default(),
+            inner,
         });
         self.push(Node::Call(number), result)
     }
@@ -140,17 +129,45 @@ impl<'a> Parser<'a> {
         })
     }
 
+    /// What is called, parsed as far as that can be done once for all, and the expressions of its path.
+    fn callee(
+        &mut self,
+        pieces: Vec<Piece>,
+        system: System,
+        modifies: bool,
+    ) -> Result<(Callee, PathExpressions)> {
+        let none = PathExpressions::default();
+        let Some(span) = self.joined(&pieces) else {
+            return Ok((Callee::Pieces(pieces), none));
+        };
+        let payload = self.program.span(span);
+        Ok(match (system, modifies) {
+            (System::Collections, _) => match CdtOp::parse(payload, access(modifies)) {
+                Ok(op) => {
+                    let inner = PathExpressions::parse_within(&op, self.depth)?;
+                    (Callee::Collection(Box::new(op.into_owned())), inner)
+                }
+                Err(_) => (Callee::Refused, none),
+            },
+            (System::Bits, false) => match BitRead::parse(payload) {
+                Ok(read) => (Callee::Bits(read), none),
+                Err(_) => (Callee::Refused, none),
+            },
+            (System::Bits | System::Hll, _) => (Callee::Whole(span), none),
+        })
+    }
+
     /// Joins the pieces, if none of them is computed.
-    fn payload(&mut self, pieces: Vec<Piece>) -> Payload {
+    fn joined(&mut self, pieces: &[Piece]) -> Option<Span> {
         let mut whole = Vec::new();
-        for piece in &pieces {
+        for piece in pieces {
             match piece {
-                Piece::Verbatim(span) if pieces.len() == 1 => return Payload::Whole(*span),
+                Piece::Verbatim(span) if pieces.len() == 1 => return Some(*span),
                 Piece::Verbatim(span) => whole.extend_from_slice(self.program.span(*span)),
-                Piece::Computed(_) => return Payload::Pieces(pieces),
+                Piece::Computed(_) => return None,
             }
         }
-        Payload::Whole(self.program.keep(&whole))
+        Some(self.program.keep(&whole))
     }
 
     /// Refuses a code that is no call, or one that changes among those that read and the other way about.
@@ -187,20 +204,56 @@ fn called<'v, S: Subject + ?Sized>(
     evaluator: &mut Evaluator<'v, S>,
     call: &'v Call,
 ) -> Option<Datum<'v>> {
-    let target = evaluator.eval(call.target).into_value()?;
-    let payload = match &call.payload {
-        Payload::Whole(span) => Cow::Borrowed(evaluator.program.span(*span)),
-        Payload::Pieces(pieces) => Cow::Owned(joined(evaluator, pieces)?),
-    };
-    let result = match call.system {
-        System::Bits => on_bits(call.modifies, &payload, target).ok()?,
-        System::Hll => on_sketch(call.modifies, &payload, target).ok()?,
-        System::Collections => on_collection(call, &payload, target).ok()?,
-    };
+    let target = target(evaluator, call.target)?;
+    let work = evaluator.work;
+    let result = match &call.callee {
+        Callee::Refused => None,
+        Callee::Collection(op) => on_collection(call, op, target, work),
+        Callee::Bits(read) => {
+            let target = target?;
+            work.spend(read.steps(target.bytes.len())).ok()?;
+            read.read(&target).ok().map(Some)
+        }
+        Callee::Whole(span) => {
+            let payload = evaluator.program.span(*span);
+            on_packed(call, payload, target, work)
+        }
+        Callee::Pieces(pieces) => {
+            let payload = joined(evaluator, pieces)?;
+            work.spend(4 * payload.len() as u64).ok()?;
+            on_packed(call, &payload, target, work)
+        }
+    }?;
     Some(match result {
         Some(value) => Datum::from_stored(value.particle, value.bytes),
         None => Datum::Nil,
     })
+}
+
+/// What a call is on; nil is `Some(None)`.
+fn target<'v, S: Subject + ?Sized>(
+    evaluator: &mut Evaluator<'v, S>,
+    node: NodeId,
+) -> Option<Option<Value<'v>>> {
+    let target = evaluator.eval(node);
+    if let (Node::Bin(..) | Node::BuiltIn(..), Datum::Bytes(kind, _)) =
+        (evaluator.program.node(node), &target)
+        && matches!(kind, Type::List | Type::Map)
+    {
+        // What is stored is in the form in which it is stored.
+        let particle = match kind {
+            Type::List => ParticleType::List,
+            _ => ParticleType::Map,
+        };
+        let Datum::Bytes(_, bytes) = target else {
+            return None; // it was just seen
+        };
+        return Some(Some(Value { particle, bytes }));
+    }
+    if let Datum::Bytes(Type::List | Type::Map, bytes) = &target {
+        evaluator.work.spend(4 * bytes.len() as u64).ok()?;
+    }
+    target.into_value()
 }
 
 fn joined<S: Subject + ?Sized>(
@@ -212,7 +265,11 @@ fn joined<S: Subject + ?Sized>(
         match piece {
             Piece::Verbatim(span) => payload.extend_from_slice(evaluator.program.span(*span)),
             Piece::Computed(node) => {
-                if !evaluator.eval(*node).pack(&mut payload) {
+                let datum = evaluator.eval(*node);
+                if let Datum::Bytes(_, bytes) = &datum {
+                    evaluator.work.spend(of_bytes(bytes.len())).ok()?;
+                }
+                if !datum.pack(&mut payload) {
                     return None;
                 }
             }
@@ -221,40 +278,77 @@ fn joined<S: Subject + ?Sized>(
     Some(payload)
 }
 
-/// What a call on a blob or sketch gives, or on none.
-type Called<'v> = std::result::Result<Option<Value<'v>>, CallError>;
+/// What a call gives: `None` if it is refused, `Some(None)` if nil.
+type Called<'v> = Option<Option<Value<'v>>>;
 
-fn on_bits<'v>(modifies: bool, payload: &[u8], target: Option<Value<'v>>) -> Called<'v> {
-    if modifies {
-        let changed = BitModify::parse(payload)?.modify(target.as_ref())?;
-        return Ok(changed.or(target));
+/// A call that is parsed now.
+fn on_packed<'v>(
+    call: &Call,
+    payload: &[u8],
+    target: Option<Value<'v>>,
+    work: &Work,
+) -> Called<'v> {
+    match call.system {
+        System::Bits => on_bits(call.modifies, payload, target, work),
+        System::Hll => on_sketch(call.modifies, payload, target, work),
+        System::Collections => {
+            let op = CdtOp::parse(payload, access(call.modifies)).ok()?;
+            on_collection(call, &op, target, work)
+        }
     }
-    let target = target.ok_or(CallError::BinNotFound)?;
-    BitRead::parse(payload)?.read(&target).map(Some)
 }
 
-fn on_sketch<'v>(modifies: bool, payload: &[u8], target: Option<Value<'v>>) -> Called<'v> {
+fn on_bits<'v>(
+    modifies: bool,
+    payload: &[u8],
+    target: Option<Value<'v>>,
+    work: &Work,
+) -> Called<'v> {
+    let bytes = target.as_ref().map_or(0, |target| target.bytes.len());
     if modifies {
-        let done = HllModify::parse(payload)?.modify(target.as_ref())?;
-        return Ok(done.value.or(target));
+        let modify = BitModify::parse(payload).ok()?;
+        work.spend(modify.steps(bytes)).ok()?;
+        let changed = modify.modify(target.as_ref()).ok()?;
+        return Some(changed.or(target));
     }
-    let target = target.ok_or(CallError::BinNotFound)?;
-    HllRead::parse(payload)?.read(&target).map(Some)
+    let read = BitRead::parse(payload).ok()?;
+    work.spend(read.steps(bytes)).ok()?;
+    read.read(&target?).ok().map(Some)
+}
+
+fn on_sketch<'v>(
+    modifies: bool,
+    payload: &[u8],
+    target: Option<Value<'v>>,
+    work: &Work,
+) -> Called<'v> {
+    let bytes = target.as_ref().map_or(0, |target| target.bytes.len());
+    work.spend(of_bytes(payload.len())).ok()?;
+    if modifies {
+        let modify = HllModify::parse(payload).ok()?;
+        work.spend(modify.steps(bytes)).ok()?;
+        let done = modify.modify(target.as_ref()).ok()?;
+        return Some(done.value.or(target));
+    }
+    let read = HllRead::parse(payload).ok()?;
+    work.spend(read.steps(bytes)).ok()?;
+    read.read(&target?).ok().map(Some)
 }
 
 fn on_collection<'v>(
     call: &Call,
-    payload: &[u8],
+    op: &CdtOp<'_>,
     target: Option<Value<'v>>,
-) -> std::result::Result<Option<Value<'v>>, CdtError> {
-    let op = CdtOp::parse(payload, access(call.modifies))?;
-    let mut inner = &call.inner;
+    work: &Work,
+) -> Called<'v> {
+    let mut inner = call.inner.lent(work);
     if call.modifies {
-        let mut changed = op.modify(Whole::of(target.as_ref()), &mut inner)?;
-        return Ok(changed.take_value().or(target));
+        let subject = Whole::of(target.as_ref());
+        let mut changed = op.modify(subject, &mut inner, work).ok()?;
+        return Some(changed.take_value().or(target));
     }
-    let target = target.ok_or(CdtError::Incompatible)?;
-    op.read_value(&target, &mut inner).map(Option::flatten)
+    let told = op.read_value(&target?, &mut inner, work).ok()?;
+    Some(told.flatten())
 }
 
 /// The half of requests that a call belongs to.

@@ -16,12 +16,21 @@ use crate::msgpack::write_list_count;
 use crate::packed::Cursor;
 use crate::time::EPOCH_UNIX_S;
 use crate::value::ParticleType;
+use crate::work::{Work, of_bytes};
+
+/// Steps of one instruction, whatever it looks at beside.
+const STEPS_OF_NODE: u64 = 4;
 
 /// Runs a program on a subject.
-pub(super) fn run<'v, S: Subject + ?Sized>(program: &'v Program, subject: &'v S) -> Datum<'v> {
+pub(super) fn run<'v, S: Subject + ?Sized>(
+    program: &'v Program,
+    subject: &'v S,
+    work: &'v Work,
+) -> Datum<'v> {
     let mut evaluator = Evaluator {
         program,
         subject,
+        work,
         variables: SmallVec::new(),
     };
     evaluator.eval(program.root())
@@ -30,11 +39,15 @@ pub(super) fn run<'v, S: Subject + ?Sized>(program: &'v Program, subject: &'v S)
 pub(super) struct Evaluator<'v, S: ?Sized> {
     pub(super) program: &'v Program,
     subject: &'v S,
+    pub(super) work: &'v Work,
     variables: SmallVec<[Datum<'v>; 2]>,
 }
 
 impl<'v, S: Subject + ?Sized> Evaluator<'v, S> {
     pub(super) fn eval(&mut self, id: NodeId) -> Datum<'v> {
+        if !self.work.allows(STEPS_OF_NODE) {
+            return Datum::Unknown;
+        }
         match self.program.node(id) {
             Node::Unknown => Datum::Unknown,
             Node::Remove => Datum::Remove,
@@ -63,7 +76,7 @@ impl<'v, S: Subject + ?Sized> Evaluator<'v, S> {
             Node::Values(map) => self.parts_of_map(map, 1),
             Node::BuiltIn(kind, which) => self.built_in(which).of_type(kind),
             Node::Cond(nodes) => self.cond(nodes),
-            Node::Variable(at) => self.variables[at as usize].clone(),
+            Node::Variable(at) => self.variable(at as usize),
             Node::Let(nodes) => self.define(nodes),
             Node::Call(number) => call::run(self, &self.program.calls[number as usize]),
         }
@@ -71,12 +84,13 @@ impl<'v, S: Subject + ?Sized> Evaluator<'v, S> {
 
     /// A truth; `None` if it is unknown.
     pub(super) fn truth(&mut self, id: NodeId) -> Option<bool> {
+        self.work.spend(STEPS_OF_NODE).ok()?;
         match self.program.node(id) {
             Node::Compare(comparison, left, right) => self.compare(comparison, left, right),
             Node::Matches(pattern, text) => {
                 let pattern = &self.program.patterns[pattern as usize];
                 match self.eval(text) {
-                    Datum::Bytes(_, text) => Some(pattern.is_match(until_nul(&text))),
+                    Datum::Bytes(_, text) => pattern.is_match(until_nul(&text), self.work),
                     _ => None,
                 }
             }
@@ -120,6 +134,7 @@ impl<'v, S: Subject + ?Sized> Evaluator<'v, S> {
 
     fn compare(&mut self, comparison: Comparison, left: NodeId, right: NodeId) -> Option<bool> {
         let (left, right) = (self.eval(left), self.eval(right));
+        self.work.spend(left.steps_to_compare(&right)).ok()?;
         let found = left.compare(&right).ok()?;
         Some(match comparison {
             Comparison::Equal => found == Some(Ordering::Equal),
@@ -141,11 +156,24 @@ impl<'v, S: Subject + ?Sized> Evaluator<'v, S> {
         let head = cursor.head()?;
         let (_, count) = cursor.flags(head)?;
         for _ in 0..count {
-            if value.is_packed(cursor.element()?) {
+            let element = cursor.element()?;
+            self.work.spend(value.steps_to_match(element)).ok()?;
+            if value.is_packed(element) {
                 return Some(true);
             }
         }
         Some(false)
+    }
+
+    /// A variable that is defined here.
+    fn variable(&self, at: usize) -> Datum<'v> {
+        let value = &self.variables[at];
+        if let Datum::Bytes(_, Cow::Owned(bytes)) = value
+            && !self.work.allows(of_bytes(bytes.len()))
+        {
+            return Datum::Unknown;
+        }
+        value.clone()
     }
 
     fn int(&mut self, id: NodeId) -> Option<i64> {
@@ -226,7 +254,15 @@ impl<'v, S: Subject + ?Sized> Evaluator<'v, S> {
             .of_type(kind)
     }
 
+    /// Pays for looking for a bin.
+    fn may_look(&self) -> bool {
+        self.work.allows(4 * self.subject.bin_count() as u64)
+    }
+
     fn bin(&self, kind: Type, name: Span) -> Datum<'v> {
+        if !self.may_look() {
+            return Datum::Unknown;
+        }
         match self.subject.bin(self.program.span(name)) {
             Lookup::Found(bin) => {
                 Datum::from_stored(bin.particle, Cow::Borrowed(bin.value)).of_type(kind)
@@ -236,6 +272,9 @@ impl<'v, S: Subject + ?Sized> Evaluator<'v, S> {
     }
 
     fn bin_type(&self, name: Span) -> Datum<'v> {
+        if !self.may_look() {
+            return Datum::Unknown;
+        }
         match self.subject.bin(self.program.span(name)) {
             Lookup::Found(bin) => Datum::Int(bin.particle as i64),
             Lookup::Missing => Datum::Int(0),
@@ -246,6 +285,7 @@ impl<'v, S: Subject + ?Sized> Evaluator<'v, S> {
     /// The keys of a map, or its values, as a list.
     fn parts_of_map(&mut self, map: NodeId, which: usize) -> Datum<'v> {
         match self.eval(map) {
+            Datum::Bytes(Type::Map, map) if !self.work.allows(4 * map.len() as u64) => Datum::Unknown,
             Datum::Bytes(Type::Map, map) => list_of_parts(&map, which)
                 .map_or(Datum::Unknown, |list| {
                     Datum::Bytes(Type::List, Cow::Owned(list))

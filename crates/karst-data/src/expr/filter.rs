@@ -3,6 +3,7 @@
 use super::subject::{Metadata, Subject};
 use super::value::Datum;
 use super::{Expr, ExprError, Type};
+use crate::work::Work;
 
 /// What a filter says of a record whose metadata alone are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +39,15 @@ impl Filter {
         self.0.source()
     }
 
-    /// Looks at what the index knows, so that a record need not be read if that decides.
-    pub fn by_metadata(&self, metadata: &Metadata<'_>) -> Verdict {
-        match self.0.evaluate(metadata) {
+    /// Whether it takes a few microseconds at most, whatever it is asked about.
+    pub fn is_short(&self) -> bool {
+        self.0.is_short()
+    }
+
+    /// Looks at what the index knows, so that a record need not be read if that decides. When more work is asked
+    /// for than there is, what it says means nothing.
+    pub fn by_metadata(&self, metadata: &Metadata<'_>, work: &Work) -> Verdict {
+        match self.0.evaluate(metadata, work) {
             Datum::Bool(true) => Verdict::Passes,
             Datum::Bool(false) => Verdict::FilteredOut,
             _ if self.0.reads_record() => Verdict::Undecided,
@@ -48,8 +55,8 @@ impl Filter {
         }
     }
 
-    /// Whether a record that was read passes.
-    pub fn passes<S: Subject + ?Sized>(&self, record: &S) -> bool {
-        self.0.evaluate(record) == Datum::Bool(true)
+    /// Whether a record that was read passes. When more work is asked for than there is, that means nothing.
+    pub fn passes<S: Subject + ?Sized>(&self, record: &S, work: &Work) -> bool {
+        self.0.evaluate(record, work) == Datum::Bool(true)
     }
 }

@@ -1,9 +1,11 @@
 //! Every instruction: its code, its arguments and its type.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::parse::{Parser, Result, Static, Typed, malformed};
-use super::pattern;
+use super::pattern::{COMPILED_BYTES_MAX, Pattern};
 use super::program::{
     BuiltIn, Comparison, Fact, Fold, Node, NodeId, OfFloat, OfFloats, OfInt, OfInts, Side,
 };
@@ -44,6 +46,7 @@ impl<'a> Parser<'a> {
                 "regions and points are not compared yet",
             )),
             9 => {
+                self.program.is_long = true;
                 let (value, _) = self.expression()?;
                 let list = self.of_type(Type::List)?;
                 self.push(Node::InList(value, list), Type::Bool)
@@ -59,6 +62,7 @@ impl<'a> Parser<'a> {
             80..=82 => self.record(code),
             100 => self.push_static(Node::Remove, Static::Remove),
             101 | 102 => {
+                self.program.is_long = true;
                 let map = self.of_type(Type::Map)?;
                 let node = if code == 101 {
                     Node::Keys(map)
@@ -93,9 +97,11 @@ impl<'a> Parser<'a> {
             .cursor
             .int()
             .ok_or(ExprError::Malformed("flags of a pattern are due"))?;
-        let pattern = pattern::compile(self.text()?, flags)?;
+        let bytes_max = COMPILED_BYTES_MAX.saturating_sub(self.program.pattern_bytes());
+        let pattern = Pattern::compile(self.text()?, flags, bytes_max)?;
         let number = self.program.patterns.len() as u32;
-        self.program.patterns.push(pattern);
+        self.program.patterns.push(Arc::new(pattern));
+        self.program.is_long = true;
         let text = self.of_type(Type::String)?;
         self.push(Node::Matches(number, text), Type::Bool)
     }

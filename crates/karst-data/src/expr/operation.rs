@@ -5,6 +5,7 @@ use super::subject::Subject;
 use super::{Expr, ExprError};
 use crate::call::CallError;
 use crate::value::Value;
+use crate::work::Work;
 
 const CREATE_ONLY: u64 = 1;
 const UPDATE_ONLY: u64 = 2;
@@ -64,8 +65,9 @@ impl ExpressionRead {
     pub fn evaluate<'v, S: Subject + ?Sized>(
         &'v self,
         subject: &'v S,
+        work: &'v Work,
     ) -> Result<Option<Value<'v>>, CallError> {
-        match self.expr.evaluate(subject).into_answer() {
+        match self.expr.evaluate(subject, work).into_answer() {
             Some(value) => Ok(value),
             None if self.flags & EVAL_NO_FAIL != 0 => Ok(None),
             None => Err(UNKNOWN),
@@ -97,6 +99,7 @@ impl ExpressionWrite {
         &'v self,
         subject: &'v S,
         bin_exists: bool,
+        work: &'v Work,
     ) -> Result<Change<'v>, CallError> {
         let refused = match bin_exists {
             true if self.has(CREATE_ONLY) => Some(CallError::BinExists),
@@ -108,7 +111,7 @@ impl ExpressionWrite {
             Some(error) => return Err(error),
             None => {}
         }
-        match self.expr.evaluate(subject).into_value() {
+        match self.expr.evaluate(subject, work).into_value() {
             Some(Some(value)) => Ok(Change::Set(value)),
             Some(None) => self.on_nil(bin_exists),
             None if self.has(EVAL_NO_FAIL) => Ok(Change::Nothing),

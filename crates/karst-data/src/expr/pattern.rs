@@ -4,17 +4,40 @@
 //! `\?`, `\|` are the operators. Text is bytes; letters are those of ASCII. What matches is all that is asked,
 //! so which of several matches is the longest does not matter. References back to groups are refused:
 //! matching them can take exponential time, and the crate promises linear.
+//!
+//! Linear is the length of the text times the size of the pattern. Most patterns are searched for by a machine that
+//! is made on the way and goes over each byte once; the few for which that machine would have to be made anew all
+//! the time are searched for by a slower one, and then all that it may do is paid for before.
 
-use regex::bytes::{Regex, RegexBuilder};
+use std::sync::{Mutex, PoisonError};
+
+use regex_automata::hybrid::dfa::{self, DFA};
+use regex_automata::nfa::thompson::pikevm::{self, PikeVM};
+use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
+use regex_automata::util::syntax;
+use regex_automata::{Input, MatchError};
 
 use super::ExprError;
+use crate::work::Work;
 
 const EXTENDED: i64 = 1;
 const IGNORE_CASE: i64 = 2;
 const NEWLINE: i64 = 4;
 
-/// Largest compiled form of a pattern in bytes.
-const COMPILED_BYTES_MAX: usize = 1 << 20;
+/// Largest compiled form of all patterns of an expression together, in bytes.
+pub(super) const COMPILED_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes that the fast machine may take.
+const MACHINE_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of text that each of its states must be good for: with fewer it is given up.
+const BYTES_PER_STATE_MIN: usize = 1000;
+
+/// How often it may be made anew before that is looked at.
+const REMAKES_MIN: usize = 2;
+
+/// Steps that were taken for nothing when it is given up.
+const STEPS_GIVEN_UP: u64 = 1_000_000;
 
 /// Deepest nesting of groups.
 const DEPTH_MAX: u32 = 100;
@@ -26,18 +49,87 @@ const BAD: ExprError = ExprError::Malformed("a pattern that is no regular expres
 
 type Result<T> = std::result::Result<T, ExprError>;
 
-/// Compiles a pattern with the flags of the C library's `regcomp`.
-pub(super) fn compile(pattern: &[u8], flags: i64) -> Result<Regex> {
-    let pattern = pattern.split(|byte| *byte == 0).next().unwrap_or_default();
-    let translated = Translator::new(pattern, flags).translate()?;
-    RegexBuilder::new(&translated)
-        .unicode(false)
-        .case_insensitive(flags & IGNORE_CASE != 0)
-        .size_limit(COMPILED_BYTES_MAX)
-        .dfa_size_limit(COMPILED_BYTES_MAX)
-        .nest_limit(DEPTH_MAX)
-        .build()
-        .map_err(|_| BAD)
+/// A compiled pattern.
+pub(super) struct Pattern {
+    fast: DFA,
+    slow: PikeVM,
+    /// What the machines have made so far, or made room for.
+    made: Mutex<Made>,
+}
+
+#[derive(Default)]
+struct Made {
+    fast: Option<Box<dfa::Cache>>,
+    slow: Option<Box<pikevm::Cache>>,
+}
+
+impl Pattern {
+    /// Compiles a pattern with the flags of the C library's `regcomp` into at most so many bytes.
+    pub(super) fn compile(pattern: &[u8], flags: i64, bytes_max: usize) -> Result<Pattern> {
+        let pattern = pattern.split(|byte| *byte == 0).next().unwrap_or_default();
+        let translated = Translator::new(pattern, flags).translate()?;
+        let syntax = syntax::Config::new()
+            .unicode(false)
+            .utf8(false)
+            .case_insensitive(flags & IGNORE_CASE != 0)
+            .nest_limit(DEPTH_MAX);
+        let nfa = thompson::Config::new()
+            .utf8(false)
+            .nfa_size_limit(Some(bytes_max))
+            .which_captures(WhichCaptures::None);
+        let nfa = NFA::compiler()
+            .syntax(syntax)
+            .configure(nfa)
+            .build(&translated)
+            .map_err(|_| BAD)?;
+        let fast = DFA::builder()
+            .configure(
+                DFA::config()
+                    .cache_capacity(MACHINE_BYTES_MAX)
+                    .skip_cache_capacity_check(true)
+                    .minimum_cache_clear_count(Some(REMAKES_MIN))
+                    .minimum_bytes_per_state(Some(BYTES_PER_STATE_MIN)),
+            )
+            .build_from_nfa(nfa.clone())
+            .map_err(|_| BAD)?;
+        Ok(Pattern {
+            fast,
+            slow: PikeVM::new_from_nfa(nfa).map_err(|_| BAD)?,
+            made: Mutex::default(),
+        })
+    }
+
+    /// Size of the compiled form in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.slow.get_nfa().memory_usage()
+    }
+
+    /// Whether it is found in a text; `None` if that takes more work than is left.
+    pub(super) fn is_match(&self, text: &[u8], work: &Work) -> Option<bool> {
+        let states = self.slow.get_nfa().states().len() as u64;
+        let bytes = text.len() as u64;
+        work.spend(20 + bytes * (2 + states / 256)).ok()?;
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let input = Input::new(text).earliest(true);
+        let fast = made
+            .fast
+            .get_or_insert_with(|| Box::new(self.fast.create_cache()));
+        match self.fast.try_search_fwd(fast, &input) {
+            Ok(found) => return Some(found.is_some()),
+            Err(MatchError { .. }) => {}
+        }
+        work.spend(STEPS_GIVEN_UP + bytes * states).ok()?;
+        let slow = made
+            .slow
+            .get_or_insert_with(|| Box::new(self.slow.create_cache()));
+        Some(self.slow.is_match(slow, input))
+    }
+}
+
+impl std::fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pattern(..)") // a page of states says nothing
+    }
 }
 
 /// What the pattern says next.

@@ -1,8 +1,11 @@
 //! Programs: what an expression is once it was found right.
 
-use regex::bytes::Regex;
+use std::sync::Arc;
 
+use super::pattern::Pattern;
 use super::{PathExpressions, Type};
+use crate::bit::BitRead;
+use crate::cdt::CdtOp;
 
 /// An instruction, by its place in the program.
 #[derive(Clone, Copy, Debug)]
@@ -165,18 +168,24 @@ pub(super) struct Call {
     pub(super) modifies: bool,
     /// The type that is expected; what is of another is unknown.
     pub(super) result: Type,
-    pub(super) payload: Payload,
+    pub(super) callee: Callee,
     pub(super) target: NodeId,
     /// Those of its path, if it has one with expressions.
     pub(super) inner: PathExpressions,
 }
 
-/// The packed call.
+/// What is called.
 #[derive(Clone, Debug)]
-pub(super) enum Payload {
-    /// As it is.
+pub(super) enum Callee {
+    /// An operation on a list or map all of whose arguments are literals.
+    Collection(Box<CdtOp<'static>>),
+    /// The same on bits.
+    Bits(BitRead),
+    /// Something that is refused whatever it is called on.
+    Refused,
+    /// Another call all of whose arguments are literals, packed.
     Whole(Span),
-    /// To be put together each time.
+    /// To be put together each time, packed.
     Pieces(Vec<Piece>),
 }
 
@@ -195,10 +204,12 @@ pub(super) struct Program {
     pub(super) nodes: Vec<Node>,
     /// Arguments of instructions that have any number.
     pub(super) arguments: Vec<NodeId>,
-    pub(super) patterns: Vec<Regex>,
+    pub(super) patterns: Vec<Arc<Pattern>>,
     pub(super) calls: Vec<Call>,
     pub(super) result: Type,
     pub(super) reads_record: bool,
+    /// Whether some instruction may look at more than a few bytes.
+    pub(super) is_long: bool,
 }
 
 impl Program {
@@ -213,6 +224,7 @@ impl Program {
             calls: Vec::new(),
             result: Type::Nil,
             reads_record: false,
+            is_long: false,
         }
     }
 
@@ -235,6 +247,11 @@ impl Program {
 
     pub(super) fn span(&self, span: Span) -> &[u8] {
         &self.bytes[span.from as usize..span.to as usize]
+    }
+
+    /// Size of the compiled patterns in bytes.
+    pub(super) fn pattern_bytes(&self) -> usize {
+        self.patterns.iter().map(|pattern| pattern.bytes()).sum()
     }
 
     /// Keeps bytes behind the expression's own.

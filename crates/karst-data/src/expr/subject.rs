@@ -68,6 +68,11 @@ pub trait Subject {
     /// A bin.
     fn bin(&self, name: &[u8]) -> Lookup<BinRef<'_>>;
 
+    /// How many bins are looked at to find one, at most.
+    fn bin_count(&self) -> usize {
+        0
+    }
+
     /// The element at which it runs, inside a collection.
     fn iteration(&self) -> Option<Iteration<'_>> {
         None
@@ -101,6 +106,10 @@ impl Subject for (Metadata<'_>, Record<'_>) {
     fn bin(&self, name: &[u8]) -> Lookup<BinRef<'_>> {
         self.1.bin(name).into()
     }
+
+    fn bin_count(&self) -> usize {
+        self.1.bin_count().into()
+    }
 }
 
 /// A record in the making: what is known of it from before, its key, and its bins as they are by now.
@@ -114,7 +123,11 @@ impl Subject for (Metadata<'_>, Option<&[u8]>, &Bins<'_>) {
     }
 
     fn bin(&self, name: &[u8]) -> Lookup<BinRef<'_>> {
-        self.2.iter().find(|bin| bin.name == name).into()
+        self.2.find(name).into()
+    }
+
+    fn bin_count(&self) -> usize {
+        self.2.passed_by()
     }
 }
 

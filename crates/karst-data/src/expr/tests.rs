@@ -7,6 +7,7 @@ mod call;
 mod model;
 mod operation;
 mod pattern;
+mod work;
 
 use std::borrow::Cow;
 
@@ -18,6 +19,7 @@ use crate::key::Digest;
 use crate::msgpack::{write_double, write_int, write_list_count, write_raw_head, write_typed};
 use crate::time::Now;
 use crate::value::{ParticleType, Value};
+use crate::work::Work;
 
 fn unhex(text: &str) -> Vec<u8> {
     (0..text.len() / 2)
@@ -156,7 +158,7 @@ fn sample() -> Sample {
 
 fn run(text: &str) -> String {
     match Expr::parse(&pack(text)) {
-        Ok(expr) => show(&expr.evaluate(&sample())),
+        Ok(expr) => show(&expr.evaluate(&sample(), &Work::unlimited())),
         Err(ExprError::Malformed(_)) => "!4".to_owned(),
         Err(ExprError::Unsupported(_)) => "!16".to_owned(),
     }
@@ -171,8 +173,8 @@ fn check(text: &str, result: &str) {
 #[track_caller]
 fn filters(text: &str, verdict: Verdict, passes: bool) {
     let filter = Filter::parse(&pack(text)).unwrap_or_else(|error| panic!("{text}: {error}"));
-    assert_eq!(filter.by_metadata(&metadata()), verdict, "{text}");
-    assert_eq!(filter.passes(&sample()), passes, "{text}");
+    assert_eq!(filter.by_metadata(&metadata(), &Work::unlimited()), verdict, "{text}");
+    assert_eq!(filter.passes(&sample(), &Work::unlimited()), passes, "{text}");
 }
 
 #[test]
@@ -394,7 +396,7 @@ fn metadata_are_told() {
         check(&format!("[{unassigned}]"), "!4");
     }
     let of = |text: &str, metadata: Metadata<'_>| {
-        show(&Expr::parse(&pack(text)).unwrap().evaluate(&metadata))
+        show(&Expr::parse(&pack(text)).unwrap().evaluate(&metadata, &Work::unlimited()))
     };
     let eternal = Metadata {
         void_time_s: 0,
@@ -544,7 +546,7 @@ fn built_in_variables_are_of_the_element_at_which_a_path_is() {
         value: &value,
         index: None,
     };
-    let of = |text: &str| show(&Expr::parse(&pack(text)).unwrap().evaluate(&at));
+    let of = |text: &str| show(&Expr::parse(&pack(text)).unwrap().evaluate(&at, &Work::unlimited()));
     assert_eq!(of("[122, 3, 0]"), "=k");
     assert_eq!(of("[122, 2, 1]"), "7");
     assert_eq!(of("[122, 3, 1]"), "unknown");

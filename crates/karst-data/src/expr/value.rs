@@ -9,6 +9,7 @@ use crate::msgpack;
 use crate::msgpack::{Collection, normalise};
 use crate::packed::{self, Cursor, Element, Incomparable, Maps};
 use crate::value::{ParticleType, Value};
+use crate::work::of_bytes;
 
 /// What an instruction computed. Bytes are borrowed from the record or the expression where they can be.
 #[derive(Clone, Debug, PartialEq)]
@@ -150,6 +151,30 @@ impl<'v> Datum<'v> {
         true
     }
 
+    /// Steps that [`Datum::compare`] takes at most.
+    pub(super) fn steps_to_compare(&self, other: &Datum<'_>) -> u64 {
+        match (self, other) {
+            (Datum::Bytes(kind, a), Datum::Bytes(_, b)) => {
+                steps_to_compare(*kind, a.len().min(b.len()))
+            }
+            _ => 1,
+        }
+    }
+
+    /// Steps that [`Datum::is_packed`] takes at most.
+    pub(super) fn steps_to_match(&self, element: &[u8]) -> u64 {
+        let to_step_over = match element.first() {
+            Some(0x80..=0x9f | 0xdc..=0xdf) => 2 * element.len() as u64,
+            _ => 4,
+        };
+        match self {
+            Datum::Bytes(kind, bytes) => {
+                to_step_over + steps_to_compare(*kind, bytes.len().min(element.len()))
+            }
+            _ => to_step_over,
+        }
+    }
+
     /// How it compares with another of the same type. `Ok(None)` if one is not a number.
     pub(super) fn compare(&self, other: &Datum<'_>) -> Result<Option<Ordering>, Incomparable> {
         Ok(match (self, other) {
@@ -182,6 +207,14 @@ impl<'v> Datum<'v> {
             }
             _ => false,
         }
+    }
+}
+
+/// Steps to compare so many bytes of two values: those of collections are looked at element by element.
+fn steps_to_compare(kind: Type, bytes: usize) -> u64 {
+    match kind {
+        Type::List | Type::Map => 8 + 3 * bytes as u64,
+        _ => of_bytes(bytes),
     }
 }
 

@@ -96,6 +96,11 @@ impl<'a> View<'a> {
         Some(u64::from_le_bytes(bytes)).filter(|count| *count != 0)
     }
 
+    /// Size in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
     pub(super) fn register(&self, register: u64) -> u64 {
         let bits = self.shape.register_bits();
         let registers = &self.bytes[HEADER_BYTES..];
@@ -178,11 +183,33 @@ impl Sketch {
         greater
     }
 
+    /// Offers every register of a sketch of the same shape, whose registers are ranks alone: four in three bytes.
+    fn join_ranks(&mut self, other: View<'_>) {
+        let (count, registers) = self.bytes.split_at_mut(HEADER_BYTES);
+        let (own, _) = registers.as_chunks_mut::<3>();
+        let (others, _) = other.bytes[HEADER_BYTES..].as_chunks::<3>();
+        let mut raised = false;
+        for (own, other) in own.iter_mut().zip(others) {
+            let [was, is] = [&*own, other].map(|bytes| u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]));
+            let rank = |word: u32, at: u32| word & 0x3f << at;
+            let joined = [0, 6, 12, 18].map(|at| rank(was, at).max(rank(is, at)));
+            let joined = joined[0] | joined[1] | joined[2] | joined[3];
+            raised |= joined != was;
+            own.copy_from_slice(&joined.to_be_bytes()[1..]);
+        }
+        if raised {
+            count[COUNT].fill(0);
+        }
+    }
+
     /// Offers every register of another sketch, which has at least as many. Minhashes are left out if this
     /// sketch has none.
     pub(super) fn join(&mut self, other: View<'_>) {
         let dropped =
             other.shape.minhash_bits - self.shape.minhash_bits.min(other.shape.minhash_bits);
+        if self.shape == other.shape && other.shape.minhash_bits == 0 {
+            return self.join_ranks(other);
+        }
         let mask = self.shape.registers() - 1;
         for (register, value) in (0..).zip(other.registers()) {
             self.offer(register & mask, value >> dropped);

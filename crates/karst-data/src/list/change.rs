@@ -7,7 +7,8 @@ use crate::cdt::answer::Answer;
 use crate::cdt::entries::{Entries, partition_point};
 use crate::cdt::range::{Span, range};
 use crate::cdt::{CdtError, Done};
-use crate::msgpack::{compare, compare_total, write_list_head};
+use crate::msgpack::{Ranked, compare, compare_total, write_list_head};
+use crate::work::{Work, of_element, of_ranked, to_sort};
 
 /// Most elements that one operation fills up with nil: a record has no more bytes.
 const PADDING_MAX: usize = 8 << 20;
@@ -15,7 +16,7 @@ const PADDING_MAX: usize = 8 << 20;
 /// More values than these are looked for in a sorted index instead of one by one.
 const FEW: usize = 8;
 
-impl List<'_> {
+impl List<'_, '_> {
     /// Writes the list with elements put in at `at`, in place of so many that were there. What lies
     /// between the end and `at` is filled up with nil.
     pub(super) fn splice(
@@ -48,7 +49,7 @@ impl List<'_> {
     /// What comes of a request of which nothing is put in. An empty one makes an empty list.
     fn with_nothing_new<'v>(
         &self,
-        items: &List<'_>,
+        items: &List<'_, '_>,
         out: &mut Vec<u8>,
     ) -> Result<Done<'v>, CdtError> {
         if self.packed().is_empty() && items.len() == 0 {
@@ -89,6 +90,7 @@ pub(super) fn append<'v>(
     packed: &'v [u8],
     value: &[u8],
     flags: WriteFlags,
+    work: &Work,
     out: &mut Vec<u8>,
 ) -> Result<Done<'v>, CdtError> {
     let head = head(packed)?;
@@ -98,7 +100,7 @@ pub(super) fn append<'v>(
         out.extend_from_slice(value);
         return Ok(Done::counting(head.count + 1));
     }
-    let list = List::of(packed)?;
+    let list = List::of(packed, work)?;
     let at = if list.ordered {
         list.place_of(value)
     } else {
@@ -112,12 +114,12 @@ pub(super) fn append<'v>(
 }
 
 pub(super) fn append_items<'v>(
-    list: &List<'_>,
+    list: &List<'_, '_>,
     items: &[u8],
     flags: WriteFlags,
     out: &mut Vec<u8>,
 ) -> Result<Done<'v>, CdtError> {
-    let items = List::of(items)?;
+    let items = List::of(items, list.work)?;
     let admitted = admitted(list, &items, flags)?;
     if admitted.is_empty() {
         return list.with_nothing_new(&items, out);
@@ -131,8 +133,12 @@ pub(super) fn append_items<'v>(
 }
 
 /// Writes an ordered list with more elements, each in its place.
-fn merge(list: &List<'_>, mut items: Vec<&[u8]>, out: &mut Vec<u8>) -> Result<(), CdtError> {
-    items.sort_by(|a, b| compare_total(a, b));
+fn merge(list: &List<'_, '_>, mut items: Vec<&[u8]>, out: &mut Vec<u8>) -> Result<(), CdtError> {
+    let pass: u64 = items.iter().map(|item| of_ranked(item)).sum();
+    let to_place: u64 = items.iter().map(|item| of_element(item)).sum();
+    list.work.spend(to_sort(pass, items.len()) + to_sort(to_place, list.len()))?;
+    let order = Ranked::of(items.len(), |at| items[at]).into_ranks(0, items.len());
+    items = order.iter().map(|at| items[*at as usize]).collect();
     write_list_head(out, list.len() + items.len(), true)?;
     let mut from = 0;
     for item in items {
@@ -146,7 +152,7 @@ fn merge(list: &List<'_>, mut items: Vec<&[u8]>, out: &mut Vec<u8>) -> Result<()
 }
 
 pub(super) fn insert<'v>(
-    list: &List<'_>,
+    list: &List<'_, '_>,
     index: i64,
     value: &[u8],
     flags: WriteFlags,
@@ -163,7 +169,7 @@ pub(super) fn insert<'v>(
 }
 
 pub(super) fn insert_items<'v>(
-    list: &List<'_>,
+    list: &List<'_, '_>,
     index: i64,
     items: &[u8],
     flags: WriteFlags,
@@ -172,7 +178,7 @@ pub(super) fn insert_items<'v>(
     let Some(at) = place_to_insert(list, index, flags)? else {
         return Ok(list.as_it_is());
     };
-    let items = List::of(items)?;
+    let items = List::of(items, list.work)?;
     let admitted = admitted(list, &items, flags)?;
     if admitted.is_empty() {
         return list.with_nothing_new(&items, out);
@@ -182,7 +188,7 @@ pub(super) fn insert_items<'v>(
 }
 
 fn place_to_insert(
-    list: &List<'_>,
+    list: &List<'_, '_>,
     index: i64,
     flags: WriteFlags,
 ) -> Result<Option<usize>, CdtError> {
@@ -190,7 +196,7 @@ fn place_to_insert(
     place(index, list.len(), flags)
 }
 
-fn check_order(list: &List<'_>) -> Result<(), CdtError> {
+fn check_order(list: &List<'_, '_>) -> Result<(), CdtError> {
     if list.ordered {
         Err(CdtError::NotApplicable("the order decides what goes where"))
     } else {
@@ -199,7 +205,7 @@ fn check_order(list: &List<'_>) -> Result<(), CdtError> {
 }
 
 pub(super) fn set<'v>(
-    list: &List<'_>,
+    list: &List<'_, '_>,
     index: i64,
     value: &[u8],
     flags: WriteFlags,
@@ -210,7 +216,7 @@ pub(super) fn set<'v>(
     };
     let is_other =
         |other: usize| other != at && compare(list.element(other), value) == Ordering::Equal;
-    if flags.unique() && (0..list.len()).any(is_other) {
+    if flags.unique() && list.may_compare_all(value) && (0..list.len()).any(is_other) {
         return refuse(flags, CdtError::ElementExists).map(|()| Done::nothing());
     }
     list.splice(at, usize::from(at < list.len()), &[value], out)?;
@@ -218,7 +224,7 @@ pub(super) fn set<'v>(
 }
 
 pub(super) fn trim<'v>(
-    list: &List<'_>,
+    list: &List<'_, '_>,
     index: i64,
     count: u64,
     out: &mut Vec<u8>,
@@ -235,8 +241,8 @@ pub(super) fn trim<'v>(
 
 /// The elements of a request that a write puts in; none if its flags leave the whole of it undone.
 fn admitted<'i>(
-    list: &List<'_>,
-    items: &List<'i>,
+    list: &List<'_, '_>,
+    items: &List<'i, '_>,
     flags: WriteFlags,
 ) -> Result<Vec<&'i [u8]>, CdtError> {
     if !flags.unique() {
@@ -247,6 +253,9 @@ fn admitted<'i>(
         count: list.len(),
     };
     let sorted = (items.len() > FEW && !list.ordered).then(|| list.ranked(all));
+    let all = || (0..items.len()).map(|at| items.element(at));
+    let (pass, to_find): (u64, u64) = (all().map(of_ranked).sum(), all().map(of_element).sum());
+    list.work.spend(to_sort(pass, items.len()) + to_sort(to_find, list.len()))?;
     let is_there = |item: &[u8]| match &sorted {
         Some(sorted) => is_among(list, sorted, item),
         None => list.first_of(item).is_some(),
@@ -268,20 +277,19 @@ fn admitted<'i>(
         .collect())
 }
 
-fn is_among(list: &List<'_>, sorted: &[u32], item: &[u8]) -> bool {
+fn is_among(list: &List<'_, '_>, sorted: &[u32], item: &[u8]) -> bool {
     let side = |at: usize| compare(list.element(sorted[at] as usize), item);
     let at = partition_point(sorted.len(), |at| side(at) == Ordering::Less);
     at < sorted.len() && side(at) == Ordering::Equal
 }
 
 /// Which elements of a request are equal to an earlier one of it.
-fn repeated(items: &List<'_>) -> Vec<bool> {
-    let mut order: Vec<usize> = (0..items.len()).collect();
-    order.sort_by(|a, b| compare_total(items.element(*a), items.element(*b)));
+fn repeated(items: &List<'_, '_>) -> Vec<bool> {
+    let order = Ranked::of(items.len(), |at| items.element(at)).into_ranks(0, items.len());
     let mut repeated = vec![false; items.len()];
     for pair in order.windows(2) {
-        let [a, b] = [pair[0], pair[1]].map(|at| items.element(at));
-        repeated[pair[1]] = compare_total(a, b) == Ordering::Equal;
+        let [a, b] = [pair[0], pair[1]].map(|at| items.element(at as usize));
+        repeated[pair[1] as usize] = compare_total(a, b) == Ordering::Equal;
     }
     repeated
 }

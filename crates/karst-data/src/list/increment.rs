@@ -10,7 +10,7 @@ use crate::cdt::{CdtError, Done};
 use crate::msgpack::{compare, write_list_head};
 
 pub(super) fn increment<'v>(
-    list: &List<'_>,
+    list: &List<'_, '_>,
     index: i64,
     delta: &[u8],
     flags: WriteFlags,
@@ -37,7 +37,7 @@ pub(super) fn increment<'v>(
     }
     let is_equal =
         |other: usize| other != at && compare(list.element(other), &packed) == Ordering::Equal;
-    if flags.unique() && (0..len).any(is_equal) {
+    if flags.unique() && list.may_compare_all(&packed) && (0..len).any(is_equal) {
         return refuse(flags, CdtError::ElementExists).map(|()| Done::nothing());
     }
     if is_there {
@@ -48,7 +48,7 @@ pub(super) fn increment<'v>(
     Ok(Done::changed(sum.answer()))
 }
 
-impl List<'_> {
+impl List<'_, '_> {
     /// Writes an ordered list with one element changed, which is put where it belongs now.
     pub(crate) fn move_to_its_place(
         &self,

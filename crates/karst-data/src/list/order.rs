@@ -27,7 +27,7 @@ pub(super) fn checked(flags: u64) -> Result<bool, CdtError> {
 }
 
 pub(super) fn set_type<'v>(
-    list: &List<'_>,
+    list: &List<'_, '_>,
     flags: u64,
     out: &mut Vec<u8>,
 ) -> Result<Done<'v>, CdtError> {
@@ -45,7 +45,7 @@ pub(super) fn set_type<'v>(
 }
 
 pub(super) fn sort<'v>(
-    list: &List<'_>,
+    list: &List<'_, '_>,
     flags: u64,
     out: &mut Vec<u8>,
 ) -> Result<Done<'v>, CdtError> {
@@ -67,14 +67,14 @@ pub(super) fn sort<'v>(
     Ok(Done::quietly())
 }
 
-fn sorted(list: &List<'_>) -> Vec<u32> {
+fn sorted(list: &List<'_, '_>) -> Vec<u32> {
     list.ranked(Span {
         start: 0,
         count: list.len(),
     })
 }
 
-fn write(list: &List<'_>, order: &[u32], ordered: bool, out: &mut Vec<u8>) -> Result<(), CdtError> {
+fn write(list: &List<'_, '_>, order: &[u32], ordered: bool, out: &mut Vec<u8>) -> Result<(), CdtError> {
     write_list_head(out, order.len(), ordered)?;
     for at in order {
         out.extend_from_slice(list.element(*at as usize));

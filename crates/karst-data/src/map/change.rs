@@ -1,11 +1,12 @@
 //! Putting pairs into a map.
 
-use super::{Map, WriteFlags, head};
+use super::{Map, Spot, WriteFlags, head};
 use crate::cdt::answer::Answer;
 use crate::cdt::entries::Entries;
 use crate::cdt::number::Number;
 use crate::cdt::{CdtError, Done};
 use crate::msgpack::{FLAG_MAP_KEY_ORDERED, FLAGS_MAP, write_map_head};
+use crate::work::of_element;
 
 /// Flags of a map's type: its order, and the index flag that only the reference's storage heeds.
 const TYPE_FLAGS: u64 = 0x13;
@@ -47,32 +48,34 @@ fn violation(flags: WriteFlags, is_there: bool) -> Option<CdtError> {
 }
 
 pub(super) fn put<'v>(
-    map: &Map<'_>,
+    spot: &Spot<'_>,
     key: &[u8],
     value: &[u8],
     flags: WriteFlags,
     out: &mut Vec<u8>,
 ) -> Result<Done<'v>, CdtError> {
-    let position = map.position(key);
-    match violation(flags, position.is_ok()) {
-        Some(_) if flags.no_fail() => return Ok(Done::unchanged(Answer::count(map.len()))),
+    let is_there = spot.value().is_some();
+    match violation(flags, is_there) {
+        Some(_) if flags.no_fail() => return Ok(Done::unchanged(Answer::count(spot.len()))),
         Some(error) => return Err(error),
         None => {}
     }
-    map.write_pair(position, key, value, out)?;
-    Ok(Done::counting(map.len() + usize::from(position.is_err())))
+    spot.write(key, value, out)?;
+    Ok(Done::counting(spot.len() + usize::from(!is_there)))
 }
 
 pub(super) fn put_items<'v>(
-    map: &Map<'_>,
+    map: &Map<'_, '_>,
     items: &[u8],
     flags: WriteFlags,
     out: &mut Vec<u8>,
 ) -> Result<Done<'v>, CdtError> {
-    let items = Map::of(items)?;
+    let items = Map::of(items, map.work)?;
     let mut admitted = Vec::with_capacity(items.len()); // pair of the request, and where it goes
     let mut from = 0;
+    let work = map.work();
     for at in 0..items.len() {
+        work.spend(u64::from(map.len().max(2).ilog2()) * of_element(items.key(at)))?;
         let position = map.position_from(from, items.key(at));
         from = position.unwrap_or_else(|at| at);
         match violation(flags, position.is_ok()) {
@@ -99,7 +102,7 @@ pub(super) fn put_items<'v>(
 }
 
 pub(super) fn increment<'v>(
-    map: &Map<'_>,
+    spot: &Spot<'_>,
     key: &[u8],
     delta: &[u8],
     down: bool,
@@ -107,38 +110,10 @@ pub(super) fn increment<'v>(
 ) -> Result<Done<'v>, CdtError> {
     let delta = Number::delta(delta)?;
     let delta = if down { delta.negated() } else { delta };
-    let position = map.position(key);
-    let sum = match position {
-        Ok(at) => Number::of(map.value(at))?.plus(delta),
-        Err(_) => delta,
+    let sum = match spot.value() {
+        Some(value) => Number::of(value)?.plus(delta),
+        None => delta,
     };
-    map.write_pair(position, key, &sum.packed(), out)?;
+    spot.write(key, &sum.packed(), out)?;
     Ok(Done::changed(sum.answer()))
-}
-
-impl Map<'_> {
-    /// Writes the map with one more pair, or another value of a key that is there.
-    pub(crate) fn write_pair(
-        &self,
-        position: Result<usize, usize>,
-        key: &[u8],
-        value: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), CdtError> {
-        match position {
-            Ok(at) => {
-                out.extend_from_slice(&self.packed[..self.start_of_value(at)]);
-                out.extend_from_slice(value);
-                out.extend_from_slice(&self.packed[self.start(at + 1)..]);
-            }
-            Err(at) => {
-                write_map_head(out, self.len() + 1, self.flags)?;
-                out.extend_from_slice(self.span(0, at));
-                out.extend_from_slice(key);
-                out.extend_from_slice(value);
-                out.extend_from_slice(self.span(at, self.len()));
-            }
-        }
-        Ok(())
-    }
 }

@@ -6,30 +6,36 @@ use super::{Applied, Operation, OperationError, Setting};
 use crate::bin::Bins;
 use crate::expr::Change;
 use crate::value::Value;
+use crate::work::Work;
 
 /// Applies one of them.
 pub(super) fn apply<'a>(
     applied: &mut Applied<'a>,
     operation: &Operation<'a>,
     setting: &Setting<'_>,
+    work: &Work,
 ) -> Result<(), OperationError> {
     let Applied { bins, answers } = applied;
     let (name, answer, tells_always) = match operation {
         Operation::BitsRead(name, call) => {
+            work.spend(call.steps(bytes_of(bins, name)))?;
             let answer = bins.get(name).map(|value| call.read(value)).transpose()?;
             (*name, answer, false)
         }
         Operation::HllRead(name, call) => {
+            work.spend(call.steps(bytes_of(bins, name)))?;
             let answer = bins.get(name).map(|value| call.read(value)).transpose()?;
             (*name, answer, false)
         }
         Operation::BitsModify(name, call) => {
+            work.spend(call.steps(bytes_of(bins, name)))?;
             if let Some(value) = call.modify(bins.get(name))? {
                 bins.set(name, value);
             }
             (*name, None, false)
         }
         Operation::HllModify(name, call) => {
+            work.spend(call.steps(bytes_of(bins, name)))?;
             let done = call.modify(bins.get(name))?;
             if let Some(value) = done.value {
                 bins.set(name, value);
@@ -38,14 +44,14 @@ pub(super) fn apply<'a>(
         }
         Operation::ExpressionRead(name, read) => {
             let record = (setting.metadata, setting.key, &*bins);
-            let answer = read.evaluate(&record)?.map(own);
+            let answer = read.evaluate(&record, work)?.map(own);
             // In a command that writes, an expression without a result says so.
             (*name, answer, setting.writes)
         }
         Operation::ExpressionWrite(name, write) => {
             let exists = bins.get(name).is_some();
             let record = (setting.metadata, setting.key, &*bins);
-            let change = match write.evaluate(&record, exists)? {
+            let change = match write.evaluate(&record, exists, work)? {
                 Change::Set(value) => Change::Set(own(value)),
                 Change::Nothing => Change::Nothing,
                 Change::Remove => Change::Remove,
@@ -67,6 +73,11 @@ fn carry_out<'a>(bins: &mut Bins<'a>, name: &'a [u8], change: Change<'static>) {
         Change::Remove => bins.remove(name),
         Change::Set(value) => bins.set(name, value),
     }
+}
+
+/// Bytes of a bin's value; none if there is none.
+fn bytes_of(bins: &Bins<'_>, name: &[u8]) -> usize {
+    bins.get(name).map_or(0, |value| value.bytes.len())
 }
 
 fn own(value: Value<'_>) -> Value<'static> {
@@ -115,14 +126,14 @@ mod tests {
             write(&[0x91, 0x93, 22, 0x93, 81, 2, 0xa1, b'n', 3]),
             Operation::Read(b"n"),
         ];
-        let done = apply(Bins::default(), &operations, &setting(false)).unwrap();
+        let done = apply(Bins::default(), &operations, &setting(false), &Work::unlimited()).unwrap();
         let values: Vec<_> = done
             .answers
             .into_iter()
             .map(|(_, value)| value.unwrap())
             .collect();
         assert_eq!(values, [int(4), int(2), int(2), int(5), int(12)]);
-        let done = apply(Bins::default(), &operations, &setting(true)).unwrap();
+        let done = apply(Bins::default(), &operations, &setting(true), &Work::unlimited()).unwrap();
         assert_eq!(done.answers.len(), operations.len());
     }
 
@@ -134,7 +145,7 @@ mod tests {
                 writes,
                 ..setting(respond_all)
             };
-            apply(Bins::default(), &[operation], &setting)
+            apply(Bins::default(), &[operation], &setting, &Work::unlimited())
                 .unwrap()
                 .answers
                 .len()
@@ -157,10 +168,10 @@ mod tests {
         ];
         let refused = OperationError::Call(CallError::Incompatible(ParticleType::Integer));
         assert_eq!(
-            apply(bins.clone(), &operations, &setting(false)),
+            apply(bins.clone(), &operations, &setting(false), &Work::unlimited()),
             Err(refused)
         );
-        let removed = apply(bins, &[write(&[0x92, 0xc0, 4])], &setting(false)).unwrap();
+        let removed = apply(bins, &[write(&[0x92, 0xc0, 4])], &setting(false), &Work::unlimited()).unwrap();
         assert!(removed.bins.is_empty());
     }
 

@@ -3,6 +3,7 @@
 use crate::cdt::{Access, CdtError, CdtOp, Subject, Told};
 use crate::expr::{ExprError, PathExpressions};
 use crate::value::Value;
+use crate::work::Work;
 
 /// An operation on a list or map, as it was read from the request.
 ///
@@ -21,6 +22,12 @@ impl<'a> Collection<'a> {
     /// Reads an operation as a client packs it.
     pub fn parse(payload: &'a [u8], access: Access) -> Collection<'a> {
         Collection(Box::new(Parsed::parse(payload, access)))
+    }
+
+    /// Size of the compiled patterns in its expressions, in bytes.
+    pub(super) fn pattern_bytes(&self) -> usize {
+        let parsed = self.parsed();
+        parsed.map_or(0, |parsed| parsed.expressions.pattern_bytes())
     }
 
     fn parsed(&self) -> Result<&Parsed<'a>, CdtError> {
@@ -44,12 +51,14 @@ pub(super) fn read<'a>(
     bin: Option<&Value<'a>>,
     call: &Collection<'_>,
     writes: bool,
+    work: &Work,
 ) -> Result<Told<'a>, CdtError> {
     let Some(value) = bin else {
         return Ok(None);
     };
     let call = call.parsed()?;
-    let told = call.op.read_value(value, &mut &call.expressions)?;
+    let mut expressions = call.expressions.lent(work);
+    let told = call.op.read_value(value, &mut expressions, work)?;
     Ok(if writes { Some(told.flatten()) } else { told })
 }
 
@@ -57,9 +66,11 @@ pub(super) fn read<'a>(
 pub(super) fn modify<'a>(
     bin: Option<&Value<'a>>,
     call: &Collection<'_>,
+    work: &Work,
 ) -> Result<(Option<Value<'a>>, Told<'a>), CdtError> {
     let call = call.parsed()?;
-    let mut modified = call.op.modify(Subject::of(bin), &mut &call.expressions)?;
+    let mut expressions = call.expressions.lent(work);
+    let mut modified = call.op.modify(Subject::of(bin), &mut expressions, work)?;
     let value = modified.take_value();
     let told = modified.answer.told();
     Ok((value, told.map(|told| told.map(Value::into_owned))))

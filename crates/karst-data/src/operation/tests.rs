@@ -31,7 +31,7 @@ where
     for (name, value) in before {
         bins.set(name.as_bytes(), value.clone());
     }
-    apply(bins, operations, &setting(respond_all))
+    apply(bins, operations, &setting(respond_all), &Work::unlimited())
 }
 
 pub(super) fn setting(respond_all: bool) -> Setting<'static> {

@@ -18,7 +18,7 @@ const SEQUENCE: u64 = 40;
 const STEPS: u64 = 30_000;
 
 /// SplitMix64.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     fn roll(&mut self) -> u64 {
@@ -29,16 +29,16 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.roll() % limit
     }
 
     /// One time in so many.
-    fn once_in(&mut self, times: u64) -> bool {
+    pub(crate) fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 
-    fn one_of<T: Clone>(&mut self, choices: &[T]) -> T {
+    pub(crate) fn one_of<T: Clone>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize].clone()
     }
 
@@ -149,7 +149,7 @@ impl Dice {
     }
 
     /// A value to work on: canonical.
-    fn subject(&mut self) -> Option<Tree> {
+    pub(crate) fn subject(&mut self) -> Option<Tree> {
         let value = match self.below(30) {
             0 => return None,
             1 => return Some(self.scalar()),
@@ -527,7 +527,7 @@ fn show(outcome: &Outcome) -> String {
 }
 
 /// A step's operation.
-fn step(
+pub(crate) fn step(
     dice: &mut Dice,
     subject: Option<&Tree>,
 ) -> (&'static str, Access, Vec<Tree>, Option<Tree>) {
@@ -606,7 +606,7 @@ fn sequence(seed: u64, seen: &mut Seen) {
     }
 }
 
-fn from_environment(name: &str) -> Option<u64> {
+pub(crate) fn from_environment(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(
         text.parse()

@@ -1,5 +1,6 @@
 //! Operations on lists and maps: tables of short cases, and a model that is slow and obvious.
 
+mod called;
 mod fuzz;
 mod list;
 mod map;

@@ -2,6 +2,7 @@
 
 use karst_data::cdt::{Access, Answer, CdtError, CdtOp, Evaluate, NoExpressions, Subject};
 use karst_data::msgpack::Collection;
+use karst_data::work::Work;
 
 use crate::tree::{Notation, Tree};
 
@@ -95,6 +96,7 @@ pub(crate) const CODES: [(&str, i64, Access); 78] = {
 pub(crate) fn code_of(error: CdtError) -> u8 {
     match error {
         CdtError::NoValue | CdtError::Damaged(_) => 1,
+        CdtError::Exhausted => 0, // never of unlimited work
         CdtError::Unsupported(_) => 16,
         CdtError::Parameter(_) => 4,
         CdtError::Incompatible => 12,
@@ -142,6 +144,19 @@ pub(crate) fn answer_tree(answer: Answer<'_>) -> Option<Tree> {
     })
 }
 
+/// As much work as was done, and half of it.
+fn enough_and_less(done: &Work) -> [Work; 2] {
+    [done.spent(), done.spent() / 2].map(Work::new)
+}
+
+/// What comes of an operation that had this for it: the same, or that it is too little.
+fn if_there_was<T: Clone>(work: &Work, outcome: &Result<T, CdtError>) -> Result<T, CdtError> {
+    match work.is_exhausted() {
+        true => Err(CdtError::Exhausted),
+        false => outcome.clone(),
+    }
+}
+
 /// What came of an operation: what there is then, and what is told; or an error.
 pub(crate) type Outcome = Result<(Option<Tree>, Option<Tree>), u8>;
 
@@ -160,11 +175,21 @@ pub(crate) fn run(
         (Some(_), _) => Subject::Other,
         (None, _) => Subject::Missing,
     };
+    let work = Work::unlimited();
     if access == Access::Read {
-        let answer = op.read(subject, expressions).map_err(code_of)?;
-        return Ok((before.cloned(), answer_tree(answer)));
+        let answer = op.read(subject, expressions, &work);
+        for work in enough_and_less(&work) {
+            let again = op.read(subject, expressions, &work);
+            assert_eq!(again, if_there_was(&work, &answer), "with less work");
+        }
+        return Ok((before.cloned(), answer_tree(answer.map_err(code_of)?)));
     }
-    let modified = op.modify(subject, expressions).map_err(code_of)?;
+    let modified = op.modify(subject, expressions, &work);
+    for work in enough_and_less(&work) {
+        let again = op.modify(subject, expressions, &work);
+        assert_eq!(again, if_there_was(&work, &modified), "with less work");
+    }
+    let modified = modified.map_err(code_of)?;
     let after = match modified.value {
         None => before.cloned(),
         Some((kind, packed)) => {

@@ -10,6 +10,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use karst_data::cdt::{Access, CdtOp, NoExpressions, Subject};
+use karst_data::work::Work;
 
 use crate::run::packed;
 use crate::tree::Tree;
@@ -37,10 +38,10 @@ fn measure(what: &str, value: &Tree, operation: &str) {
         let op = CdtOp::parse(black_box(&payload), access).expect("an operation");
         match access {
             Access::Read => {
-                black_box(op.read(black_box(subject), &mut NoExpressions)).expect("an answer");
+                black_box(op.read(black_box(subject), &mut NoExpressions, &Work::unlimited())).expect("an answer");
             }
             Access::Modify => {
-                black_box(op.modify(black_box(subject), &mut NoExpressions)).expect("a change");
+                black_box(op.modify(black_box(subject), &mut NoExpressions, &Work::unlimited())).expect("a change");
             }
         }
     });

@@ -108,7 +108,7 @@ impl<'a> Run<'_, 'a> {
             if self.stopped() {
                 return Ok(());
             }
-            if count % ROWS_PER_TURN == ROWS_PER_TURN - 1 {
+            if count % ROWS_PER_TURN == ROWS_PER_TURN - 1 || self.core.has_taken_long() {
                 tokio::task::yield_now().await;
                 self.core.begin_turn();
             }
@@ -150,6 +150,7 @@ impl<'a> Run<'_, 'a> {
             tried @ (Try::Read(..)
             | Try::Wait(_)
             | Try::Call(..)
+            | Try::Aside(..)
             | Try::Overtaken
             | Try::Away(..)
             | Try::Nowhere) => {

@@ -10,6 +10,7 @@ use karst_data::hll::{HllModify, HllRead};
 use karst_data::key::Digest;
 use karst_data::operation::{self, Applied, Collection, Operation, Setting};
 use karst_data::time::Now;
+use karst_data::work::Work;
 use karst_engine::read::Found;
 use karst_wire::code::ResultCode;
 use karst_wire::op::OpCode;
@@ -34,6 +35,10 @@ impl From<ExprError> for Refused {
     }
 }
 
+/// How the protocol spells that something takes more work than a request may make: it was not done, and would not be
+/// if it were asked for again.
+pub(super) const EXHAUSTED: ResultCode = ResultCode::OpNotApplicable;
+
 /// How the protocol spells the refusal of a call.
 pub(super) fn code_of(error: &CallError) -> ResultCode {
     match error {
@@ -57,6 +62,7 @@ pub(super) fn code_of_collection(error: CdtError) -> ResultCode {
         CdtError::NotApplicable(_) => ResultCode::OpNotApplicable,
         CdtError::TooBig => ResultCode::RecordTooBig,
         CdtError::Unsupported(_) => ResultCode::UnsupportedFeature,
+        CdtError::Exhausted => EXHAUSTED,
         CdtError::NoValue | CdtError::Damaged(_) => ResultCode::Unknown,
     }
 }
@@ -108,6 +114,7 @@ pub(super) fn only_names(ops: Ops<'_>) -> bool {
 }
 
 /// Where a record was read.
+#[derive(Clone, Copy)]
 pub(super) struct Scene {
     /// Its name.
     pub(super) digest: Digest,
@@ -119,33 +126,39 @@ pub(super) struct Scene {
     pub(super) respond_all: bool,
 }
 
+/// What expressions are told of a record that was found.
+pub(super) fn metadata<'a>(found: &Found<'a>, scene: &Scene) -> Metadata<'a> {
+    let record = found.record.as_ref();
+    Metadata {
+        digest: scene.digest,
+        set: record.map_or(&[], |record| record.set),
+        stores_key: record.is_some_and(|record| record.key.is_some()),
+        tombstone: false,
+        void_time_s: found.void_time_s,
+        update_time_ms: found.update_time_ms,
+        size_bytes: found.size_bytes,
+        in_memory: scene.in_memory,
+        now: scene.now,
+    }
+}
+
 /// What operations that read have to tell of a record.
 pub(super) fn told<'a>(
     operations: &[Operation<'a>],
     found: &Found<'a>,
     scene: &Scene,
+    work: &Work,
 ) -> Result<Applied<'a>, operation::OperationError> {
     let record = found.record.as_ref();
-    let key = record.and_then(|record| record.key);
     let setting = Setting {
         respond_all: scene.respond_all,
         writes: false,
-        metadata: Metadata {
-            digest: scene.digest,
-            set: record.map_or(&[], |record| record.set),
-            stores_key: key.is_some(),
-            tombstone: false,
-            void_time_s: found.void_time_s,
-            update_time_ms: found.update_time_ms,
-            size_bytes: found.size_bytes,
-            in_memory: scene.in_memory,
-            now: scene.now,
-        },
-        key,
+        metadata: metadata(found, scene),
+        key: record.and_then(|record| record.key),
     };
     let bins = record
         .into_iter()
         .flat_map(|record| record.bins())
         .collect();
-    operation::apply(bins, operations, &setting)
+    operation::apply(bins, operations, &setting, work)
 }

@@ -177,6 +177,9 @@ impl Connection {
             if let Taken::Alone(alone) = taken {
                 return Ok(Turn::Alone(alone));
             }
+            if self.core.has_taken_long() {
+                return Ok(Turn::Again);
+            }
         }
         Ok(Turn::Again)
     }

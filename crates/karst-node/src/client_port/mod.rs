@@ -1,6 +1,7 @@
 //! The client port: accepts connections, hands them to data cores by load, serves them there.
 
 mod aggregate;
+mod aside;
 mod background;
 mod batch;
 mod call;

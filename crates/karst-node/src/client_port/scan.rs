@@ -1,9 +1,12 @@
 //! A partition scan: records of named partitions, streamed in an order that can be resumed.
 //!
-//! A partition is walked in slices; the records that a slice names are then read like any others, so
-//! that no lock is held while a device works and every record is answered in its present form. They
-//! are sent in the order of the walk, whichever was read first: the client remembers the last digest
-//! of each partition and asks to go on after it.
+//! A partition is walked in slices ([`karst_engine::seen`]). What of a slice is in memory is answered as it was then,
+//! one record after the other; what is on devices is read like any other record, many at once, so that no lock is held
+//! while a device works. Records are sent in the order of the walk, whichever was read first: the client remembers the
+//! last digest of each partition and asks to go on after it. Where consistency is strong every record is read by
+//! itself, in its present form, and told only once it is confirmed.
+//!
+//! Others of the core get their turn after every slice, and sooner if the records of one take long.
 //!
 //! A query by a secondary index ([`super::query`]) goes the same way; there the index names the records.
 
@@ -20,10 +23,13 @@ use futures_util::stream::FuturesOrdered;
 use karst_cluster::map::Role;
 use karst_data::expr::Filter;
 use karst_data::key::{Digest, PartitionId};
+use karst_data::work::Work;
 use karst_engine::read::{Found, Need, ReadRequest};
-use karst_engine::{Fetched, Reason, Step};
+use karst_engine::seen::{Scan, Seen};
+use karst_engine::{Fetched, Reason, Refusal, Step};
 use karst_io::clock;
 use karst_storage::index::WalkCursor;
+use karst_storage::log::DeviceRead;
 use karst_wire::code::ResultCode;
 use karst_wire::field;
 use karst_wire::flags::{Info1, Info2, Info3};
@@ -39,8 +45,7 @@ use super::single::{Operations, Refused};
 use super::{single, strong};
 use crate::core::Core;
 use crate::counters::{Ending, Op, Query, QueryEnding};
-use crate::jobs::{self, Job, Running, Status, Work};
-use crate::node;
+use crate::jobs::{self, Job, Running, Status};
 
 /// Records of one scan that may be read from devices at once.
 const READS_MAX: usize = 64;
@@ -72,12 +77,26 @@ struct Plan<'a> {
     operations: Operations<'a>,
     /// What an index is asked; `None` for a scan.
     search: Option<Search<'a>>,
+    /// To look at a record takes a few microseconds at most.
+    is_short: bool,
     /// The client wants no bins.
     no_bins: bool,
     need: Need,
     records_max: u64,
     records_per_second: u32,
     socket_timeout: Option<Duration>,
+}
+
+impl Plan<'_> {
+    /// What of it the engine has to know to walk through a partition.
+    fn scan(&self, partition: PartitionId, set_id: Option<u16>) -> Scan<'_> {
+        Scan {
+            partition,
+            set_id,
+            filter: self.filter.as_deref(),
+            need: self.need,
+        }
+    }
 }
 
 /// Which records of a partition are meant.
@@ -174,7 +193,7 @@ fn enter(core: &Core, plan: &Plan<'_>, client: String) -> Result<Option<Running>
         namespace: core.namespace(plan.namespace).config.name.clone(),
         set: plan.set.to_vec(),
         index: (plan.search.as_ref()).map(|search| search.index_name().to_owned()),
-        work: Work::Basic,
+        work: jobs::Work::Basic,
         from_start: Some(plan.partitions.len() - resumed),
         resumed,
         partitions: plan.partitions.len(),
@@ -231,6 +250,7 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, Refused> {
         set_id,
         set,
         partitions,
+        is_short: sieve.as_ref().is_none_or(|it| it.is_short()) && operations.is_empty(),
         filter: sieve,
         operations,
         need: if no_bins && search.is_none() {
@@ -274,25 +294,61 @@ struct Run<'c, 'a> {
     seen: HashSet<Digest>,
 }
 
+/// A record that a slice names.
+struct Hit {
+    digest: Digest,
+    /// The value that an index has it under.
+    value: Option<i64>,
+    /// What a walk has seen of it.
+    seen: Option<Seen>,
+}
+
+impl Hit {
+    fn named(digest: Digest) -> Hit {
+        Hit {
+            digest,
+            value: None,
+            seen: None,
+        }
+    }
+
+    fn seen(seen: Seen) -> Hit {
+        Hit {
+            digest: *seen.digest(),
+            value: None,
+            seen: Some(seen),
+        }
+    }
+}
+
 /// Some records of a partition.
 struct Slice {
-    /// Each with the value that an index has it under.
-    hits: Vec<(Digest, Option<i64>)>,
+    hits: Vec<Hit>,
     /// Where the next one begins; `None` when the partition is done.
     next: Option<Resume>,
 }
 
 /// A record's message, complete or empty; its place in the order is kept while it is read.
-type Reading<'s> = Pin<Box<dyn Future<Output = Result<Taken, Unconfirmed>> + 's>>;
+type Reading<'s> = Pin<Box<dyn Future<Output = Result<(Taken, Vec<u8>), Unconfirmed>> + 's>>;
 
 /// What became of a record.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Taken {
-    message: Vec<u8>,
     /// It is one of those that were asked for, whether or not it has any of the bins.
     counts: bool,
     /// The filter did not let it pass.
     filtered: bool,
+    /// To find that out takes more work than a request may make of one record.
+    exhausted: bool,
+}
+
+/// How far the records of a slice were sent.
+enum Sent {
+    All,
+    /// Up to one that nobody may be told of.
+    UpToUnconfirmed,
+    /// Up to one that takes too much work.
+    TooMuchWork,
 }
 
 /// A record that nobody may be told of, for longer than a scan waits, or not by this node any more.
@@ -329,9 +385,16 @@ impl Run<'_, '_> {
                 let Some(slice) = self.slice(partition, set_id, after, max) else {
                     return Ok(ResultCode::SindexNotFound);
                 };
-                if !self.send(&slice.hits).await? {
-                    self.gone(partition);
-                    break;
+                match self.send(partition, &slice.hits).await? {
+                    Sent::All => {}
+                    Sent::UpToUnconfirmed => {
+                        self.gone(partition);
+                        break;
+                    }
+                    Sent::TooMuchWork => {
+                        drain(self.connection, self.plan.socket_timeout).await?;
+                        return Ok(call::EXHAUSTED);
+                    }
                 }
                 self.keep_pace(started).await;
                 match slice.next {
@@ -352,16 +415,25 @@ impl Run<'_, '_> {
         after: Option<Resume>,
         max: usize,
     ) -> Option<Slice> {
-        let (state, now) = (self.core.namespace(self.plan.namespace), node::now());
+        self.core.begin_turn();
+        let (state, now) = (self.core.namespace(self.plan.namespace), self.core.now());
         let Some(search) = &self.plan.search else {
             let after = after.map(|after| WalkCursor::after(after.digest));
-            let slice = state.engine.scan_slice(partition, set_id, after, max, now);
             let resume = |next: WalkCursor| Resume {
                 digest: *next.digest(),
                 bval: None,
             };
+            if self.is_strong(partition) {
+                let slice = state.engine.scan_slice(partition, set_id, after, max, now);
+                return Some(Slice {
+                    hits: slice.digests.into_iter().map(Hit::named).collect(),
+                    next: slice.next.map(resume),
+                });
+            }
+            let scan = self.plan.scan(partition, set_id);
+            let slice = state.engine.see_slice(&scan, after, max, now);
             return Some(Slice {
-                hits: slice.digests.into_iter().map(|it| (it, None)).collect(),
+                hits: slice.records.into_iter().map(Hit::seen).collect(),
                 next: slice.next.map(resume),
             });
         };
@@ -378,7 +450,10 @@ impl Run<'_, '_> {
         Some(Slice {
             hits: hits
                 .into_iter()
-                .map(|(value, it)| (it, Some(value)))
+                .map(|(value, it)| Hit {
+                    value: Some(value),
+                    ..Hit::named(it)
+                })
                 .collect(),
             next: slice.next.map(resume),
         })
@@ -419,9 +494,14 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Reads the records of a slice, many at once, and sends them in order, up to one that nobody may be told of.
-    /// Whether there was none.
-    async fn send(&mut self, hits: &[(Digest, Option<i64>)]) -> Result<bool, Closed> {
+    /// Reads the records of a slice and sends them in order. What is in memory is read where it is; of what is on
+    /// devices much is read at once.
+    async fn send(
+        &mut self,
+        partition: PartitionId,
+        hits: &[Hit],
+    ) -> Result<Sent, Closed> {
+        let is_strong = self.is_strong(partition);
         let Run {
             connection,
             core,
@@ -434,30 +514,74 @@ impl Run<'_, '_> {
         let mut readings: FuturesOrdered<Reading<'_>> = FuturesOrdered::new();
         loop {
             while readings.len() < READS_MAX
-                && let Some((digest, value)) = hits.next()
+                && let Some(hit) = hits.next()
             {
-                readings.push_back(Box::pin(read(core, plan, *digest, *value)));
+                if is_strong || !readings.is_empty() {
+                    readings.push_back(Box::pin(read(core, plan, hit, None)));
+                    continue;
+                }
+                let mut bytes = 0;
+                let step = connection.link.append(|ready| {
+                    let start = ready.len();
+                    let step = try_read(core, plan, hit, None, ready);
+                    bytes = ready.len() - start;
+                    step
+                });
+                match step {
+                    Step::Done(taken) if taken.exhausted => return Ok(Sent::TooMuchWork),
+                    Step::Done(taken) => {
+                        *sent += u64::from(taken.counts);
+                        if let Some(job) = job {
+                            tally(job, &taken, bytes, *sent);
+                        }
+                    }
+                    Step::Read(first) => {
+                        readings.push_back(Box::pin(read(core, plan, hit, Some(first))));
+                        continue;
+                    }
+                    Step::Wait => unreachable!("a read does not wait for room"),
+                }
+                if connection.link.unsent_bytes() >= CHUNK_BYTES {
+                    drain(connection, plan.socket_timeout).await?;
+                }
+                if !plan.is_short && core.has_lasted() {
+                    tokio::task::yield_now().await;
+                    core.begin_turn();
+                }
             }
-            let mut taken = match readings.next().await {
-                None => return Ok(true),
-                Some(Err(Unconfirmed)) => return Ok(false),
-                Some(Ok(taken)) => taken,
+            let (taken, mut message) = match readings.next().await {
+                None => return Ok(Sent::All),
+                Some(Err(Unconfirmed)) => return Ok(Sent::UpToUnconfirmed),
+                Some(Ok((taken, _))) if taken.exhausted => return Ok(Sent::TooMuchWork),
+                Some(Ok(read)) => read,
             };
             *sent += u64::from(taken.counts);
             if let Some(job) = job {
-                let (bytes, filtered) = (taken.message.len() as u64, u64::from(taken.filtered));
-                job.tally.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
-                job.tally.filtered.fetch_add(filtered, Ordering::Relaxed);
-                job.tally.succeeded.store(*sent, Ordering::Relaxed);
+                tally(job, &taken, message.len(), *sent);
             }
-            connection
-                .link
-                .append(|ready| ready.append(&mut taken.message));
+            connection.link.append(|ready| ready.append(&mut message));
             if connection.link.unsent_bytes() >= CHUNK_BYTES {
                 drain(connection, plan.socket_timeout).await?;
             }
         }
     }
+
+    /// Whether nobody is told of records of a partition before they are confirmed.
+    fn is_strong(&self, partition: PartitionId) -> bool {
+        let sight = self.core.node.sights.now();
+        let share = sight.view.share(self.plan.namespace, partition);
+        share.quorums.is_some()
+    }
+}
+
+/// Counts what became of a record: so many bytes of it were appended, and so many records sent by now.
+fn tally(job: &Job, taken: &Taken, bytes: usize, sent: u64) {
+    let tally = &job.tally;
+    tally.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    tally
+        .filtered
+        .fetch_add(u64::from(taken.filtered), Ordering::Relaxed);
+    tally.succeeded.store(sent, Ordering::Relaxed);
 }
 
 /// Waits until the client has taken what was sent; one that does not is cut off.
@@ -475,29 +599,36 @@ pub(super) async fn drain(
     }
 }
 
-/// One record's message in a frame of its own; empty when the record is gone or has none of the bins.
+/// One record's message in a frame of its own; empty when the record is gone or has none of the bins. `first` is
+/// what is to be read from a device, if that is known.
 async fn read(
     core: &Rc<Core>,
     plan: &Plan<'_>,
-    digest: Digest,
-    value: Option<i64>,
-) -> Result<Taken, Unconfirmed> {
+    hit: &Hit,
+    first: Option<DeviceRead>,
+) -> Result<(Taken, Vec<u8>), Unconfirmed> {
     let deadline = Instant::now() + UNCONFIRMED_MAX;
     let mut fetched: Option<Fetched> = None;
     let mut fetches = 0;
+    let mut message = Vec::new();
+    let mut first = first.map(Step::Read);
     while fetches < FETCHES_MAX {
-        match try_read(core, plan, (digest, value), fetched.as_ref()) {
+        let step = first
+            .take()
+            .unwrap_or_else(|| try_read(core, plan, hit, fetched.as_ref(), &mut message));
+        match step {
             Step::Done(taken) => {
                 fetched
                     .into_iter()
                     .for_each(|fetched| core.done_with(fetched));
-                if is_confirmed(core, plan.namespace, &digest) {
-                    return Ok(taken);
+                if is_confirmed(core, plan.namespace, &hit.digest) {
+                    return Ok((taken, message));
                 }
                 if Instant::now() >= deadline {
                     return Err(Unconfirmed);
                 }
                 fetched = None;
+                message.clear();
                 tokio::time::sleep(UNCONFIRMED_PAUSE).await;
             }
             Step::Read(read) => match core.fetch(plan.namespace, read).await {
@@ -510,7 +641,7 @@ async fn read(
             Step::Wait => unreachable!("a read does not wait for room"),
         }
     }
-    Ok(Taken::default())
+    Ok((Taken::default(), Vec::new()))
 }
 
 /// Whether what was read may be told: where consistency is strong, not before it is confirmed.
@@ -526,21 +657,22 @@ pub(super) fn is_confirmed(core: &Rc<Core>, namespace: usize, digest: &Digest) -
     strong::is_confirmed(core, namespace, digest, regime)
 }
 
+/// Appends a record's message, unless it has to be read first.
 fn try_read(
     core: &Core,
     plan: &Plan<'_>,
-    (digest, value): (Digest, Option<i64>),
+    hit: &Hit,
     fetched: Option<&Fetched>,
+    out: &mut Vec<u8>,
 ) -> Step<Taken> {
     let request = ReadRequest {
-        digest,
+        digest: hit.digest,
         set: plan.set,
         key: None,
         need: plan.need,
         filter: plan.filter.as_deref(),
     };
-    let engine = &core.namespace(plan.namespace).engine;
-    engine.read(node::now(), &request, fetched, |found| {
+    let mut answer = |found: Result<Found<'_>, Refusal>| {
         let mut taken = Taken {
             filtered: matches!(&found, Err(it) if it.reason == Reason::FilteredOut),
             ..Taken::default()
@@ -549,23 +681,40 @@ fn try_read(
             None => true,
             Some(search) => search.is_met_by(found),
         };
-        if let Some(found) = found.ok().filter(wanted) {
-            let mut stream = ReplyStream::begin(&mut taken.message);
-            let hit = (digest, value);
-            record(core, plan, hit, &found, &mut stream, &mut taken.message);
-            stream.finish(&mut taken.message);
-            taken.counts = true;
+        match found {
+            Err(refusal) => taken.exhausted = refusal.reason == Reason::Exhausted,
+            Ok(found) if wanted(&found) => {
+                let work = Work::on(found.size_bytes as usize);
+                let start = out.len();
+                let mut stream = ReplyStream::begin(out);
+                record(core, plan, hit, (&found, &work), &mut stream, out);
+                stream.finish(out);
+                taken.counts = true;
+                taken.exhausted = work.is_exhausted();
+                if taken.exhausted {
+                    out.truncate(start);
+                }
+            }
+            Ok(_) => {}
         }
         taken
-    })
+    };
+    let (engine, now) = (&core.namespace(plan.namespace).engine, core.now());
+    if let (Some(seen), None) = (&hit.seen, fetched) {
+        let scan = plan.scan(hit.digest.partition(), None);
+        if let Some(taken) = engine.read_seen(now, &scan, seen, &mut answer) {
+            return Step::Done(taken);
+        }
+    }
+    engine.read_at_length(now, &request, fetched, answer)
 }
 
 /// Appends a record's message, unless none of the bins asked for is there.
 fn record(
     core: &Core,
     plan: &Plan<'_>,
-    (digest, value): (Digest, Option<i64>),
-    found: &Found<'_>,
+    hit: &Hit,
+    (found, work): (&Found<'_>, &Work),
     stream: &mut ReplyStream,
     out: &mut Vec<u8>,
 ) {
@@ -577,12 +726,12 @@ fn record(
         None
     } else {
         let scene = Scene {
-            digest,
+            digest: hit.digest,
             in_memory: !state.engine.log().config().on_devices,
-            now: node::now(),
+            now: core.now(),
             respond_all,
         };
-        match call::told(&plan.operations, found, &scene) {
+        match call::told(&plan.operations, found, &scene, work) {
             Ok(told) if told.answers.is_empty() => return,
             Ok(told) => Some(told),
             Err(_) => return, // there is nothing to tell of a record that does not allow the operations
@@ -603,14 +752,14 @@ fn record(
     };
     let mut reply = stream.record(out, &head);
     reply.field(field::NAMESPACE, state.config.name.as_bytes());
-    reply.field(field::DIGEST, &digest.0);
+    reply.field(field::DIGEST, &hit.digest.0);
     if found.set_id != 0 {
         reply.field(field::SET, &state.engine.sets().get(found.set_id).name);
     }
     if let Some(key) = found.record.as_ref().and_then(|record| record.key) {
         reply.field(field::KEY, key);
     }
-    if let Some(value) = value {
+    if let Some(value) = hit.value {
         reply.field(field::BVAL_ARRAY, &value.to_le_bytes());
     }
     if let Some(told) = told {

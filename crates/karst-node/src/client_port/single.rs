@@ -22,21 +22,28 @@ use karst_data::value::ValueError;
 use karst_engine::Fetched;
 use karst_storage::log::DeviceRead;
 use karst_wire::code::ResultCode;
+use karst_wire::op::OpCode;
 use karst_wire::reply;
-use karst_wire::request::{Kind, Message};
+use karst_wire::request::{Kind, Message, Op as WireOp};
 
-use super::strong;
 use super::udf::{self, Ran};
+use super::{aside, strong};
 use crate::core::Core;
 use crate::udf::Call;
 
-pub(super) use answer::{append_answers, append_named, code_of, error, finish, refuse, refused};
+pub(super) use answer::{
+    append_answers, append_named, code_of, code_of_operation, error, finish, head_only, refuse, refused,
+};
 pub(super) use asked::Asked;
 pub(crate) use carry_on::carry_out_for;
 pub(super) use carry_on::{TIMEOUT_DEFAULT, carry_on, carry_on_message, timeout};
-pub(super) use operations::{Operations, no_projection, operations, parsed};
+pub(super) use operations::{Operations, exists, generation, no_projection, operations, parsed};
 pub(super) use pending::{Pending, settle};
+pub(super) use read::{all, selected};
 pub(super) use write::{after_write, stored};
+
+/// A request whose values have no more bytes than these does not take long to read.
+const SHORT_BYTES: usize = 64 << 10;
 
 /// How far one try of a request came.
 pub(super) enum Try {
@@ -48,7 +55,9 @@ pub(super) enum Try {
     Wait(usize),
     /// This function is to be run.
     Call(usize, Box<Call>),
-    /// The record has changed since the function was run that wanted to write it: run it again.
+    /// It takes longer than a core may be held: a thread carries it out. It may hold so many bytes meanwhile.
+    Aside(usize, usize),
+    /// The record has changed since what is to be written was made of it: that is made again.
     Overtaken,
     /// This other node carries it out.
     Away(NodeId),
@@ -78,6 +87,7 @@ impl Try {
                 .found
                 .as_ref()
                 .map_or(0, |found| found.size_bytes),
+            Try::Aside(_, bytes) => *bytes,
             Try::Replied(_) | Try::Wait(_) | Try::Away(..) | Try::Nowhere | Try::Overtaken => 0,
         }
     }
@@ -116,18 +126,38 @@ pub(super) fn attempt(
     fetched: Option<&Fetched>,
     out: &mut Vec<u8>,
 ) -> Try {
-    attempt_after(core, message, asked, (None, fetched), out)
+    attempt_after(core, message, asked, (Elsewhere::Nothing, fetched), out)
 }
 
-/// The same when its function, if it is about one, may have been run.
+/// What was done for a request on another thread.
+#[derive(Clone, Copy)]
+enum Elsewhere<'r> {
+    /// Nothing.
+    Nothing,
+    /// Its function was run.
+    Function(&'r Ran),
+    /// Its filter and operations were carried out on a copy of the record.
+    Operations(&'r aside::Done),
+}
+
+/// The same when part of it was done elsewhere.
 fn attempt_after(
     core: &Rc<Core>,
     message: &Message<'_>,
     asked: Asked,
-    (ran, fetched): (Option<&Ran>, Option<&Fetched>),
+    (elsewhere, fetched): (Elsewhere<'_>, Option<&Fetched>),
     out: &mut Vec<u8>,
 ) -> Try {
+    let value_bytes: usize = message.ops.iter().map(|op| op.value.len()).sum();
+    let is_short = value_bytes <= SHORT_BYTES && message.ops.iter().all(is_plain);
+    if !is_short || message.fields.filter.is_some() {
+        core.may_take_long();
+    }
     let tried = locate(core, message).and_then(|(index, kind)| {
+        // To read values takes as long as they are, before anybody counts what it takes.
+        if value_bytes > 2 * core.namespace(index).engine.config().record_bytes_max {
+            return Err(ResultCode::RecordTooBig.into());
+        }
         let digest = message.digest()?.ok_or(ResultCode::Parameter)?;
         let sight = core.node.sights.now();
         let share = sight.view.share(index, digest.partition());
@@ -156,13 +186,18 @@ fn attempt_after(
             generation: sight.view.generation,
             replicated: sight.has_others(),
         };
+        if let Elsewhere::Operations(done) = elsewhere {
+            return aside::finish(core, &at, message, asked, (done, fetched), out);
+        }
         match kind {
             Kind::Read => read::read(core, &at, message, asked, fetched, out),
             Kind::Write => write::write(core, &at, message, asked, fetched, out),
             Kind::Delete => write::delete(core, &at, message, asked, fetched, out),
-            Kind::Udf => match ran {
-                None => udf::begin(core, &at, message, asked, fetched, out),
-                Some(ran) => udf::finish(core, &at, message, asked, (ran, fetched), out),
+            Kind::Udf => match elsewhere {
+                Elsewhere::Function(ran) => {
+                    udf::finish(core, &at, message, asked, (ran, fetched), out)
+                }
+                _ => udf::begin(core, &at, message, asked, fetched, out),
             },
             Kind::Batch
             | Kind::Query
@@ -178,6 +213,26 @@ fn attempt_after(
     })
 }
 
+/// Whether an operation takes as long as the value that it names or brings is to copy.
+fn is_plain(op: WireOp<'_>) -> bool {
+    matches!(
+        op.code,
+        OpCode::Read
+            | OpCode::Write
+            | OpCode::Increment
+            | OpCode::Append
+            | OpCode::Prepend
+            | OpCode::Touch
+            | OpCode::DeleteAll
+    )
+}
+
+/// A request that takes too long for this core.
+fn put_aside(core: &Core, index: usize) -> Try {
+    let record_bytes = core.namespace(index).engine.config().record_bytes_max;
+    Try::Aside(index, 2 * record_bytes)
+}
+
 /// Where a request is carried out.
 pub(super) struct At<'s> {
     /// Position of the namespace.
@@ -186,7 +241,7 @@ pub(super) struct At<'s> {
     /// What this node has to do with the partition.
     pub(super) share: &'s Share,
     /// What a read has to be sure of.
-    reads: strong::Reads,
+    pub(super) reads: strong::Reads,
     /// Of the map by which that was looked up.
     generation: u64,
     /// Whether other nodes are to know of writes.

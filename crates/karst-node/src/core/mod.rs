@@ -60,6 +60,9 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(5);
 /// For how long clients' last waits are taken for their present ones, in us.
 const FOREGROUND_MEMORY_US: u64 = 200_000;
 
+/// From so long on a turn ends, whatever else has arrived.
+const TURN_LONG_US: u64 = 1000;
+
 /// What a core keeps for each namespace.
 #[derive(Default)]
 struct Lanes {
@@ -102,6 +105,8 @@ pub struct Core {
     turn_ends: Notify,
     /// Writes whose copies are on their way with nobody waiting for them.
     pub(crate) unwatched: Cell<usize>,
+    /// A request of this turn may have taken long.
+    long: Cell<bool>,
     /// The filter that was last parsed.
     pub(crate) last_filter: RefCell<Option<Rc<Filter>>>,
     itself: Weak<Core>,
@@ -133,6 +138,7 @@ impl Core {
         Rc::new_cyclic(|itself| Core {
             itself: itself.clone(),
             unwatched: Cell::new(0),
+            long: Cell::new(false),
             last_filter: RefCell::new(None),
             node,
             number,
@@ -183,6 +189,22 @@ impl Core {
     pub fn begin_turn(&self) {
         self.now.set(node::now());
         self.now_us.set(clock::monotonic_us());
+    }
+
+    /// Notes that a request of this turn may take longer than most.
+    pub(crate) fn may_take_long(&self) {
+        self.long.set(true);
+    }
+
+    /// Whether this turn has lasted so long that it should end: the clock is looked at only after requests that may
+    /// have taken long.
+    pub(crate) fn has_taken_long(&self) -> bool {
+        self.long.take() && self.has_lasted()
+    }
+
+    /// Whether this turn has lasted long, by the clock.
+    pub(crate) fn has_lasted(&self) -> bool {
+        clock::monotonic_us() - self.now_us() > TURN_LONG_US
     }
 
     /// The time of day at the beginning of this turn.

@@ -1,10 +1,11 @@
-//! The threads on which functions run, and their queue.
+//! The threads on which functions run, and their queue. What takes too long for a data core runs there too.
 //!
 //! ```text
 //! core: run() -> queue -> thread: state of the module, call -> answer -> core
 //! ```
 //!
-//! Bounds: as many threads as data cores; [`QUEUE_MAX`] calls that wait; `STATES_MAX` states a thread. Threads are
+//! Bounds: as many threads as data cores; [`QUEUE_MAX`] calls that wait, [`ASIDE_MAX`] of them or of those under way
+//! that are no functions; `STATES_MAX` states a thread. Threads are
 //! made when the first call comes, and give way to data cores: the kernel is told that they are nice.
 //!
 //! A call whose time is over ends within some instructions. One that is busy inside of a C function of Lua's does
@@ -27,6 +28,13 @@ use super::{Aggregated, Aggregation, Call, Ended, Faulty};
 
 /// Most calls that wait for a thread.
 pub const QUEUE_MAX: usize = 1024;
+
+/// Most requests at a time that are carried out here because they take too long for a core: each holds a copy of its
+/// record.
+pub const ASIDE_MAX: usize = 64;
+
+/// Longest time that one of them takes: what work it may make is counted, so it ends by itself.
+const ASIDE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Most states that a thread keeps.
 const STATES_MAX: usize = 16;
@@ -59,6 +67,7 @@ enum Work {
     Call(Box<Call>, oneshot::Sender<Ended>),
     Aggregate(Box<Aggregation>, oneshot::Sender<Aggregated>),
     Check(Modules, Module, oneshot::Sender<Result<(), Faulty>>),
+    Aside(Box<dyn FnOnce() + Send>),
 }
 
 struct Job {
@@ -87,6 +96,8 @@ struct Shared {
     queue: Mutex<Queue>,
     wakes: Condvar,
     lost: AtomicUsize,
+    /// Requests that are no functions, waiting or under way.
+    aside: AtomicUsize,
 }
 
 /// See [the module](self). The threads end when this is dropped.
@@ -100,6 +111,7 @@ impl Functions {
             queue: Mutex::default(),
             wakes: Condvar::new(),
             lost: AtomicUsize::new(0),
+            aside: AtomicUsize::new(0),
         }))
     }
 
@@ -142,6 +154,28 @@ impl Functions {
         self.wait(work, answered, patience).await
     }
 
+    /// Carries out something that takes too long for a core. It ends by itself, if not soon.
+    ///
+    /// # Errors
+    /// When there is no outcome.
+    pub async fn aside<T: Send + 'static>(
+        &self,
+        carry_out: impl FnOnce() -> T + Send + 'static,
+        patience: Duration,
+    ) -> Result<T, NotRun> {
+        let place = Place::take(&self.0)?;
+        let (answer, answered) = oneshot::channel();
+        let work = move || {
+            if !answer.is_closed() {
+                let _ = answer.send(carry_out());
+            }
+            drop(place); // whoever waits no longer has left it to us
+        };
+        let work = Work::Aside(Box::new(work));
+        let patience = patience.min(ASIDE_TIME_MAX);
+        self.wait(work, answered, patience).await
+    }
+
     async fn wait<T>(
         &self,
         work: Work,
@@ -166,6 +200,25 @@ impl Functions {
     /// Threads that are given up now.
     pub fn lost(&self) -> usize {
         self.0.lost.load(Ordering::Relaxed)
+    }
+}
+
+/// One of the [`ASIDE_MAX`] places.
+struct Place(Arc<Shared>);
+
+impl Place {
+    fn take(shared: &Arc<Shared>) -> Result<Place, NotRun> {
+        let place = Place(shared.clone());
+        match shared.aside.fetch_add(1, Ordering::Relaxed) < ASIDE_MAX {
+            true => Ok(place),
+            false => Err(NotRun::Busy), // the place that was not free is left as it is dropped
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.aside.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -274,6 +327,7 @@ impl States {
             Work::Aggregate(aggregation, answer) => {
                 let _ = answer.send(self.aggregate(&aggregation, deadline_us));
             }
+            Work::Aside(carry_out) => carry_out(),
             Work::Check(modules, module, answer) => {
                 let loaded = State::load(&modules, &module, deadline_us);
                 let _ = answer.send(loaded.map(drop));

@@ -17,10 +17,16 @@ use std::ops::{Bound, ControlFlow, RangeBounds};
 
 use karst_data::key::Digest;
 
-use super::directory::Directory;
+use super::directory::{Directory, prefetch_line};
 use super::entry::{Entry, EntryMut};
 use super::hash::order;
 use super::link::{Handle, Link};
+
+/// After so many visits a walk asks for what comes next, from memory.
+const AHEAD_VISITS: usize = 16;
+
+/// Buckets for which it asks: at least as many as so many visits get through, mostly.
+const AHEAD_BUCKETS: usize = 32;
 
 /// How far a walk has come: the digest of the entry visited last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +72,13 @@ impl Directory {
         visit: &mut dyn FnMut(&Entry) -> ControlFlow<()>,
     ) -> Option<WalkCursor> {
         let mut from = self.resume(after);
+        let mut visited = 0;
         while let Some((rank, handle)) = self.successor(from) {
             from = Bound::Excluded(rank);
+            if visited % AHEAD_VISITS == 0 {
+                self.fetch_ahead(rank.0);
+            }
+            visited += 1;
             let entry = self.entry(handle);
             if visit(entry).is_break() {
                 return Some(WalkCursor::after(*entry.digest()));
@@ -98,6 +109,19 @@ impl Directory {
             }
         }
         None
+    }
+
+    /// Asks the CPU for the first entries of the buckets that come next in the order.
+    fn fetch_ahead(&self, mut order: u64) {
+        for _ in 0..AHEAD_BUCKETS {
+            match self.order_past(self.bucket_of(order.reverse_bits())) {
+                Some(next) => order = next,
+                None => return,
+            }
+            if let Some(handle) = self.first(order.reverse_bits()).handle() {
+                prefetch_line(self.entry(handle));
+            }
+        }
     }
 
     fn resume(&self, after: Option<WalkCursor>) -> Bound<Rank> {

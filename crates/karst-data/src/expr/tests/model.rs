@@ -13,6 +13,7 @@ use crate::expr::{Datum, Expr, Filter, Metadata, Type, Verdict};
 use crate::msgpack::{write_double, write_int, write_list_count, write_raw_head, write_typed};
 use crate::time::Now;
 use crate::value::{ParticleType, Value};
+use crate::work::Work;
 
 /// splitmix64: numbers from a seed.
 struct Rng(u64);
@@ -788,8 +789,8 @@ fn compare_one(tree: &Tree, kind: Type, world: &mut World) -> Result<String, Str
     let expr = Expr::parse(&packed).map_err(|error| format!("{error}: {}", hex(&packed)))?;
     let sample = world.sample();
     let (found, blind) = (
-        show(&expr.evaluate(&sample)),
-        show(&expr.evaluate(&sample.metadata)),
+        show(&expr.evaluate(&sample, &Work::unlimited())),
+        show(&expr.evaluate(&sample.metadata, &Work::unlimited())),
     );
     world.read = false;
     let blind_expected = text_of(world.run(tree));
@@ -803,8 +804,8 @@ fn compare_one(tree: &Tree, kind: Type, world: &mut World) -> Result<String, Str
     }
     if kind == Type::Bool {
         let filter = Filter::parse(&packed).map_err(|error| error.to_string())?;
-        let passes = filter.passes(&sample);
-        let agrees = match filter.by_metadata(&sample.metadata) {
+        let passes = filter.passes(&sample, &Work::unlimited());
+        let agrees = match filter.by_metadata(&sample.metadata, &Work::unlimited()) {
             Verdict::Passes => passes,
             Verdict::FilteredOut => !passes,
             Verdict::Undecided => blind == "unknown",

@@ -4,6 +4,7 @@ use super::{pack, sample, show};
 use crate::call::CallError;
 use crate::expr::{Change, Datum, ExpressionRead, ExpressionWrite};
 use crate::value::Value;
+use crate::work::Work;
 
 fn text_of(value: Option<Value<'_>>) -> String {
     match value {
@@ -31,7 +32,7 @@ fn code(error: CallError) -> String {
 fn reads(text: &str, outcome: &str) {
     let found = match ExpressionRead::parse(&pack(text)) {
         Err(_) => "!4".to_owned(),
-        Ok(read) => match read.evaluate(&sample()) {
+        Ok(read) => match read.evaluate(&sample(), &Work::unlimited()) {
             Ok(value) => text_of(value),
             Err(error) => code(error),
         },
@@ -44,7 +45,7 @@ fn reads(text: &str, outcome: &str) {
 fn writes(text: &str, bin_exists: bool, outcome: &str) {
     let found = match ExpressionWrite::parse(&pack(text)) {
         Err(_) => "!4".to_owned(),
-        Ok(write) => match write.evaluate(&sample(), bin_exists) {
+        Ok(write) => match write.evaluate(&sample(), bin_exists, &Work::unlimited()) {
             Ok(Change::Nothing) => "same".to_owned(),
             Ok(Change::Remove) => "removed".to_owned(),
             Ok(Change::Set(value)) => text_of(Some(value)),

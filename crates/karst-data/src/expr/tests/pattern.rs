@@ -1,7 +1,9 @@
 //! Patterns: what the C library would match.
 
 use super::check;
-use crate::expr::pattern::compile;
+use crate::expr::ExprError;
+use crate::expr::pattern::{COMPILED_BYTES_MAX, Pattern};
+use crate::work::{STEPS, Work};
 
 const BASIC: i64 = 0;
 const EXTENDED: i64 = 1;
@@ -9,18 +11,20 @@ const IGNORE_CASE: i64 = 2;
 const NEWLINE: i64 = 4;
 const NOTHING_REPORTED: i64 = 8;
 
+fn compile(pattern: &[u8], flags: i64) -> Result<Pattern, ExprError> {
+    Pattern::compile(pattern, flags, COMPILED_BYTES_MAX)
+}
+
 #[track_caller]
 fn of(flags: i64, pattern: &str, matched: &[&str], unmatched: &[&str]) {
-    let regex =
+    let compiled =
         compile(pattern.as_bytes(), flags).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+    let is_in = |text: &str| compiled.is_match(text.as_bytes(), &Work::unlimited());
     for text in matched {
-        assert!(regex.is_match(text.as_bytes()), "{pattern} in {text:?}");
+        assert_eq!(is_in(text), Some(true), "{pattern} in {text:?}");
     }
     for text in unmatched {
-        assert!(
-            !regex.is_match(text.as_bytes()),
-            "{pattern} not in {text:?}"
-        );
+        assert_eq!(is_in(text), Some(false), "{pattern} not in {text:?}");
     }
 }
 
@@ -142,6 +146,35 @@ fn flags_are_those_of_the_c_library() {
     of(EXTENDED, "^b$", &["b"], &["a\nb"]);
     of(EXTENDED | NOTHING_REPORTED, "a+", &["aa"], &["b"]);
     of(EXTENDED, "ab\0cd", &["ab"], &["a"]); // cut where C would cut it
+}
+
+/// Texts for whose search the fast machine is made anew all the time.
+fn hard_text(bytes: usize) -> Vec<u8> {
+    let mut dice = 7u64;
+    let bit = |_| {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        b'0' + (dice >> 63) as u8
+    };
+    (0..bytes).map(bit).collect()
+}
+
+#[test]
+fn a_pattern_that_is_hard_to_search_for_is_paid_for_or_refused() {
+    let hard = compile(b"1[01]{200}x", EXTENDED).unwrap();
+    let long = hard_text(1 << 20);
+    assert_eq!(hard.is_match(&long, &Work::on(long.len())), None);
+    let short = hard_text(10_000);
+    assert_eq!(hard.is_match(&short, &Work::new(STEPS)), Some(false));
+    let easy = compile(b"01[^2]*2", EXTENDED).unwrap();
+    assert_eq!(easy.is_match(&long, &Work::new(STEPS)), Some(false));
+}
+
+#[test]
+fn all_patterns_of_an_expression_share_one_limit() {
+    let one = r#"[7, 1, "[a-z]{250}[0-9]{250}", [81,3,"text"]]"#;
+    let many = |count: usize| format!("[17, {}]", vec![one; count].join(", "));
+    check(&many(2), "false");
+    check(&many(200), "!4");
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub(in crate::client_port) fn error(out: &mut Vec<u8>, asked: Asked, code: Resul
     head_only(out, &asked.head(code, 0, 0));
 }
 
-pub(super) fn head_only(out: &mut Vec<u8>, head: &ReplyHead) {
+pub(in crate::client_port) fn head_only(out: &mut Vec<u8>, head: &ReplyHead) {
     // A message without fields and operations cannot exceed a limit.
     let finished = RecordReply::framed(out, head).finish();
     debug_assert!(finished.is_ok());
@@ -44,8 +44,22 @@ pub(in crate::client_port) fn append_named(
     found: &Found<'_>,
     respond_all: bool,
 ) {
+    const FEW: usize = 64;
+    let sorted = (ops.len() > FEW).then(|| {
+        let bins = found.record.iter().flat_map(|record| record.bins());
+        let mut bins: Vec<_> = bins.collect();
+        bins.sort_unstable_by_key(|bin| bin.name);
+        bins
+    });
+    let bin = |name: &[u8]| match &sorted {
+        Some(bins) => {
+            let at = bins.binary_search_by_key(&name, |bin| bin.name);
+            at.ok().map(|at| bins[at])
+        }
+        None => found.record.as_ref().and_then(|record| record.bin(name)),
+    };
     for op in ops.iter() {
-        match found.record.as_ref().and_then(|record| record.bin(op.name)) {
+        match bin(op.name) {
             Some(bin) => reply.op(op.code, bin.particle as u8, bin.name, bin.value),
             None if respond_all => reply.op(op.code, 0, op.name, &[]),
             None => {}
@@ -91,6 +105,7 @@ pub(in crate::client_port) fn code_of(reason: &Reason) -> (ResultCode, Ending) {
         Reason::KeyMalformed => (ResultCode::UnsupportedFeature, Ending::Refused),
         Reason::FilteredOut => (ResultCode::FilteredOut, Ending::FilteredOut),
         Reason::Operation(error) => (code_of_operation(error), Ending::Refused),
+        Reason::Exhausted => (call::EXHAUSTED, Ending::Refused),
         Reason::TooBig { .. } => (ResultCode::RecordTooBig, Ending::Refused),
         Reason::SetFull => (ResultCode::Forbidden, Ending::Refused),
         Reason::OutOfSpace | Reason::IndexFull | Reason::DeviceFailed | Reason::StopWrites => {
@@ -101,12 +116,13 @@ pub(in crate::client_port) fn code_of(reason: &Reason) -> (ResultCode, Ending) {
 }
 
 /// How the protocol spells the refusal of operations.
-pub(super) fn code_of_operation(error: &OperationError) -> ResultCode {
+pub(in crate::client_port) fn code_of_operation(error: &OperationError) -> ResultCode {
     match error {
         OperationError::Count(_) | OperationError::Combination(_) | OperationError::TooManyBins => {
             ResultCode::Parameter
         }
         OperationError::Incompatible(_) => ResultCode::IncompatibleType,
+        OperationError::Exhausted => call::EXHAUSTED,
         OperationError::Call(error) => call::code_of(error),
         OperationError::Collection(error) => call::code_of_collection(*error),
         OperationError::GeoJson => ResultCode::Unknown,

@@ -12,8 +12,8 @@ use karst_wire::request::{Kind, Message};
 
 use super::answer::error;
 use super::pending::settle;
-use super::{Asked, Try, attempt, attempt_after};
-use crate::client_port::{strong, udf};
+use super::{Asked, Elsewhere, Try, attempt, attempt_after};
+use crate::client_port::{aside, strong, udf};
 use crate::core::{Core, DeviceError};
 use crate::counters::{Ending, Op};
 use crate::fabric_port::peer::{Answer, NoAnswer};
@@ -91,7 +91,7 @@ pub(in crate::client_port) async fn carry_on_message(
     };
     let mut tried = first;
     let mut fetches = 0;
-    let (mut ran, mut calls) = (None, 0);
+    let (mut ran, mut done, mut calls) = (None, None, 0);
     let mut turn = None;
     loop {
         let fetched = match tried {
@@ -117,7 +117,12 @@ pub(in crate::client_port) async fn carry_on_message(
                 return error(out, asked, ResultCode::KeyBusy);
             }
             Try::Overtaken => {
-                ran = None;
+                (ran, done) = (None, None);
+                None
+            }
+            Try::Aside(index, _) => {
+                calls += 1;
+                done = Some(aside::run(core, index, message, asked, patience()).await);
                 None
             }
             Try::Replied(pending) => {
@@ -168,7 +173,12 @@ pub(in crate::client_port) async fn carry_on_message(
             }
         };
         core.begin_turn();
-        tried = attempt_after(core, message, asked, (ran.as_ref(), fetched.as_ref()), out);
+        let elsewhere = match (&ran, &done) {
+            (Some(ran), _) => Elsewhere::Function(ran),
+            (None, Some(done)) => Elsewhere::Operations(done),
+            (None, None) => Elsewhere::Nothing,
+        };
+        tried = attempt_after(core, message, asked, (elsewhere, fetched.as_ref()), out);
         fetched
             .into_iter()
             .for_each(|fetched| core.done_with(fetched));

@@ -12,9 +12,12 @@ use smallvec::SmallVec;
 use super::Refused;
 use crate::client_port::call;
 
+/// Most bytes that the compiled patterns of all operations of a request may have.
+const PATTERN_BYTES_MAX: usize = 4 << 20;
+
 pub(in crate::client_port) type Operations<'a> = SmallVec<[Operation<'a>; 4]>;
 
-pub(super) fn exists(info2: Info2, info3: Info3) -> Exists {
+pub(in crate::client_port) fn exists(info2: Info2, info3: Info3) -> Exists {
     if info2.contains(Info2::CREATE_ONLY) {
         Exists::CreateOnly
     } else if info3.contains(Info3::REPLACE_ONLY) {
@@ -28,7 +31,7 @@ pub(super) fn exists(info2: Info2, info3: Info3) -> Exists {
     }
 }
 
-pub(super) fn generation(info2: Info2, generation: u32) -> GenerationRule {
+pub(in crate::client_port) fn generation(info2: Info2, generation: u32) -> GenerationRule {
     if info2.contains(Info2::GENERATION) {
         GenerationRule::Equal(generation)
     } else if info2.contains(Info2::GENERATION_GT) {
@@ -62,7 +65,17 @@ const HEADER: Operation<'static> = Operation::Read(b"");
 
 /// Operations as the engine has them.
 pub(in crate::client_port) fn parsed(ops: Ops<'_>) -> Result<Operations<'_>, Refused> {
-    ops.iter().map(operation).collect()
+    let mut pattern_bytes = 0;
+    ops.iter()
+        .map(|op| {
+            let operation = operation(op)?;
+            pattern_bytes += operation.pattern_bytes();
+            match pattern_bytes <= PATTERN_BYTES_MAX {
+                true => Ok(operation),
+                false => Err(ResultCode::Parameter.into()),
+            }
+        })
+        .collect()
 }
 
 fn operation(op: WireOp<'_>) -> Result<Operation<'_>, Refused> {

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use karst_cluster::map::Role;
+use karst_data::work::{Exhausted, Work};
 use karst_engine::read::{Found, Need, ReadRequest};
-use karst_engine::{Fetched, Step};
+use karst_engine::{Fetched, Reason, Step};
 use karst_wire::code::ResultCode;
 use karst_wire::flags::{Info1, Info2};
 use karst_wire::op::OpCode;
@@ -13,7 +14,7 @@ use karst_wire::request::Message;
 
 use super::answer::{append_answers, append_named, code_of_operation, finish, head_only, refused};
 use super::operations::{no_projection, parsed};
-use super::{Asked, At, Refused, Try};
+use super::{Asked, At, Refused, Try, put_aside};
 use crate::client_port::call::{self, Scene};
 use crate::client_port::strong;
 use crate::client_port::touch::Touch;
@@ -50,7 +51,7 @@ pub(super) fn read(
     };
     let now = core.now();
     let engine = &core.namespace(index).engine;
-    let start = out.len();
+    let (start, mut too_long) = (out.len(), false);
     let step = engine.read(now, &request, fetched, |found| {
         let ending = match &found {
             Ok(found) if need == Need::Bins && !get_all => {
@@ -60,9 +61,19 @@ pub(super) fn read(
                     now,
                     respond_all: message.header.info2.contains(Info2::RESPOND_ALL_OPS),
                 };
-                selected(out, asked, message, found, &scene)
+                match selected(out, asked, message, found, &scene, &Work::at_once()) {
+                    Ok(ending) => ending,
+                    Err(Exhausted) => {
+                        too_long = true;
+                        return None;
+                    }
+                }
             }
             Ok(found) => all(out, asked, found),
+            Err(refusal) if refusal.reason == Reason::Exhausted => {
+                too_long = true;
+                return None;
+            }
             Err(refusal) => refused(out, asked, refusal),
         };
         asked.count(core, index, Op::Read, ending);
@@ -76,6 +87,7 @@ pub(super) fn read(
         touch.filter(|_| at.share.role == Role::Primary && at.share.quorums.is_none())
     });
     Ok(match step {
+        Step::Done(_) if too_long => put_aside(core, index).or_take_back(out, start),
         Step::Done(_) if at.reads.belong_to_primary() => {
             strong::after_read(core, index, &at.digest, at.by(), at.reads).or_take_back(out, start)
         }
@@ -89,7 +101,7 @@ pub(super) fn read(
 }
 
 /// Answers with every bin, or with none if none was asked for.
-fn all(out: &mut Vec<u8>, asked: Asked, found: &Found<'_>) -> Ending {
+pub(in crate::client_port) fn all(out: &mut Vec<u8>, asked: Asked, found: &Found<'_>) -> Ending {
     let head = asked.head(ResultCode::Ok, found.generation, found.void_time_s);
     let mut reply = RecordReply::framed(out, &head);
     for bin in found.record.iter().flat_map(|record| record.bins()) {
@@ -99,27 +111,34 @@ fn all(out: &mut Vec<u8>, asked: Asked, found: &Found<'_>) -> Ending {
 }
 
 /// Answers with what the request's operations ask of the record. Bins that are only named are not copied.
-fn selected(
+///
+/// # Errors
+/// When the operations take more work than is left; then nothing is answered.
+pub(in crate::client_port) fn selected(
     out: &mut Vec<u8>,
     asked: Asked,
     message: &Message<'_>,
     found: &Found<'_>,
     scene: &Scene,
-) -> Ending {
+    work: &Work,
+) -> Result<Ending, Exhausted> {
     let head = |code| asked.head(code, found.generation, found.void_time_s);
     if let Some(code) = unreadable(message) {
         head_only(out, &head(code));
-        return Ending::Refused;
+        return Ok(Ending::Refused);
     }
     if call::only_names(message.ops) {
         let mut reply = RecordReply::framed(out, &head(ResultCode::Ok));
         append_named(&mut reply, message.ops, found, scene.respond_all);
-        return finish(reply.finish().is_ok(), out, asked);
+        return Ok(finish(reply.finish().is_ok(), out, asked));
     }
-    let told = parsed(message.ops).and_then(|operations| {
-        call::told(&operations, found, scene).map_err(|error| Refused(code_of_operation(&error)))
+    let operations = parsed(message.ops);
+    let told = operations.and_then(|operations| {
+        let told = call::told(&operations, found, scene, work);
+        told.map_err(|error| Refused(code_of_operation(&error)))
     });
-    match told {
+    work.spend(0)?;
+    Ok(match told {
         Ok(told) => {
             let mut reply = RecordReply::framed(out, &head(ResultCode::Ok));
             append_answers(&mut reply, &told.answers);
@@ -129,7 +148,7 @@ fn selected(
             head_only(out, &head(code));
             Ending::Refused
         }
-    }
+    })
 }
 
 /// Why the operations of a read cannot be carried out.

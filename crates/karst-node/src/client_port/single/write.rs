@@ -5,7 +5,7 @@ use std::rc::Rc;
 use karst_data::operation::CommandFlags;
 use karst_data::time::Ttl;
 use karst_engine::write::{DeleteRequest, WriteRequest, Written};
-use karst_engine::{Fetched, Step};
+use karst_engine::{Fetched, Reason, Step};
 use karst_storage::log::CommitPoint;
 use karst_storage::place::Version;
 use karst_wire::code::ResultCode;
@@ -16,7 +16,7 @@ use karst_wire::request::Message;
 use super::answer::{append_answers, error, head_only, refused};
 use super::operations::{exists, generation, operations};
 use super::pending::{Pending, PendingWrite};
-use super::{Asked, At, Refused, Try, timeout};
+use super::{Asked, At, Refused, Try, put_aside, timeout};
 use crate::client_port::{call, strong};
 use crate::core::Core;
 use crate::counters::{Ending, Op};
@@ -58,15 +58,22 @@ pub(super) fn write(
     };
     let engine = &core.namespace(index).engine;
     let hand = core.hand(index, at.share.regime, at.replicated);
-    let start = out.len();
+    let (start, mut too_long) = (out.len(), false);
     let step = engine.write(&hand, &request, fetched, |written| {
         let ending = match &written {
             Ok(written) => answers(out, asked, written),
+            Err(refusal) if refusal.reason == Reason::Exhausted => {
+                too_long = true;
+                return None;
+            }
             Err(refusal) => refused(out, asked, refusal),
         };
         asked.count(core, index, Op::Write, ending);
         stored(written.ok()?)
     });
+    if too_long {
+        return Ok(put_aside(core, index));
+    }
     Ok(after_write(core, at, message, step).or_take_back(out, start))
 }
 

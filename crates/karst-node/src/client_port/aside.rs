@@ -1,0 +1,479 @@
+//! Requests that take longer than a core may be held: their filter and operations are carried out on another thread.
+//!
+//! ```text
+//! attempt: more work than may be done at once -> Try::Aside
+//!   -> the record is read as it is -> a thread carries the request out on a copy, the core goes on
+//!   -> a read: its answer is sent
+//!      a write: what the bins have become is written if the record is still what was read; else all of it again
+//! ```
+//!
+//! No lock is held meanwhile. A thread has [`Work::aside`] for it; what takes more than that is refused. Threads and
+//! their queue are those of functions ([`crate::udf::pool`]), and so is the way by which a write that was made
+//! elsewhere takes place ([`super::udf`]): the engine checks again whatever the request demands of the record.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use karst_data::bin::Bins;
+use karst_data::expr::{Filter, Metadata};
+use karst_data::flat::Record;
+use karst_data::operation::{self, CommandFlags, Operation, Setting};
+use karst_data::time::Ttl;
+use karst_data::value::Value;
+use karst_data::work::Work;
+use karst_engine::read::{Found, Need, ReadRequest};
+use karst_engine::write::{Basis, WriteRequest};
+use karst_engine::{Fetched, Reason, Step};
+use karst_wire::code::ResultCode;
+use karst_wire::flags::{Info1, Info2};
+use karst_wire::reply::RecordReply;
+use karst_wire::request::{Kind, Message};
+
+use super::call::{self, EXHAUSTED, Scene};
+use super::single::{self, Asked, At, Refused, Try};
+use super::strong;
+use crate::core::Core;
+use crate::counters::{Ending, Op};
+
+/// How often a record that moves while it is read is looked for.
+const FETCHES_MAX: usize = 16;
+
+/// More bins that go are told one by one; else all go, and those that stay are written anew.
+const REMOVED_MAX: usize = 16;
+
+/// A bin and what becomes of its value; without one it goes.
+type Written = (Vec<u8>, Option<Value<'static>>);
+
+/// What was done on a thread, and of which state of the record.
+pub(super) struct Done {
+    version: Option<[u8; 10]>,
+    generation: u16,
+    void_time_s: u32,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    /// The whole answer to a read.
+    Answer(Vec<u8>, Ending),
+    /// What is to be written, and told once it is.
+    Write {
+        /// All bins go first.
+        wiped: bool,
+        bins: Vec<Written>,
+        answers: Vec<Written>,
+    },
+    Refused(ResultCode),
+}
+
+/// A record as it was read.
+struct Snapshot {
+    /// Its plain stored form.
+    image: Vec<u8>,
+    version: [u8; 10],
+    generation: u16,
+    void_time_s: u32,
+    update_time_ms: u64,
+    set_id: u16,
+    size_bytes: u32,
+}
+
+impl Snapshot {
+    fn of(found: &Found<'_>) -> Option<Snapshot> {
+        let record = found.record.as_ref()?;
+        Some(Snapshot {
+            image: record.draft(record.meta).image(),
+            version: record.meta.version,
+            generation: found.generation,
+            void_time_s: found.void_time_s,
+            update_time_ms: found.update_time_ms,
+            set_id: found.set_id,
+            size_bytes: found.size_bytes,
+        })
+    }
+}
+
+/// Carries a request out on a thread; nothing is written yet.
+pub(super) async fn run(
+    core: &Rc<Core>,
+    index: usize,
+    message: &Message<'_>,
+    asked: Asked,
+    patience: Duration,
+) -> Done {
+    let refused = |code| Done {
+        version: None,
+        generation: 0,
+        void_time_s: 0,
+        outcome: Outcome::Refused(code),
+    };
+    let Ok(Some(digest)) = message.digest() else {
+        return refused(ResultCode::Parameter);
+    };
+    let snapshot = match snapshot(core, index, message).await {
+        Ok(snapshot) => snapshot,
+        Err(code) => return refused(code),
+    };
+    let (version, generation, void_time_s) = match &snapshot {
+        Some(it) => (Some(it.version), it.generation, it.void_time_s),
+        None => (None, 0, 0),
+    };
+    let mut body = Vec::new();
+    message.put(&mut body);
+    let engine = &core.namespace(index).engine;
+    let job = Job {
+        body,
+        snapshot,
+        asked,
+        bytes_max: engine.config().record_bytes_max,
+        scene: Scene {
+            digest,
+            in_memory: !engine.log().config().on_devices,
+            now: core.now(),
+            respond_all: message.header.info2.contains(Info2::RESPOND_ALL_OPS),
+        },
+    };
+    let done = core.node.functions.aside(move || job.carry_out(), patience);
+    Done {
+        version,
+        generation,
+        void_time_s,
+        // Nothing was done: it is for certain that the request was not carried out.
+        outcome: done
+            .await
+            .unwrap_or(Outcome::Refused(ResultCode::DeviceOverload)),
+    }
+}
+
+/// The record as it is; `None` if there is none.
+async fn snapshot(
+    core: &Rc<Core>,
+    index: usize,
+    message: &Message<'_>,
+) -> Result<Option<Snapshot>, ResultCode> {
+    let parameter = |_| ResultCode::Parameter;
+    let request = ReadRequest {
+        digest: message
+            .digest()
+            .map_err(parameter)?
+            .ok_or(ResultCode::Parameter)?,
+        set: message.set().map_err(parameter)?.unwrap_or_default(),
+        key: None,
+        need: Need::Bins,
+        filter: None,
+    };
+    let mut fetched: Option<Fetched> = None;
+    for _ in 0..FETCHES_MAX {
+        let engine = &core.namespace(index).engine;
+        let step = engine.read(core.now(), &request, fetched.as_ref(), |found| {
+            match found {
+                Ok(found) => Ok(Snapshot::of(&found)),
+                Err(refusal) if refusal.reason == Reason::NotFound => Ok(None),
+                Err(refusal) => Err(single::code_of(&refusal.reason).0),
+            }
+        });
+        fetched.take().into_iter().for_each(|it| core.done_with(it));
+        match step {
+            Step::Done(snapshot) => return snapshot,
+            Step::Read(read) => {
+                let read = core.fetch(index, read).await;
+                fetched = Some(read.map_err(|_| ResultCode::Unknown)?);
+            }
+            Step::Wait => return Err(ResultCode::DeviceOverload),
+        }
+    }
+    Err(ResultCode::DeviceOverload)
+}
+
+/// A request with all that a thread has to know of it.
+struct Job {
+    body: Vec<u8>,
+    snapshot: Option<Snapshot>,
+    asked: Asked,
+    bytes_max: usize,
+    scene: Scene,
+}
+
+impl Job {
+    fn carry_out(&self) -> Outcome {
+        self.outcome()
+            .unwrap_or_else(|Refused(code)| Outcome::Refused(code))
+    }
+
+    fn outcome(&self) -> Result<Outcome, Refused> {
+        let message = Message::parse(&self.body)?;
+        let work = Work::aside();
+        let record = match &self.snapshot {
+            Some(snapshot) => {
+                let record = Record::parse_unsealed(&snapshot.image);
+                Some(record.map_err(|_| ResultCode::Unknown)?)
+            }
+            None => None,
+        };
+        let found = self.snapshot.as_ref().map(|snapshot| Found {
+            generation: snapshot.generation,
+            void_time_s: snapshot.void_time_s,
+            update_time_ms: snapshot.update_time_ms,
+            set_id: snapshot.set_id,
+            size_bytes: snapshot.size_bytes,
+            record,
+        });
+        if let (Some(filter), Some(found), Some(record)) =
+            (message.fields.filter, &found, record)
+        {
+            let filter = Filter::parse(filter)?;
+            let passes = filter.passes(&(call::metadata(found, &self.scene), record), &work);
+            if work.is_exhausted() {
+                return Err(EXHAUSTED.into());
+            }
+            if !passes {
+                return Err(ResultCode::FilteredOut.into());
+            }
+        }
+        match message.kind()? {
+            Kind::Read => self.read(&message, found.ok_or(ResultCode::NotFound)?, &work),
+            Kind::Write => self.write(&message, found, &work),
+            _ => Err(ResultCode::UnsupportedFeature.into()), // no other comes here
+        }
+    }
+
+    fn read(
+        &self,
+        message: &Message<'_>,
+        mut found: Found<'_>,
+        work: &Work,
+    ) -> Result<Outcome, Refused> {
+        let info1 = message.header.info1;
+        let mut out = Vec::new();
+        if info1.contains(Info1::GET_NO_BINS) {
+            found.record = None;
+        }
+        let all = found.record.is_none() || info1.contains(Info1::GET_ALL);
+        let ending = if all {
+            single::all(&mut out, self.asked, &found)
+        } else {
+            single::selected(&mut out, self.asked, message, &found, &self.scene, work)
+                .map_err(|_| EXHAUSTED)?
+        };
+        Ok(Outcome::Answer(out, ending))
+    }
+
+    fn write(
+        &self,
+        message: &Message<'_>,
+        found: Option<Found<'_>>,
+        work: &Work,
+    ) -> Result<Outcome, Refused> {
+        let operations = single::operations(message, self.bytes_max)?;
+        let exists = single::exists(message.header.info2, message.header.info3);
+        let record = found.as_ref().and_then(|found| found.record);
+        let mut old: Bins<'_> = record
+            .iter()
+            .filter(|_| !exists.replaces())
+            .flat_map(|record| record.bins())
+            .collect();
+        if old.lacks_index() {
+            old.index();
+        }
+        let metadata = match &found {
+            Some(found) => call::metadata(found, &self.scene),
+            None => self.metadata_of_none(message.set()?.unwrap_or_default()),
+        };
+        let setting = Setting {
+            respond_all: self.scene.respond_all,
+            writes: true,
+            metadata,
+            key: record.and_then(|record| record.key),
+        };
+        let applied = operation::apply(old.clone(), &operations, &setting, work);
+        let applied = applied.map_err(|error| single::code_of_operation(&error))?;
+        let removed = old
+            .iter()
+            .filter(|bin| applied.bins.get(bin.name).is_none())
+            .map(|bin| (bin.name.to_vec(), None));
+        let removed: Vec<Written> = removed.collect();
+        let wiped = removed.len() > REMOVED_MAX;
+        let stays = |bin: &karst_data::bin::BinRef<'_>| {
+            let before = old.find(bin.name).filter(|_| !wiped);
+            before != Some(*bin)
+        };
+        let written = applied.bins.iter().filter(stays).map(|bin| {
+            let value = Value {
+                particle: bin.particle,
+                bytes: bin.value.to_vec().into(),
+            };
+            (bin.name.to_vec(), Some(value))
+        });
+        let removed = if wiped { Vec::new() } else { removed };
+        Ok(Outcome::Write {
+            wiped,
+            bins: removed.into_iter().chain(written).collect(),
+            answers: applied
+                .answers
+                .iter()
+                .map(|(name, value)| (name.to_vec(), value.clone().map(Value::into_owned)))
+                .collect(),
+        })
+    }
+
+    /// What expressions are told of a record that is only made.
+    fn metadata_of_none<'a>(&self, set: &'a [u8]) -> Metadata<'a> {
+        Metadata {
+            digest: self.scene.digest,
+            set,
+            stores_key: false,
+            tombstone: false,
+            void_time_s: 0,
+            update_time_ms: 0,
+            size_bytes: 0,
+            in_memory: self.scene.in_memory,
+            now: self.scene.now,
+        }
+    }
+}
+
+/// Answers a request that was carried out elsewhere, and writes what it is to write.
+pub(super) fn finish(
+    core: &Rc<Core>,
+    at: &At<'_>,
+    message: &Message<'_>,
+    asked: Asked,
+    (done, fetched): (&Done, Option<&Fetched>),
+    out: &mut Vec<u8>,
+) -> Result<Try, Refused> {
+    let start = out.len();
+    let op = match message.kind()? {
+        Kind::Read => Op::Read,
+        _ => Op::Write,
+    };
+    let ending = match &done.outcome {
+        Outcome::Write {
+            wiped,
+            bins,
+            answers,
+        } => {
+            let operations = operations(*wiped, bins);
+            return write(core, at, message, asked, (done, &operations, answers, fetched), out);
+        }
+        Outcome::Answer(answer, ending) => {
+            out.extend_from_slice(answer);
+            *ending
+        }
+        Outcome::Refused(code) => {
+            let head = asked.head(*code, done.generation, done.void_time_s);
+            single::head_only(out, &head);
+            match code {
+                ResultCode::NotFound => Ending::NotFound,
+                ResultCode::DeviceOverload => Ending::Overload,
+                _ => Ending::Refused,
+            }
+        }
+    };
+    let tried = match at.share.quorums.is_some() {
+        // What was read counts only if it is still what is there: it may never have been confirmed.
+        true if !is_still_there(core, at, done) => Try::Overtaken,
+        true if op == Op::Write || at.reads.belong_to_primary() => {
+            let reads = strong::Reads::of(at.share, message).of_primary();
+            strong::after_read(core, at.index, &at.digest, at.by(), reads)
+        }
+        _ => Try::Replied(None),
+    };
+    if let Try::Replied(_) = &tried {
+        asked.count(core, at.index, op, ending);
+    }
+    Ok(tried.or_take_back(out, start))
+}
+
+/// Whether the record is in the state that something was done on.
+fn is_still_there(core: &Core, at: &At<'_>, done: &Done) -> bool {
+    let engine = &core.namespace(at.index).engine;
+    let entry = engine.entry(&at.digest).filter(|it| !it.is_tombstone());
+    entry.map(|entry| entry.version.pack()) == done.version
+}
+
+fn operations(wiped: bool, bins: &[Written]) -> Vec<Operation<'_>> {
+    let mut operations = Vec::with_capacity(bins.len() + 1);
+    if wiped {
+        operations.push(Operation::DeleteAll);
+    }
+    operations.extend(bins.iter().map(|(name, value)| {
+        let value = value.as_ref().map(|value| Value {
+            particle: value.particle,
+            bytes: (&*value.bytes).into(),
+        });
+        Operation::Write(name, value)
+    }));
+    if operations.is_empty() {
+        operations.push(Operation::Touch);
+    }
+    operations
+}
+
+fn write(
+    core: &Rc<Core>,
+    at: &At<'_>,
+    message: &Message<'_>,
+    asked: Asked,
+    (done, operations, answers, fetched): (
+        &Done,
+        &[Operation<'_>],
+        &[Written],
+        Option<&Fetched>,
+    ),
+    out: &mut Vec<u8>,
+) -> Result<Try, Refused> {
+    let (index, header) = (at.index, &message.header);
+    let exists = single::exists(header.info2, header.info3);
+    let request = WriteRequest {
+        digest: at.digest,
+        set: message.set()?.unwrap_or_default(),
+        key: message.key().map(|key| key.0),
+        exists,
+        generation: single::generation(header.info2, header.generation),
+        ttl: Ttl::from_wire(header.record_ttl).ok_or(ResultCode::Parameter)?,
+        flags: CommandFlags {
+            replaces: exists.replaces(),
+            ..CommandFlags::default()
+        },
+        operations,
+        filter: None, // it has let the record pass that this is written over
+    };
+    let basis = Basis {
+        version: done.version,
+        drops_key: false,
+    };
+    let engine = &core.namespace(index).engine;
+    let hand = core.hand(index, at.share.regime, at.replicated);
+    let (start, mut overtaken) = (out.len(), false);
+    let step = engine.write_over(&hand, &request, &basis, fetched, |written| {
+        let ending = match &written {
+            Ok(written) => {
+                let head = asked.head(ResultCode::Ok, written.generation, written.void_time_s);
+                let mut reply = RecordReply::framed(out, &head);
+                let answers: Vec<operation::Answer<'_>> = answers
+                    .iter()
+                    .map(|(name, value)| (name.as_slice().into(), value.clone()))
+                    .collect();
+                single::append_answers(&mut reply, &answers);
+                match reply.finish().is_ok() {
+                    true => Ending::Ok,
+                    false => {
+                        // As for any write whose answers alone are too long.
+                        single::error(out, asked, ResultCode::Timeout);
+                        Ending::Error
+                    }
+                }
+            }
+            Err(refusal) if refusal.reason == Reason::Overtaken => {
+                overtaken = true;
+                return None;
+            }
+            Err(refusal) => single::refused(out, asked, refusal),
+        };
+        asked.count(core, index, Op::Write, ending);
+        single::stored(written.ok()?)
+    });
+    if overtaken {
+        return Ok(Try::Overtaken);
+    }
+    Ok(single::after_write(core, at, message, step).or_take_back(out, start))
+}

@@ -483,6 +483,8 @@ mod tests {
             "karst query --set demo --index by_age age>=18",
             "karst index create by_age --set demo --bin age --json",
             "karst index create tags --bin tags --type string --elements list --timeout 0s",
+            "karst index create by_city --bin profile --inside address --inside [0] --type string",
+            "karst index create by_area --expression k1ECoWE=",
             "karst index drop by_age",
             "karst index list --namespace test --json",
             "karst index show by_age",
@@ -533,6 +535,7 @@ mod tests {
             "karst index",
             "karst index create by_age",
             "karst index create by_age --bin age --type text",
+            "karst index create by_age --bin age --expression k1ECoWE=",
             "karst udf apply key counters",
             "karst completions tcl",
         ] {

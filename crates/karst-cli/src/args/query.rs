@@ -60,8 +60,14 @@ pub(crate) struct IndexCreate {
     #[command(flatten)]
     pub(crate) place: Place,
     /// Bin it is of
-    #[arg(long)]
-    pub(crate) bin: String,
+    #[arg(long, required_unless_present = "expression")]
+    pub(crate) bin: Option<String>,
+    /// Of what is inside the bin: a map's key, or a list's index in brackets such as [0]; again for deeper
+    #[arg(long, value_name = "STEP", requires = "bin")]
+    pub(crate) inside: Vec<String>,
+    /// Expression it is of instead, in base64 as clients write them down
+    #[arg(long, value_name = "BASE64", conflicts_with = "bin")]
+    pub(crate) expression: Option<String>,
     /// Values it holds
     #[arg(long = "type", value_enum, default_value_t = IndexOf::Numeric)]
     pub(crate) kind: IndexOf,

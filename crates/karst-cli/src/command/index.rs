@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use karst_client::{Client, Error, IndexInfo, Indexed};
+use karst_client::{Client, Context, Error, Expr, IndexInfo, Indexed};
 use serde::Serialize;
 use serde_json::json;
 
@@ -34,7 +34,7 @@ pub(super) async fn run(host: &str, json: bool, verb: &Index) -> Outcome {
 }
 
 async fn create(client: &Client, json: bool, args: &IndexCreate) -> Outcome {
-    let of = Indexed::bin(args.bin.as_str()).elements(args.elements.into());
+    let of = indexed(args)?.elements(args.elements.into());
     let (namespace, set) = (args.place.namespace.as_str(), args.place.set.as_str());
     let name = args.name.as_str();
     let index = karst_client::Index::new(namespace, set, name, args.kind.into(), of);
@@ -53,6 +53,30 @@ async fn create(client: &Client, json: bool, args: &IndexCreate) -> Outcome {
         (true, _) => output::json(&json!({ "created": true, "built": built })),
         (false, true) => output::line("built"),
         (false, false) => output::line("created; nodes are building it"),
+    }
+}
+
+/// What the index is to be of.
+fn indexed(args: &IndexCreate) -> Outcome<Indexed> {
+    match (&args.bin, &args.expression) {
+        (_, Some(packed)) => {
+            let expression = Expr::from_base64(packed).map_err(Failure::usage)?;
+            Ok(Indexed::expression(expression))
+        }
+        (bin, None) => {
+            let bin = Indexed::bin(bin.as_deref().unwrap_or_default());
+            Ok(bin.at(args.inside.iter().map(|step| inside(step))))
+        }
+    }
+}
+
+/// One step inside a bin: a list's index in brackets, or a map's key, a number if it looks like one.
+fn inside(step: &str) -> Context {
+    let index = step.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    match (index.and_then(|index| index.parse().ok()), step.parse::<i64>()) {
+        (Some(index), _) => Context::list_index(index),
+        (None, Ok(key)) => Context::map_key(key),
+        (None, Err(_)) => Context::map_key(step),
     }
 }
 
@@ -96,4 +120,17 @@ async fn show(client: &Client, json: bool, namespace: &str, name: &str) -> Outco
     output::line(&table::indexes(&[index]))?;
     output::line("")?;
     output::line(&table::index_nodes(&stats))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_inside_a_bin_are_keys_or_indexes() {
+        assert_eq!(inside("city"), Context::map_key("city"));
+        assert_eq!(inside("7"), Context::map_key(7));
+        assert_eq!(inside("[-1]"), Context::list_index(-1));
+        assert_eq!(inside("[x]"), Context::map_key("[x]"));
+    }
 }

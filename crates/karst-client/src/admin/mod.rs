@@ -10,6 +10,7 @@ pub use module::UdfModule;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use karst_wire::code::ResultCode;
 use tokio::time::sleep;
 
 use crate::client::Client;
@@ -51,7 +52,9 @@ impl Goal {
         let answer = match answer {
             Ok(answer) => answer,
             // A node that has not heard of an index yet says so with an error.
-            Err(Error::Info { .. }) if matches!(self, Goal::IndexBuilt { .. }) => return Ok(false),
+            Err(Error::Info { code, .. }) if code == ResultCode::SindexNotFound.as_u8() => {
+                return Ok(false);
+            }
             Err(error) => return Err(error),
         };
         Ok(match self {

@@ -187,10 +187,7 @@ fn arithmetic() {
     let yes = theirs::bool_val(true);
     same(a().first_bit(true), theirs::int_lscan(b(), yes.clone()));
     same(a().last_bit(true), theirs::int_rscan(b(), yes));
-    same(
-        Expr::least([a(), 3.into()]),
-        theirs::min(vec![b(), int(3)]),
-    );
+    same(Expr::least([a(), 3.into()]), theirs::min(vec![b(), int(3)]));
     same(
         Expr::greatest([a(), 3.into()]),
         theirs::max(vec![b(), int(3)]),
@@ -276,7 +273,10 @@ fn calls_on_lists() {
         list::remove_by_rank_range(0, 2, ListReturn::NONE).of(l()),
         lists::remove_by_rank_range_count(ListReturnType::NONE, int(0), int(2), m(), &[]),
     );
-    let context = [ctx_map_key(TheirValue::String("k".into())), ctx_list_index(0)];
+    let context = [
+        ctx_map_key(TheirValue::String("k".into())),
+        ctx_list_index(0),
+    ];
     let path = [Context::map_key("k"), Context::list_index(0)];
     same(
         list::append(1).within(path).of(Expr::map_bin("m")),

@@ -174,7 +174,11 @@ async fn bits_and_sketches_are_changed_and_asked() {
 async fn expressions_filter_and_compute() {
     let (_server, client) = world().await;
     let key = key("expressions");
-    let bins = [Bin::new("w", 3), Bin::new("h", 4), Bin::new("l", ints(&[7]))];
+    let bins = [
+        Bin::new("w", 3),
+        Bin::new("h", 4),
+        Bin::new("l", ints(&[7])),
+    ];
     client.put(&key, bins).await.unwrap();
     let area = || Expr::int_bin("w") * Expr::int_bin("h");
     let first = list::get_by_index(0, ListReturn::VALUE).gives(Type::Int);
@@ -206,7 +210,9 @@ async fn expressions_filter_and_compute() {
     let refused = client.delete_with(&write, &key).await;
     assert_eq!(refused.unwrap_err().code(), filtered);
     let large = ReadPolicy::default().with_filter(!small());
-    let found = client.get_with(&large, &key, &karst_client::Bins::All).await;
+    let found = client
+        .get_with(&large, &key, &karst_client::Bins::All)
+        .await;
     assert!(found.unwrap().is_some());
 }
 
@@ -289,10 +295,7 @@ async fn a_batch_takes_rows_of_every_kind() {
         BatchOp::get(key(2)).with_filter(odd()),
         BatchOp::get(key(3)).with_filter(odd()),
         BatchOp::put(key(4), [Bin::new("n", 40)]),
-        BatchOp::operate(
-            key(5),
-            vec![Operation::add("n", 1), Operation::get("n")],
-        ),
+        BatchOp::operate(key(5), vec![Operation::add("n", 1), Operation::get("n")]),
         BatchOp::execute(key(0), Udf::new("counters", "raise").arg("u").arg(7)),
         BatchOp::execute(key(0), Udf::new("counters", "fail")),
         BatchOp::delete(key(1)),
@@ -387,7 +390,10 @@ async fn indexes_are_made_asked_page_by_page_and_dropped() {
     assert_eq!(stats[0].1["load_pct"], "100");
     let other = Index::new("test", "demo", "by_n", IndexType::String, "name");
     let refused = client.create_index(&other).await.unwrap_err();
-    assert!(matches!(refused, Error::Info { code: 200, .. }), "{refused}");
+    assert!(
+        matches!(refused, Error::Info { code: 200, .. }),
+        "{refused}"
+    );
     let task = client.drop_index("test", "by_n").await.unwrap();
     task.wait(SOON).await.unwrap();
     let mut gone = all(Lookup::range("n", 10..20));

@@ -155,10 +155,7 @@ pub fn shift_left(
     count: impl Into<Expr>,
     by: impl Into<Expr>,
 ) -> Call<BitsFlags> {
-    modify(
-        number::SHIFT_LEFT,
-        [offset.into(), count.into(), by.into()],
-    )
+    modify(number::SHIFT_LEFT, [offset.into(), count.into(), by.into()])
 }
 
 /// Moves bits to the right within `count` of them, zeros from the left.
@@ -201,10 +198,7 @@ pub fn set_int(
     count: impl Into<Expr>,
     value: impl Into<Expr>,
 ) -> Call<BitsFlags> {
-    modify(
-        number::SET_INT,
-        [offset.into(), count.into(), value.into()],
-    )
+    modify(number::SET_INT, [offset.into(), count.into(), value.into()])
 }
 
 /// Bits, as a blob that begins with them.

@@ -155,8 +155,8 @@ pub use map::{MapFlags, MapOrder, MapPolicy, MapReturn};
 pub use operation::{ExprFlags, Operation};
 pub use path::Unknown;
 pub use policy::{
-    BackgroundPolicy, BatchPolicy, Bins, CommitLevel, Exists, Generation, Hedge, ReadMode, ReadPolicy, Replica,
-    RetryPolicy, ScanPolicy, TTL_SECONDS_MAX, Ttl, WritePolicy,
+    BackgroundPolicy, BatchPolicy, Bins, CommitLevel, Exists, Generation, Hedge, ReadMode,
+    ReadPolicy, Replica, RetryPolicy, ScanPolicy, TTL_SECONDS_MAX, Ttl, WritePolicy,
 };
 pub use query::{Elements, Indexed, Lookup, Query};
 pub use raw::{RawConnection, RawKey, RawMap, RawReply};

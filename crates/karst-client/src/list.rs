@@ -269,7 +269,12 @@ pub fn size() -> Call {
 
 /// The element at an index.
 pub fn get_by_index(index: impl Into<Expr>, returns: ListReturn) -> Call {
-    get(number::GET_BY_INDEX, Picks::One, returns, vec![index.into()])
+    get(
+        number::GET_BY_INDEX,
+        Picks::One,
+        returns,
+        vec![index.into()],
+    )
 }
 
 /// Elements from an index on.

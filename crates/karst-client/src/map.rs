@@ -250,13 +250,22 @@ pub fn get_by_keys(keys: impl Into<Expr>, returns: MapReturn) -> Call {
 }
 
 /// Pairs with keys from `begin` up to `end`, which is not among them.
-pub fn get_by_key_range(begin: impl Into<Bound>, end: impl Into<Bound>, returns: MapReturn) -> Call {
+pub fn get_by_key_range(
+    begin: impl Into<Bound>,
+    end: impl Into<Bound>,
+    returns: MapReturn,
+) -> Call {
     let arguments = interval(begin, end);
     get(number::GET_BY_KEY_RANGE, Picks::Many, returns, arguments)
 }
 
 /// Pairs from so many indexes behind where a key is, or would be; negative for ahead of it.
-pub fn get_near_key(key: impl Into<Expr>, index: impl Into<Expr>, count: impl Into<Bound>, returns: MapReturn) -> Call {
+pub fn get_near_key(
+    key: impl Into<Expr>,
+    index: impl Into<Expr>,
+    count: impl Into<Bound>,
+    returns: MapReturn,
+) -> Call {
     let arguments = relative(key, index, count);
     get(number::GET_NEAR_KEY, Picks::Many, returns, arguments)
 }
@@ -268,7 +277,11 @@ pub fn get_by_index(index: impl Into<Expr>, returns: MapReturn) -> Call {
 }
 
 /// Pairs from an index on.
-pub fn get_by_index_range(index: impl Into<Expr>, count: impl Into<Bound>, returns: MapReturn) -> Call {
+pub fn get_by_index_range(
+    index: impl Into<Expr>,
+    count: impl Into<Bound>,
+    returns: MapReturn,
+) -> Call {
     let arguments = from_place(index, count);
     get(number::GET_BY_INDEX_RANGE, Picks::Many, returns, arguments)
 }
@@ -280,7 +293,11 @@ pub fn get_by_rank(rank: impl Into<Expr>, returns: MapReturn) -> Call {
 }
 
 /// Pairs from a rank on.
-pub fn get_by_rank_range(rank: impl Into<Expr>, count: impl Into<Bound>, returns: MapReturn) -> Call {
+pub fn get_by_rank_range(
+    rank: impl Into<Expr>,
+    count: impl Into<Bound>,
+    returns: MapReturn,
+) -> Call {
     let arguments = from_place(rank, count);
     get(number::GET_BY_RANK_RANGE, Picks::Many, returns, arguments)
 }
@@ -298,13 +315,22 @@ pub fn get_by_values(values: impl Into<Expr>, returns: MapReturn) -> Call {
 }
 
 /// Pairs with values from `begin` up to `end`, which is not among them.
-pub fn get_by_value_range(begin: impl Into<Bound>, end: impl Into<Bound>, returns: MapReturn) -> Call {
+pub fn get_by_value_range(
+    begin: impl Into<Bound>,
+    end: impl Into<Bound>,
+    returns: MapReturn,
+) -> Call {
     let arguments = interval(begin, end);
     get(number::GET_BY_VALUE_RANGE, Picks::Many, returns, arguments)
 }
 
 /// Pairs from so many ranks behind where a value is, or would be; negative for ahead of it.
-pub fn get_near_value(value: impl Into<Expr>, rank: impl Into<Expr>, count: impl Into<Bound>, returns: MapReturn) -> Call {
+pub fn get_near_value(
+    value: impl Into<Expr>,
+    rank: impl Into<Expr>,
+    count: impl Into<Bound>,
+    returns: MapReturn,
+) -> Call {
     let arguments = relative(value, rank, count);
     get(number::GET_NEAR_VALUE, Picks::Many, returns, arguments)
 }
@@ -322,13 +348,22 @@ pub fn remove_by_keys(keys: impl Into<Expr>, returns: MapReturn) -> Call {
 }
 
 /// Removes what [`get_by_key_range`] finds.
-pub fn remove_by_key_range(begin: impl Into<Bound>, end: impl Into<Bound>, returns: MapReturn) -> Call {
+pub fn remove_by_key_range(
+    begin: impl Into<Bound>,
+    end: impl Into<Bound>,
+    returns: MapReturn,
+) -> Call {
     let arguments = interval(begin, end);
     take(number::REMOVE_BY_KEY_RANGE, Picks::Many, returns, arguments)
 }
 
 /// Removes what [`get_near_key`] finds.
-pub fn remove_near_key(key: impl Into<Expr>, index: impl Into<Expr>, count: impl Into<Bound>, returns: MapReturn) -> Call {
+pub fn remove_near_key(
+    key: impl Into<Expr>,
+    index: impl Into<Expr>,
+    count: impl Into<Bound>,
+    returns: MapReturn,
+) -> Call {
     let arguments = relative(key, index, count);
     take(number::REMOVE_NEAR_KEY, Picks::Many, returns, arguments)
 }
@@ -340,9 +375,18 @@ pub fn remove_by_index(index: impl Into<Expr>, returns: MapReturn) -> Call {
 }
 
 /// Removes what [`get_by_index_range`] finds.
-pub fn remove_by_index_range(index: impl Into<Expr>, count: impl Into<Bound>, returns: MapReturn) -> Call {
+pub fn remove_by_index_range(
+    index: impl Into<Expr>,
+    count: impl Into<Bound>,
+    returns: MapReturn,
+) -> Call {
     let arguments = from_place(index, count);
-    take(number::REMOVE_BY_INDEX_RANGE, Picks::Many, returns, arguments)
+    take(
+        number::REMOVE_BY_INDEX_RANGE,
+        Picks::Many,
+        returns,
+        arguments,
+    )
 }
 
 /// Removes what [`get_by_rank`] finds.
@@ -352,9 +396,18 @@ pub fn remove_by_rank(rank: impl Into<Expr>, returns: MapReturn) -> Call {
 }
 
 /// Removes what [`get_by_rank_range`] finds.
-pub fn remove_by_rank_range(rank: impl Into<Expr>, count: impl Into<Bound>, returns: MapReturn) -> Call {
+pub fn remove_by_rank_range(
+    rank: impl Into<Expr>,
+    count: impl Into<Bound>,
+    returns: MapReturn,
+) -> Call {
     let arguments = from_place(rank, count);
-    take(number::REMOVE_BY_RANK_RANGE, Picks::Many, returns, arguments)
+    take(
+        number::REMOVE_BY_RANK_RANGE,
+        Picks::Many,
+        returns,
+        arguments,
+    )
 }
 
 /// Removes what [`get_by_value`] finds.
@@ -370,13 +423,27 @@ pub fn remove_by_values(values: impl Into<Expr>, returns: MapReturn) -> Call {
 }
 
 /// Removes what [`get_by_value_range`] finds.
-pub fn remove_by_value_range(begin: impl Into<Bound>, end: impl Into<Bound>, returns: MapReturn) -> Call {
+pub fn remove_by_value_range(
+    begin: impl Into<Bound>,
+    end: impl Into<Bound>,
+    returns: MapReturn,
+) -> Call {
     let arguments = interval(begin, end);
-    take(number::REMOVE_BY_VALUE_RANGE, Picks::Many, returns, arguments)
+    take(
+        number::REMOVE_BY_VALUE_RANGE,
+        Picks::Many,
+        returns,
+        arguments,
+    )
 }
 
 /// Removes what [`get_near_value`] finds.
-pub fn remove_near_value(value: impl Into<Expr>, rank: impl Into<Expr>, count: impl Into<Bound>, returns: MapReturn) -> Call {
+pub fn remove_near_value(
+    value: impl Into<Expr>,
+    rank: impl Into<Expr>,
+    count: impl Into<Bound>,
+    returns: MapReturn,
+) -> Call {
     let arguments = relative(value, rank, count);
     take(number::REMOVE_NEAR_VALUE, Picks::Many, returns, arguments)
 }

@@ -60,11 +60,7 @@ impl Unknown {
 
 /// Selects elements. In an expression, the type of a [`Select::TREE`] has to be told with
 /// [`Call::gives`].
-pub fn select(
-    paths: impl IntoIterator<Item = Context>,
-    select: Select,
-    unknown: Unknown,
-) -> Call {
+pub fn select(paths: impl IntoIterator<Item = Context>, select: Select, unknown: Unknown) -> Call {
     let flags = select.0 | unknown.flag();
     let call = Call::selecting(CallKind::CdtRead, paths, flags, None);
     match select {

@@ -355,9 +355,7 @@ mod tests {
 
     #[test]
     fn an_index_is_named_by_path_expression_or_name() {
-        let unnamed = [
-            0, 0, 0, 14, 22, 1, 0, 3, 0, 0, 0, 1, b'x', 0, 0, 0, 1, b'x',
-        ];
+        let unnamed = [0, 0, 0, 14, 22, 1, 0, 3, 0, 0, 0, 1, b'x', 0, 0, 0, 1, b'x'];
         let expression = Indexed::expression(Expr::string_bin("a"));
         let expected = [&unnamed[..], &[0, 0, 0, 6, 24, 0x93, 81, 3, 0xa1, b'a']].concat();
         assert_eq!(users(Lookup::equal(expression, "x")), expected);
@@ -365,7 +363,7 @@ mod tests {
         assert_eq!(users(Lookup::equal("a", "x").through("ix")), expected);
         let path = Indexed::bin("a").at([Context::map_key("k")]);
         let sent = users(Lookup::equal(path, "x"));
-        assert!(sent.ends_with(&[0, 0, 0, 5, 23, 0x92, 0x22, 0xa2, 3, b'k']));
+        assert!(sent.ends_with(&[0, 0, 0, 6, 23, 0x92, 0x22, 0xa2, 3, b'k']));
     }
 
     #[test]

@@ -73,7 +73,10 @@ fn indexed(args: &IndexCreate) -> Outcome<Indexed> {
 /// One step inside a bin: a list's index in brackets, or a map's key, a number if it looks like one.
 fn inside(step: &str) -> Context {
     let index = step.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
-    match (index.and_then(|index| index.parse().ok()), step.parse::<i64>()) {
+    match (
+        index.and_then(|index| index.parse().ok()),
+        step.parse::<i64>(),
+    ) {
         (Some(index), _) => Context::list_index(index),
         (None, Ok(key)) => Context::map_key(key),
         (None, Err(_)) => Context::map_key(step),

@@ -45,9 +45,7 @@ pub(super) fn bin(text: &str) -> Outcome<Bin> {
 /// A value in JSON, or text if it is not. `of` says whose it is.
 pub(super) fn value(of: &str, text: &str) -> Outcome<Value> {
     match serde_json::from_str(text) {
-        Ok(value) => {
-            json::to_value(&value).map_err(|what| Failure::usage(format!("{of}: {what}")))
-        }
+        Ok(value) => json::to_value(&value).map_err(|what| Failure::usage(format!("{of}: {what}"))),
         Err(_) => Ok(text.into()),
     }
 }

@@ -30,8 +30,7 @@ async fn put(host: &str, json: bool, file: &Path, name: Option<&str>) -> Outcome
     let name = name.or(own);
     let name = name.ok_or_else(|| Failure::usage("the file has no name; give one with --name"))?;
     let source = std::fs::read(file);
-    let source =
-        source.map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
+    let source = source.map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
     let task = client(host).await?.register_udf(name, &source).await;
     let task = task.map_err(|error| explain(&error))?;
     let there = task.wait(super::FOLLOW_MAX).await;

@@ -149,7 +149,13 @@ pub(crate) fn indexes(indexes: &[SecondaryIndex]) -> String {
         return "no secondary index".to_owned();
     }
     let header = [
-        "NAMESPACE", "SET", "INDEX", "OF", "TYPE", "ELEMENTS", "STATE",
+        "NAMESPACE",
+        "SET",
+        "INDEX",
+        "OF",
+        "TYPE",
+        "ELEMENTS",
+        "STATE",
     ];
     let dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let row = |index: &SecondaryIndex| {

@@ -288,8 +288,7 @@ mod tests {
         let of_age = "sindex-create:namespace=test;set=demo;indexname=ix;bin=age;type=numeric";
         assert_eq!(command("age").unwrap(), of_age);
         let of_keys = command(Indexed::bin("m").elements(Elements::MapKeys)).unwrap();
-        let wanted =
-            "sindex-create:namespace=test;set=demo;indexname=ix;indextype=mapkeys;bin=m;type=numeric";
+        let wanted = "sindex-create:namespace=test;set=demo;indexname=ix;indextype=mapkeys;bin=m;type=numeric";
         assert_eq!(of_keys, wanted);
         let in_list = command(Indexed::bin("m").at([Context::list_index(0)])).unwrap();
         let wanted =

@@ -60,7 +60,9 @@ impl Goal {
         Ok(match self {
             Goal::IndexBuilt { .. } => {
                 let stats = pairs(&answer, ';');
-                stats.get("load_pct").is_some_and(|percent| percent == "100")
+                stats
+                    .get("load_pct")
+                    .is_some_and(|percent| percent == "100")
             }
             Goal::IndexGone { .. } => answer == "false",
             Goal::ModuleThere { file } => module::listed(&answer).any(|it| it.file == *file),

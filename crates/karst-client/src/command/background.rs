@@ -119,9 +119,8 @@ impl Client {
         }
         let id: u64 = rand::random();
         let deadline = deadline(Instant::now(), policy.timeout);
-        let request = |out: &mut Vec<u8>, timeout_ms| {
-            encode(out, query, policy, id, timeout_ms, &change)
-        };
+        let request =
+            |out: &mut Vec<u8>, timeout_ms| encode(out, query, policy, id, timeout_ms, &change);
         let told = snapshot.nodes.iter();
         let told = told.map(|node| tell(node, deadline, &request));
         let answers = join_all(told).await;

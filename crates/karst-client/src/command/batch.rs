@@ -19,7 +19,8 @@ use crate::command::single::{
     bins_flags, delete_header, encode_bin_names, operate_header, write_header,
 };
 use crate::command::{
-    attempt_deadline, bad_answer, filter_field, join_all, millis_until, optional_fields, refused, result_of,
+    attempt_deadline, bad_answer, filter_field, join_all, millis_until, optional_fields, refused,
+    result_of,
 };
 use crate::error::{Advice, Error, Result};
 use crate::expr::Expr;

@@ -162,10 +162,7 @@ fn calls_in_expressions_have_their_types() {
         map::get_by_key_range("a", "b", MapReturn::PAIRS).of(m()),
         Type::Map,
     );
-    check(
-        map::put("a", Value::list([1])).of(Value::Nil),
-        Type::Map,
-    );
+    check(map::put("a", Value::list([1])).of(Value::Nil), Type::Map);
     let nested = list::append(1).within([Context::map_key("l")]);
     check(nested.of(m()), Type::Map);
     let nested = map::put("k", 1).within([Context::list_index(0)]);
@@ -265,7 +262,10 @@ fn nodes_read_every_call_on_lists() {
     cdt(list::get_by_rank_range(0, .., Is::VALUE.inverted()), read);
     cdt(list::get_by_value(1, Is::EXISTS), read);
     cdt(list::get_by_values(Value::list([1]), Is::COUNT), read);
-    cdt(list::get_by_value_range(.., Value::Infinity, Is::VALUE), read);
+    cdt(
+        list::get_by_value_range(.., Value::Infinity, Is::VALUE),
+        read,
+    );
     let like = Value::List(vec!["a".into(), Value::Wildcard]);
     cdt(list::get_by_value(like, Is::VALUE), read);
     cdt(list::get_near_value(5, -1, 2, Is::VALUE), read);
@@ -274,7 +274,10 @@ fn nodes_read_every_call_on_lists() {
     cdt(list::remove_by_rank(0, Is::VALUE), modify);
     cdt(list::remove_by_rank_range(0, 1, Is::VALUE), modify);
     cdt(list::remove_by_value("a", Is::COUNT), modify);
-    cdt(list::remove_by_values(Value::list(["a"]), Is::COUNT), modify);
+    cdt(
+        list::remove_by_values(Value::list(["a"]), Is::COUNT),
+        modify,
+    );
     cdt(list::remove_by_value_range(1, 3, Is::COUNT), modify);
     cdt(list::remove_near_value(1, 0, .., Is::COUNT), modify);
     let made = list::create(ListOrder::Ordered, false).within([Context::map_key("k")]);

@@ -9,9 +9,7 @@
 //!   decoding never reserves room for more elements than there are bytes left
 //!   decoding follows at most [`LEVELS_MAX`] levels, so foreign bytes cannot exhaust the stack
 
-use karst_data::msgpack::{
-    write_double, write_int, write_list_count, write_map_head, write_typed,
-};
+use karst_data::msgpack::{write_double, write_int, write_list_count, write_map_head, write_typed};
 use karst_wire::particle;
 
 use super::{BadValue, Value};

@@ -325,4 +325,3 @@ impl Worker {
         (shares, unowned)
     }
 }
-

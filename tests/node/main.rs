@@ -2,7 +2,7 @@
 //! killed, filled, starved, lied to and given the wrong devices.
 //!
 //! [`client`] is the few requests these tests need, without any cleverness of a real client that could
-//! hide a failure. [`history`] knows which states of a key a server may show after a crash. The other
+//! hide a failure. [`families`] is the exception: each family of calls of Karst's own client once. [`history`] knows which states of a key a server may show after a crash. The other
 //! modules are the tests, by what is done to the node.
 //!
 //! `KARST_LONG=1` makes the crash and overwrite tests go on ten times as long. `KARST_SEED` repeats a
@@ -20,6 +20,7 @@ mod corruption;
 mod crash;
 mod devices;
 mod eviction;
+mod families;
 mod history;
 mod load;
 mod long;

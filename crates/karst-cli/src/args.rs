@@ -1,9 +1,13 @@
 //! The command line: what can be typed, and nothing of what it does.
 
+mod query;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use query::{Index, IndexCreate, Query, Udf, UdfApply};
 
 /// Karst, an open hybrid-memory database: look at a cluster, use its data, load it, measure it.
 #[derive(Debug, Parser)]
@@ -88,6 +92,14 @@ pub(crate) enum Verb {
     Delete(Delete),
     /// Read every record of a namespace or set
     Scan(Scan),
+    /// Read the records for which conditions hold, one JSON object a line
+    Query(Query),
+    /// Make, drop and look at secondary indexes
+    #[command(subcommand)]
+    Index(Index),
+    /// Register, look at and run Lua functions
+    #[command(subcommand)]
+    Udf(Udf),
     /// Import records from JSON lines
     Load(Load),
     /// Measure a cluster under load
@@ -467,6 +479,21 @@ mod tests {
             "karst get --namespace test --set demo key --json",
             "karst delete --namespace test --set demo key",
             "karst scan --namespace test --set demo --output out.jsonl.gz",
+            "karst query --set demo age>=18 name=Ada --limit 10 --with-meta",
+            "karst query --set demo --index by_age age>=18",
+            "karst index create by_age --set demo --bin age --json",
+            "karst index create tags --bin tags --type string --elements list --timeout 0s",
+            "karst index create by_city --bin profile --inside address --inside [0] --type string",
+            "karst index create by_area --expression k1ECoWE=",
+            "karst index drop by_age",
+            "karst index list --namespace test --json",
+            "karst index show by_age",
+            "karst udf put counters.lua",
+            "karst udf put /tmp/x --name counters.lua",
+            "karst udf list --json",
+            "karst udf show counters.lua",
+            "karst udf remove counters.lua",
+            "karst udf apply --set demo key counters raise visits -1 --json",
             "karst load cities.jsonl.gz --namespace test --set cities --key-field id",
             "karst load cities.jsonl.gz --namespace test --set cities --key-field id --verify",
             "karst bench --namespace test --set b --keys 1000 --object-bytes 100 --read-percent 80 \
@@ -504,6 +531,12 @@ mod tests {
             "karst drain n1 --timeout 1m",
             "karst drain n1 --wait --timeout soon",
             "karst entries --partition 1 --after 00ff",
+            "karst query --index by_age",
+            "karst index",
+            "karst index create by_age",
+            "karst index create by_age --bin age --type text",
+            "karst index create by_age --bin age --expression k1ECoWE=",
+            "karst udf apply key counters",
             "karst completions tcl",
         ] {
             let error = parse(line).expect_err(line);

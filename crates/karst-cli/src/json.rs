@@ -11,6 +11,7 @@
 //! float       {"$float": "NaN"}                 or "inf", "-inf"; finite ones are numbers
 //! map         {"$map": [[1, "one"], ...]}       where a key is not text
 //! any other   {"$other": [7, "00ff"]}           particle type and bytes
+//! wildcard    {"$wildcard": null}               in what is looked for only; also "$infinity"
 //! ```
 //!
 //! A number with a point or an exponent is a float, one without is an integer of 64 bits. `null`
@@ -73,6 +74,8 @@ fn special(members: &Map<String, Json>) -> Option<Result<Value, String>> {
             Some(pairs) => map_value(pairs),
             None => wrong("a list of pairs"),
         },
+        "$wildcard" => Ok(Value::Wildcard),
+        "$infinity" => Ok(Value::Infinity),
         "$other" => match inner.as_array().map(Vec::as_slice) {
             Some([particle, data]) => match (particle.as_u64().map(u8::try_from), bytes(data)) {
                 (Some(Ok(particle)), Some(bytes)) => Ok(Value::Other { particle, bytes }),
@@ -113,6 +116,8 @@ pub(crate) fn from_value(value: &Value) -> Json {
         Value::List(items) => Json::Array(items.iter().map(from_value).collect()),
         Value::Map(pairs) => from_map(pairs),
         Value::Other { particle, bytes } => json!({ "$other": [particle, to_hex(bytes)] }),
+        Value::Wildcard => json!({ "$wildcard": null }),
+        Value::Infinity => json!({ "$infinity": null }),
     }
 }
 
@@ -223,6 +228,8 @@ mod tests {
                 particle: 7,
                 bytes: vec![9],
             },
+            Value::Wildcard,
+            Value::Infinity,
             Value::List(vec![Value::Blob(vec![1]), Value::List(vec![])]),
             Value::Map(vec![(Value::Int(1), text("one")), (text("1"), Value::Nil)]),
             Value::Map(vec![(text("$blob"), text("not bytes at all"))]),

@@ -3,6 +3,10 @@
 //! These shapes are relied on by scripts. Members may be added; none changes its name or meaning.
 //! Words a newer node may send (a state, a mode) and this tool does not know become "unknown".
 
+mod data;
+
+pub(crate) use data::{Module, SecondaryIndex};
+
 use std::collections::BTreeMap;
 
 use karst_proto::admin as proto;

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use karst_wire::response::info_error;
 
 use crate::cluster::{Cluster, TendConfig};
+use crate::command::join_all;
 use crate::error::{Error, Result};
 use crate::hedge::Latencies;
-use crate::key::check_names;
+use crate::key::{check_names, check_text};
 use crate::pool::{Node, PoolConfig};
 use crate::retry::deadline;
 
@@ -110,25 +111,34 @@ impl Client {
     /// As [`Client::info`], and [`Error::Invalid`] for names the protocol cannot carry.
     pub async fn truncate(&self, namespace: &str, set: &str) -> Result<()> {
         check_names(namespace, set)?;
-        let sound = |name: &str| !name.contains([';', ':', '=', '\n']);
-        if !sound(namespace) || !sound(set) {
-            let reason = "a name that holds ; : = or a line break".to_owned();
-            return Err(Error::Invalid { reason });
-        }
-        let snapshot = self.cluster().snapshot();
-        let turn = self.next_turn();
-        let node = match snapshot.nodes.len() {
-            0 => return Err(Error::UnknownNode { node: "any".into() }),
-            count => &snapshot.nodes[turn % count],
-        };
+        check_text(&[namespace, set])?;
         let command = match set {
             "" => format!("truncate-namespace:namespace={namespace}"),
             set => format!("truncate:namespace={namespace};set={set}"),
         };
-        self.ask(node, &command).await.map(drop)
+        self.ask_any(&command).await.map(drop)
     }
 
-    async fn ask(&self, node: &Node, command: &str) -> Result<String> {
+    /// Asks one node or another what one of them tells the others.
+    pub(crate) async fn ask_any(&self, command: &str) -> Result<String> {
+        let snapshot = self.cluster().snapshot();
+        let turn = self.next_turn();
+        match snapshot.nodes.len() {
+            0 => Err(Error::UnknownNode { node: "any".into() }),
+            count => self.ask(&snapshot.nodes[turn % count], command).await,
+        }
+    }
+
+    /// Asks every node at the same time; their names and answers.
+    pub(crate) async fn ask_all(&self, command: &str) -> Vec<(String, Result<String>)> {
+        let snapshot = self.cluster().snapshot();
+        let asked = snapshot.nodes.iter().map(|node| self.ask(node, command));
+        let answers = join_all(asked).await;
+        let names = snapshot.nodes.iter().map(|node| node.name().to_owned());
+        names.zip(answers).collect()
+    }
+
+    pub(crate) async fn ask(&self, node: &Node, command: &str) -> Result<String> {
         let deadline = deadline(Instant::now(), self.inner.info_timeout);
         let values = node.info(&[command], deadline).await?;
         let value = values.into_iter().next().unwrap_or_default();

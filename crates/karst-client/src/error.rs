@@ -228,6 +228,30 @@ pub enum Error {
         /// The server's words.
         message: String,
     },
+    /// A user-defined function failed; nothing was written.
+    #[error("node {node}: function failed: {message}")]
+    Udf {
+        /// Name of the node.
+        node: String,
+        /// Why, in the server's words; mostly file, line and message.
+        message: String,
+    },
+    /// A change in the background ended before it was done with all records.
+    #[error("node {node} ended the job: {status}")]
+    JobEnded {
+        /// Name of the node.
+        node: String,
+        /// How it ended, in the server's words.
+        status: String,
+    },
+    /// What was waited for has not come to pass on all nodes.
+    #[error("not done on node {node} after {after:?}")]
+    NotDone {
+        /// Name of a node that has not done it.
+        node: String,
+        /// How long was waited.
+        after: Duration,
+    },
     /// Some partitions could not be scanned; the cursor says which.
     #[error("{partitions} partitions were not scanned; last: {last}")]
     ScanIncomplete {
@@ -274,6 +298,9 @@ impl Error {
             | Error::Busy { .. }
             | Error::Avoided { .. }
             | Error::Info { .. }
+            | Error::Udf { .. }
+            | Error::JobEnded { .. }
+            | Error::NotDone { .. }
             | Error::ScanIncomplete { .. }
             | Error::StrayRecord { .. }
             | Error::Stopped
@@ -302,6 +329,9 @@ impl Error {
             | Error::Busy { .. }
             | Error::Avoided { .. }
             | Error::Info { .. }
+            | Error::Udf { .. }
+            | Error::JobEnded { .. }
+            | Error::NotDone { .. }
             | Error::ScanIncomplete { .. }
             | Error::StrayRecord { .. }
             | Error::Stopped
@@ -343,6 +373,9 @@ impl Error {
             | Error::BadValue { .. }
             | Error::EarlierInDoubt { .. }
             | Error::Info { .. }
+            | Error::Udf { .. }
+            | Error::JobEnded { .. }
+            | Error::NotDone { .. }
             | Error::ScanIncomplete { .. }
             | Error::StrayRecord { .. }
             | Error::Stopped
@@ -384,6 +417,7 @@ impl Error {
             | Error::Avoided { .. }
             | Error::Timeout { .. }
             | Error::NoRowAnswer { .. }
+            | Error::NotDone { .. }
             | Error::ScanIncomplete { .. } => Advice::BackOffAndRetry,
             Error::Invalid { .. }
             | Error::Command(_)
@@ -393,6 +427,8 @@ impl Error {
             | Error::BadAnswer { .. }
             | Error::BadValue { .. }
             | Error::Info { .. }
+            | Error::Udf { .. }
+            | Error::JobEnded { .. }
             | Error::StrayRecord { .. }
             | Error::Stopped
             | Error::BadCursor => Advice::GiveUp,
@@ -403,6 +439,7 @@ impl Error {
     pub fn code(&self) -> Option<ResultCode> {
         match self {
             Error::Server { code, .. } => Some(*code),
+            Error::Udf { .. } => Some(ResultCode::UdfExecution),
             Error::EarlierInDoubt { last } => last.code(),
             _ => None,
         }
@@ -417,6 +454,7 @@ fn advice_on(code: ResultCode) -> Advice {
         | ResultCode::KeyBusy
         | ResultCode::DeviceOverload
         | ResultCode::XdrKeyBusy
+        | ResultCode::SindexNotReadable
         | ResultCode::BatchQueuesFull => Advice::BackOffAndRetry,
         _ => Advice::GiveUp,
     }
@@ -448,6 +486,8 @@ mod tests {
         check(ResultCode::Unavailable, Advice::RefreshMapAndRetry);
         check(ResultCode::KeyBusy, Advice::BackOffAndRetry);
         check(ResultCode::DeviceOverload, Advice::BackOffAndRetry);
+        check(ResultCode::SindexNotReadable, Advice::BackOffAndRetry);
+        check(ResultCode::SindexNotFound, Advice::GiveUp);
         check(ResultCode::Generation, Advice::GiveUp);
         check(ResultCode::OutOfSpace, Advice::GiveUp);
     }

@@ -233,6 +233,17 @@ pub(crate) fn check_names(namespace: &str, set: &str) -> Result<()> {
     }
 }
 
+/// Refuses names that an info command cannot carry.
+pub(crate) fn check_text(names: &[&str]) -> Result<()> {
+    let unsound = |name: &&&str| name.contains([';', ':', '=', '\n', '\t']);
+    match names.iter().find(unsound) {
+        None => Ok(()),
+        Some(name) => Err(Error::Invalid {
+            reason: format!("name {name:?} holds ; : = a tab or a line break"),
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

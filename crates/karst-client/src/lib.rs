@@ -24,6 +24,46 @@
 //! # }
 //! ```
 //!
+//! # Inside records, and many at a time
+//!
+//! | to | use |
+//! |---|---|
+//! | change and read lists, maps, bits, sketches | [`list`], [`map`], [`bits`], [`hll`], many elements at once [`path`] |
+//! | reach into nested collections | [`Context`] |
+//! | filter and compute on the server | [`Expr`], as the `filter` of every policy and in [`Operation::read_expr`] |
+//! | work on many records by their keys | [`Client::batch`], rows of [`BatchOp`] |
+//! | find records | [`Client::scan`], [`Client::query`] by a [`Lookup`] |
+//! | change what is found | [`Client::background_operate`], [`Client::background_execute`] |
+//! | make indexes | [`Client::create_index`] |
+//! | run Lua functions | [`Client::register_udf`], [`Client::execute`] |
+//!
+//! ```no_run
+//! # use karst_client::*;
+//! # async fn example(client: &Client, ada: Key, bob: Key, old: Key) -> karst_client::Result<()> {
+//! // Rows of every kind in one batch; a row of its own condition.
+//! let rows = vec![
+//!     BatchOp::get(ada.clone()).with_filter(Expr::int_bin("visits").gt(0)),
+//!     BatchOp::operate(bob, vec![list::append("new").bin("tags"), list::size().bin("tags")]),
+//!     BatchOp::execute(ada, Udf::new("counters", "raise").arg("visits")),
+//!     BatchOp::delete(old),
+//! ];
+//! for row in client.batch(&BatchPolicy::default(), rows).await {
+//!     println!("{row:?}");
+//! }
+//!
+//! // A page of a query, and later the next one.
+//! let adults = Query::new("test", "users").by(Lookup::range("age", 18..));
+//! let page = ScanPolicy::default().with_records_max(100);
+//! let mut found = client.query(&adults, page.clone())?;
+//! while let Some(record) = found.next().await {
+//!     println!("{}", record?.key);
+//! }
+//! let cursor = ScanCursor::from_bytes(&found.cursor().to_bytes())?;
+//! let mut more = client.query_from(&adults, page, cursor)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # When a call fails
 //!
 //! [`Error::in_doubt`] answers the question that matters for writes: false means that the write was
@@ -56,7 +96,9 @@
 //!
 //! `client` what users hold · `cluster` the tend task, sole owner of the partition map · `watch` nodes
 //! that tell of changes · `route` key to partition to node · `pool` nodes and their connections ·
-//! `command` the calls · `policy` · `retry` what may be tried again · `hedge` when to ask a second
+//! `command` the calls · `operation` single steps · `call` what `list` `map` `bits` `hll` `path` make ·
+//! `context` paths · `expr` expressions · `query` what to look for · `udf` · `admin` indexes and modules ·
+//! `policy` · `retry` what may be tried again · `hedge` when to ask a second
 //! replica · `error` · `raw` the surface for load generators.
 
 #![expect(
@@ -64,35 +106,60 @@
     reason = "deadlines and the jitter of retries are real here"
 )]
 
+mod admin;
+pub mod bits;
+mod call;
 mod client;
 mod cluster;
 mod command;
+mod context;
 mod error;
+pub mod expr;
+mod flags;
 mod hedge;
+pub mod hll;
 mod key;
+pub mod list;
+pub mod map;
 mod operation;
+pub mod path;
 mod peers;
 mod policy;
 mod pool;
+mod query;
 mod raw;
 mod record;
 mod retry;
 mod route;
+mod udf;
 mod value;
 mod watch;
 
+pub use admin::{Index, IndexInfo, IndexType, Task, UdfModule};
+pub use bits::{BitsFlags, NumberFlags, ResizeFlags};
+pub use call::{Bound, Call, CallKind, CallPolicy};
+
 pub use client::{CONNECTIONS_PER_NODE_MAX, Client, ClientBuilder, NodeInfo, PIPELINE_DEPTH_MAX};
+pub use command::background::BackgroundJob;
 pub use command::batch::BatchOp;
 pub use command::scan::{Scan, ScanCursor, ScanRecord};
+pub use context::Context;
 pub use error::{Advice, CloseReason, Error, Result};
+pub use expr::{Expr, RegexFlags};
+pub use hll::HllFlags;
 pub use karst_data::key::{Digest, PartitionId};
 pub use karst_wire::code::ResultCode;
 pub use key::{Key, UserKey};
-pub use operation::{CallKind, Operation};
+pub use list::{ListFlags, ListOrder, ListPolicy, ListReturn, SortFlags};
+pub use map::{MapFlags, MapOrder, MapPolicy, MapReturn};
+pub use operation::{ExprFlags, Operation};
+pub use path::Unknown;
 pub use policy::{
-    BatchPolicy, Bins, CommitLevel, Exists, Generation, Hedge, ReadMode, ReadPolicy, Replica,
-    RetryPolicy, ScanPolicy, TTL_SECONDS_MAX, Ttl, WritePolicy,
+    BackgroundPolicy, BatchPolicy, Bins, CommitLevel, Exists, Generation, Hedge, ReadMode,
+    ReadPolicy, Replica, RetryPolicy, ScanPolicy, TTL_SECONDS_MAX, Ttl, WritePolicy,
 };
+pub use query::{Elements, Indexed, Lookup, Query};
 pub use raw::{RawConnection, RawKey, RawMap, RawReply};
 pub use record::{Bin, Record};
+pub use udf::Udf;
 pub use value::{BadValue, Value};

@@ -1,63 +1,33 @@
 //! Single steps on one record, run by the server in order and all or nothing.
 //!
-//! Lists, maps, bits and sketches have dozens of operations; the common ones have constructors here,
-//! the others are [`Operation::call`] with the protocol's number and arguments.
+//! Operations on whole bins are made here; those on lists, maps, bits and sketches are calls of
+//! [`list`](crate::list), [`map`](crate::map), [`bits`](crate::bits), [`hll`](crate::hll) and
+//! [`path`](crate::path) with the bin's name.
 
 use karst_wire::flags::Info1;
 use karst_wire::op::{OpCode, OpKind};
 use karst_wire::particle;
 
-use karst_wire::command::Body;
+use karst_wire::command::{Body, CommandError};
 
+use crate::expr::Expr;
+use crate::flags::flags;
 use crate::record::Bin;
-use crate::value::{Value, encode_call};
+use crate::value::{Value, encode_list_head};
 
-/// Numbers of the list and map calls that have constructors.
-mod number {
-    pub(super) const LIST_APPEND: u8 = 1;
-    pub(super) const LIST_POP: u8 = 5;
-    pub(super) const LIST_SIZE: u8 = 16;
-    pub(super) const LIST_GET: u8 = 17;
-    pub(super) const LIST_GET_RANGE: u8 = 18;
-    pub(super) const MAP_PUT: u8 = 67;
-    pub(super) const MAP_REMOVE_BY_KEY: u8 = 76;
-    pub(super) const MAP_SIZE: u8 = 96;
-    pub(super) const MAP_GET_BY_KEY: u8 = 97;
-}
-
-/// Return type of map calls: the value itself.
-const RETURN_VALUE: i64 = 7;
-
-/// Order of a map created by a put: by key, as [`Value::Map`] reads best.
-const MAP_KEY_ORDERED: i64 = 1;
-
-/// Which family of operations a [`Operation::call`] belongs to, and whether it changes the bin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallKind {
-    /// Reads a list or map.
-    CdtRead,
-    /// Changes a list or map.
-    CdtModify,
-    /// Reads bits of a blob.
-    BitsRead,
-    /// Changes bits of a blob.
-    BitsModify,
-    /// Reads a HyperLogLog sketch.
-    HllRead,
-    /// Changes a HyperLogLog sketch.
-    HllModify,
-}
-
-impl CallKind {
-    fn code(self) -> OpCode {
-        match self {
-            CallKind::CdtRead => OpCode::CdtRead,
-            CallKind::CdtModify => OpCode::CdtModify,
-            CallKind::BitsRead => OpCode::BitsRead,
-            CallKind::BitsModify => OpCode::BitsModify,
-            CallKind::HllRead => OpCode::HllRead,
-            CallKind::HllModify => OpCode::HllModify,
-        }
+flags! {
+    /// When a bin is not written by an expression.
+    pub struct ExprFlags {
+        /// Refuse to change a bin that is there.
+        CREATE_ONLY = 1;
+        /// Refuse to make one.
+        UPDATE_ONLY = 2;
+        /// Nil removes the bin; it is refused otherwise.
+        ALLOW_DELETE = 4;
+        /// What is refused changes nothing, instead of failing the whole request.
+        NO_FAIL = 8;
+        /// What is unknown changes nothing, instead of failing the whole request.
+        SKIP_UNKNOWN = 16;
     }
 }
 
@@ -65,10 +35,8 @@ impl CallKind {
 enum Argument {
     None,
     Value(Value),
-    /// Arguments of a call, behind its number.
-    Call(u8, Vec<Value>),
-    /// Ready bytes, such as an expression.
-    Bytes(Vec<u8>),
+    /// Bytes that are packed already: a call, or an expression with its flags.
+    Packed(Vec<u8>),
 }
 
 /// One step of [`crate::Client::operate`] or of a batch write.
@@ -79,6 +47,8 @@ pub struct Operation {
     argument: Argument,
     /// What a read of the whole record asks in the header instead of by operations.
     header: Info1,
+    /// Why it cannot be sent.
+    fault: Option<&'static str>,
 }
 
 impl Operation {
@@ -88,6 +58,17 @@ impl Operation {
             bin: bin.into(),
             argument,
             header: Info1::NONE,
+            fault: None,
+        }
+    }
+
+    /// One whose argument is packed already.
+    pub(crate) fn packed(code: OpCode, bin: impl Into<String>, packed: Expr) -> Operation {
+        let fault = packed.fault();
+        let argument = Argument::Packed(packed.as_bytes().to_vec());
+        Operation {
+            fault,
+            ..Operation::new(code, bin, argument)
         }
     }
 
@@ -134,85 +115,39 @@ impl Operation {
         Operation::new(OpCode::DeleteAll, "", Argument::None)
     }
 
-    /// Reads the result of an expression, msgpack, as if it were the bin `name`.
-    pub fn read_expression(name: impl Into<String>, expression: Vec<u8>) -> Operation {
-        Operation::new(OpCode::ExpressionRead, name, Argument::Bytes(expression))
+    /// Reads what an expression gives, under a name of its own. The request fails where it is unknown.
+    pub fn read_expr(name: impl Into<String>, expression: impl Into<Expr>) -> Operation {
+        Operation::expression(OpCode::ExpressionRead, name, expression, ExprFlags::NONE)
     }
 
-    /// Stores the result of an expression, msgpack, in a bin.
-    pub fn write_expression(bin: impl Into<String>, expression: Vec<u8>) -> Operation {
-        Operation::new(OpCode::ExpressionModify, bin, Argument::Bytes(expression))
+    /// As [`Operation::read_expr`], [`Value::Nil`] where it is unknown.
+    pub fn read_expr_if_known(name: impl Into<String>, expression: impl Into<Expr>) -> Operation {
+        let flags = ExprFlags::SKIP_UNKNOWN;
+        Operation::expression(OpCode::ExpressionRead, name, expression, flags)
     }
 
-    /// Any operation on a list, map, blob or sketch, by the protocol's number.
-    pub fn call(
-        kind: CallKind,
+    /// Stores what an expression gives in a bin.
+    pub fn write_expr(
         bin: impl Into<String>,
-        number: u8,
-        arguments: Vec<Value>,
+        expression: impl Into<Expr>,
+        flags: ExprFlags,
     ) -> Operation {
-        Operation::new(kind.code(), bin, Argument::Call(number, arguments))
+        Operation::expression(OpCode::ExpressionModify, bin, expression, flags)
     }
 
-    /// Appends to a list; returns its new length.
-    pub fn list_append(bin: impl Into<String>, value: impl Into<Value>) -> Operation {
-        let arguments = vec![value.into()];
-        Operation::call(CallKind::CdtModify, bin, number::LIST_APPEND, arguments)
-    }
-
-    /// Removes and returns the element at `index`; negative counts from the end.
-    pub fn list_pop(bin: impl Into<String>, index: i64) -> Operation {
-        let arguments = vec![index.into()];
-        Operation::call(CallKind::CdtModify, bin, number::LIST_POP, arguments)
-    }
-
-    /// Returns the element at `index`; negative counts from the end.
-    pub fn list_get(bin: impl Into<String>, index: i64) -> Operation {
-        let arguments = vec![index.into()];
-        Operation::call(CallKind::CdtRead, bin, number::LIST_GET, arguments)
-    }
-
-    /// Returns `count` elements from `index` on.
-    pub fn list_get_range(bin: impl Into<String>, index: i64, count: u32) -> Operation {
-        let arguments = vec![index.into(), count.into()];
-        Operation::call(CallKind::CdtRead, bin, number::LIST_GET_RANGE, arguments)
-    }
-
-    /// Returns the length of a list.
-    pub fn list_size(bin: impl Into<String>) -> Operation {
-        Operation::call(CallKind::CdtRead, bin, number::LIST_SIZE, vec![])
-    }
-
-    /// Sets a key of a map, created ordered by key if it is missing; returns its new size.
-    pub fn map_put(
+    fn expression(
+        code: OpCode,
         bin: impl Into<String>,
-        key: impl Into<Value>,
-        value: impl Into<Value>,
+        expression: impl Into<Expr>,
+        flags: ExprFlags,
     ) -> Operation {
-        let arguments = vec![key.into(), value.into(), MAP_KEY_ORDERED.into(), 0.into()];
-        Operation::call(CallKind::CdtModify, bin, number::MAP_PUT, arguments)
-    }
-
-    /// Returns the value of a key of a map; [`Value::Nil`] if it is missing.
-    pub fn map_get(bin: impl Into<String>, key: impl Into<Value>) -> Operation {
-        let arguments = vec![RETURN_VALUE.into(), key.into()];
-        Operation::call(CallKind::CdtRead, bin, number::MAP_GET_BY_KEY, arguments)
-    }
-
-    /// Removes a key of a map and returns its value.
-    pub fn map_remove(bin: impl Into<String>, key: impl Into<Value>) -> Operation {
-        let arguments = vec![RETURN_VALUE.into(), key.into()];
-        Operation::call(
-            CallKind::CdtModify,
-            bin,
-            number::MAP_REMOVE_BY_KEY,
-            arguments,
-        )
-    }
-
-    /// Returns the number of keys of a map.
-    pub fn map_size(bin: impl Into<String>) -> Operation {
-        Operation::call(CallKind::CdtRead, bin, number::MAP_SIZE, vec![])
+        let expression = expression.into();
+        let mut packed = vec![];
+        encode_list_head(2, &mut packed);
+        packed.extend_from_slice(expression.as_bytes());
+        packed.push(flags.bits() as u8); // below 32, so one byte of msgpack
+        let packed = Expr::from_bytes(packed).faulty(expression.fault());
+        Operation::packed(code, bin, packed)
     }
 
     /// Whether it changes the record.
@@ -229,15 +164,13 @@ impl Operation {
     }
 
     pub(crate) fn encode(&self, body: &mut Body<'_>) {
+        if let Some(reason) = self.fault {
+            return body.refuse(CommandError::Argument { reason });
+        }
         match &self.argument {
             Argument::None => body.op(self.code, particle::NULL, &self.bin, &[]),
             Argument::Value(value) => encode_value(body, self.code, &self.bin, value),
-            Argument::Bytes(bytes) => body.op(self.code, particle::BLOB, &self.bin, bytes),
-            Argument::Call(number, arguments) => {
-                body.op_with(self.code, particle::BLOB, &self.bin, |out| {
-                    encode_call(*number, arguments, out);
-                });
-            }
+            Argument::Packed(bytes) => body.op(self.code, particle::BLOB, &self.bin, bytes),
         }
     }
 }
@@ -254,44 +187,4 @@ pub(crate) fn encode_value(body: &mut Body<'_>, code: OpCode, bin: &str, value: 
 }
 
 #[cfg(test)]
-mod tests {
-    use karst_wire::command::message;
-    use karst_wire::frame::{HEADER_BYTES, MESSAGE_HEADER_BYTES, MessageHeader};
-
-    use super::*;
-
-    fn check(operation: Operation, expected: &[u8]) {
-        let mut out = vec![];
-        message(&mut out, MessageHeader::default(), |body| {
-            operation.encode(body)
-        })
-        .unwrap();
-        assert_eq!(&out[HEADER_BYTES + MESSAGE_HEADER_BYTES..], expected);
-    }
-
-    #[test]
-    fn operations_travel_as_the_protocol_says() {
-        check(Operation::get("a"), &[0, 0, 0, 5, 1, 0, 0, 1, b'a']);
-        check(Operation::touch(), &[0, 0, 0, 4, 11, 0, 0, 0]);
-        check(
-            Operation::put("a", true),
-            &[0, 0, 0, 6, 2, 17, 0, 1, b'a', 1],
-        );
-        check(
-            Operation::list_append("l", 7),
-            &[0, 0, 0, 8, 4, 4, 0, 1, b'l', 0x92, 1, 7],
-        );
-        check(
-            Operation::map_get("m", "k"),
-            &[0, 0, 0, 11, 3, 4, 0, 1, b'm', 0x93, 97, 7, 0xa2, 3, b'k'],
-        );
-    }
-
-    #[test]
-    fn only_reads_ask_for_answers_in_the_header() {
-        assert_eq!(Operation::get("a").info1(), Info1::READ);
-        assert_eq!(Operation::get_all().info1(), Info1::READ | Info1::GET_ALL);
-        assert_eq!(Operation::put("a", 1).info1(), Info1::NONE);
-        assert!(Operation::delete().writes());
-    }
-}
+mod tests;

@@ -27,8 +27,9 @@ pub(crate) use order::compare_total;
 pub(crate) use ranked::Ranked;
 pub use read::{Head, Reader};
 pub(crate) use read::{SIZES, end_of};
-use write::write_raw;
-pub use write::{write_double, write_int, write_list_count, write_map_head, write_typed};
+pub use write::{
+    write_double, write_int, write_list_count, write_map_head, write_raw, write_typed,
+};
 pub(crate) use write::{write_list_head, write_raw_head};
 
 /// Deepest nesting of collections that is accepted.

@@ -13,7 +13,9 @@
 //! What the protocol cannot carry (a bin name of 16 bytes, a frame over 128 MiB) is refused here, so
 //! a server never sees it. The first such error of a request wins; later calls do nothing.
 
-use karst_data::key::{Digest, NAMESPACE_BYTES_MAX, PartitionId, SET_BYTES_MAX};
+mod query;
+
+use karst_data::key::{Digest, NAMESPACE_BYTES_MAX, SET_BYTES_MAX};
 
 use crate::field;
 use crate::flags::{BatchFlags, Info1, Info2, Info3, RowFlags};
@@ -51,6 +53,12 @@ pub enum CommandError {
     TooBig {
         /// Size of the body in bytes.
         bytes: usize,
+    },
+    /// An argument that means nothing where it stands.
+    #[error("{reason}")]
+    Argument {
+        /// What is wrong with it.
+        reason: &'static str,
     },
     /// An info command that is empty or holds a line break.
     #[error("info command {command:?} is empty or holds a line break")]
@@ -152,7 +160,8 @@ impl<'a> Body<'a> {
         }
     }
 
-    fn refuse(&mut self, error: CommandError) {
+    /// Refuses the whole request. The first error counts.
+    pub fn refuse(&mut self, error: CommandError) {
         self.error.get_or_insert(error);
     }
 
@@ -184,23 +193,6 @@ impl<'a> Body<'a> {
         self.field_with(field::KEY, |out| {
             out.push(particle);
             out.extend_from_slice(value);
-        });
-    }
-
-    /// Partitions that a scan reads from their start.
-    pub fn partitions(&mut self, ids: &[PartitionId]) {
-        self.field_with(field::PARTITION_IDS, |out| {
-            ids.iter()
-                .for_each(|id| out.extend_from_slice(&id.0.to_le_bytes()));
-        });
-    }
-
-    /// Records a scan resumes after, each in a partition of its own.
-    pub fn resume_after(&mut self, digests: &[Digest]) {
-        self.field_with(field::DIGEST_ARRAY, |out| {
-            digests
-                .iter()
-                .for_each(|digest| out.extend_from_slice(&digest.0));
         });
     }
 
@@ -422,6 +414,8 @@ fn row_flags(header: &RowHeader) -> RowFlags {
 
 #[cfg(test)]
 mod tests {
+    use karst_data::key::PartitionId;
+
     use super::*;
     use crate::particle;
     use crate::testing::{BATCH, DIGEST, GET_ALL, PUT, SCAN, hex};

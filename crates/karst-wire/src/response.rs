@@ -168,6 +168,12 @@ impl<'a> Answer<'a> {
         self.field(field::DIGEST).and_then(Digest::from_slice)
     }
 
+    /// The index value the record was found under; queries by a secondary index send it with every record.
+    pub fn index_value(&self) -> Option<u64> {
+        let bytes = self.field(field::BVAL_ARRAY)?.try_into().ok()?;
+        Some(u64::from_le_bytes(bytes))
+    }
+
     /// The results of the operations, in the order they came.
     pub fn ops(&self) -> impl Iterator<Item = OpResult<'a>> + use<'a> {
         walk(self.ops, split_op)

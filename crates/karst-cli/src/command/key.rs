@@ -1,6 +1,6 @@
 //! From what was typed to what names a record and fills it.
 
-use karst_client::{Bin, Key, UserKey};
+use karst_client::{Bin, Key, UserKey, Value};
 
 use crate::args::{KeyType, RecordKey};
 use crate::failure::{Failure, Outcome};
@@ -35,17 +35,19 @@ fn user_key(text: &str, key_type: KeyType) -> Outcome<UserKey> {
 
 /// `BIN=VALUE` as a bin. VALUE is JSON, or text if it is not.
 pub(super) fn bin(text: &str) -> Outcome<Bin> {
-    let Some((name, value)) = text.split_once('=') else {
+    let Some((name, text)) = text.split_once('=') else {
         return Err(Failure::usage(format!("\"{text}\": write it as BIN=VALUE")));
     };
     check_bin_name(name).map_err(Failure::usage)?;
-    let value = match serde_json::from_str(value) {
-        Ok(value) => {
-            json::to_value(&value).map_err(|what| Failure::usage(format!("bin {name}: {what}")))?
-        }
-        Err(_) => value.into(),
-    };
-    Ok(Bin::new(name, value))
+    Ok(Bin::new(name, value(&format!("bin {name}"), text)?))
+}
+
+/// A value in JSON, or text if it is not. `of` says whose it is.
+pub(super) fn value(of: &str, text: &str) -> Outcome<Value> {
+    match serde_json::from_str(text) {
+        Ok(value) => json::to_value(&value).map_err(|what| Failure::usage(format!("{of}: {what}"))),
+        Err(_) => Ok(text.into()),
+    }
 }
 
 /// Refuses names that are no bin's.
@@ -71,8 +73,6 @@ pub(super) fn to_json(key: &UserKey) -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
-    use karst_client::Value;
-
     use super::*;
 
     #[test]

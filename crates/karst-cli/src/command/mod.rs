@@ -4,23 +4,30 @@ mod bench;
 mod cluster;
 mod connect;
 mod dev;
+mod entries;
 mod index;
 mod key;
 mod load;
 mod operate;
 mod partitions;
+mod query;
 mod record;
 mod revive;
 mod scan;
+mod udf;
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::CommandFactory as _;
 
 use crate::args::{Cli, Verb};
 use crate::failure::{Failure, Outcome};
 use crate::karstd;
+
+/// Longest wait until all nodes have followed what one has agreed to.
+const FOLLOW_MAX: Duration = Duration::from_secs(30);
 
 /// Does what was typed.
 pub(crate) fn run(cli: Cli) -> Outcome {
@@ -45,11 +52,14 @@ pub(crate) fn run(cli: Cli) -> Outcome {
             partition,
             after,
             limit,
-        } => block_on(index::entries(&host, namespace, partition, after, limit)),
+        } => block_on(entries::run(&host, namespace, partition, after, limit)),
         Verb::Put(args) => block_on(record::put(&host, json, &args)),
         Verb::Get(args) => block_on(record::get(&host, json, &args)),
         Verb::Delete(args) => block_on(record::delete(&host, json, &args)),
         Verb::Scan(args) => block_on(scan::run(&host, json, &args)),
+        Verb::Query(args) => block_on(query::run(&host, json, &args)),
+        Verb::Index(verb) => block_on(index::run(&host, json, &verb)),
+        Verb::Udf(verb) => block_on(udf::run(&host, json, &verb)),
         Verb::Load(args) => block_on(load::run(&host, json, args)),
     }
 }
@@ -103,7 +113,7 @@ mod tests {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "karst", &mut script);
             let script = String::from_utf8(script).unwrap();
-            for verb in ["status", "load", "bench", "inspect", "wipe"] {
+            for verb in ["status", "query", "load", "bench", "inspect", "wipe"] {
                 assert!(script.contains(verb), "{shell}: {verb}");
             }
         }

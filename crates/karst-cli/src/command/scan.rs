@@ -42,20 +42,39 @@ struct Summary {
 /// `karst scan`
 pub(super) async fn run(host: &str, json: bool, args: &Scan) -> Outcome {
     let (mut admin, client) = admin_and_client(host).await?;
-    let policy = ScanPolicy::default()
+    let scan = client
+        .scan(&args.place.namespace, &args.place.set, policy(args))
+        .map_err(Failure::usage)?;
+    let bar = match args.output {
+        Some(_) => progress::of_count(expected(&mut admin, args).await),
+        None => hidden(), // the records themselves are on the screen
+    };
+    write_out(scan, args, bar, json).await
+}
+
+/// No bar.
+pub(super) fn hidden() -> ProgressBar {
+    ProgressBar::hidden()
+}
+
+/// How records are asked for.
+pub(super) fn policy(args: &Scan) -> ScanPolicy {
+    ScanPolicy::default()
         .with_bins(match args.bins.is_empty() {
             true => Bins::All,
             false => Bins::named(args.bins.iter().cloned()),
         })
-        .with_records_max(args.limit);
-    let mut scan = client
-        .scan(&args.place.namespace, &args.place.set, policy)
-        .map_err(Failure::usage)?;
+        .with_records_max(args.limit)
+}
+
+/// Writes what comes to where it was asked for.
+pub(super) async fn write_out(
+    mut scan: karst_client::Scan,
+    args: &Scan,
+    bar: ProgressBar,
+    json: bool,
+) -> Outcome {
     let mut sink = Sink::open(args.output.as_deref())?;
-    let bar = match args.output {
-        Some(_) => progress::of_count(expected(&mut admin, args).await),
-        None => ProgressBar::hidden(), // the records themselves are on the screen
-    };
     let started = Instant::now();
     let mut records = 0;
     while let Some(item) = scan.next().await {

@@ -1,12 +1,14 @@
 //! The tables and the one screen of `status`, as text.
 
+use std::collections::BTreeMap;
+
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
 use super::human;
 use crate::view::{
-    Alarm, DamagedRecord, Held, Namespace, Node, OnePartition, Owners, Partition, Recovery, Set,
-    Status,
+    Alarm, DamagedRecord, Held, Module, Namespace, Node, OnePartition, Owners, Partition, Recovery,
+    SecondaryIndex, Set, Status,
 };
 
 /// A table without lines: columns line up, nothing else is drawn. Columns after the first
@@ -139,6 +141,71 @@ pub(crate) fn sets(sets: &[Set]) -> String {
         ]
     };
     table(&header, 2, sets.iter().map(row).collect())
+}
+
+/// `karst index list`
+pub(crate) fn indexes(indexes: &[SecondaryIndex]) -> String {
+    if indexes.is_empty() {
+        return "no secondary index".to_owned();
+    }
+    let header = [
+        "NAMESPACE",
+        "SET",
+        "INDEX",
+        "OF",
+        "TYPE",
+        "ELEMENTS",
+        "STATE",
+    ];
+    let dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let row = |index: &SecondaryIndex| {
+        let of = match (&index.bin, &index.context) {
+            (Some(bin), None) => bin.clone(),
+            (Some(bin), Some(_)) => format!("inside {bin}"),
+            (None, _) => "expression".to_owned(),
+        };
+        vec![
+            index.namespace.clone(),
+            dash(&index.set),
+            index.name.clone(),
+            of,
+            index.r#type.to_owned(),
+            index.elements.to_owned(),
+            match index.readable {
+                true => "ready".to_owned(),
+                false => "building".to_owned(),
+            },
+        ]
+    };
+    table(&header, header.len(), indexes.iter().map(row).collect())
+}
+
+/// What each node counts of one secondary index.
+pub(crate) fn index_nodes(nodes: &[(String, BTreeMap<String, String>)]) -> String {
+    let row = |(node, stats): &(String, BTreeMap<String, String>)| {
+        let stat = |name: &str| stats.get(name).cloned().unwrap_or_else(|| "-".to_owned());
+        let number = |name: &str, show: fn(u64) -> String| {
+            let text = stat(name);
+            text.parse().map_or(text, show)
+        };
+        vec![
+            node.clone(),
+            number("entries", human::count),
+            number("used_bytes", human::bytes),
+            format!("{}%", stat("load_pct")),
+        ]
+    };
+    let header = ["NODE", "ENTRIES", "MEMORY", "BUILT"];
+    table(&header, 1, nodes.iter().map(row).collect())
+}
+
+/// `karst udf list`
+pub(crate) fn modules(modules: &[Module]) -> String {
+    if modules.is_empty() {
+        return "no module is registered".to_owned();
+    }
+    let row = |module: &Module| vec![module.name.clone(), module.hash.clone()];
+    table(&["MODULE", "HASH"], 2, modules.iter().map(row).collect())
 }
 
 /// `karst damage`

@@ -15,11 +15,15 @@ use karst_wire::frame::MessageHeader;
 use karst_wire::response::{Answer, Answers};
 
 use crate::client::Client;
-use crate::command::single::{bins_flags, delete_header, encode_bin_names, operate_header};
+use crate::command::single::{
+    bins_flags, delete_header, encode_bin_names, operate_header, write_header,
+};
 use crate::command::{
-    attempt_deadline, bad_answer, join_all, millis_until, optional_fields, refused, result_of,
+    attempt_deadline, bad_answer, filter_field, join_all, millis_until, optional_fields, refused,
+    result_of,
 };
 use crate::error::{Advice, Error, Result};
+use crate::expr::Expr;
 use crate::key::Key;
 use crate::operation::Operation;
 use crate::policy::{BatchPolicy, Bins, Replica, WritePolicy};
@@ -28,6 +32,7 @@ use crate::pool::pipe::Expect;
 use crate::record::{Bin, Record};
 use crate::retry::{Access, Repeat, Retries, deadline};
 use crate::route::{Choice, Failed};
+use crate::udf::Udf;
 
 /// Every row is answered, whatever happens to others; small batches need not be handed around.
 const BATCH_FLAGS: BatchFlags = BatchFlags::ALLOW_INLINE_MEMORY
@@ -40,6 +45,7 @@ enum Work {
     Read(Bins),
     Operate(Vec<Operation>),
     Delete,
+    Execute(Udf),
 }
 
 /// One row of [`Client::batch`].
@@ -84,6 +90,20 @@ impl BatchOp {
         BatchOp::new(key, Work::Delete)
     }
 
+    /// Runs a user-defined function; what it returned is the bin `SUCCESS` of the result. The result is an
+    /// [`Error::Udf`] if it failed.
+    pub fn execute(key: Key, udf: Udf) -> BatchOp {
+        BatchOp::new(key, Work::Execute(udf))
+    }
+
+    /// With this condition, instead of the batch's own. A row that does not meet it fails with
+    /// `FilteredOut`.
+    #[must_use]
+    pub fn with_filter(mut self, filter: Expr) -> BatchOp {
+        self.policy.filter = Some(filter);
+        self
+    }
+
     /// With this policy for a row that writes. Its timeout and retries are those of the batch.
     #[must_use]
     pub fn with_policy(mut self, policy: WritePolicy) -> BatchOp {
@@ -112,7 +132,7 @@ impl BatchOp {
         match &self.work {
             Work::Read(_) => Access::Read,
             Work::Operate(operations) if !operations.iter().any(Operation::writes) => Access::Read,
-            Work::Operate(_) | Work::Delete => Access::Write,
+            Work::Operate(_) | Work::Delete | Work::Execute(_) => Access::Write,
         }
     }
 
@@ -125,6 +145,7 @@ impl BatchOp {
             },
             Work::Operate(operations) => operate_header(&self.policy, operations).1,
             Work::Delete => delete_header(&self.policy),
+            Work::Execute(_) => write_header(&self.policy),
         }
     }
 
@@ -133,6 +154,8 @@ impl BatchOp {
         match (&self.work, &before.work) {
             (Work::Read(own), Work::Read(other)) => {
                 own == other
+                    && self.policy.filter.is_none()
+                    && before.policy.filter.is_none()
                     && self.key.namespace() == before.key.namespace()
                     && self.key.set() == before.key.set()
             }
@@ -144,7 +167,10 @@ impl BatchOp {
         body.namespace(self.key.namespace());
         body.set(self.key.set());
         match &self.work {
-            Work::Read(bins) => encode_bin_names(body, bins),
+            Work::Read(bins) => {
+                filter_field(body, self.policy.filter.as_ref());
+                encode_bin_names(body, bins);
+            }
             Work::Operate(operations) => {
                 self.encode_optional(body);
                 operations
@@ -152,11 +178,15 @@ impl BatchOp {
                     .for_each(|operation| operation.encode(body));
             }
             Work::Delete => self.encode_optional(body),
+            Work::Execute(udf) => {
+                self.encode_optional(body);
+                udf.encode(body);
+            }
         }
     }
 
     fn encode_optional(&self, body: &mut Body<'_>) {
-        let filter = self.policy.filter.as_deref();
+        let filter = self.policy.filter.as_ref();
         optional_fields(body, &self.key, self.policy.send_key, filter);
     }
 }
@@ -361,11 +391,14 @@ fn encode_group(
     group: &Group,
     timeout_ms: u32,
 ) -> std::result::Result<(), CommandError> {
+    if let Some(reason) = policy.filter.as_ref().and_then(Expr::fault) {
+        return Err(CommandError::Argument { reason });
+    }
     let parent = BatchParent {
         flags: BATCH_FLAGS,
         info3: policy.read_mode.flags(),
         timeout_ms,
-        filter: policy.filter.as_deref(),
+        filter: policy.filter.as_ref().map(Expr::as_bytes),
     };
     command::batch(out, parent, |sent| {
         let mut before: Option<&BatchOp> = None;

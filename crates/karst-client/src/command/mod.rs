@@ -5,9 +5,11 @@
 //! not failed the call yet, so to the new master once the map tells of one. A request is encoded anew
 //! for each attempt, straight into the connection's buffer, so nothing is kept for a retry.
 
+pub(crate) mod background;
 pub(crate) mod batch;
 pub(crate) mod scan;
 mod single;
+mod udf;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
+use crate::expr::Expr;
 use crate::key::Key;
 use crate::policy::{Hedge, ReadMode, Replica, RetryPolicy};
 use crate::pool::Node;
@@ -300,6 +303,10 @@ fn judge(node: &Arc<Node>, body: Vec<u8>, access: Access) -> Result<Reply> {
 fn result_of(node: &Node, answer: &Answer<'_>, access: Access) -> Result<ResultCode> {
     match answer.code() {
         Ok(code @ (ResultCode::Ok | ResultCode::NotFound)) => Ok(code),
+        Ok(ResultCode::UdfExecution) => Err(Error::Udf {
+            node: node.name().to_owned(),
+            message: udf::failure(answer),
+        }),
         Ok(code) => Err(refused(node, code, access)),
         Err(number) => Err(Error::UnknownResult {
             node: node.name().to_owned(),
@@ -334,7 +341,7 @@ fn millis_until(deadline: Instant) -> u32 {
 }
 
 /// Writes the fields of a request on one record.
-fn record_fields(body: &mut Body<'_>, key: &Key, send_key: bool, filter: Option<&[u8]>) {
+fn record_fields(body: &mut Body<'_>, key: &Key, send_key: bool, filter: Option<&Expr>) {
     body.namespace(key.namespace());
     body.set(key.set());
     body.digest(key.digest());
@@ -342,17 +349,24 @@ fn record_fields(body: &mut Body<'_>, key: &Key, send_key: bool, filter: Option<
 }
 
 /// Writes the user key and the filter, where there are any.
-fn optional_fields(body: &mut Body<'_>, key: &Key, send_key: bool, filter: Option<&[u8]>) {
+fn optional_fields(body: &mut Body<'_>, key: &Key, send_key: bool, filter: Option<&Expr>) {
     if let Some(user_key) = key.user_key().filter(|_| send_key) {
         user_key.write(|particle, bytes| body.key(particle, bytes));
     }
-    if let Some(filter) = filter {
-        body.field(field::FILTER, filter);
+    filter_field(body, filter);
+}
+
+/// Writes the filter, if there is one.
+fn filter_field(body: &mut Body<'_>, filter: Option<&Expr>) {
+    match filter.map(|filter| (filter, filter.fault())) {
+        None => {}
+        Some((filter, None)) => body.field(field::FILTER, filter.as_bytes()),
+        Some((_, Some(reason))) => body.refuse(CommandError::Argument { reason }),
     }
 }
 
 /// Runs futures side by side on the calling task and returns their results in order.
-async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     enum Slot<F: Future> {
         Running(Pin<Box<F>>),
         Done(F::Output),

@@ -57,7 +57,7 @@ impl Client {
                     ..header
                 };
                 message(out, header, |body| {
-                    record_fields(body, key, policy.send_key, policy.filter.as_deref());
+                    record_fields(body, key, policy.send_key, policy.filter.as_ref());
                     encode_bin_names(body, bins);
                 })
             })
@@ -163,7 +163,7 @@ impl Client {
         record_of(&reply)
     }
 
-    async fn write(
+    pub(super) async fn write(
         &self,
         policy: &WritePolicy,
         key: &Key,
@@ -189,7 +189,7 @@ impl Client {
                 ..header
             };
             message(out, header, |body| {
-                record_fields(body, key, policy.send_key, policy.filter.as_deref());
+                record_fields(body, key, policy.send_key, policy.filter.as_ref());
                 steps(body);
             })
         })

@@ -8,7 +8,7 @@
 
 mod msgpack;
 
-pub(crate) use msgpack::encode_call;
+pub(crate) use msgpack::{encode as encode_packed, encode_list_head};
 
 use karst_wire::particle;
 
@@ -47,7 +47,15 @@ pub enum Value {
         /// The bytes, as stored.
         bytes: Vec<u8>,
     },
+    /// Equal to everything, at the end of a list to all that is left; in what is looked for only, such as
+    /// `["blue", *]`.
+    Wildcard,
+    /// Greater than everything; in what is looked for only.
+    Infinity,
 }
+
+/// A particle type that no server stores: a request to write such a value is refused.
+const NO_PARTICLE: u8 = u8::MAX;
 
 /// Why the bytes of a value cannot be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +83,27 @@ pub enum BadValue {
 }
 
 impl Value {
+    /// A list of what can be values.
+    ///
+    /// ```
+    /// use karst_client::Value;
+    ///
+    /// assert_eq!(Value::list(["a", "b"]).as_list().unwrap().len(), 2);
+    /// ```
+    pub fn list<V: Into<Value>>(values: impl IntoIterator<Item = V>) -> Value {
+        Value::List(values.into_iter().map(Into::into).collect())
+    }
+
+    /// A map of what can be values; keys are integers, text or blobs, each once.
+    pub fn map<K: Into<Value>, V: Into<Value>>(pairs: impl IntoIterator<Item = (K, V)>) -> Value {
+        let pairs = pairs.into_iter();
+        Value::Map(
+            pairs
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect(),
+        )
+    }
+
     /// The integer, if it is one.
     pub fn as_int(&self) -> Option<i64> {
         match self {
@@ -150,6 +179,7 @@ impl Value {
             Value::GeoJson(_) => particle::GEOJSON,
             Value::Hll(_) => particle::HLL,
             Value::Other { particle, .. } => *particle,
+            Value::Wildcard | Value::Infinity => NO_PARTICLE,
         }
     }
 
@@ -164,7 +194,9 @@ impl Value {
             Value::Blob(bytes) | Value::Hll(bytes) | Value::Other { bytes, .. } => {
                 out.extend_from_slice(bytes);
             }
-            Value::List(_) | Value::Map(_) => msgpack::encode(self, out),
+            Value::List(_) | Value::Map(_) | Value::Wildcard | Value::Infinity => {
+                msgpack::encode(self, out);
+            }
             Value::GeoJson(text) => {
                 out.extend_from_slice(&[0; GEOJSON_HEAD_BYTES]); // the server finds the cells
                 out.extend_from_slice(text.as_bytes());

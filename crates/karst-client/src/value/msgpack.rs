@@ -9,6 +9,7 @@
 //!   decoding never reserves room for more elements than there are bytes left
 //!   decoding follows at most [`LEVELS_MAX`] levels, so foreign bytes cannot exhaust the stack
 
+use karst_data::msgpack::{write_double, write_int, write_list_count, write_map_head, write_typed};
 use karst_wire::particle;
 
 use super::{BadValue, Value};
@@ -16,90 +17,46 @@ use super::{BadValue, Value};
 /// Levels of nesting that are followed. Applications nest a few; the bound protects the stack.
 const LEVELS_MAX: usize = 128;
 
+const NIL: u8 = 0xc0;
+const FALSE: u8 = 0xc2;
+
+/// What means something in comparisons only: extensions of one byte.
+const WILDCARD: [u8; 3] = [0xd4, 0xff, 0];
+const INFINITY: [u8; 3] = [0xd4, 0xff, 1];
+
 /// Appends a value.
-pub(super) fn encode(value: &Value, out: &mut Vec<u8>) {
+pub(crate) fn encode(value: &Value, out: &mut Vec<u8>) {
     match value {
-        Value::Nil => out.push(0xc0),
-        Value::Bool(value) => out.push(0xc2 + u8::from(*value)),
-        Value::Int(value) => encode_int(*value, out),
-        Value::Float(value) => {
-            out.push(0xcb);
-            out.extend_from_slice(&value.to_be_bytes());
-        }
-        Value::String(text) => encode_bytes(particle::STRING, text.as_bytes(), out),
-        Value::GeoJson(text) => encode_bytes(particle::GEOJSON, text.as_bytes(), out),
-        Value::Blob(bytes) => encode_bytes(particle::BLOB, bytes, out),
-        Value::Hll(bytes) => encode_bytes(particle::HLL, bytes, out),
-        Value::Other { particle, bytes } => encode_bytes(*particle, bytes, out),
+        Value::Nil => out.push(NIL),
+        Value::Bool(value) => out.push(FALSE + u8::from(*value)),
+        Value::Int(value) => write_int(out, *value, false),
+        Value::Float(value) => write_double(out, *value),
+        Value::String(text) => write_typed(out, particle::STRING, text.as_bytes()),
+        Value::GeoJson(text) => write_typed(out, particle::GEOJSON, text.as_bytes()),
+        Value::Blob(bytes) => write_typed(out, particle::BLOB, bytes),
+        Value::Hll(bytes) => write_typed(out, particle::HLL, bytes),
+        Value::Other { particle, bytes } => write_typed(out, *particle, bytes),
         Value::List(values) => {
-            encode_count(values.len(), 0x90, 0xdc, out);
+            encode_list_head(values.len(), out);
             values.iter().for_each(|value| encode(value, out));
         }
         Value::Map(pairs) => {
-            encode_count(pairs.len(), 0x80, 0xde, out);
+            // As with lists, more pairs than a head can count belong to a frame that is refused.
+            let _ = write_map_head(out, pairs.len(), 0);
             for (key, value) in pairs {
                 encode(key, out);
                 encode(value, out);
             }
         }
+        Value::Wildcard => out.extend_from_slice(&WILDCARD),
+        Value::Infinity => out.extend_from_slice(&INFINITY),
     }
 }
 
-/// Appends a call: a list of its number and its arguments.
-pub(crate) fn encode_call(number: u8, arguments: &[Value], out: &mut Vec<u8>) {
-    encode_count(arguments.len() + 1, 0x90, 0xdc, out);
-    encode_int(i64::from(number), out);
-    arguments.iter().for_each(|value| encode(value, out));
-}
-
-fn encode_int(value: i64, out: &mut Vec<u8>) {
-    let (head, bytes): (Option<u8>, usize) = match value {
-        -0x20..=0x7f => (None, 1),
-        0x80..=0xff => (Some(0xcc), 1),
-        0x100..=0xffff => (Some(0xcd), 2),
-        0x1_0000..=0xffff_ffff => (Some(0xce), 4),
-        0x1_0000_0000.. => (Some(0xcf), 8),
-        -0x80..=-0x21 => (Some(0xd0), 1),
-        -0x8000..=-0x81 => (Some(0xd1), 2),
-        -0x8000_0000..=-0x8001 => (Some(0xd2), 4),
-        i64::MIN..=-0x8000_0001 => (Some(0xd3), 8),
-    };
-    out.extend(head);
-    out.extend_from_slice(&value.to_be_bytes()[8 - bytes..]);
-}
-
-/// Appends the head of a list or map: `fix` holds counts below 16, `wide` 16 bits and the code after
-/// it 32 bits.
-fn encode_count(count: usize, fix: u8, wide: u8, out: &mut Vec<u8>) {
-    match count {
-        0..=15 => out.push(fix | count as u8),
-        16..=0xffff => {
-            out.push(wide);
-            out.extend_from_slice(&(count as u16).to_be_bytes());
-        }
-        _ => {
-            // More elements than 32 bits count would need a frame the encoder refuses anyway.
-            out.push(wide + 1);
-            out.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
-        }
-    }
-}
-
-fn encode_bytes(particle: u8, bytes: &[u8], out: &mut Vec<u8>) {
-    match bytes.len() + 1 {
-        size @ 0..=31 => out.push(0xa0 | size as u8),
-        size @ 32..=0xff => out.extend_from_slice(&[0xd9, size as u8]),
-        size @ 0x100..=0xffff => {
-            out.push(0xda);
-            out.extend_from_slice(&(size as u16).to_be_bytes());
-        }
-        size => {
-            out.push(0xdb);
-            out.extend_from_slice(&u32::try_from(size).unwrap_or(u32::MAX).to_be_bytes());
-        }
-    }
-    out.push(particle);
-    out.extend_from_slice(bytes);
+/// Appends the head of a list. More elements than 32 bits count would need a frame the encoder refuses
+/// anyway.
+pub(crate) fn encode_list_head(count: usize, out: &mut Vec<u8>) {
+    write_list_count(out, u32::try_from(count).unwrap_or(u32::MAX));
 }
 
 /// Reads one value that fills `bytes`.

@@ -73,6 +73,8 @@ struct State {
     rack: AtomicI64,
     connections: AtomicUsize,
     info_log: Mutex<Vec<String>>,
+    /// Background jobs it was told of, and how often each was asked after.
+    jobs: Mutex<BTreeMap<u64, u32>>,
 }
 
 /// A running fake. Stops when dropped, its connections too.
@@ -90,6 +92,11 @@ impl Drop for Fake {
 }
 
 impl Fake {
+    /// How many background jobs it was told of and not told to stop.
+    pub(crate) fn jobs(&self) -> usize {
+        self.state.jobs.lock().unwrap().len()
+    }
+
     /// Starts a node that owns the partitions for which `owns` says so.
     pub(crate) async fn start(name: &str, owns: impl Fn(u16) -> bool) -> Fake {
         Fake::start_at("127.0.0.1:0", name, owns).await
@@ -114,6 +121,7 @@ impl Fake {
             rack: AtomicI64::new(-1),
             connections: AtomicUsize::new(0),
             info_log: Mutex::default(),
+            jobs: Mutex::default(),
         });
         let tasks = Arc::new(Mutex::new(vec![]));
         let accept = accept_all(listener, Arc::clone(&state), Arc::clone(&tasks));
@@ -372,7 +380,28 @@ impl State {
                 self.generations()
             }
             text if text.starts_with("truncate") => "ok".into(),
+            text if text.starts_with("query-") => self.job(text),
             _ => "ERROR:4:unrecognized command".into(),
+        }
+    }
+
+    /// Jobs are half done when they are asked after first, and done then.
+    fn job(&self, command: &str) -> String {
+        let (verb, id) = command.split_once(":trid=").unwrap();
+        let id: u64 = id.parse().unwrap();
+        let mut jobs = self.jobs.lock().unwrap();
+        let Some(looks) = jobs.get_mut(&id) else {
+            return "ERROR:2:job not found".into();
+        };
+        *looks += 1;
+        let looks = *looks;
+        match (verb, looks) {
+            ("query-abort", _) => {
+                jobs.remove(&id);
+                "ok".into()
+            }
+            (_, 1) => format!("trid={id}:ns=test:status=active(ok):job-progress=50.00"),
+            _ => format!("trid={id}:ns=test:status=done(ok):job-progress=100.00"),
         }
     }
 
@@ -423,6 +452,11 @@ impl State {
         match kind {
             Kind::Batch => self.batch(out, message),
             Kind::Query => self.scan(out, message, fault),
+            Kind::BackgroundOps | Kind::BackgroundUdf => {
+                let id = message.task_id().unwrap().unwrap();
+                self.jobs.lock().unwrap().insert(id, 0);
+                reply::last(out, ResultCode::Ok);
+            }
             _ => {
                 let (head, bins) = self.single(message);
                 write_record(RecordReply::framed(out, &head), &bins);
@@ -477,7 +511,10 @@ impl State {
         let filter = message.partition_filter().unwrap();
         let mut starts: BTreeMap<u16, Option<Digest>> =
             filter.from_start().map(|id| (id.0, None)).collect();
+        let by_index = message.index_range().unwrap().is_some();
         for resume in filter.resumed() {
+            let value = by_index.then(|| index_value(&resume.digest));
+            assert_eq!(resume.bval, value, "it resumes behind another value");
             starts.insert(resume.digest.partition().0, Some(resume.digest));
         }
         let mut stream = ReplyStream::begin(out);
@@ -503,6 +540,9 @@ impl State {
             record.field(field::NAMESPACE, b"test");
             record.field(field::DIGEST, &digest.0);
             record.field(field::SET, &stored.set);
+            if by_index {
+                record.field(field::BVAL_ARRAY, &index_value(digest).to_le_bytes());
+            }
             write_record(record, &chosen(stored, message));
         }
         stream.finish(out);
@@ -536,6 +576,11 @@ fn write(stored: &mut Stored, message: &Message<'_>) -> (ReplyHead, Bins) {
     stored.set = message.set().unwrap().unwrap_or_default().to_vec();
     stored.generation += 1;
     (ReplyHead::found(stored.generation, 0), results)
+}
+
+/// The value a record is found under by any index.
+fn index_value(digest: &Digest) -> u64 {
+    u64::from_be_bytes(*digest.0.last_chunk().unwrap())
 }
 
 fn int(bytes: &[u8]) -> i64 {

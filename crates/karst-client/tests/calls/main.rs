@@ -8,6 +8,7 @@ mod cluster;
 mod doubt;
 mod failure;
 mod pipeline;
+mod query;
 mod raw;
 mod scan;
 

@@ -53,8 +53,8 @@ pub(crate) fn write_raw_head(out: &mut Vec<u8>, length: usize) {
     }
 }
 
-/// Writes a string or blob, whose type byte is the first of its content.
-pub(super) fn write_raw(out: &mut Vec<u8>, content: &[u8]) {
+/// Writes a string or blob, whose type byte is the first of its content. Names in expressions have none.
+pub fn write_raw(out: &mut Vec<u8>, content: &[u8]) {
     write_raw_head(out, content.len());
     out.extend_from_slice(content);
 }

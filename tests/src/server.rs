@@ -240,6 +240,20 @@ impl Server {
         }
     }
 
+    /// As [`stop`](Server::stop), of a process that may have begun a moment ago: before it listens for signals it ends
+    /// by this one.
+    ///
+    /// # Panics
+    /// As [`stop`](Server::stop).
+    pub fn stop_early(&mut self) {
+        let pid = self.pid();
+        kill_process(pid, Signal::TERM).expect("a running child can be signalled");
+        let status = self.wait_for_exit(STOP_MAX);
+        if status.code() != Some(0) && status.signal() != Some(Signal::TERM.as_raw()) {
+            self.fail(&format!("karstd ended with {status} after SIGTERM"));
+        }
+    }
+
     /// Starts a server that is down and waits for nothing.
     ///
     /// # Panics

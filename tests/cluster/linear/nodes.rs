@@ -156,7 +156,7 @@ impl Nodes {
 
     pub(crate) fn stop(&mut self, at: usize) {
         let node = self.node_mut(at);
-        node.server.stop();
+        node.server.stop_early();
         node.condition = Condition::Down;
     }
 

@@ -204,11 +204,11 @@ def test_what_cannot_be_done_is_refused_at_once(client, ns, own_set, records, mo
     assert changed(client, records) == list(range(RECORDS))
 
 
-def aggregated(client, ns, own_set, module, function, arguments=None, where=None, **policy):
+def aggregated(client, ns, own_set, module, function, *arguments, where=None, **policy):
     query = client.query(ns, own_set)
     if where is not None:
         query.where(where)
-    query.apply(module, function, arguments)
+    query.apply(module, function, *arguments)  # an empty list is sent otherwise than none
     return query.results(policy)
 
 

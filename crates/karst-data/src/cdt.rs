@@ -332,17 +332,18 @@ impl<'a> CdtOp<'a> {
         let done = match &self.call {
             Call::Select(select) => {
                 let before = before.ok_or(CdtError::Incompatible)?;
-                let changed = select.apply(before, expressions, work, &mut out)?;
-                Done {
+                let changed = select.apply(before, expressions, work, &mut out);
+                changed.map(|changed| Done {
                     answer: Answer::Nothing,
                     changed,
-                }
+                })
             }
-            call => path::modify(&self.path, call, before, work, &mut out)?,
+            call => path::modify(&self.path, call, before, work, &mut out),
         };
         if work.is_exhausted() {
-            return Err(CdtError::Exhausted);
+            return Err(CdtError::Exhausted); // what was found since, wrong or right, means nothing
         }
+        let done = done?;
         let kind = kind_of(&out).filter(|_| done.changed);
         Ok(Modified {
             answer: done.answer,

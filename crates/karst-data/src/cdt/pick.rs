@@ -354,7 +354,7 @@ fn of_keys<'v>(entries: &impl Entries<'v>, keys: &Elements<'_>) -> Result<Picked
     for key in keys.iter() {
         entries.work().spend(halvings(entries, key))?;
         let run = entries.key_run(key);
-        entries.work().spend(run.count as u64)?;
+        entries.work().spend(run.count as u64 * of_element(key))?;
         gathered.tell(run.start as u32..run.end() as u32)?;
         gathered.marked[run.start..run.end()].fill(true);
     }

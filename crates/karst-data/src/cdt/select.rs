@@ -606,7 +606,7 @@ fn of_keys(map: &Map<'_, '_>, keys: &Elements<'_>) -> Result<Vec<usize>, CdtErro
         let halvings = u64::from(map.len().max(2).ilog2());
         map.work().spend(halvings * of_element(key))?;
         let run = map.key_run(key);
-        map.work().spend(run.count as u64)?;
+        map.work().spend(run.count as u64 * of_element(key))?;
         marked[run.start..run.end()].fill(true);
     }
     let marks = marked.into_iter().enumerate();

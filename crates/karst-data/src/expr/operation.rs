@@ -2,7 +2,8 @@
 
 use super::parse::{Parser, malformed};
 use super::subject::Subject;
-use super::{Expr, ExprError};
+use super::value::Datum;
+use super::{Expr, ExprError, Type};
 use crate::call::CallError;
 use crate::value::Value;
 use crate::work::Work;
@@ -67,7 +68,7 @@ impl ExpressionRead {
         subject: &'v S,
         work: &'v Work,
     ) -> Result<Option<Value<'v>>, CallError> {
-        match self.expr.evaluate(subject, work).into_answer() {
+        match paid_for(self.expr.evaluate(subject, work), work).into_answer() {
             Some(value) => Ok(value),
             None if self.flags & EVAL_NO_FAIL != 0 => Ok(None),
             None => Err(UNKNOWN),
@@ -111,7 +112,7 @@ impl ExpressionWrite {
             Some(error) => return Err(error),
             None => {}
         }
-        match self.expr.evaluate(subject, work).into_value() {
+        match paid_for(self.expr.evaluate(subject, work), work).into_value() {
             Some(Some(value)) => Ok(Change::Set(value)),
             Some(None) => self.on_nil(bin_exists),
             None if self.has(EVAL_NO_FAIL) => Ok(Change::Nothing),
@@ -132,6 +133,16 @@ impl ExpressionWrite {
             )),
             _ => Ok(Change::Nothing),
         }
+    }
+}
+
+/// A result, if there is work left to bring it into the form that is stored.
+fn paid_for<'v>(datum: Datum<'v>, work: &Work) -> Datum<'v> {
+    match &datum {
+        Datum::Bytes(Type::List | Type::Map, bytes) if !work.allows(4 * bytes.len() as u64) => {
+            Datum::Unknown
+        }
+        _ => datum,
     }
 }
 

@@ -13,8 +13,10 @@
 //! Bounds: [`RECORDS_MAX`] records at a time, the namespace's `background_rps_max` a second. A record that cannot be
 //! changed is counted, and the others go on. A job is over when the node stops, or dies; nothing of it is remembered then.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -24,6 +26,7 @@ use karst_data::key::{Digest, PARTITIONS};
 use karst_data::time::Ttl;
 use karst_engine::Reason;
 use karst_engine::read::{Need, ReadRequest};
+use karst_io::clock;
 use karst_wire::code::ResultCode;
 use karst_wire::flags::{Info1, Info2, Info3};
 use karst_wire::frame::MessageHeader;
@@ -48,6 +51,9 @@ const PATIENCE_MS: u32 = 5_000;
 
 /// How often a record is tried again that changes while it is looked at, or for which there is no room.
 const TRIES_MAX: usize = 16;
+
+/// How long a job works before others of the core get a turn, in us.
+const TURN_US: u64 = 500;
 
 /// Pause before a record is tried again for which there was no room.
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
@@ -262,6 +268,7 @@ async fn slice(
 ) -> bool {
     let mut changing = FuturesUnordered::new();
     let mut digests = digests.iter();
+    let mut turn_us = clock::monotonic_us();
     loop {
         if is_to_end(core, job) {
             while changing.next().await.is_some() {} // what was begun is ended
@@ -285,8 +292,15 @@ async fn slice(
                 }
             }
         }
-        if !job.is_aborted() {
-            changing.push(record(core, plan, job, digest));
+        if job.is_aborted() {
+            continue;
+        }
+        changing.push(record(core, plan, job, digest));
+        // It begins now, alone: what many records want to have done at once would hold up others of the core.
+        poll_fn(|context| Poll::Ready(changing.poll_next_unpin(context).is_ready())).await;
+        if clock::monotonic_us() - turn_us >= TURN_US {
+            tokio::task::yield_now().await;
+            turn_us = clock::monotonic_us();
         }
     }
 }

@@ -125,6 +125,9 @@ pub(super) fn begin(
     Ok(Try::Call(index, Box::new(call)))
 }
 
+/// A packed list of nothing: the C client sends an empty field in its stead, with aggregations.
+const NO_ARGUMENTS: &[u8] = &[0x90];
+
 /// The function that a request names.
 pub(super) struct Named<'a> {
     pub(super) module: String,
@@ -141,7 +144,10 @@ impl<'a> Named<'a> {
         Ok(Named {
             module: name(fields.udf_filename)?,
             function: name(fields.udf_function)?,
-            arguments: fields.udf_arguments.ok_or(ResultCode::Parameter)?,
+            arguments: match fields.udf_arguments.ok_or(ResultCode::Parameter)? {
+                [] => NO_ARGUMENTS,
+                arguments => arguments,
+            },
         })
     }
 }

@@ -18,6 +18,7 @@ mod load;
 mod network;
 mod operate;
 mod planned;
+mod sindex;
 mod strong;
 mod table;
 mod takeover;

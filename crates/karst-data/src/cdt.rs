@@ -12,6 +12,7 @@
 //! parse       payload -> CdtOp         list, map   the operations
 //! selection   which elements           pick, tell  finding them, telling of them
 //! path        into nested collections  select      many paths at once, with expressions
+//! context     a path that only finds
 //! ```
 
 use std::borrow::Cow;
@@ -22,6 +23,7 @@ use crate::msgpack::{Collection, Head, InvalidCollection, Reader};
 use crate::value::{ParticleType, Value};
 
 pub(crate) mod answer;
+mod context;
 pub(crate) mod entries;
 pub(crate) mod number;
 pub(crate) mod offsets;
@@ -35,6 +37,7 @@ pub(crate) mod tell;
 mod view;
 
 pub use answer::{Answer, Told, element_value};
+pub use context::Context;
 use path::Step;
 pub use select::{Evaluate, Expression, Item, NoExpressions, Replacement};
 

@@ -117,6 +117,11 @@ impl Expr {
         self.program.reads_record
     }
 
+    /// Whether what it computes can change while the record does not.
+    pub fn depends_on_time(&self) -> bool {
+        self.program.depends_on_time()
+    }
+
     /// Runs it.
     pub fn evaluate<'v, S: Subject + ?Sized>(&'v self, subject: &'v S) -> Datum<'v> {
         eval::run(&self.program, subject)

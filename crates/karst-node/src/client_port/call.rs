@@ -119,6 +119,24 @@ pub(super) struct Scene {
     pub(super) respond_all: bool,
 }
 
+impl Scene {
+    /// What expressions are told of a record that was read whole.
+    pub(super) fn metadata<'a>(&self, found: &Found<'a>) -> Metadata<'a> {
+        let record = found.record.as_ref();
+        Metadata {
+            digest: self.digest,
+            set: record.map_or(&[], |record| record.set),
+            stores_key: record.is_some_and(|record| record.key.is_some()),
+            tombstone: false,
+            void_time_s: found.void_time_s,
+            update_time_ms: found.update_time_ms,
+            size_bytes: found.size_bytes,
+            in_memory: self.in_memory,
+            now: self.now,
+        }
+    }
+}
+
 /// What operations that read have to tell of a record.
 pub(super) fn told<'a>(
     operations: &[Operation<'a>],
@@ -126,22 +144,11 @@ pub(super) fn told<'a>(
     scene: &Scene,
 ) -> Result<Applied<'a>, operation::OperationError> {
     let record = found.record.as_ref();
-    let key = record.and_then(|record| record.key);
     let setting = Setting {
         respond_all: scene.respond_all,
         writes: false,
-        metadata: Metadata {
-            digest: scene.digest,
-            set: record.map_or(&[], |record| record.set),
-            stores_key: key.is_some(),
-            tombstone: false,
-            void_time_s: found.void_time_s,
-            update_time_ms: found.update_time_ms,
-            size_bytes: found.size_bytes,
-            in_memory: scene.in_memory,
-            now: scene.now,
-        },
-        key,
+        metadata: scene.metadata(found),
+        key: record.and_then(|record| record.key),
     };
     let bins = record
         .into_iter()

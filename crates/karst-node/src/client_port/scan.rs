@@ -454,16 +454,22 @@ fn try_read(
         filter: plan.filter.as_deref(),
     };
     let engine = &core.namespace(plan.namespace).engine;
-    engine.read(node::now(), &request, fetched, |found| {
+    let scene = Scene {
+        digest,
+        in_memory: !engine.log().config().on_devices,
+        now: node::now(),
+        respond_all: plan.message.header.info2.contains(Info2::RESPOND_ALL_OPS),
+    };
+    engine.read(scene.now, &request, fetched, |found| {
         let mut taken = Taken::default();
         let wanted = |found: &Found<'_>| match &plan.search {
             None => true,
-            Some(search) => search.is_met_by(found),
+            Some(search) => search.is_met_by(found, scene.metadata(found)),
         };
         if let Some(found) = found.ok().filter(wanted) {
             let mut stream = ReplyStream::begin(&mut taken.message);
-            let hit = (digest, value);
-            record(core, plan, hit, &found, &mut stream, &mut taken.message);
+            let told = (&scene, value);
+            record(core, plan, told, &found, &mut stream, &mut taken.message);
             stream.finish(&mut taken.message);
             taken.counts = true;
         }
@@ -475,25 +481,19 @@ fn try_read(
 fn record(
     core: &Core,
     plan: &Plan<'_>,
-    (digest, value): (Digest, Option<i64>),
+    (scene, value): (&Scene, Option<i64>),
     found: &Found<'_>,
     stream: &mut ReplyStream,
     out: &mut Vec<u8>,
 ) {
     let state = core.namespace(plan.namespace);
     let no_bins = plan.no_bins;
-    let respond_all = plan.message.header.info2.contains(Info2::RESPOND_ALL_OPS);
+    let respond_all = scene.respond_all;
     let ops = plan.message.ops;
     let told = if no_bins || plan.operations.is_empty() {
         None
     } else {
-        let scene = Scene {
-            digest,
-            in_memory: !state.engine.log().config().on_devices,
-            now: node::now(),
-            respond_all,
-        };
-        match call::told(&plan.operations, found, &scene) {
+        match call::told(&plan.operations, found, scene) {
             Ok(told) if told.answers.is_empty() => return,
             Ok(told) => Some(told),
             Err(_) => return, // there is nothing to tell of a record that does not allow the operations
@@ -514,7 +514,7 @@ fn record(
     };
     let mut reply = stream.record(out, &head);
     reply.field(field::NAMESPACE, state.config.name.as_bytes());
-    reply.field(field::DIGEST, &digest.0);
+    reply.field(field::DIGEST, &scene.digest.0);
     if found.set_id != 0 {
         reply.field(field::SET, &state.engine.sets().get(found.set_id).name);
     }

@@ -19,6 +19,7 @@ mod load;
 mod network;
 mod operate;
 mod planned;
+mod sindex;
 mod strong;
 mod table;
 mod takeover;

@@ -73,12 +73,7 @@ mod tests {
         Sindex {
             namespace: "test".into(),
             name: name.into(),
-            definition: Definition {
-                set: "demo".into(),
-                bin: bin.into(),
-                kind: Kind::Numeric,
-                source: Source::Bin,
-            },
+            definition: Definition::of_bin("demo", bin, Kind::Numeric, Source::Bin),
         }
     }
 

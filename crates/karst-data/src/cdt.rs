@@ -12,6 +12,7 @@
 //! parse       payload -> CdtOp         list, map   the operations
 //! selection   which elements           pick, tell  finding them, telling of them
 //! path        into nested collections  select      many paths at once, with expressions
+//! context     a path that only finds
 //! ```
 
 use std::borrow::Cow;
@@ -23,6 +24,7 @@ use crate::value::{ParticleType, Value};
 use crate::work::{Exhausted, Work, of_bytes};
 
 pub(crate) mod answer;
+mod context;
 pub(crate) mod entries;
 pub(crate) mod number;
 pub(crate) mod offsets;
@@ -36,6 +38,7 @@ pub(crate) mod tell;
 mod view;
 
 pub use answer::{Answer, Told, element_value};
+pub use context::Context;
 use path::Step;
 pub use select::{Evaluate, Expression, Item, NoExpressions, Replacement};
 

@@ -119,6 +119,11 @@ impl Expr {
         self.program.reads_record
     }
 
+    /// Whether what it computes can change while the record does not.
+    pub fn depends_on_time(&self) -> bool {
+        self.program.depends_on_time()
+    }
+
     /// Whether it takes a few microseconds at most, whatever it is run on.
     pub fn is_short(&self) -> bool {
         const NODES: usize = 256;

@@ -1,23 +1,29 @@
 //! Secondary indexes, as far as they concern a record: what of it is indexed, and what a query looks for.
 //!
+//! ```text
+//! Definition --> Extractor --> a record's values     what the index holds
+//!                    '-------> Extractor::finds      whether a record is what a query wants
+//! ```
+//!
 //! An index orders 64-bit values. An integer stands for itself; a string or a blob for a hash of it, so whoever
-//! found a record by one has to look at the record before he believes it ([`Wanted::is_met_by`]). The hash depends
+//! found a record by one has to look at the record before he believes it ([`Extractor::finds`]). The hash depends
 //! on the bytes alone: clients go on with a query at another node after the value that they saw last.
 //!
 //! What is not of the index's kind is not indexed, nor are strings and blobs longer than [`TEXT_BYTES_MAX`], which
 //! no query can ask for either.
 
+mod extract;
 #[cfg(test)]
 mod tests;
 
-use std::ops::{ControlFlow, RangeInclusive};
+use std::ops::RangeInclusive;
 
 use ripemd::{Digest as _, Ripemd160};
 use serde::{Deserialize, Serialize};
 
-use crate::bin::BinRef;
-use crate::msgpack::elements::{Element, Part, each_element};
-use crate::value::ParticleType;
+use crate::msgpack::elements::Element;
+
+pub use extract::{Extractor, Undefinable, ValueSlices};
 
 /// Longest string or blob that is indexed, in bytes.
 pub const TEXT_BYTES_MAX: usize = 2047;
@@ -39,7 +45,7 @@ pub enum Kind {
     Blob,
 }
 
-/// Where in a bin they are.
+/// Where they are in a bin, or in what a context leads to or an expression computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Source {
     /// The bin's value itself.
@@ -52,36 +58,35 @@ pub enum Source {
     MapValues,
 }
 
-/// What an index is of.
+/// What an index is of. Two are the same index if they are equal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Definition {
     /// The set; empty for all records of the namespace, in sets or not.
     pub set: String,
-    /// The bin.
+    /// The bin; empty for what an expression computes.
     pub bin: String,
     /// Which values.
     pub kind: Kind,
     /// Where in the bin.
     pub source: Source,
+    /// The path to an element inside the bin, packed; empty for the bin itself. See [`crate::cdt::Context`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub context: Vec<u8>,
+    /// The expression, packed; empty for a bin. See [`crate::expr::Expr`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expression: Vec<u8>,
 }
 
 impl Definition {
-    /// Adds the values of a record with these bins, in order, each once.
-    pub fn values<'b>(&self, bins: impl IntoIterator<Item = BinRef<'b>>, out: &mut Vec<i64>) {
-        let mut bins = bins.into_iter();
-        let Some(bin) = bins.find(|bin| bin.name == self.bin.as_bytes()) else {
-            return;
-        };
-        let begin = out.len();
-        each_value(&bin, self.source, |value| {
-            out.extend(value_of(self.kind, value));
-            ControlFlow::Continue(())
-        });
-        if out.len() - begin > 1 {
-            let mut values = out.split_off(begin);
-            values.sort_unstable();
-            values.dedup();
-            out.append(&mut values);
+    /// Of a bin itself.
+    pub fn of_bin(set: &str, bin: &str, kind: Kind, source: Source) -> Definition {
+        Definition {
+            set: set.into(),
+            bin: bin.into(),
+            kind,
+            source,
+            context: Vec::new(),
+            expression: Vec::new(),
         }
     }
 }
@@ -131,19 +136,6 @@ impl Wanted<'_> {
         }
     }
 
-    /// Whether a bin has it.
-    pub fn is_met_by(&self, source: Source, bin: &BinRef<'_>) -> bool {
-        let mut met = false;
-        each_value(bin, source, |value| {
-            met = self.is(value);
-            if met {
-                return ControlFlow::Break(());
-            }
-            ControlFlow::Continue(())
-        });
-        met
-    }
-
     fn is(&self, value: Element<'_>) -> bool {
         match (self, value) {
             (Wanted::Integers { first, last }, Element::Integer(value)) => {
@@ -153,43 +145,6 @@ impl Wanted<'_> {
             (Wanted::Blob(wanted), Element::Blob(found)) => *wanted == found,
             _ => false,
         }
-    }
-}
-
-/// Visits the values of a bin, of whatever kind, until `see` breaks.
-fn each_value(
-    bin: &BinRef<'_>,
-    source: Source,
-    mut see: impl FnMut(Element<'_>) -> ControlFlow<()>,
-) {
-    let wanted = match (source, bin.particle) {
-        (Source::Bin, _) => {
-            if let Some(value) = whole(bin) {
-                let _ = see(value);
-            }
-            return;
-        }
-        (Source::List, ParticleType::List) => Part::Element,
-        (Source::MapKeys, ParticleType::Map) => Part::Key,
-        (Source::MapValues, ParticleType::Map) => Part::Value,
-        _ => return,
-    };
-    each_element(bin.value, |part, element| match part == wanted {
-        true => see(element),
-        false => ControlFlow::Continue(()),
-    });
-}
-
-/// The value of a bin that is one by itself.
-fn whole<'b>(bin: &BinRef<'b>) -> Option<Element<'b>> {
-    match bin.particle {
-        ParticleType::Integer => {
-            let bytes = bin.value.try_into().ok()?;
-            Some(Element::Integer(i64::from_be_bytes(bytes)))
-        }
-        ParticleType::String => Some(Element::Text(bin.value)),
-        ParticleType::Blob => Some(Element::Blob(bin.value)),
-        _ => None,
     }
 }
 

@@ -4,6 +4,9 @@
 //!
 //! One thread, records in memory, no sockets: what both ways cost in the engine. Each reads the records that it
 //! returns, and asks each whether it has the value.
+//!
+//! Then records whose list has a hundred thousand values, overwritten again and again: the longest step of each kind
+//! that a core takes for them, and how long all of them take.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -25,6 +28,9 @@ use karst_storage::index::{EntryArena, HashKey};
 use karst_storage::log::{DeviceGeometry, Log, LogConfig};
 
 const VALUES: u64 = 100;
+
+/// Elements of a large list.
+const ELEMENTS: u32 = 100_000;
 const BLOCK_BYTES: u32 = 1 << 20;
 
 fn open(records: u64) -> Namespace {
@@ -61,14 +67,18 @@ fn now() -> Now {
     Now::from_epoch_ms(1_000_000)
 }
 
-fn fill(namespace: &Namespace, records: u64) {
-    let hand = Hand {
+fn hand(namespace: &Namespace) -> Hand {
+    Hand {
         lane: namespace.log().write_lane(0),
         now: now(),
         flush_clock_ms: 0,
         regime: FIRST_REGIME,
         replicated: false,
-    };
+    }
+}
+
+fn fill(namespace: &Namespace, records: u64) {
+    let hand = hand(namespace);
     let blob = [7u8; 120];
     for number in 0..records {
         let operations = [
@@ -104,7 +114,7 @@ fn build(namespace: &Namespace) {
         loop {
             let slice = namespace.build_slice(&build, after);
             for digest in &slice.digests {
-                let step = namespace.build_record(&build, digest, None);
+                let step = namespace.build_record(&build, digest, None, now());
                 assert!(matches!(step, Step::Done(true)));
             }
             after = slice.next;
@@ -127,7 +137,12 @@ fn has(namespace: &Namespace, digest: Digest, wanted: Wanted<'_>) -> bool {
     let step = namespace.read(now(), &request, None, |found| {
         let record = found.ok().and_then(|found| found.record);
         let bin = record.and_then(|record| record.bin(b"n"));
-        bin.is_some_and(|bin| wanted.is_met_by(Source::Bin, &bin))
+        bin.is_some_and(|bin| match (wanted, bin.value.try_into()) {
+            (Wanted::Integers { first, last }, Ok(bytes)) => {
+                (first..=last).contains(&i64::from_be_bytes(bytes))
+            }
+            _ => false,
+        })
     });
     matches!(step, Step::Done(true))
 }
@@ -175,6 +190,98 @@ fn query(namespace: &Namespace, set_id: u16, wanted: Wanted<'_>) -> usize {
     found
 }
 
+/// A packed list of integers of five bytes, or of strings as long, all other than in other rounds.
+fn large_list(round: u32, of_text: bool) -> Vec<u8> {
+    let mut packed = vec![0xdd];
+    packed.extend(ELEMENTS.to_be_bytes());
+    for number in 0..ELEMENTS {
+        // Spread over all values, as hashes are.
+        let value = (round * ELEMENTS + number).wrapping_mul(0x9e37_79b1) | 0x8000_0000;
+        match of_text {
+            true => packed.extend([0xa5, 3]),
+            false => packed.push(0xce),
+        }
+        packed.extend(value.to_be_bytes());
+    }
+    packed
+}
+
+/// The longest of some steps, and all of them, in ms.
+#[derive(Default)]
+struct Steps {
+    count: u64,
+    longest_ms: f64,
+    all_ms: f64,
+}
+
+impl Steps {
+    fn time<R>(&mut self, step: impl FnOnce() -> R) -> R {
+        #[allow(clippy::disallowed_methods)] // a bench reads the clock
+        let began = Instant::now();
+        let result = step();
+        let ms = began.elapsed().as_secs_f64() * 1000.0;
+        self.count += 1;
+        self.longest_ms = self.longest_ms.max(ms);
+        self.all_ms += ms;
+        result
+    }
+}
+
+/// Overwrites a record with a large list, and indexes it as a core does.
+fn large(of_text: bool) {
+    const ROUNDS: u32 = 20;
+    let namespace = open(100_000);
+    let kind = if of_text { Kind::Text } else { Kind::Numeric };
+    let definition = Definition::of_bin("demo", "l", kind, Source::List);
+    namespace.set_sindexes(&[("by_l".to_owned(), definition)]);
+    build(&namespace);
+    let digest = Digest::of(b"demo", KeyBytes::Integer(7));
+    let (mut writes, mut begins, mut slices) =
+        (Steps::default(), Steps::default(), Steps::default());
+    for round in 0..ROUNDS {
+        let list = large_list(round, of_text);
+        let value = Value {
+            particle: ParticleType::List,
+            bytes: list.as_slice().into(),
+        };
+        let operations = [Operation::Write(b"l", Some(value))];
+        let request = WriteRequest {
+            filter: None,
+            digest,
+            set: b"demo",
+            key: None,
+            exists: Exists::Any,
+            generation: GenerationRule::Any,
+            ttl: Ttl::Never,
+            flags: CommandFlags::default(),
+            operations: &operations,
+        };
+        let hand = hand(&namespace);
+        let step = writes.time(|| namespace.write(&hand, &request, None, |it| it.is_ok()));
+        assert!(matches!(step, Step::Done(true)));
+        let Step::Done(Some(mut late)) = begins.time(|| namespace.begin_late(&digest, None, now()))
+        else {
+            panic!("it is too large to be indexed at once")
+        };
+        while slices.time(|| namespace.late_slice(&mut late)) {}
+        assert!(!namespace.has_late());
+    }
+    let what = if of_text { "strings" } else { "integers" };
+    println!("{ROUNDS} writes of a list of {ELEMENTS} {what}:");
+    for (name, steps) in [
+        ("write", writes),
+        ("copy", begins),
+        ("index, in slices", slices),
+    ] {
+        println!(
+            "  {name:<18} {:6} steps, the longest {:6.2} ms, {:8.2} ms a record",
+            steps.count,
+            steps.longest_ms,
+            steps.all_ms / f64::from(ROUNDS)
+        );
+    }
+}
+
 fn timed<R>(what: &str, run: impl FnOnce() -> R) -> (R, f64) {
     #[allow(clippy::disallowed_methods)] // a bench reads the clock
     let began = Instant::now();
@@ -188,12 +295,7 @@ fn main() {
     let mut arguments = std::env::args().skip_while(|it| it != "--records").skip(1);
     let records = arguments.next().and_then(|it| it.parse().ok());
     let records: u64 = records.unwrap_or(100_000);
-    let definition = Definition {
-        set: "demo".into(),
-        bin: "n".into(),
-        kind: Kind::Numeric,
-        source: Source::Bin,
-    };
+    let definition = Definition::of_bin("demo", "n", Kind::Numeric, Source::Bin);
     let wanted = [("by_n".to_owned(), definition)];
     println!("{records} records of some 200 bytes, {VALUES} values");
     let namespace = open(records);
@@ -229,4 +331,7 @@ fn main() {
     indexed.set_sindexes(&wanted);
     timed("writes, into the index too", || fill(&indexed, records));
     timed("updates of it, read first", || fill(&indexed, records / 4));
+    drop(indexed);
+    large(false);
+    large(true);
 }

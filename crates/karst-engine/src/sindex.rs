@@ -4,14 +4,17 @@
 //! what the cluster has agreed on --> set_sindexes --> a part in every partition, empty
 //! a write, a copy, a merge       --> store        --> the record's values are put, under the write's stamp
 //! a record of before             --> build        --> the same, once, by a walk in slices
-//! a query                        --> query        --> hits: what bears the stamp of the record of now
+//! a large collection in either   --> late         --> the same, in slices of its own; until then it is noted as late
+//! a query                        --> query        --> hits: what bears the stamp of the record of now, or is late
 //! ```
 //!
 //! A part changes under its partition's mutex, in the same step as the primary index.
 //!
 //! Invariants
-//!   a record that is in the primary index has each of its values in every built part, under its own stamp
-//!   an item that bears another stamp than its record, or has none, is left over: no query returns it
+//!   a record that is in the primary index has each of its values in every built part, under its own stamp, or is late
+//!   an item that bears another stamp than its record, or has none, is left over: no query returns it, unless the
+//!   record is late: then it may have the value still, and whoever reads it will see
+//!   a step under the mutex walks over at most [`WALKED_BY_WRITE`] bytes of collections, for all parts together
 //!   of those a part holds at most about as many as of the others and [`LEFT_OVER_MIN`]
 //!
 //! So what changes a record need not know what it was: a delete, a sweep or a copy from another node leaves items
@@ -21,15 +24,21 @@
 //! Nothing of an index outlives the process. After a start every part is built anew.
 
 pub mod build;
+pub mod late;
 pub mod query;
 
+use std::collections::BTreeSet;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::Guard;
 use karst_data::bin::BinRef;
+use karst_data::expr::{Lookup, Metadata, Subject};
+use karst_data::flat::{Draft, Record};
 use karst_data::key::{Digest, PARTITIONS, PartitionId};
-use karst_data::sindex::Definition;
+use karst_data::sindex::{Definition, Extractor};
+use karst_data::time::Now;
 use karst_storage::index::{Directory, NewEntry};
 use karst_storage::sindex::{Item, Ordered, Position, Stamp};
 
@@ -43,6 +52,10 @@ pub const LEFT_OVER_MIN: u32 = 64;
 /// Items that a write looks at once it has to: a run or two.
 const SWEPT_BY_WRITE: usize = 128;
 
+/// Bytes of collections that one step under the mutex walks over for their values, old or new: about a thousand of
+/// them, which are hashed and put in half a millisecond. What is longer is put in later: see [`late`].
+pub const WALKED_BY_WRITE: usize = 4096;
+
 /// An index of a namespace.
 #[derive(Debug)]
 pub struct Index {
@@ -50,6 +63,8 @@ pub struct Index {
     id: u32,
     /// What it is of.
     pub definition: Definition,
+    /// What takes its values out of records; `None` if this version cannot: then it never serves.
+    pub extractor: Option<Extractor>,
     /// Partitions whose part holds all that it should.
     built: AtomicU32,
     /// How long it took to build all of them, in ms; set by who builds.
@@ -58,6 +73,8 @@ pub struct Index {
     swept: AtomicU64,
     items: AtomicU64,
     bytes: AtomicU64,
+    /// Records that are to be put in later, over all partitions.
+    late: AtomicU64,
 }
 
 impl Index {
@@ -66,9 +83,19 @@ impl Index {
         self.built.load(Ordering::Acquire) * 100 / PARTITIONS as u32
     }
 
-    /// Whether queries may ask it.
+    /// Whether all partitions hold what they should.
     pub fn is_built(&self) -> bool {
         self.built.load(Ordering::Acquire) as usize == PARTITIONS
+    }
+
+    /// Whether queries may ask it.
+    pub fn serves(&self) -> bool {
+        self.is_built() && self.extractor.is_some()
+    }
+
+    /// Records whose values are not all put in yet; queries look at each of them.
+    pub fn late(&self) -> u64 {
+        self.late.load(Ordering::Acquire)
     }
 
     /// Items that were left over and taken out by a sweep.
@@ -87,6 +114,11 @@ impl Index {
     fn is_of(&self, sets: &Sets, set_id: u16) -> bool {
         let set = self.definition.set.as_bytes();
         set.is_empty() || sets.with(set_id, |it| *it.name == *set)
+    }
+
+    /// What takes values out of records of this set, if the index is of such.
+    fn extractor_for(&self, sets: &Sets, set_id: u16) -> Option<&Extractor> {
+        self.extractor.as_ref().filter(|_| self.is_of(sets, set_id))
     }
 }
 
@@ -113,6 +145,8 @@ pub(crate) struct Part {
     index: Arc<Index>,
     items: Ordered,
     is_built: bool,
+    /// Records whose values are not all put in yet. Each is a record of the partition, or was.
+    late: BTreeSet<Digest>,
     /// Changes that may have left items over.
     left_over: u32,
     /// Those that the sweep under way will have seen.
@@ -127,10 +161,33 @@ pub(crate) struct Part {
 #[derive(Default)]
 pub(crate) struct Parts(Vec<Part>);
 
-/// The values of a record as it was, by part.
+/// The values of a record as it was, by part; `None` where there were too many to look at.
 pub(crate) struct OldValues {
     stamp: Stamp,
-    by_part: Vec<Vec<i64>>,
+    by_part: Vec<Option<Vec<i64>>>,
+}
+
+/// A record as it is about to be stored: what expressions are told of it.
+struct Drafted<'a, 'b, B> {
+    metadata: Metadata<'a>,
+    key: Option<&'a [u8]>,
+    bins: B,
+    /// What the bins borrow from.
+    _bytes: PhantomData<&'b [u8]>,
+}
+
+impl<'b, B: Iterator<Item = BinRef<'b>> + Clone> Subject for Drafted<'_, 'b, B> {
+    fn metadata(&self) -> Option<&Metadata<'_>> {
+        Some(&self.metadata)
+    }
+
+    fn key(&self) -> Lookup<&[u8]> {
+        self.key.into()
+    }
+
+    fn bin(&self, name: &[u8]) -> Lookup<BinRef<'_>> {
+        self.bins.clone().find(|bin| bin.name == name).into()
+    }
 }
 
 impl Part {
@@ -139,6 +196,7 @@ impl Part {
             index,
             items: Ordered::default(),
             is_built: false,
+            late: BTreeSet::new(),
             left_over: 0,
             covered: 0,
             sweep: None,
@@ -174,6 +232,17 @@ impl Part {
         })
     }
 
+    /// Whether a record's values are all put in, or are to be put in later.
+    fn set_late(&mut self, digest: &Digest, is_late: bool) {
+        if is_late {
+            if self.late.insert(*digest) {
+                self.index.late.fetch_add(1, Ordering::AcqRel);
+            }
+        } else if !self.late.is_empty() && self.late.remove(digest) {
+            self.index.late.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
     /// Something may be left over.
     fn note(&mut self, changes: u32) {
         if !self.items.is_empty() {
@@ -203,11 +272,14 @@ impl Part {
         }
         let before = self.items.len();
         let behind = self.sweep;
+        let late = std::mem::take(&mut self.late);
         let mut keep = |item: &Item| {
-            let entry = directory.get(&item.digest);
-            entry.is_some_and(|it| !it.is_tombstone() && Stamp::of(it.version()) == item.stamp)
+            let entry = directory.get(&item.digest).filter(|it| !it.is_tombstone());
+            let is_of_now = |version| Stamp::of(version) == item.stamp;
+            entry.is_some_and(|it| is_of_now(it.version()) || late.contains(&item.digest))
         };
         self.sweep = self.change(|items| items.retain(behind, items_max, &mut keep));
+        self.late = late;
         let swept = before - self.items.len();
         self.index.swept.fetch_add(swept as u64, Ordering::Relaxed);
         if self.sweep.is_none() {
@@ -236,6 +308,8 @@ impl Parts {
     pub(crate) fn clear(&mut self) {
         for part in &mut self.0 {
             part.change(|items| *items = Ordered::default());
+            let late = std::mem::take(&mut part.late).len() as u64;
+            part.index.late.fetch_sub(late, Ordering::AcqRel);
             part.sweep = None;
             (part.left_over, part.owed) = (0, 0);
         }
@@ -252,12 +326,15 @@ impl Partition {
         parts.for_each(|part| part.sweep(directory, items_max));
     }
 
-    /// Takes out the values of a record as it was before a write, but those that it still has.
+    /// Takes out the values of a record as it was before a write, but those that it still has, or may have.
     pub(crate) fn take_out(&mut self, digest: &Digest, old: Option<OldValues>) {
         let Some(OldValues { stamp, by_part }) = old else {
             return;
         };
         for (part, values) in self.parts.0.iter_mut().zip(by_part) {
+            let Some(values) = values.filter(|_| !part.late.contains(digest)) else {
+                continue;
+            };
             part.change(|items| {
                 for value in values {
                     items.remove(&(value, *digest), stamp);
@@ -314,11 +391,13 @@ impl Namespace {
         Index {
             id: self.sindexes_made.fetch_add(1, Ordering::Relaxed),
             definition: definition.clone(),
+            extractor: definition.extractor().ok(),
             built: AtomicU32::new(0),
             build_ms: AtomicU64::new(0),
             swept: AtomicU64::new(0),
             items: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            late: AtomicU64::new(0),
         }
     }
 
@@ -334,49 +413,69 @@ impl Namespace {
     }
 
     /// The values of a record that a write is about to change, if there are indexes to take them out of.
-    pub(crate) fn old_values<'b>(
+    pub(crate) fn old_values(
         &self,
         partition: &Partition,
         before: Option<&Before>,
-        bins: Option<impl Iterator<Item = BinRef<'b>> + Clone>,
+        record: Option<&Record<'_>>,
+        now: Now,
     ) -> Option<OldValues> {
-        let (entry, bins) = (&before?.entry, bins?);
+        let (entry, record) = (&before?.entry, record?);
         if partition.parts.0.is_empty() {
             return None; // nearly always
         }
-        let of_part = |part: &Part| {
+        let metadata = self.metadata_of(entry, record.key.is_some(), record.set, now);
+        let subject = (metadata, *record);
+        let mut walked = 0;
+        let mut of_part = |part: &Part| {
             let mut values = Vec::new();
-            if part.index.is_of(&self.sets, entry.set_id) {
-                part.index.definition.values(bins.clone(), &mut values);
+            if let Some(extractor) = part.index.extractor_for(&self.sets, entry.set_id) {
+                let left = WALKED_BY_WRITE - walked;
+                walked += extractor.values_within(&subject, left, &mut values)?;
             }
-            values
+            Some(values)
         };
+        let by_part = partition.parts.0.iter().map(&mut of_part).collect();
         Some(OldValues {
             stamp: Stamp::of(entry.version),
-            by_part: partition.parts.0.iter().map(of_part).collect(),
+            by_part,
         })
     }
 
     /// Brings the indexes in step with a record that was stored, and notes that one was there before.
-    pub(crate) fn put_in_sindexes<'b>(
+    pub(crate) fn put_in_sindexes<'b, B>(
         &self,
         partition: &mut Partition,
         new: &NewEntry,
+        draft: &Draft<'_, B>,
         before: Option<&Before>,
-        bins: impl Iterator<Item = BinRef<'b>> + Clone,
-    ) {
+        now: Now,
+    ) where
+        B: Iterator<Item = BinRef<'b>> + Clone,
+    {
         let Partition {
             directory, parts, ..
         } = partition;
+        if parts.0.is_empty() {
+            return; // nearly always
+        }
+        let drafted = Drafted {
+            metadata: self.metadata_of(new, draft.key.is_some(), draft.set, now),
+            key: draft.key,
+            bins: draft.bins.clone(),
+            _bytes: PhantomData,
+        };
         let changed = before.is_some_and(|before| !before.entry.is_tombstone());
-        let mut values = Vec::new();
+        let (mut values, mut walked) = (Vec::new(), 0);
         for part in &mut parts.0 {
-            let mut came = 0;
-            if !new.is_tombstone() && part.index.is_of(&self.sets, new.set_id) {
-                values.clear();
-                part.index.definition.values(bins.clone(), &mut values);
-                came = part.put(&new.digest, Stamp::of(new.version), &values);
-            }
+            values.clear();
+            let extractor = part.index.extractor_for(&self.sets, new.set_id);
+            let extractor = extractor.filter(|_| !new.is_tombstone());
+            let left = WALKED_BY_WRITE - walked;
+            let walks = extractor.map(|it| it.values_within(&drafted, left, &mut values));
+            walked += walks.flatten().unwrap_or(0);
+            let came = part.put(&new.digest, Stamp::of(new.version), &values);
+            part.set_late(&new.digest, walks == Some(None));
             if changed {
                 part.note(1);
                 part.owe(directory, came);

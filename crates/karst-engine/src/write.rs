@@ -369,11 +369,7 @@ impl Namespace {
         };
         self.admit_to_set(set_id, alive.is_none()).map_err(refuse)?;
         let meta = self.next_meta(partition, hand, request, before, set_id);
-        let old_values = self.old_values(
-            partition,
-            before.as_ref(),
-            record.as_ref().map(Record::bins),
-        );
+        let old_values = self.old_values(partition, before.as_ref(), record.as_ref(), hand.now);
         let key = request
             .key
             .or_else(|| record.as_ref().and_then(|record| record.key))
@@ -526,7 +522,7 @@ impl Namespace {
             self.log.release(place);
             return Err(Reason::IndexFull.into());
         }
-        self.put_in_sindexes(partition, &entry, before.as_ref(), draft.bins.clone());
+        self.put_in_sindexes(partition, &entry, draft, before.as_ref(), hand.now);
         let image = hand.replicated.then(|| draft.image());
         Ok(Stored {
             commit: Some(commit),

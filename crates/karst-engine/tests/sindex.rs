@@ -1,5 +1,5 @@
-//! Indexes and records agree, whatever happened: writes of every kind, copies from another node, deletes, expiry,
-//! truncation and its taking back, sweeps, defrag, indexes that come and go, restarts.
+//! Indexes and records agree, whatever happened: writes of every kind, of small and of large collections, copies from
+//! another node, deletes, expiry, truncation and its taking back, sweeps, defrag, indexes that come and go, restarts.
 //!
 //! One thread plays all of it in an order drawn from a seed. The truth is read from the records: of each query
 //! those have to come, and no others, that a look at every record finds.
@@ -9,6 +9,7 @@ mod plain;
 use std::collections::BTreeSet;
 
 use karst_data::bin::BinRef;
+use karst_data::expr::Metadata;
 use karst_data::flat::{Draft, Meta, Record};
 use karst_data::key::{Digest, PartitionId};
 use karst_data::operation::{CommandFlags, Operation};
@@ -18,8 +19,9 @@ use karst_data::time::{Now, Ttl};
 use karst_data::value::{ParticleType, Value};
 use karst_engine::Step;
 use karst_engine::read::{Need, ReadRequest};
+use karst_engine::sindex::late::Late;
 use karst_engine::sindex::query::Query;
-use karst_engine::sindex::{Index, LEFT_OVER_MIN};
+use karst_engine::sindex::{Index, LEFT_OVER_MIN, WALKED_BY_WRITE};
 use karst_engine::write::{DeleteRequest, Hand, WriteRequest};
 use karst_storage::place::Version;
 
@@ -42,20 +44,33 @@ impl Rng {
     }
 }
 
-fn definitions() -> [(String, Definition); 3] {
+/// `bin(integer, "n") * 2`
+const TWICE: &[u8] = &[0x93, 22, 0x93, 81, 2, 0xa1, b'n', 2];
+
+fn definitions() -> [(String, Definition); 6] {
     let make = |name: &str, set: &str, bin: &str, kind, source| {
+        let definition = Definition::of_bin(set, bin, kind, source);
+        (name.to_owned(), definition)
+    };
+    let within = |name: &str, key: u8, source| {
+        let context = vec![0x92, 0x22, 0xa2, 3, key];
         let definition = Definition {
-            set: set.into(),
-            bin: bin.into(),
-            kind,
-            source,
+            context,
+            ..Definition::of_bin("demo", "m", Kind::Numeric, source)
         };
         (name.to_owned(), definition)
+    };
+    let twice = Definition {
+        expression: TWICE.to_vec(),
+        ..Definition::of_bin("", "", Kind::Numeric, Source::Bin)
     };
     [
         make("by_n", "demo", "n", Kind::Numeric, Source::Bin),
         make("by_t", "", "t", Kind::Text, Source::Bin),
         make("by_l", "", "l", Kind::Numeric, Source::List),
+        within("by_m_k", b'k', Source::Bin),
+        within("by_m_l", b'l', Source::List),
+        ("by_twice_n".to_owned(), twice),
     ]
 }
 
@@ -63,13 +78,28 @@ fn text(number: u64) -> Vec<u8> {
     format!("text {number}").into_bytes()
 }
 
-/// `[a, b, a]`
-fn list(a: u64, b: u64) -> Vec<u8> {
-    vec![0x93, a as u8, b as u8, a as u8]
+/// `[a, nil, nil ..., b, a]`, too long for the step of a write if `is_large`.
+fn list(a: u64, b: u64, is_large: bool) -> Vec<u8> {
+    let nils = if is_large { WALKED_BY_WRITE } else { 0 };
+    let mut packed = vec![0xdc];
+    packed.extend((nils as u16 + 3).to_be_bytes());
+    packed.push(a as u8);
+    packed.resize(packed.len() + nils, 0xc0);
+    packed.extend([b as u8, a as u8]);
+    packed
+}
+
+/// `{"k": k, "l": list}`
+fn map(k: u64, list: &[u8]) -> Vec<u8> {
+    let mut packed = vec![0x82, 0xa2, 3, b'k', k as u8, 0xa2, 3, b'l'];
+    packed.extend(list);
+    packed
 }
 
 struct Play {
     world: World,
+    /// A record that is late and is being put in.
+    late: Option<Late>,
     rng: Rng,
     now_ms: u64,
     truncated: bool,
@@ -78,7 +108,8 @@ struct Play {
 impl Play {
     fn new(seed: u64) -> Play {
         Play {
-            world: World::new(24, 1),
+            world: World::new(96, 1),
+            late: None,
             rng: Rng(seed),
             now_ms: NOW_MS,
             truncated: false,
@@ -125,11 +156,16 @@ impl Play {
             operations.push(Operation::Write(b"t", value(ParticleType::String, text)));
         }
         if rng.below(3) == 0 {
-            let list = list(rng.below(12), rng.below(12));
+            let list = list(rng.below(12), rng.below(12), rng.below(8) == 0);
             operations.push(Operation::Write(b"l", value(ParticleType::List, list)));
         }
+        if rng.below(3) == 0 {
+            let list = list(rng.below(12), rng.below(12), rng.below(8) == 0);
+            let map = map(rng.below(12), &list);
+            operations.push(Operation::Write(b"m", value(ParticleType::Map, map)));
+        }
         if rng.below(4) == 0 || operations.is_empty() {
-            let bin = [b"n", b"t", b"l"][rng.below(3) as usize];
+            let bin = [b"n", b"t", b"l", b"m"][rng.below(4) as usize];
             operations.push(Operation::Write(bin, None));
         }
         let request = WriteRequest {
@@ -242,7 +278,8 @@ impl Play {
                         let mut fetched = None;
                         loop {
                             let namespace = &self.world.namespace;
-                            match namespace.build_record(&build, digest, fetched.as_ref()) {
+                            let fetch = fetched.as_ref();
+                            match namespace.build_record(&build, digest, fetch, self.now()) {
                                 Step::Done(read) => break assert!(read),
                                 Step::Read(read) => fetched = Some(self.world.fetch(read)),
                                 Step::Wait => unreachable!("a build does not wait for room"),
@@ -259,7 +296,37 @@ impl Play {
         }
     }
 
+    /// Puts the next slice of a late record in, or begins with one.
+    fn put_late(&mut self) {
+        let namespace = &self.world.namespace;
+        if let Some(mut late) = self.late.take() {
+            self.late = namespace.late_slice(&mut late).then_some(late);
+            return;
+        }
+        let behind = Some(digest(self.rng.below(KEYS)));
+        let ids = PartitionId::all();
+        let all = ids.filter_map(|id| {
+            let next = namespace.next_late(id, behind);
+            next.or_else(|| namespace.next_late(id, None))
+        });
+        let all: Vec<Digest> = all.collect();
+        assert_eq!(all.is_empty(), !namespace.has_late());
+        if all.is_empty() {
+            return;
+        }
+        let digest = all[self.rng.below(all.len() as u64) as usize];
+        let mut fetched = None;
+        self.late = loop {
+            match namespace.begin_late(&digest, fetched.as_ref(), self.now()) {
+                Step::Done(late) => break late,
+                Step::Read(read) => fetched = Some(self.world.fetch(read)),
+                Step::Wait => unreachable!("nothing is written"),
+            }
+        };
+    }
+
     fn restart(&mut self) {
+        self.late = None;
         self.world.flush(0);
         let marks: Vec<(&[u8], u64)> = match self.truncated {
             true => vec![(b"demo", self.world.namespace.truncations())],
@@ -294,6 +361,7 @@ impl Play {
                 self.build();
             }
             93 => self.restart(),
+            94..=96 => (0..20).for_each(|_| self.put_late()),
             _ => self.check(),
         }
     }
@@ -306,17 +374,28 @@ impl Play {
             key: None,
             need: Need::Bins,
         };
-        let of = &index.definition;
+        let extractor = index.extractor.as_ref().expect("it can be had");
         let mut fetched = None;
         loop {
             let namespace = &self.world.namespace;
             let step = namespace.read(self.now(), &request, fetched.as_ref(), |found| {
-                let record = found.ok().and_then(|found| found.record);
-                let bin = record.and_then(|record| record.bin(of.bin.as_bytes()));
-                bin.is_some_and(|bin| wanted.is_met_by(of.source, &bin))
+                let found = found.ok()?;
+                let record = found.record?;
+                let metadata = Metadata {
+                    digest,
+                    set: record.set,
+                    stores_key: false,
+                    tombstone: false,
+                    void_time_s: found.void_time_s,
+                    update_time_ms: found.update_time_ms,
+                    size_bytes: found.size_bytes,
+                    in_memory: false,
+                    now: self.now(),
+                };
+                Some(extractor.finds(&wanted, &(metadata, record)))
             });
             match step {
-                Step::Done(met) => return met,
+                Step::Done(met) => return met.unwrap_or(false),
                 Step::Read(read) => fetched = Some(self.world.fetch(read)),
                 Step::Wait => unreachable!("a read does not wait for room"),
             }
@@ -493,18 +572,90 @@ fn an_index_is_renamed_without_being_built_anew_and_asked_by_its_set_first() {
         ..by_n.clone()
     };
     namespace.set_sindexes(&[("a".into(), by_n.clone()), ("all".into(), of_all.clone())]);
-    let find = |set: &[u8]| {
-        let found = namespace.sindex_for(set, b"n", Kind::Numeric, Source::Bin);
-        found.map(|it| it.name)
+    let find = |set: &str| {
+        let wanted = Definition::of_bin(set, "n", Kind::Numeric, Source::Bin);
+        namespace.sindex_for(&wanted).map(|it| it.name)
     };
     assert!(!namespace.sindex_named(b"a").unwrap().index.is_built());
     play.build();
     namespace.set_sindexes(&[("b".into(), by_n), ("all".into(), of_all)]);
     assert!(namespace.sindex_named(b"b").unwrap().index.is_built());
     assert!(namespace.sindex_named(b"a").is_none());
-    assert_eq!(find(b"demo").as_deref(), Some("b"));
-    assert_eq!(find(b"other").as_deref(), Some("all"));
-    assert_eq!(find(b"").as_deref(), Some("all"));
+    assert_eq!(find("demo").as_deref(), Some("b"));
+    assert_eq!(find("other").as_deref(), Some("all"));
+    assert_eq!(find("").as_deref(), Some("all"));
     namespace.set_sindexes(&[]);
-    assert_eq!(find(b"demo"), None);
+    assert_eq!(find("demo"), None);
+}
+
+#[test]
+fn a_large_collection_is_found_at_once_and_indexed_in_slices_later() {
+    let mut play = Play::new(3);
+    let [_, _, by_l, ..] = definitions();
+    play.world.namespace.set_sindexes(&[by_l]);
+    play.build();
+    let named = play.world.namespace.sindex_named(b"by_l").unwrap();
+    let put = |play: &Play, list: Vec<u8>| {
+        let value = Value {
+            particle: ParticleType::List,
+            bytes: list.into(),
+        };
+        let request = WriteRequest {
+            filter: None,
+            digest: digest(3),
+            set: b"demo",
+            key: None,
+            exists: Exists::Any,
+            generation: GenerationRule::Any,
+            ttl: Ttl::Never,
+            flags: CommandFlags::default(),
+            operations: &[Operation::Write(b"l", Some(value))],
+        };
+        let namespace = &play.world.namespace;
+        let step = namespace.write(&play.hand(), &request, None, |it| it.is_ok());
+        assert!(matches!(step, Step::Done(true)));
+    };
+    let finds = |play: &Play, value| {
+        let wanted = Wanted::Integers {
+            first: value,
+            last: value,
+        };
+        play.ask(&named.index, wanted) == [digest(3)]
+    };
+    put(&play, list(4, 5, true));
+    assert_eq!((named.index.late(), named.index.report().items), (1, 0));
+    assert!(finds(&play, 4) && finds(&play, 5) && !finds(&play, 6));
+    play.put_late(); // begins
+    play.put_late();
+    assert_eq!((named.index.late(), named.index.report().items), (1, 1));
+    assert!(finds(&play, 4) && finds(&play, 5));
+    put(&play, list(6, 7, true)); // while it is put in
+    assert!(finds(&play, 6) && finds(&play, 7) && !finds(&play, 4));
+    (0..20).for_each(|_| play.put_late());
+    assert_eq!(named.index.late(), 0);
+    assert!(finds(&play, 6) && finds(&play, 7) && !finds(&play, 4));
+    (0..4).for_each(|_| play.sweep());
+    assert_eq!(named.index.report().items, 2, "nothing is left over");
+    put(&play, list(4, 5, true));
+    put(&play, list(8, 9, false));
+    assert_eq!(named.index.late(), 0, "it is small again");
+    assert!(finds(&play, 8) && !finds(&play, 4));
+    put(&play, list(4, 5, true));
+    play.world.namespace.set_sindexes(&[]);
+    assert!(!play.world.namespace.has_late());
+}
+
+#[test]
+fn a_late_record_that_is_deleted_is_late_no_more() {
+    let mut play = Play::new(3);
+    play.world.namespace.set_sindexes(&definitions());
+    play.build();
+    (0..300).for_each(|_| play.write());
+    assert!(play.world.namespace.has_late());
+    (0..2000).for_each(|_| play.delete());
+    play.check();
+    while play.world.namespace.has_late() {
+        play.put_late();
+    }
+    play.check();
 }

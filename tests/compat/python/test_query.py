@@ -1,8 +1,12 @@
-"""Queries by a secondary index: of integers, strings and blobs, of bins, lists, map keys and map values."""
+"""Queries by a secondary index: of integers, strings and blobs, of bins, lists, map keys and map values, of what a
+context leads to and of what an expression computes."""
 
 import aerospike
 import pytest
 from aerospike import exception, predicates
+from aerospike_helpers import cdt_ctx
+from aerospike_helpers.expressions.arithmetic import Add
+from aerospike_helpers.expressions.base import IntBin
 from conftest import NAMESPACES, TOTAL_TIMEOUT_MS, wait_until
 
 RECORDS = 300
@@ -154,3 +158,123 @@ def test_an_index_is_listed_and_gone_once_it_is_removed(client, ns, indexed):
         client.index_string_create(ns, SET, "n2", "q_listed", PATIENT)
     client.index_remove(ns, "q_listed", PATIENT)
     assert ask(client, f"sindex-exists:namespace={ns};indexname=q_listed") == "false"
+
+
+NESTED = "nested"
+WITHIN_MAP = [cdt_ctx.cdt_ctx_map_key("inner"), cdt_ctx.cdt_ctx_list_index(-1)]
+SUM = Add(IntBin("a"), IntBin("b")).compile()
+
+
+def nested(number):
+    return {
+        "n": number,
+        "a": number,
+        "b": number % 3,
+        "m": {"inner": [-1, number], "tags": [number % 10, f"t{number % 10}"]},
+    }
+
+
+@pytest.fixture(scope="module")
+def nested_index(client):
+    """Indexes of what a context leads to and of what an expression computes; half of the records come after."""
+    tags = [cdt_ctx.cdt_ctx_map_key("tags")]
+    default, of_list = aerospike.INDEX_TYPE_DEFAULT, aerospike.INDEX_TYPE_LIST
+    names = ("q_inner", "q_tags", "q_sum")
+    for ns in NAMESPACES:
+        for number in range(50):
+            client.put((ns, NESTED, number), nested(number))
+        client.index_cdt_create(ns, NESTED, "m", default, aerospike.INDEX_NUMERIC, "q_inner", WITHIN_MAP, PATIENT)
+        client.index_cdt_create(ns, NESTED, "m", of_list, aerospike.INDEX_STRING, "q_tags", tags, PATIENT)
+        client.index_expr_create(ns, NESTED, default, aerospike.INDEX_NUMERIC, SUM, "q_sum", PATIENT)
+        for number in range(50, 100):
+            client.put((ns, NESTED, number), nested(number))
+        client.put((ns, NESTED, "else"), {"n": -1, "m": {"inner": 5, "tags": {}}, "a": "no", "b": 1})
+        wait_until(lambda: all(is_built(client, ns, name) for name in names))
+    yield NESTED
+    for ns in NAMESPACES:
+        for name in names:
+            client.index_remove(ns, name, PATIENT)
+        client.truncate(ns, NESTED, 0, PATIENT)
+
+
+def numbers(query):
+    return sorted(record[2]["n"] for record in query.results({"max_retries": 0}))
+
+
+def test_a_context_leads_to_what_is_indexed(client, ns, nested_index):
+    query = client.query(ns, NESTED)
+    query.where(predicates.between("m", 40, 60), WITHIN_MAP)
+    assert numbers(query) == list(range(40, 61))
+    query = client.query(ns, NESTED)
+    query.where(predicates.contains("m", aerospike.INDEX_TYPE_LIST, "t3"), [cdt_ctx.cdt_ctx_map_key("tags")])
+    assert numbers(query) == list(range(3, 100, 10))
+    query = client.query(ns, NESTED)
+    query.where_with_index_name("q_inner", predicates.equals(None, 7))
+    assert numbers(query) == [7]
+
+
+def test_an_expression_computes_what_is_indexed(client, ns, nested_index):
+    expected = [number for number in range(100) if 10 <= number + number % 3 <= 20]
+    query = client.query(ns, NESTED)
+    query.where_with_expr(SUM, predicates.between(None, 10, 20))
+    assert numbers(query) == expected
+    query = client.query(ns, NESTED)
+    query.where_with_index_name("q_sum", predicates.between(None, 10, 20))
+    assert numbers(query) == expected
+
+
+def test_such_indexes_follow_changes(client, ns, nested_index):
+    key = (ns, NESTED, 7)
+    changed = nested(7)
+    changed["m"]["inner"] = [-1, 7, 7000]
+    changed["a"] = 9000
+    client.put(key, changed)
+
+    def has(inner, total):
+        by_context, by_sum = client.query(ns, NESTED), client.query(ns, NESTED)
+        by_context.where(predicates.equals("m", inner), WITHIN_MAP)
+        by_sum.where_with_expr(SUM, predicates.equals(None, total))
+        return numbers(by_context), numbers(by_sum)
+
+    assert has(7000, 9001) == ([7], [7])
+    assert has(7, 8) == ([], [])
+    client.remove(key)
+    assert has(7000, 9001) == ([], [])
+    client.put(key, nested(7))
+    assert has(7, 8) == ([7], [7])
+
+
+def test_another_context_or_expression_has_no_index(client, ns, nested_index):
+    query = client.query(ns, NESTED)
+    query.where(predicates.equals("m", 7), [cdt_ctx.cdt_ctx_map_key("inner"), cdt_ctx.cdt_ctx_list_index(0)])
+    with pytest.raises(exception.IndexNotFound):
+        query.results({"max_retries": 0})
+    query = client.query(ns, NESTED)
+    query.where_with_expr(Add(IntBin("b"), IntBin("a")).compile(), predicates.equals(None, 7))
+    with pytest.raises(exception.IndexNotFound):
+        query.results({"max_retries": 0})
+
+
+def test_a_context_and_an_expression_are_listed_in_base64(client, ns, nested_index):
+    listed = ask(client, f"sindex-list:namespace={ns}")
+    context, expression = client.get_cdtctx_base64(WITHIN_MAP), client.get_expression_base64(SUM)
+    assert f"indexname=q_inner:set={NESTED}:bin=m:type=numeric:indextype=default:context={context}:exp=null" in listed
+    assert f"indexname=q_sum:set={NESTED}:bin=null:type=numeric:indextype=default:context=null:exp={expression}" in listed
+
+
+def test_a_list_of_100000_values_is_found_at_once(client, ns, indexed):
+    key = (ns, SET, "large")
+    values = list(range(1_000_000, 1_100_000))
+    client.put(key, {"n": 6000, "l": values})
+    for value in (1_000_000, 1_050_000, 1_099_999):
+        assert found(client, ns, predicates.contains("l", aerospike.INDEX_TYPE_LIST, value)) == [6000]
+    in_range = predicates.range("l", aerospike.INDEX_TYPE_LIST, 1_000_500, 1_000_600)
+    assert found(client, ns, in_range) == [6000], "once, however many of its values are in the range"
+    entries = lambda: int(ask(client, f"sindex/{ns}/q_l").removeprefix("entries=").split(";")[0])
+    wait_until(lambda: entries() >= 100_000)
+    assert found(client, ns, in_range) == [6000]
+    client.put(key, {"n": 6001, "l": values[1:]})
+    assert found(client, ns, predicates.contains("l", aerospike.INDEX_TYPE_LIST, 1_000_000)) == []
+    assert found(client, ns, predicates.contains("l", aerospike.INDEX_TYPE_LIST, 1_000_001)) == [6001]
+    client.remove(key)
+    assert found(client, ns, in_range) == []

@@ -90,7 +90,7 @@ pub(super) struct Arguments<'a> {
 
 impl<'a> Arguments<'a> {
     /// The elements of a packed list; nothing, of no bytes.
-    fn of(packed: &'a [u8]) -> Result<Arguments<'a>> {
+    pub(super) fn of(packed: &'a [u8]) -> Result<Arguments<'a>> {
         let mut reader = Reader { rest: packed };
         if packed.is_empty() {
             return Ok(Arguments { reader, left: 0 });

@@ -132,6 +132,34 @@ impl<'a> Step<'a> {
         Ok(Some(Spot::of(packed, key, work)?.bounds()))
     }
 
+    /// Whether it makes nothing, and can find something.
+    pub(super) fn only_finds(&self) -> bool {
+        let is_found = match self.by {
+            By::Index(_) | By::Rank(_) | By::Value(_) => true,
+            By::Key(_) => !self.of_lists,
+            By::Nothing => false,
+        };
+        is_found && self.creation == Creation::Unsaid && !self.with_index
+    }
+
+    /// The same with bytes of its own.
+    pub(super) fn into_owned(self) -> Step<'static> {
+        let owned = |packed: Packed<'_>| Packed::Owned(packed.into_owned());
+        Step {
+            by: match self.by {
+                By::Index(index) => By::Index(index),
+                By::Rank(rank) => By::Rank(rank),
+                By::Key(key) => By::Key(owned(key)),
+                By::Value(value) => By::Value(owned(value)),
+                By::Nothing => By::Nothing,
+            },
+            of_lists: self.of_lists,
+            of_maps: self.of_maps,
+            creation: self.creation,
+            with_index: self.with_index,
+        }
+    }
+
     /// The element that the step leads to; `None` if there is none.
     fn find(&self, view: &View<'_, '_>) -> Result<Option<usize>, CdtError> {
         let wrong_kind = if view.is_map() {

@@ -232,6 +232,12 @@ impl Program {
         &self.bytes[..self.source_bytes]
     }
 
+    /// Expressions inside paths run without a record, and so know no times.
+    pub(super) fn depends_on_time(&self) -> bool {
+        let of_time = |node: &Node| matches!(node, Node::Fact(Fact::SinceUpdate | Fact::Ttl));
+        self.nodes.iter().any(of_time)
+    }
+
     pub(super) fn node(&self, id: NodeId) -> Node {
         self.nodes[id.0 as usize]
     }

@@ -2,9 +2,7 @@
 //!
 //! For those who only look for values in a collection, such as a secondary index. What an element that is a
 //! collection itself holds is stepped over. Bytes that are no stored collection have no elements from where they
-//! cease to be one.
-
-use std::ops::ControlFlow;
+//! cease to be one. Who has no time for all of them goes on later from a [`Place`].
 
 use super::{Head, Reader, Result, leading_ext};
 
@@ -32,35 +30,103 @@ pub enum Element<'a> {
     Other,
 }
 
-/// Visits the elements until `see` breaks.
-pub fn each_element(bytes: &[u8], mut see: impl FnMut(Part, Element<'_>) -> ControlFlow<()>) {
-    let _ = visit(&mut Reader { rest: bytes }, &mut see);
+impl<'a> Element<'a> {
+    /// The element at the front of some bytes; nothing, of bytes that are none.
+    pub fn first_of(bytes: &'a [u8]) -> Element<'a> {
+        take(&mut Reader { rest: bytes }).unwrap_or(Element::Other)
+    }
 }
 
-fn visit(
-    reader: &mut Reader<'_>,
-    see: &mut dyn FnMut(Part, Element<'_>) -> ControlFlow<()>,
-) -> Result<()> {
-    match reader.head()? {
+/// Where a walk over the elements of a collection has got to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The next element, in bytes from the collection's start.
+    at: usize,
+    /// Elements to come, keys and values counted apart.
+    left: u64,
+    next: Part,
+}
+
+/// The elements of a collection.
+#[derive(Clone, Debug)]
+pub struct Elements<'a> {
+    reader: Reader<'a>,
+    /// Bytes of the whole collection.
+    bytes: usize,
+    left: u64,
+    next: Part,
+}
+
+impl<'a> Elements<'a> {
+    /// Those of a packed list or map.
+    pub fn of(bytes: &'a [u8]) -> Elements<'a> {
+        let mut reader = Reader { rest: bytes };
+        let (left, next) = begin(&mut reader).unwrap_or((0, Part::Element));
+        Elements {
+            reader,
+            bytes: bytes.len(),
+            left,
+            next,
+        }
+    }
+
+    /// Those that are left behind a place in the same collection.
+    pub fn resumed(bytes: &'a [u8], place: Place) -> Elements<'a> {
+        Elements {
+            reader: Reader {
+                rest: bytes.get(place.at..).unwrap_or_default(),
+            },
+            bytes: bytes.len(),
+            left: place.left,
+            next: place.next,
+        }
+    }
+
+    /// Where the next element stands.
+    pub fn place(&self) -> Place {
+        Place {
+            at: self.bytes - self.reader.rest.len(),
+            left: self.left,
+            next: self.next,
+        }
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = (Part, Element<'a>);
+
+    fn next(&mut self) -> Option<(Part, Element<'a>)> {
+        self.left = self.left.checked_sub(1)?;
+        let Ok(element) = take(&mut self.reader) else {
+            self.left = 0;
+            return None;
+        };
+        let part = self.next;
+        self.next = match part {
+            Part::Element => Part::Element,
+            Part::Key => Part::Value,
+            Part::Value => Part::Key,
+        };
+        Some((part, element))
+    }
+}
+
+/// Takes a collection's head and flags off the front. Tells how many elements follow, and what the first is.
+fn begin(reader: &mut Reader<'_>) -> Result<(u64, Part)> {
+    Ok(match reader.head()? {
         Head::List(count) => {
-            for _ in 0..skip_flags(reader, count)? {
-                if see(Part::Element, take(reader)?).is_break() {
-                    break;
-                }
-            }
+            let flagged = leading_ext(reader, count)?.is_some();
+            (u64::from(count) - u64::from(flagged), Part::Element)
         }
         Head::Map(count) => {
-            for _ in 0..skip_pair_flags(reader, count)? {
-                if see(Part::Key, take(reader)?).is_break()
-                    || see(Part::Value, take(reader)?).is_break()
-                {
-                    break;
-                }
+            let flagged = leading_ext(reader, count)?.is_some();
+            if flagged {
+                reader.head()?; // the flags of a map are a pair
             }
+            (2 * (u64::from(count) - u64::from(flagged)), Part::Key)
         }
-        _ => {}
-    }
-    Ok(())
+        _ => (0, Part::Element),
+    })
 }
 
 /// Takes one element, with all that it holds, off the front.
@@ -85,18 +151,4 @@ fn held(head: &Head<'_>) -> u64 {
         Head::Map(count) => u64::from(*count) * 2,
         _ => 0,
     }
-}
-
-/// Takes the order flags of a list off the front, and tells how many elements follow.
-fn skip_flags(reader: &mut Reader<'_>, count: u32) -> Result<u32> {
-    Ok(count - u32::from(leading_ext(reader, count)?.is_some()))
-}
-
-/// The same of a map, whose flags are a pair.
-fn skip_pair_flags(reader: &mut Reader<'_>, count: u32) -> Result<u32> {
-    let flagged = leading_ext(reader, count)?.is_some();
-    if flagged {
-        reader.head()?;
-    }
-    Ok(count - u32::from(flagged))
 }

@@ -2,16 +2,18 @@
 //!
 //! Whoever builds asks what a partition lacks ([`Namespace::begin_build`]), walks it ([`Namespace::build_slice`]),
 //! has every record of a slice put in ([`Namespace::build_record`]), and says that it is done
-//! ([`Namespace::end_build`]). What is written meanwhile puts itself in; a record that changes between slice and
+//! ([`Namespace::end_build`]). A record with a large collection is put in later, see [`super::late`]. What is written meanwhile puts itself in; a record that changes between slice and
 //! reading is put in as it is then. A walk that is given up leaves nothing to clear away.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use karst_data::key::{Digest, PartitionId};
+use karst_data::time::Now;
 use karst_storage::index::WalkCursor;
 use karst_storage::sindex::Stamp;
 
+use super::WALKED_BY_WRITE;
 use crate::namespace::{Fetched, Namespace, Step};
 use crate::walk::{SLICE_ENTRIES_MAX, ScanSlice};
 
@@ -59,6 +61,7 @@ impl Namespace {
         build: &Build,
         digest: &Digest,
         fetched: Option<&Fetched>,
+        now: Now,
     ) -> Step<bool> {
         let mut partition = self.partition(build.partition);
         let entry = partition.directory.get(digest);
@@ -73,14 +76,17 @@ impl Namespace {
         let Ok(record) = self.checked(&bytes, entry) else {
             return Step::Done(false);
         };
-        let mut values = Vec::new();
+        let subject = (self.metadata(entry, record.set, now), record);
+        let (mut values, mut walked) = (Vec::new(), 0);
         let parts = partition.parts.0.iter_mut();
         for part in parts.filter(|part| build.indexes.contains(&part.index.id)) {
-            if part.index.is_of(&self.sets, set_id) {
-                values.clear();
-                part.index.definition.values(record.bins(), &mut values);
-                part.put(digest, stamp, &values);
-            }
+            values.clear();
+            let extractor = part.index.extractor_for(&self.sets, set_id);
+            let left = WALKED_BY_WRITE - walked;
+            let walks = extractor.map(|it| it.values_within(&subject, left, &mut values));
+            walked += walks.flatten().unwrap_or(0);
+            part.put(digest, stamp, &values);
+            part.set_late(digest, walks == Some(None));
         }
         Step::Done(true)
     }

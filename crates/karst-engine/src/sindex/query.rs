@@ -1,17 +1,22 @@
 //! Asking an index: the records of a partition that have a value in a range, a slice at a time.
 //!
 //! A slice names records as they were when it was taken. Whoever reads them then asks each whether it is what was
-//! wanted ([`karst_data::sindex::Wanted::is_met_by`]): it may have changed meanwhile, and of a string the index
+//! wanted ([`karst_data::sindex::Extractor::finds`]): it may have changed meanwhile, and of a string the index
 //! knows a hash only.
+//!
+//! A record that is late ([`super::late`]) may have any value. It is named as if it had the first of those that are
+//! asked for, in the order of digests among the others: whoever goes on behind a position has seen those before it.
 
-use std::ops::{ControlFlow, RangeInclusive};
+use std::collections::btree_set;
+use std::iter::Peekable;
+use std::ops::{Bound, ControlFlow, RangeInclusive};
 
-use karst_data::key::PartitionId;
-use karst_data::sindex::{Kind, Source};
+use karst_data::key::{Digest, PartitionId};
+use karst_data::sindex::Definition;
 use karst_data::time::Now;
 use karst_storage::sindex::{From, Position, Stamp};
 
-use super::{Index, Named};
+use super::{Index, Named, Part};
 use crate::namespace::Namespace;
 use crate::walk::SLICE_ENTRIES_MAX;
 
@@ -47,20 +52,21 @@ impl Namespace {
         found.cloned()
     }
 
-    /// The index that can answer a query of a set: the set's own, else one of the whole namespace. An empty
+    /// The index that can answer a query: one of this definition, else the same of the whole namespace. An empty
     /// `set` is the whole namespace.
-    pub fn sindex_for(&self, set: &[u8], bin: &[u8], kind: Kind, source: Source) -> Option<Named> {
+    pub fn sindex_for(&self, wanted: &Definition) -> Option<Named> {
         let sindexes = self.sindexes();
-        let find = |set: &[u8]| {
-            let mut sindexes = sindexes.iter();
-            let found = sindexes.find(|it| {
-                let of = &it.index.definition;
-                (of.set.as_bytes(), of.bin.as_bytes()) == (set, bin)
-                    && (of.kind, of.source) == (kind, source)
-            });
+        let find = |set: &str| {
+            let is_it = |of: &Definition| {
+                of.set == set
+                    && (of.kind, of.source) == (wanted.kind, wanted.source)
+                    && (&of.bin, &of.context, &of.expression)
+                        == (&wanted.bin, &wanted.context, &wanted.expression)
+            };
+            let found = sindexes.iter().find(|it| is_it(&it.index.definition));
             found.cloned()
         };
-        find(set).or_else(|| find(b""))
+        find(&wanted.set).or_else(|| find(""))
     }
 
     /// The next records of a query behind a position; `None` if the index is there no more, or not yet.
@@ -72,29 +78,65 @@ impl Namespace {
     ) -> Option<QuerySlice> {
         let partition = self.partition(query.partition);
         let part = partition.parts.of(query.index).filter(|it| it.is_built)?;
-        let least = From::Value(*query.range.start());
-        let from = behind.map_or(least, |behind| match behind.0 < *query.range.start() {
-            true => least, // it was given by a client
-            false => From::Behind(behind),
-        });
+        let first = *query.range.start();
+        let behind = behind.filter(|behind| behind.0 >= first); // it was given by a client
+        let from = behind.map_or(From::Value(first), From::Behind);
+        let mut late = late_behind(part, first, behind).peekable();
         let (mut slice, mut visited) = (QuerySlice::default(), 0);
+        let mut take = |position: Position, stamp: Option<Stamp>| {
+            visited += 1;
+            let entry = partition.directory.get(&position.1);
+            let entry = entry.filter(|it| stamp.is_none_or(|made| made == Stamp::of(it.version())));
+            let in_set = |set_id| query.set_id.is_none_or(|wanted| wanted == set_id);
+            if entry.is_some_and(|it| in_set(it.set_id()) && self.is_alive(it, now)) {
+                slice.hits.push(position);
+            }
+            if slice.hits.len() >= query.records_max || visited >= SLICE_ENTRIES_MAX {
+                slice.next = Some(position);
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        };
+        let mut is_full = false;
         part.items.walk(from, &mut |item| {
             if item.value > *query.range.end() {
                 return ControlFlow::Break(());
             }
-            visited += 1;
-            let entry = partition.directory.get(&item.digest);
-            let entry = entry.filter(|it| Stamp::of(it.version()) == item.stamp);
-            let in_set = |set_id| query.set_id.is_none_or(|wanted| wanted == set_id);
-            if entry.is_some_and(|it| in_set(it.set_id()) && self.is_alive(it, now)) {
-                slice.hits.push(item.position());
+            while let Some(before) = late_before(&mut late, first, item.position()) {
+                if take(before, None).is_break() {
+                    is_full = true;
+                    return ControlFlow::Break(());
+                }
             }
-            if slice.hits.len() >= query.records_max || visited >= SLICE_ENTRIES_MAX {
-                slice.next = Some(item.position());
-                return ControlFlow::Break(());
-            }
-            ControlFlow::Continue(())
+            late.next_if(|digest| (first, **digest) == item.position()); // it stands where the item does
+            let is_late = !part.late.is_empty() && part.late.contains(&item.digest);
+            let taken = take(item.position(), Some(item.stamp).filter(|_| !is_late));
+            is_full = taken.is_break();
+            taken
         });
+        while !is_full && let Some(digest) = late.next() {
+            is_full = take((first, *digest), None).is_break();
+        }
         Some(slice)
     }
+}
+
+/// The late records that stand behind a position, each with the first value.
+fn late_behind(part: &Part, first: i64, behind: Option<Position>) -> btree_set::Range<'_, Digest> {
+    let after = match behind {
+        None => Bound::Unbounded,
+        Some((value, digest)) if value == first => Bound::Excluded(digest),
+        Some(_) => Bound::Excluded(Digest([u8::MAX; Digest::BYTES])), // all were named before
+    };
+    part.late.range((after, Bound::Unbounded))
+}
+
+/// The next late record, if it stands before a position.
+fn late_before(
+    late: &mut Peekable<btree_set::Range<'_, Digest>>,
+    first: i64,
+    position: Position,
+) -> Option<Position> {
+    let next = late.next_if(|digest| (first, **digest) < position)?;
+    Some((first, *next))
 }

@@ -221,7 +221,7 @@ impl Job {
             (message.fields.filter, &found, record)
         {
             let filter = Filter::parse(filter)?;
-            let passes = filter.passes(&(call::metadata(found, &self.scene), record), &work);
+            let passes = filter.passes(&(self.scene.metadata(found), record), &work);
             if work.is_exhausted() {
                 return Err(EXHAUSTED.into());
             }
@@ -275,7 +275,7 @@ impl Job {
             old.index();
         }
         let metadata = match &found {
-            Some(found) => call::metadata(found, &self.scene),
+            Some(found) => self.scene.metadata(found),
             None => self.metadata_of_none(message.set()?.unwrap_or_default()),
         };
         let setting = Setting {

@@ -126,19 +126,21 @@ pub(super) struct Scene {
     pub(super) respond_all: bool,
 }
 
-/// What expressions are told of a record that was found.
-pub(super) fn metadata<'a>(found: &Found<'a>, scene: &Scene) -> Metadata<'a> {
-    let record = found.record.as_ref();
-    Metadata {
-        digest: scene.digest,
-        set: record.map_or(&[], |record| record.set),
-        stores_key: record.is_some_and(|record| record.key.is_some()),
-        tombstone: false,
-        void_time_s: found.void_time_s,
-        update_time_ms: found.update_time_ms,
-        size_bytes: found.size_bytes,
-        in_memory: scene.in_memory,
-        now: scene.now,
+impl Scene {
+    /// What expressions are told of a record that was read whole.
+    pub(super) fn metadata<'a>(&self, found: &Found<'a>) -> Metadata<'a> {
+        let record = found.record.as_ref();
+        Metadata {
+            digest: self.digest,
+            set: record.map_or(&[], |record| record.set),
+            stores_key: record.is_some_and(|record| record.key.is_some()),
+            tombstone: false,
+            void_time_s: found.void_time_s,
+            update_time_ms: found.update_time_ms,
+            size_bytes: found.size_bytes,
+            in_memory: self.in_memory,
+            now: self.now,
+        }
     }
 }
 
@@ -153,7 +155,7 @@ pub(super) fn told<'a>(
     let setting = Setting {
         respond_all: scene.respond_all,
         writes: false,
-        metadata: metadata(found, scene),
+        metadata: scene.metadata(found),
         key: record.and_then(|record| record.key),
     };
     let bins = record

@@ -3,9 +3,9 @@
 //! A query is a scan ([`super::scan`]) whose records are named by an index, in the order of (value, digest). Each
 //! bears the value that it was found under: the client goes on after that, here or at another node.
 
-use karst_data::bin::BinRef;
+use karst_data::expr::Metadata;
 use karst_data::key::PartitionId;
-use karst_data::sindex::{Source, Wanted};
+use karst_data::sindex::{Definition, Source, Undefinable, Wanted};
 use karst_data::time::Now;
 use karst_engine::read::Found;
 use karst_engine::sindex::Named;
@@ -36,8 +36,9 @@ pub(super) fn search<'a>(
     let Some(range) = message.index_range().map_err(code)? else {
         return Ok(None);
     };
-    if fields.index_context.is_some() || fields.index_expression.is_some() {
-        return Err(ResultCode::UnsupportedFeature);
+    let filter = message.partition_filter().map_err(code)?;
+    if filter.resumed().any(|resume| resume.bval.is_none()) {
+        return Err(ResultCode::Parameter);
     }
     let wanted = match range.target {
         Target::Integers { first, last } => Wanted::Integers { first, last },
@@ -49,7 +50,7 @@ pub(super) fn search<'a>(
         Some(name) => by_name(state, message, name, &range, &wanted)?,
         None => by_definition(state, message, &range, &wanted)?,
     };
-    if !named.index.is_built() {
+    if !named.index.serves() {
         return Err(ResultCode::SindexNotReadable);
     }
     Ok(Some(Search { named, wanted }))
@@ -62,7 +63,9 @@ fn by_name(
     range: &IndexRange<'_>,
     wanted: &Wanted<'_>,
 ) -> Result<Named, ResultCode> {
-    if !range.bin.is_empty() {
+    let fields = &message.fields;
+    let says_more = fields.index_context.is_some() || fields.index_expression.is_some();
+    if !range.bin.is_empty() || says_more {
         return Err(ResultCode::Parameter);
     }
     let named = state.engine.sindex_named(name);
@@ -84,19 +87,35 @@ fn by_definition(
     range: &IndexRange<'_>,
     wanted: &Wanted<'_>,
 ) -> Result<Named, ResultCode> {
-    if range.bin.is_empty() {
-        return Err(ResultCode::Parameter);
-    }
     let source = match message.index_kind().map_err(|it| it.code())? {
         IndexKind::Default => Source::Bin,
         IndexKind::List => Source::List,
         IndexKind::MapKeys => Source::MapKeys,
         IndexKind::MapValues => Source::MapValues,
     };
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec());
     let set = message.set().map_err(|it| it.code())?.unwrap_or_default();
-    let found = state
-        .engine
-        .sindex_for(set, range.bin, wanted.kind(), source);
+    let (Ok(set), Ok(bin)) = (text(set), text(range.bin)) else {
+        return Err(ResultCode::SindexNotFound); // no index has such names
+    };
+    let wanted = Definition {
+        set,
+        bin,
+        kind: wanted.kind(),
+        source,
+        context: message.fields.index_context.unwrap_or_default().to_vec(),
+        expression: message.fields.index_expression.unwrap_or_default().to_vec(),
+    };
+    match wanted.extractor() {
+        Ok(_) => {}
+        Err(Undefinable::Of | Undefinable::Context | Undefinable::Expression) => {
+            return Err(ResultCode::Parameter);
+        }
+        Err(Undefinable::ExpressionType | Undefinable::ExpressionOfTime) => {
+            return Err(ResultCode::SindexNotFound); // no index can be of that
+        }
+    }
+    let found = state.engine.sindex_for(&wanted);
     found.ok_or(ResultCode::SindexNotFound)
 }
 
@@ -128,14 +147,15 @@ impl Search<'_> {
 
     /// Whether a record can come under more than one value.
     pub(super) fn may_find_twice(&self) -> bool {
-        self.named.index.definition.source != Source::Bin && self.wanted.may_find_twice()
+        let extractor = self.named.index.extractor.as_ref();
+        extractor.is_some_and(|it| !it.is_of_one_value()) && self.wanted.may_find_twice()
     }
 
     /// Whether a record, as it was read, is what is searched for.
-    pub(super) fn is_met_by(&self, found: &Found<'_>) -> bool {
-        let of = &self.named.index.definition;
-        let bin: Option<BinRef<'_>> =
-            (found.record.as_ref()).and_then(|record| record.bin(of.bin.as_bytes()));
-        bin.is_some_and(|bin| self.wanted.is_met_by(of.source, &bin))
+    pub(super) fn is_met_by(&self, found: &Found<'_>, metadata: Metadata<'_>) -> bool {
+        match (&self.named.index.extractor, found.record) {
+            (Some(extractor), Some(record)) => extractor.finds(&self.wanted, &(metadata, record)),
+            (None, _) | (_, None) => false,
+        }
     }
 }

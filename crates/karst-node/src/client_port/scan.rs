@@ -672,6 +672,12 @@ fn try_read(
         need: plan.need,
         filter: plan.filter.as_deref(),
     };
+    let scene = Scene {
+        digest: hit.digest,
+        in_memory: !core.namespace(plan.namespace).engine.log().config().on_devices,
+        now: core.now(),
+        respond_all: plan.message.header.info2.contains(Info2::RESPOND_ALL_OPS),
+    };
     let mut answer = |found: Result<Found<'_>, Refusal>| {
         let mut taken = Taken {
             filtered: matches!(&found, Err(it) if it.reason == Reason::FilteredOut),
@@ -679,7 +685,7 @@ fn try_read(
         };
         let wanted = |found: &Found<'_>| match &plan.search {
             None => true,
-            Some(search) => search.is_met_by(found),
+            Some(search) => search.is_met_by(found, scene.metadata(found)),
         };
         match found {
             Err(refusal) => taken.exhausted = refusal.reason == Reason::Exhausted,
@@ -687,7 +693,7 @@ fn try_read(
                 let work = Work::on(found.size_bytes as usize);
                 let start = out.len();
                 let mut stream = ReplyStream::begin(out);
-                record(core, plan, hit, (&found, &work), &mut stream, out);
+                record(core, plan, (&scene, hit.value), (&found, &work), &mut stream, out);
                 stream.finish(out);
                 taken.counts = true;
                 taken.exhausted = work.is_exhausted();
@@ -713,25 +719,19 @@ fn try_read(
 fn record(
     core: &Core,
     plan: &Plan<'_>,
-    hit: &Hit,
+    (scene, value): (&Scene, Option<i64>),
     (found, work): (&Found<'_>, &Work),
     stream: &mut ReplyStream,
     out: &mut Vec<u8>,
 ) {
     let state = core.namespace(plan.namespace);
     let no_bins = plan.no_bins;
-    let respond_all = plan.message.header.info2.contains(Info2::RESPOND_ALL_OPS);
+    let respond_all = scene.respond_all;
     let ops = plan.message.ops;
     let told = if no_bins || plan.operations.is_empty() {
         None
     } else {
-        let scene = Scene {
-            digest: hit.digest,
-            in_memory: !state.engine.log().config().on_devices,
-            now: core.now(),
-            respond_all,
-        };
-        match call::told(&plan.operations, found, &scene, work) {
+        match call::told(&plan.operations, found, scene, work) {
             Ok(told) if told.answers.is_empty() => return,
             Ok(told) => Some(told),
             Err(_) => return, // there is nothing to tell of a record that does not allow the operations
@@ -752,14 +752,14 @@ fn record(
     };
     let mut reply = stream.record(out, &head);
     reply.field(field::NAMESPACE, state.config.name.as_bytes());
-    reply.field(field::DIGEST, &hit.digest.0);
+    reply.field(field::DIGEST, &scene.digest.0);
     if found.set_id != 0 {
         reply.field(field::SET, &state.engine.sets().get(found.set_id).name);
     }
     if let Some(key) = found.record.as_ref().and_then(|record| record.key) {
         reply.field(field::KEY, key);
     }
-    if let Some(value) = hit.value {
+    if let Some(value) = value {
         reply.field(field::BVAL_ARRAY, &value.to_le_bytes());
     }
     if let Some(told) = told {

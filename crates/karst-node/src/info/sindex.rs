@@ -5,6 +5,8 @@
 
 use std::sync::atomic::Ordering;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use karst_cluster::sindex::{OTHER_DEFINITION, Sindex, TOO_MANY};
 use karst_cluster::state::Command;
 use karst_data::bin::NAME_BYTES_MAX as BIN_BYTES_MAX;
@@ -31,7 +33,8 @@ pub(super) const COMMANDS: &[Entry] = &[
     }),
 ];
 
-/// Longest text of what an index is of, in either manner.
+/// Longest text of what an index is of, in either manner, and longest context and expression in base64: every
+/// node keeps all of them, in its log and in memory.
 const TEXT_BYTES_MAX: usize = 4096;
 
 /// Under which code a client is told why the cluster did not make an index.
@@ -53,20 +56,25 @@ pub(super) fn created(asked: &Asked<'_>) -> Result<Command, InfoError> {
     if kept.clone().any(char::is_control) {
         return Err(wrong("bad 'indexname' or 'set'"));
     }
-    if params.get("context").is_some() {
-        return Err(absent("indexes with a context are not supported"));
-    }
-    if params.get("exp").is_some() {
-        return Err(absent("indexes of expressions are not supported"));
-    }
     let source = source(params.text("indextype", TEXT_BYTES_MAX)?)?;
-    let (bin, kind) = bin_and_kind(asked)?;
+    let context = decoded(asked, "context", "bad 'context'")?;
+    let expression = decoded(asked, "exp", "bad 'exp'")?;
+    let (bin, kind) = bin_and_kind(asked, !expression.is_empty())?;
+    if !expression.is_empty() && !context.is_empty() {
+        return Err(wrong("both 'exp' and 'context'"));
+    }
     let definition = Definition {
         set: set.into(),
         bin,
         kind,
         source,
+        context,
+        expression,
     };
+    definition.extractor().map_err(|undefinable| {
+        let message = undefinable.to_string();
+        InfoError::new(ResultCode::Parameter, message)
+    })?;
     Ok(Command::CreateSindex(Sindex {
         namespace: namespace.config.name.clone(),
         name: name.into(),
@@ -113,11 +121,26 @@ fn source(named: Option<&str>) -> Result<Source, InfoError> {
     }
 }
 
-/// `bin=` and `type=`, or both in `indexdata=`.
-fn bin_and_kind(asked: &Asked<'_>) -> Result<(String, Kind), InfoError> {
+/// A parameter in base64, as clients spell it; empty if there is none.
+fn decoded(asked: &Asked<'_>, name: &str, malformed: &'static str) -> Result<Vec<u8>, InfoError> {
+    let Some(text) = asked.params().text(name, TEXT_BYTES_MAX)? else {
+        return Ok(Vec::new());
+    };
+    match BASE64.decode(text) {
+        Ok(bytes) if !bytes.is_empty() => Ok(bytes),
+        Ok(_) | Err(_) => Err(wrong(malformed)),
+    }
+}
+
+/// `bin=` and `type=`, or both in `indexdata=`; `type=` alone for an expression.
+fn bin_and_kind(asked: &Asked<'_>, computed: bool) -> Result<(String, Kind), InfoError> {
     let params = asked.params();
     let data = params.text("indexdata", TEXT_BYTES_MAX)?;
     let kind = params.text("type", TEXT_BYTES_MAX)?;
+    let names_bin = data.is_some() || params.get("bin").is_some();
+    if computed && names_bin {
+        return Err(wrong("both 'exp' and a bin"));
+    }
     let (bin, kind) = match (data, kind) {
         (Some(_), Some(_)) => return Err(wrong("both 'indexdata' and 'type'")),
         (None, None) => return Err(wrong("missing 'type'")),
@@ -125,9 +148,11 @@ fn bin_and_kind(asked: &Asked<'_>) -> Result<(String, Kind), InfoError> {
             let both = data.split_once(',');
             both.ok_or_else(|| wrong("bad 'indexdata'"))?
         }
+        (None, Some(kind)) if computed => ("", kind),
         (None, Some(kind)) => (params.require("bin", TEXT_BYTES_MAX)?, kind),
     };
-    if bin.is_empty() || bin.len() > BIN_BYTES_MAX || bin.chars().any(char::is_control) {
+    if bin.is_empty() != computed || bin.len() > BIN_BYTES_MAX || bin.chars().any(char::is_control)
+    {
         return Err(wrong("bad bin name"));
     }
     let kind = match kind.to_ascii_lowercase().as_str() {
@@ -211,10 +236,16 @@ fn item(namespace: &str, named: &Named) -> String {
         bin,
         kind,
         source,
+        context,
+        expression,
     } = &named.index.definition;
-    let set = match set.as_str() {
+    let or_null = |name: &String| match name.as_str() {
         "" => "null".into(),
-        set => printable(set.as_bytes()),
+        name => printable(name.as_bytes()),
+    };
+    let encoded = |bytes: &Vec<u8>| match bytes.is_empty() {
+        true => "null".into(),
+        false => BASE64.encode(bytes),
     };
     let kind = match kind {
         Kind::Numeric => "numeric",
@@ -227,11 +258,18 @@ fn item(namespace: &str, named: &Named) -> String {
         Source::MapKeys => "mapkeys",
         Source::MapValues => "mapvalues",
     };
-    let state = if named.index.is_built() { "RW" } else { "WO" };
+    let state = match &named.index.extractor {
+        None => "ERROR", // another version made it
+        Some(_) if named.index.is_built() => "RW",
+        Some(_) => "WO",
+    };
     format!(
-        "ns={namespace}:indexname={}:set={set}:bin={}:type={kind}:indextype={source}:context=null:exp=null:state={state}",
+        "ns={namespace}:indexname={}:set={}:bin={}:type={kind}:indextype={source}:context={}:exp={}:state={state}",
         printable(named.name.as_bytes()),
-        printable(bin.as_bytes()),
+        or_null(set),
+        or_null(bin),
+        encoded(context),
+        encoded(expression),
     )
 }
 

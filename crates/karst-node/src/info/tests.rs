@@ -430,8 +430,24 @@ fn what_is_wrong_is_answered_in_the_words_that_clients_expect() {
     }
     let create = "sindex-create:namespace=test;indexname=i;";
     for (rest, answer) in [
-        ("bin=b;type=numeric;context=kQE=", "ERROR:16:"),
-        ("exp=kQE=;type=numeric", "ERROR:16:"),
+        ("bin=b;type=numeric;context=kQE=", "ERROR:4:bad 'context'"),
+        ("bin=b;type=numeric;context=k", "ERROR:4:bad 'context'"),
+        ("bin=b;type=numeric;context=klAA", "ERROR:4:bad 'context'"), // it would make a list
+        ("exp=kQE=;type=numeric", "ERROR:4:bad 'exp'"),
+        ("exp=k1ECoWE=;type=string", "ERROR:4:'exp' is not of"),
+        (
+            "exp=k1ECoWE=;bin=a;type=numeric",
+            "ERROR:4:both 'exp' and a bin",
+        ),
+        (
+            "exp=k1ECoWE=;context=khAB;type=numeric",
+            "ERROR:4:both 'exp' and 'context'",
+        ),
+        (
+            "exp=k1ECoWE=;indexdata=a,numeric",
+            "ERROR:4:both 'exp' and a bin",
+        ),
+        ("exp=kUM=;type=numeric", "ERROR:4:'exp' depends on the time"),
         ("bin=b;type=geo2dsphere", "ERROR:16:"),
         ("indextype=set;set=demo", "ERROR:16:"),
         ("bin=b", "ERROR:4:"),
@@ -452,12 +468,7 @@ fn an_index_is_listed_once_it_is_in_force_and_readable_once_it_is_built() {
     use karst_data::sindex::{Definition, Kind, Source};
     let world = World::serving();
     let engine = &world.node.namespaces[0].engine;
-    let definition = Definition {
-        set: "demo".into(),
-        bin: "tags".into(),
-        kind: Kind::Text,
-        source: Source::List,
-    };
+    let definition = Definition::of_bin("demo", "tags", Kind::Text, Source::List);
     engine.set_sindexes(&[("ix".into(), definition)]);
     let listed = "ns=test:indexname=ix:set=demo:bin=tags:type=string:indextype=list:context=null:exp=null:state=";
     for command in [
@@ -481,6 +492,36 @@ fn an_index_is_listed_once_it_is_in_force_and_readable_once_it_is_built() {
     assert_eq!(pair(&stat, "load_pct"), "100");
     assert_eq!(pair(&stat, "entries"), "0");
     assert_eq!(ask(&world, "sindex-list:"), format!("{listed}RW"));
+}
+
+#[test]
+fn a_context_and_an_expression_are_listed_as_clients_spell_them() {
+    use karst_data::sindex::{Definition, Kind, Source};
+    let world = World::serving();
+    let engine = &world.node.namespaces[0].engine;
+    let within = Definition {
+        context: vec![0x92, 0x10, 1],
+        ..Definition::of_bin("", "m", Kind::Numeric, Source::Bin)
+    };
+    let computed = Definition {
+        expression: vec![0x93, 81, 2, 0xa1, b'a'],
+        ..Definition::of_bin("", "", Kind::Numeric, Source::Bin)
+    };
+    let unreadable = Definition {
+        context: vec![0xc1],
+        ..within.clone()
+    };
+    engine.set_sindexes(&[
+        ("c".into(), within),
+        ("e".into(), computed),
+        ("x".into(), unreadable),
+    ]);
+    assert_eq!(
+        ask(&world, "sindex-list:"),
+        "ns=test:indexname=c:set=null:bin=m:type=numeric:indextype=default:context=khAB:exp=null:state=WO;\
+         ns=test:indexname=e:set=null:bin=null:type=numeric:indextype=default:context=null:exp=k1ECoWE=:state=WO;\
+         ns=test:indexname=x:set=null:bin=m:type=numeric:indextype=default:context=wQ==:exp=null:state=ERROR"
+    );
 }
 
 #[test]

@@ -1,0 +1,279 @@
+//! Taking the values of an index out of a record.
+
+use std::borrow::Cow;
+
+use super::{Definition, Kind, Source, Wanted, value_of};
+use crate::bin::BinRef;
+use crate::cdt::Context;
+use crate::expr::{Datum, Expr, Lookup, Subject, Type};
+use crate::msgpack::elements::{Element, Elements, Part, Place};
+use crate::value::ParticleType;
+
+/// Why there can be no index of a definition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undefinable {
+    /// It says neither of what the index is, or says it twice.
+    #[error("an index is of a bin, perhaps with a context, or of an expression")]
+    Of,
+    /// The context is none, or not in its shortest form.
+    #[error("bad 'context'")]
+    Context,
+    /// The expression is none.
+    #[error("bad 'exp'")]
+    Expression,
+    /// The expression computes something else than the index holds.
+    #[error("'exp' is not of the index's type")]
+    ExpressionType,
+    /// What the expression computes changes while the record does not.
+    #[error("'exp' depends on the time")]
+    ExpressionOfTime,
+}
+
+/// Takes the values of an index out of records: a definition that was found right.
+#[derive(Clone, Debug)]
+pub struct Extractor {
+    kind: Kind,
+    source: Source,
+    origin: Origin,
+}
+
+/// From where in a record the values come.
+#[derive(Clone, Debug)]
+enum Origin {
+    Bin(Vec<u8>),
+    Within(Vec<u8>, Context),
+    Computed(Expr),
+}
+
+impl Definition {
+    /// What takes the values out of records.
+    ///
+    /// # Errors
+    /// See [`Undefinable`].
+    pub fn extractor(&self) -> Result<Extractor, Undefinable> {
+        let bin = self.bin.as_bytes().to_vec();
+        let parts = (
+            bin.as_slice(),
+            self.context.as_slice(),
+            self.expression.as_slice(),
+        );
+        let origin = match parts {
+            ([_, ..], [], []) => Origin::Bin(bin),
+            ([_, ..], context, []) => {
+                let context = Context::parse(context).map_err(|_| Undefinable::Context)?;
+                Origin::Within(bin, context)
+            }
+            ([], [], [_, ..]) => Origin::Computed(self.computed()?),
+            _ => return Err(Undefinable::Of),
+        };
+        Ok(Extractor {
+            kind: self.kind,
+            source: self.source,
+            origin,
+        })
+    }
+
+    fn computed(&self) -> Result<Expr, Undefinable> {
+        let expr = Expr::parse(&self.expression).map_err(|_| Undefinable::Expression)?;
+        let due = match (self.source, self.kind) {
+            (Source::Bin, Kind::Numeric) => Type::Int,
+            (Source::Bin, Kind::Text) => Type::String,
+            (Source::Bin, Kind::Blob) => Type::Blob,
+            (Source::List, _) => Type::List,
+            (Source::MapKeys | Source::MapValues, _) => Type::Map,
+        };
+        if expr.result_type() != due {
+            return Err(Undefinable::ExpressionType);
+        }
+        match expr.depends_on_time() {
+            true => Err(Undefinable::ExpressionOfTime),
+            false => Ok(expr),
+        }
+    }
+}
+
+/// What an index is of, in one record.
+enum Origins<'v> {
+    Nothing,
+    Integer(i64),
+    Text(Cow<'v, [u8]>),
+    Blob(Cow<'v, [u8]>),
+    /// A packed element, which is what is indexed, or holds it.
+    Packed(Cow<'v, [u8]>),
+}
+
+impl<'v> Origins<'v> {
+    fn of_bin(bin: BinRef<'v>) -> Origins<'v> {
+        match bin.particle {
+            ParticleType::Integer => match bin.value.try_into() {
+                Ok(bytes) => Origins::Integer(i64::from_be_bytes(bytes)),
+                Err(_) => Origins::Nothing,
+            },
+            ParticleType::String => Origins::Text(Cow::Borrowed(bin.value)),
+            ParticleType::Blob => Origins::Blob(Cow::Borrowed(bin.value)),
+            ParticleType::List | ParticleType::Map => Origins::Packed(Cow::Borrowed(bin.value)),
+            _ => Origins::Nothing,
+        }
+    }
+
+    fn of_datum(datum: Datum<'v>) -> Origins<'v> {
+        match datum {
+            Datum::Int(value) => Origins::Integer(value),
+            Datum::Bytes(Type::String, bytes) => Origins::Text(bytes),
+            Datum::Bytes(Type::Blob, bytes) => Origins::Blob(bytes),
+            Datum::Bytes(Type::List | Type::Map, bytes) => Origins::Packed(bytes),
+            _ => Origins::Nothing, // unknown among them
+        }
+    }
+}
+
+impl Extractor {
+    /// Adds the values of a record, in order, each once.
+    pub fn values<S: Subject + ?Sized>(&self, subject: &S, out: &mut Vec<i64>) {
+        let _ = self.values_within(subject, usize::MAX, out);
+    }
+
+    /// Adds the values of a record, in order, each once, and tells how many bytes of a collection it walked over for
+    /// that. Nothing, and `None`, if these would be more than `bytes_max`: see [`Extractor::slices`].
+    pub fn values_within<S: Subject + ?Sized>(
+        &self,
+        subject: &S,
+        bytes_max: usize,
+        out: &mut Vec<i64>,
+    ) -> Option<usize> {
+        let mut walked = 0;
+        if let Origin::Within(name, _) = &self.origin
+            && let Lookup::Found(bin) = subject.bin(name)
+        {
+            walked = bin.value.len();
+        }
+        if walked > bytes_max {
+            return None;
+        }
+        let origins = self.origins(subject);
+        if let (Origins::Packed(packed), Some(_)) = (&origins, self.part()) {
+            walked = walked.max(packed.len());
+        }
+        if walked > bytes_max {
+            return None;
+        }
+        let begin = out.len();
+        self.each(&origins, |element| {
+            out.extend(value_of(self.kind, element));
+            false
+        });
+        if out.len() - begin > 1 {
+            let mut values = out.split_off(begin);
+            values.sort_unstable();
+            values.dedup();
+            out.append(&mut values);
+        }
+        Some(walked)
+    }
+
+    /// The values of a record, to be taken out a few at a time. Copies what holds them.
+    pub fn slices<S: Subject + ?Sized>(&self, subject: &S) -> ValueSlices {
+        let mut slices = ValueSlices {
+            kind: self.kind,
+            single: None,
+            part: self.part().unwrap_or(Part::Element),
+            packed: Vec::new(),
+            place: Elements::of(&[]).place(),
+        };
+        match (self.origins(subject), self.part()) {
+            (Origins::Packed(packed), Some(_)) => {
+                slices.place = Elements::of(&packed).place();
+                slices.packed = packed.into_owned();
+            }
+            (origins, _) => {
+                self.each(&origins, |element| {
+                    slices.single = value_of(self.kind, element);
+                    false
+                });
+            }
+        }
+        slices
+    }
+
+    /// Whether a record has what a query wants.
+    pub fn finds<S: Subject + ?Sized>(&self, wanted: &Wanted<'_>, subject: &S) -> bool {
+        self.each(&self.origins(subject), |element| wanted.is(element))
+    }
+
+    /// Whether a record has at most one value, and always few enough bytes to be walked over.
+    pub fn is_of_one_value(&self) -> bool {
+        self.source == Source::Bin && !matches!(self.origin, Origin::Within(..))
+    }
+
+    /// Which elements of a collection are indexed, if not what is there itself.
+    fn part(&self) -> Option<Part> {
+        match self.source {
+            Source::Bin => None,
+            Source::List => Some(Part::Element),
+            Source::MapKeys => Some(Part::Key),
+            Source::MapValues => Some(Part::Value),
+        }
+    }
+
+    fn origins<'v, S: Subject + ?Sized>(&'v self, subject: &'v S) -> Origins<'v> {
+        let bin = |name| match subject.bin(name) {
+            Lookup::Found(bin) => Some(bin),
+            Lookup::Unread | Lookup::Missing => None,
+        };
+        match &self.origin {
+            Origin::Bin(name) => bin(name).map_or(Origins::Nothing, Origins::of_bin),
+            Origin::Within(name, context) => {
+                let is_collection =
+                    |it: &BinRef<'_>| matches!(it.particle, ParticleType::List | ParticleType::Map);
+                let found = bin(name).filter(is_collection);
+                let found = found.and_then(|bin| context.find(bin.value));
+                found.map_or(Origins::Nothing, |it| Origins::Packed(Cow::Borrowed(it)))
+            }
+            Origin::Computed(expr) => Origins::of_datum(expr.evaluate(subject)),
+        }
+    }
+
+    /// Visits the elements that are indexed until `see` says that it has seen enough, and returns whether it has.
+    fn each(&self, origins: &Origins<'_>, mut see: impl FnMut(Element<'_>) -> bool) -> bool {
+        match (origins, self.part()) {
+            (Origins::Packed(packed), Some(part)) => {
+                let mut elements = Elements::of(packed);
+                elements.any(|(of, element)| of == part && see(element))
+            }
+            (Origins::Packed(packed), None) => see(Element::first_of(packed)),
+            (Origins::Integer(value), None) => see(Element::Integer(*value)),
+            (Origins::Text(bytes), None) => see(Element::Text(bytes)),
+            (Origins::Blob(bytes), None) => see(Element::Blob(bytes)),
+            (Origins::Nothing, _) | (_, Some(_)) => false,
+        }
+    }
+}
+
+/// The values of one record, taken out a few at a time: for collections that are too large for one step.
+#[derive(Clone, Debug)]
+pub struct ValueSlices {
+    kind: Kind,
+    /// What the record has if it is no collection.
+    single: Option<i64>,
+    part: Part,
+    packed: Vec<u8>,
+    place: Place,
+}
+
+impl ValueSlices {
+    /// Adds the values of the next elements, of as many as given at most; a value may come again in another slice.
+    /// Whether there is more.
+    pub fn next(&mut self, elements_max: usize, out: &mut Vec<i64>) -> bool {
+        out.extend(self.single.take());
+        let mut elements = Elements::resumed(&self.packed, self.place);
+        let mut taken = 0;
+        for (part, element) in elements.by_ref().take(elements_max) {
+            taken += 1;
+            if part == self.part {
+                out.extend(value_of(self.kind, element));
+            }
+        }
+        self.place = elements.place();
+        taken == elements_max
+    }
+}

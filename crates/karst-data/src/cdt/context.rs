@@ -6,6 +6,7 @@ use super::CdtError;
 use super::parse::Arguments;
 use super::path::{self, Step};
 use crate::msgpack::comparable;
+use crate::work::Work;
 
 /// A path into collections that only finds and makes nothing.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,9 +34,10 @@ impl Context {
         })
     }
 
-    /// The element that it leads to in a packed collection; `None` if it leads nowhere.
+    /// The element that it leads to in a packed collection; `None` if it leads nowhere, or it takes too much
+    /// [`Work`] to see where.
     pub fn find<'v>(&self, packed: &'v [u8]) -> Option<&'v [u8]> {
-        path::resolve(&self.path, packed).ok()
+        path::resolve(&self.path, packed, &Work::on(packed.len())).ok()
     }
 }
 

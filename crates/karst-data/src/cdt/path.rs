@@ -9,7 +9,7 @@
 use super::entries::Entries;
 use super::parse::Arguments;
 use super::range::position;
-use super::selection::{Packed, owned};
+use super::selection::Packed;
 use super::view::View;
 use super::{Call, CdtError, Done, kind_of};
 use crate::list::List;
@@ -62,23 +62,6 @@ pub(super) struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    /// The same step, kept without its request.
-    pub(super) fn into_owned(self) -> Step<'static> {
-        Step {
-            by: match self.by {
-                By::Index(index) => By::Index(index),
-                By::Rank(rank) => By::Rank(rank),
-                By::Key(key) => By::Key(owned(key)),
-                By::Value(value) => By::Value(owned(value)),
-                By::Nothing => By::Nothing,
-            },
-            of_lists: self.of_lists,
-            of_maps: self.of_maps,
-            creation: self.creation,
-            with_index: self.with_index,
-        }
-    }
-
     /// Reads a path: numbers, each followed by what to look for.
     pub(super) fn parse_all(mut arguments: Arguments<'a>) -> Result<Vec<Step<'a>>, CdtError> {
         if arguments.left() == 0 || !arguments.left().is_multiple_of(2) {
@@ -122,7 +105,11 @@ impl<'a> Step<'a> {
 
     /// Where the element begins and ends that the step leads to, if that can be told without an index of the
     /// collection; `Some(None)` if there is no such element.
-    fn bounds(&self, packed: &[u8], work: &Work) -> Result<Option<Option<(usize, usize)>>, CdtError> {
+    fn bounds(
+        &self,
+        packed: &[u8],
+        work: &Work,
+    ) -> Result<Option<Option<(usize, usize)>>, CdtError> {
         let By::Key(key) = &self.by else {
             return Ok(None);
         };

@@ -136,7 +136,8 @@ pub(super) fn append_items<'v>(
 fn merge(list: &List<'_, '_>, mut items: Vec<&[u8]>, out: &mut Vec<u8>) -> Result<(), CdtError> {
     let pass: u64 = items.iter().map(|item| of_ranked(item)).sum();
     let to_place: u64 = items.iter().map(|item| of_element(item)).sum();
-    list.work.spend(to_sort(pass, items.len()) + to_sort(to_place, list.len()))?;
+    list.work
+        .spend(to_sort(pass, items.len()) + to_sort(to_place, list.len()))?;
     let order = Ranked::of(items.len(), |at| items[at]).into_ranks(0, items.len());
     items = order.iter().map(|at| items[*at as usize]).collect();
     write_list_head(out, list.len() + items.len(), true)?;
@@ -255,7 +256,8 @@ fn admitted<'i>(
     let sorted = (items.len() > FEW && !list.ordered).then(|| list.ranked(all));
     let all = || (0..items.len()).map(|at| items.element(at));
     let (pass, to_find): (u64, u64) = (all().map(of_ranked).sum(), all().map(of_element).sum());
-    list.work.spend(to_sort(pass, items.len()) + to_sort(to_find, list.len()))?;
+    list.work
+        .spend(to_sort(pass, items.len()) + to_sort(to_find, list.len()))?;
     let is_there = |item: &[u8]| match &sorted {
         Some(sorted) => is_among(list, sorted, item),
         None => list.first_of(item).is_some(),

@@ -41,10 +41,7 @@ enum Kind {
 impl Kind {
     /// Whether the number says all of a value.
     fn is_whole(self) -> bool {
-        matches!(
-            self,
-            Kind::Bool | Kind::Int | Kind::WideInt | Kind::Double
-        )
+        matches!(self, Kind::Bool | Kind::Int | Kind::WideInt | Kind::Double)
     }
 }
 
@@ -156,8 +153,12 @@ mod tests {
             vec![0xa1, 3],
             vec![0xa2, 3, 0],
             vec![0xa2, 3, b'a'],
-            vec![0xaa, 3, b'a', b'a', b'a', b'a', b'a', b'a', b'a', b'a', b'b'],
-            vec![0xaa, 3, b'a', b'a', b'a', b'a', b'a', b'a', b'a', b'a', b'c'],
+            vec![
+                0xaa, 3, b'a', b'a', b'a', b'a', b'a', b'a', b'a', b'a', b'b',
+            ],
+            vec![
+                0xaa, 3, b'a', b'a', b'a', b'a', b'a', b'a', b'a', b'a', b'c',
+            ],
             vec![0xa2, 4, b'a'],
             vec![0xa2, 23, b'a'],
             vec![0xa1, 99],

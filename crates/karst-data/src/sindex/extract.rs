@@ -8,6 +8,7 @@ use crate::cdt::Context;
 use crate::expr::{Datum, Expr, Lookup, Subject, Type};
 use crate::msgpack::elements::{Element, Elements, Part, Place};
 use crate::value::ParticleType;
+use crate::work::Work;
 
 /// Why there can be no index of a definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -150,7 +151,8 @@ impl Extractor {
         if walked > bytes_max {
             return None;
         }
-        let origins = self.origins(subject);
+        let work = Work::at_once();
+        let origins = self.origins(subject, &work);
         if let (Origins::Packed(packed), Some(_)) = (&origins, self.part()) {
             walked = walked.max(packed.len());
         }
@@ -180,7 +182,8 @@ impl Extractor {
             packed: Vec::new(),
             place: Elements::of(&[]).place(),
         };
-        match (self.origins(subject), self.part()) {
+        let work = Work::at_once();
+        match (self.origins(subject, &work), self.part()) {
             (Origins::Packed(packed), Some(_)) => {
                 slices.place = Elements::of(&packed).place();
                 slices.packed = packed.into_owned();
@@ -197,7 +200,8 @@ impl Extractor {
 
     /// Whether a record has what a query wants.
     pub fn finds<S: Subject + ?Sized>(&self, wanted: &Wanted<'_>, subject: &S) -> bool {
-        self.each(&self.origins(subject), |element| wanted.is(element))
+        let work = Work::at_once();
+        self.each(&self.origins(subject, &work), |element| wanted.is(element))
     }
 
     /// Whether a record has at most one value, and always few enough bytes to be walked over.
@@ -215,7 +219,9 @@ impl Extractor {
         }
     }
 
-    fn origins<'v, S: Subject + ?Sized>(&'v self, subject: &'v S) -> Origins<'v> {
+    /// What there is to look through. An expression that takes more than this work gives nothing: it is neither indexed
+    /// nor found, wherever the record is.
+    fn origins<'v, S: Subject + ?Sized>(&'v self, subject: &'v S, work: &'v Work) -> Origins<'v> {
         let bin = |name| match subject.bin(name) {
             Lookup::Found(bin) => Some(bin),
             Lookup::Unread | Lookup::Missing => None,
@@ -229,7 +235,13 @@ impl Extractor {
                 let found = found.and_then(|bin| context.find(bin.value));
                 found.map_or(Origins::Nothing, |it| Origins::Packed(Cow::Borrowed(it)))
             }
-            Origin::Computed(expr) => Origins::of_datum(expr.evaluate(subject)),
+            Origin::Computed(expr) => {
+                let datum = expr.evaluate(subject, work);
+                match work.is_exhausted() {
+                    true => Origins::Nothing,
+                    false => Origins::of_datum(datum),
+                }
+            }
         }
     }
 

@@ -496,11 +496,7 @@ impl Run<'_, '_> {
 
     /// Reads the records of a slice and sends them in order. What is in memory is read where it is; of what is on
     /// devices much is read at once.
-    async fn send(
-        &mut self,
-        partition: PartitionId,
-        hits: &[Hit],
-    ) -> Result<Sent, Closed> {
+    async fn send(&mut self, partition: PartitionId, hits: &[Hit]) -> Result<Sent, Closed> {
         let is_strong = self.is_strong(partition);
         let Run {
             connection,
@@ -674,7 +670,12 @@ fn try_read(
     };
     let scene = Scene {
         digest: hit.digest,
-        in_memory: !core.namespace(plan.namespace).engine.log().config().on_devices,
+        in_memory: !core
+            .namespace(plan.namespace)
+            .engine
+            .log()
+            .config()
+            .on_devices,
         now: core.now(),
         respond_all: plan.message.header.info2.contains(Info2::RESPOND_ALL_OPS),
     };
@@ -693,7 +694,14 @@ fn try_read(
                 let work = Work::on(found.size_bytes as usize);
                 let start = out.len();
                 let mut stream = ReplyStream::begin(out);
-                record(core, plan, (&scene, hit.value), (&found, &work), &mut stream, out);
+                record(
+                    core,
+                    plan,
+                    (&scene, hit.value),
+                    (&found, &work),
+                    &mut stream,
+                    out,
+                );
                 stream.finish(out);
                 taken.counts = true;
                 taken.exhausted = work.is_exhausted();

@@ -32,7 +32,8 @@ use crate::core::Core;
 use crate::udf::Call;
 
 pub(super) use answer::{
-    append_answers, append_named, code_of, code_of_operation, error, finish, head_only, refuse, refused,
+    append_answers, append_named, code_of, code_of_operation, error, finish, head_only, refuse,
+    refused,
 };
 pub(super) use asked::Asked;
 pub(crate) use carry_on::carry_out_for;

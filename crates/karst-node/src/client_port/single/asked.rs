@@ -19,7 +19,7 @@ pub(in crate::client_port) struct Asked {
     /// Another node has handed it on: it goes no further.
     pub(super) proxied: bool,
     /// It is part of a query in the background: there is no client that waits for it.
-    of_query: bool,
+    pub(super) of_query: bool,
 }
 
 impl Asked {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use karst_client::expr::Type;
 use karst_client::{
-    BatchOp, BatchPolicy, Bin, BitsFlags, Client, Context, Elements, Error, Expr, ExprFlags, Index,
-    IndexType, Indexed, Key, ListFlags, ListOrder, ListPolicy, ListReturn, Lookup, MapOrder,
-    MapReturn, NumberFlags, Operation, Query, ReadPolicy, Record, ResizeFlags, ResultCode, Scan,
-    ScanCursor, ScanPolicy, SortFlags, Udf, Unknown, Value, WritePolicy, bits, hll, list, map,
-    path,
+    BatchOp, BatchPolicy, Bin, BitsFlags, Client, ClientBuilder, Context, Elements, Error, Expr,
+    ExprFlags, Index, IndexType, Indexed, Key, ListFlags, ListOrder, ListPolicy, ListReturn,
+    Lookup, MapOrder, MapReturn, NumberFlags, Operation, Query, ReadPolicy, Record, ResizeFlags,
+    ResultCode, Scan, ScanCursor, ScanPolicy, SortFlags, Udf, Unknown, Value, WritePolicy, bits,
+    hll, list, map, path,
 };
 use karst_tests::{Namespace, Server, ServerSpec};
 
@@ -19,7 +19,10 @@ async fn world() -> (Server, Client) {
     let server = ServerSpec::new()
         .namespace(Namespace::memory("test"))
         .start();
-    let client = Client::connect(&server.service().to_string()).await;
+    let client = ClientBuilder::new([server.service().to_string()])
+        .connect_timeout(SOON)
+        .connect()
+        .await;
     (server, client.expect("the client connects"))
 }
 
@@ -195,8 +198,10 @@ async fn expressions_filter_and_compute() {
     assert_eq!(record.bin("none"), Some(&Value::Nil));
     assert_eq!(record.bins.last(), Some(&Bin::new("area", 13)));
     let unknown = [Operation::read_expr("x", Expr::int_bin("none"))];
-    let refused = client.operate(&WritePolicy::default(), &key, &unknown);
-    let error = refused.await.unwrap_err();
+    let refused = client
+        .operate(&WritePolicy::default(), &key, &unknown)
+        .await;
+    let error = refused.unwrap_err();
     assert_eq!(error.code(), Some(ResultCode::OpNotApplicable));
 
     let small = || area().lt(10);
@@ -266,8 +271,10 @@ async fn functions_are_registered_run_and_removed() {
         let returned = client.execute(&policy, &key, &raise(5)).await.unwrap();
         assert_eq!(returned, Value::Int(expected));
     }
-    let failed = client.execute(&policy, &key, &Udf::new("counters", "fail"));
-    match failed.await.unwrap_err() {
+    let failed = client
+        .execute(&policy, &key, &Udf::new("counters", "fail"))
+        .await;
+    match failed.unwrap_err() {
         Error::Udf { message, .. } => assert!(message.contains("on purpose"), "{message}"),
         other => panic!("{other}"),
     }

@@ -29,6 +29,7 @@ mod restart;
 mod space;
 mod start;
 mod storage;
+mod tool;
 
 /// How many times as much a test does when `KARST_LONG` is set.
 fn long() -> u32 {

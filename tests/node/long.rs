@@ -22,7 +22,9 @@ const FILTERED_OUT: u8 = 27;
 const NOT_APPLICABLE: u8 = 26;
 
 fn server() -> Server {
-    ServerSpec::new().namespace(Namespace::memory("test")).start()
+    ServerSpec::new()
+        .namespace(Namespace::memory("test"))
+        .start()
 }
 
 fn request(write: bool, build: impl FnOnce(&mut Body<'_>)) -> Vec<u8> {
@@ -74,7 +76,11 @@ fn differs(times: u16) -> Vec<u8> {
     let text = [0x93, 81, 3, 0xa1, b't'];
     let one = [&[0x93, 2][..], &text, &text].concat();
     let count = (times + 1).to_be_bytes();
-    [&[0xdc, count[0], count[1], 17][..], &one.repeat(times.into())].concat()
+    [
+        &[0xdc, count[0], count[1], 17][..],
+        &one.repeat(times.into()),
+    ]
+    .concat()
 }
 
 fn filtered(times: u16) -> Vec<u8> {
@@ -101,7 +107,10 @@ fn a_long_list_is_sorted_and_other_operations_of_the_same_request_are_done_with_
     sorted.push(7);
     let wanted = list(sorted.into_iter());
     let found = call(&mut connection, &get()).body;
-    assert!(found.ends_with(&wanted), "it is sorted, and there is one more");
+    assert!(
+        found.ends_with(&wanted),
+        "it is sorted, and there is one more"
+    );
 }
 
 #[test]

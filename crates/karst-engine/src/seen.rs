@@ -139,7 +139,10 @@ impl Namespace {
         }
         let opened = Opened::default();
         let seal = || self.log.seal(entry.place);
-        let record = self.log.codec().open_unchecked(bytes.bytes(), seal, &opened);
+        let record = self
+            .log
+            .codec()
+            .open_unchecked(bytes.bytes(), seal, &opened);
         let record = record.ok()?;
         if let (Some(filter), false) = (scan.filter, passes) {
             let work = Work::on(found.size_bytes as usize);

@@ -329,9 +329,7 @@ impl Namespace {
             Halt::Refuse(before.map_or_else(|| reason.into(), |before| before.refuse(reason)))
         };
         let record = match bytes {
-            Some(bytes) => {
-                Some(self.record_for_write(partition, hand.now, request, work, bytes)?)
-            }
+            Some(bytes) => Some(self.record_for_write(partition, hand.now, request, work, bytes)?),
             None => None,
         };
         let old_bins = match &record {

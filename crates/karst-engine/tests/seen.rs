@@ -56,7 +56,13 @@ fn values(
         let scan = scan(seen.digest().partition(), filter);
         let read = world.namespace.read_seen(now(), &scan, seen, |found| {
             let record = found.ok()?.record.expect("bins were asked for");
-            Some(record.bin(b"v").expect("every record has it").value.to_vec())
+            Some(
+                record
+                    .bin(b"v")
+                    .expect("every record has it")
+                    .value
+                    .to_vec(),
+            )
         });
         match read {
             Some(Some(value)) => {
@@ -71,7 +77,8 @@ fn values(
 }
 
 fn expected(keys: impl Iterator<Item = u64>, version: u64) -> BTreeMap<Digest, Vec<u8>> {
-    keys.map(|key| (digest(key), value(key, version, 100))).collect()
+    keys.map(|key| (digest(key), value(key, version, 100)))
+        .collect()
 }
 
 fn world() -> World {
@@ -115,7 +122,10 @@ fn a_filter_leaves_out_by_the_index_what_it_can_and_the_rest_by_the_record() {
     assert!(see(&world, Some(&small), usize::MAX).is_empty());
     let large = filter(&[0x93, 3, 0x91, 74, 5]);
     let seen = see(&world, Some(&large), usize::MAX);
-    assert_eq!(values(&world, Some(&large), &seen).0, expected(0..RECORDS, 0));
+    assert_eq!(
+        values(&world, Some(&large), &seen).0,
+        expected(0..RECORDS, 0)
+    );
     let lacks_bin = filter(&[0x93, 1, 0x92, 82, 0xa1, b'v', 0]);
     let seen = see(&world, Some(&lacks_bin), usize::MAX);
     assert_eq!(seen.len() as u64, RECORDS, "only the records tell");
@@ -123,5 +133,8 @@ fn a_filter_leaves_out_by_the_index_what_it_can_and_the_rest_by_the_record() {
     // A pattern may take long: it is asked about the record alone, though the index would do.
     let in_set = filter(&[0x94, 7, 1, 0xa2, b'^', b'd', 0x91, 70]);
     let seen = see(&world, Some(&in_set), usize::MAX);
-    assert_eq!(values(&world, Some(&in_set), &seen).0, expected(0..RECORDS, 0));
+    assert_eq!(
+        values(&world, Some(&in_set), &seen).0,
+        expected(0..RECORDS, 0)
+    );
 }

@@ -13,7 +13,10 @@ pub fn check(bytes: &[u8]) {
     let Ok(expr) = Expr::parse(&expression(i64::from(*flags), pattern, text)) else {
         return;
     };
-    assert!(expr.pattern_bytes() <= 2 << 20, "a pattern takes what it may");
+    assert!(
+        expr.pattern_bytes() <= 2 << 20,
+        "a pattern takes what it may"
+    );
     let nowhere = Iteration {
         key: None,
         value: &[0xc0],

@@ -13,7 +13,7 @@ use super::view::View;
 use super::{Access, Answer, CdtError, kind_of};
 use crate::list::List;
 use crate::map::Map;
-use crate::work::{Work, of_bytes, of_element, of_ranked, to_sort};
+use crate::work::{Work, of_bytes, of_element, of_ranked, to_find, to_sort};
 use crate::msgpack::{
     Collection, Ranked, holds_wild, storable, write_list_head, write_map_head,
 };
@@ -603,8 +603,7 @@ fn item<'v>(view: &View<'v, '_>, at: usize) -> Item<'v> {
 fn of_keys(map: &Map<'_, '_>, keys: &Elements<'_>) -> Result<Vec<usize>, CdtError> {
     let mut marked = vec![false; map.len()];
     for key in keys.iter() {
-        let halvings = u64::from(map.len().max(2).ilog2());
-        map.work().spend(halvings * of_element(key))?;
+        map.work().spend(to_find(key, map.len()))?;
         let run = map.key_run(key);
         map.work().spend(run.count as u64 * of_element(key))?;
         marked[run.start..run.end()].fill(true);

@@ -164,13 +164,16 @@ async fn snapshot(
     let mut fetched: Option<Fetched> = None;
     for _ in 0..FETCHES_MAX {
         let engine = &core.namespace(index).engine;
-        let step = engine.read(core.now(), &request, fetched.as_ref(), |found| {
-            match found {
+        let step = engine.read(
+            core.now(),
+            &request,
+            fetched.as_ref(),
+            |found| match found {
                 Ok(found) => Ok(Snapshot::of(&found)),
                 Err(refusal) if refusal.reason == Reason::NotFound => Ok(None),
                 Err(refusal) => Err(single::code_of(&refusal.reason).0),
-            }
-        });
+            },
+        );
         fetched.take().into_iter().for_each(|it| core.done_with(it));
         match step {
             Step::Done(snapshot) => return snapshot,
@@ -217,9 +220,7 @@ impl Job {
             size_bytes: snapshot.size_bytes,
             record,
         });
-        if let (Some(filter), Some(found), Some(record)) =
-            (message.fields.filter, &found, record)
-        {
+        if let (Some(filter), Some(found), Some(record)) = (message.fields.filter, &found, record) {
             let filter = Filter::parse(filter)?;
             let passes = filter.passes(&(call::metadata(found, &self.scene), record), &work);
             if work.is_exhausted() {
@@ -352,7 +353,14 @@ pub(super) fn finish(
             answers,
         } => {
             let operations = operations(*wiped, bins);
-            return write(core, at, message, asked, (done, &operations, answers, fetched), out);
+            return write(
+                core,
+                at,
+                message,
+                asked,
+                (done, &operations, answers, fetched),
+                out,
+            );
         }
         Outcome::Answer(answer, ending) => {
             out.extend_from_slice(answer);
@@ -413,12 +421,7 @@ fn write(
     at: &At<'_>,
     message: &Message<'_>,
     asked: Asked,
-    (done, operations, answers, fetched): (
-        &Done,
-        &[Operation<'_>],
-        &[Written],
-        Option<&Fetched>,
-    ),
+    (done, operations, answers, fetched): (&Done, &[Operation<'_>], &[Written], Option<&Fetched>),
     out: &mut Vec<u8>,
 ) -> Result<Try, Refused> {
     let (index, header) = (at.index, &message.header);

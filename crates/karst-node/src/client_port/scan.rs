@@ -420,11 +420,7 @@ impl Run<'_, '_> {
 
     /// Reads the records of a slice and sends them in order. What is in memory is read where it is; of what is on
     /// devices much is read at once.
-    async fn send(
-        &mut self,
-        partition: PartitionId,
-        hits: &[Hit],
-    ) -> Result<Sent, Closed> {
+    async fn send(&mut self, partition: PartitionId, hits: &[Hit]) -> Result<Sent, Closed> {
         let is_strong = self.is_strong(partition);
         let Run {
             connection,

@@ -113,7 +113,7 @@ pub(crate) fn of_bytes(bytes: usize) -> u64 {
 #[inline]
 pub(crate) fn of_element(packed: &[u8]) -> u64 {
     match packed.first() {
-        Some(0x80..=0x9f | 0xdc..=0xdf) => 8 + 3 * packed.len() as u64,
+        Some(0x80..=0x9f | 0xdc..=0xdf) => 8 + 10 * packed.len() as u64,
         _ => 8 + packed.len() as u64 / 16,
     }
 }
@@ -123,10 +123,16 @@ pub(crate) fn of_element(packed: &[u8]) -> u64 {
 #[inline]
 pub(crate) fn of_ranked(packed: &[u8]) -> u64 {
     match packed.first() {
-        Some(0x80..=0x9f | 0xdc..=0xdf) => 8 + 3 * packed.len() as u64,
-        Some(0xa0..=0xbf | 0xc4..=0xc9 | 0xd4..=0xdb) => 6 + packed.len() as u64 / 16,
-        _ => 1,
+        Some(0x80..=0x9f | 0xdc..=0xdf) => 8 + 10 * packed.len() as u64,
+        Some(0xa0..=0xbf | 0xc4..=0xc9 | 0xd4..=0xdb) => 12 + packed.len() as u64 / 16,
+        _ => 4,
     }
+}
+
+/// Steps to find an element among so many that are in order: each that it is compared with lies somewhere else.
+#[inline]
+pub(crate) fn to_find(packed: &[u8], among: usize) -> u64 {
+    4 * of_element(packed) * u64::from(among.max(2).ilog2())
 }
 
 /// Steps to sort elements of which a pass over all takes so many.

@@ -158,10 +158,7 @@ pub(crate) trait Entries<'v> {
         let weight = |at: usize| of_ranked(self.value(at));
         let all_once: u64 = (0..self.len()).map(weight).sum();
         let deep = u64::from(ranks.count.ilog2()) * ranks.count as u64 / self.len() as u64;
-        if !self
-            .work()
-            .allows(8 * self.len() as u64 + all_once * (2 + deep))
-        {
+        if !self.work().allows(16 * self.len() as u64 + all_once * (2 + deep)) {
             return (ranks.start as u32..ranks.end() as u32).collect();
         }
         Ranked::of(self.len(), |at| self.value(at)).into_ranks(ranks.start, ranks.count)
@@ -195,6 +192,9 @@ pub(crate) trait Entries<'v> {
             start: 0,
             count: self.len(),
         };
+        if !self.work().allows(80 * self.len() as u64) {
+            return of.to_vec();
+        }
         let mut ranks = vec![0; self.len()];
         let mut previous: Option<(u32, u32)> = None; // index and rank
         for (position, at) in (0u32..).zip(self.ranked(all)) {

@@ -8,7 +8,7 @@ use super::entries::{Entries, partition_point};
 use super::range::{Span, position, range, relative};
 use super::selection::{Elements, Selection, Selector};
 use crate::msgpack::compare;
-use crate::work::of_element;
+use crate::work::{of_element, to_find};
 
 /// How many elements more than there are may be told of, when a request names some of them twice.
 const REPEATS_MAX: usize = 1 << 20;
@@ -352,7 +352,7 @@ impl Gathered {
 fn of_keys<'v>(entries: &impl Entries<'v>, keys: &Elements<'_>) -> Result<Picked, CdtError> {
     let mut gathered = Gathered::new(entries.len());
     for key in keys.iter() {
-        entries.work().spend(halvings(entries, key))?;
+        entries.work().spend(to_find(key, entries.len()))?;
         let run = entries.key_run(key);
         entries.work().spend(run.count as u64 * of_element(key))?;
         gathered.tell(run.start as u32..run.end() as u32)?;
@@ -374,7 +374,7 @@ fn of_values<'v>(
     if entries.is_sorted() {
         let mut gathered = Gathered::new(entries.len());
         for value in values.iter() {
-            entries.work().spend(2 * halvings(entries, value))?;
+            entries.work().spend(2 * to_find(value, entries.len()))?;
             let run = entries.sorted_run(value);
             entries.work().spend(run.count as u64)?;
             gathered.tell(run.start as u32..run.end() as u32)?;
@@ -397,7 +397,7 @@ fn of_values<'v>(
     for value in values.iter() {
         let run = match &sorted {
             Some(sorted) => {
-                entries.work().spend(halvings(entries, value))?;
+                entries.work().spend(to_find(value, entries.len()))?;
                 let run = mark_sorted(entries, sorted, value, &mut gathered.marked);
                 entries.work().spend(run.count as u64 * of_element(value))?;
                 run
@@ -419,11 +419,6 @@ fn of_values<'v>(
             Ranks::Each
         },
     })
-}
-
-/// Steps to find a value among sorted ones.
-fn halvings<'v>(entries: &impl Entries<'v>, value: &[u8]) -> u64 {
-    u64::from(entries.len().max(2).ilog2()) * of_element(value)
 }
 
 /// Marks the elements equal to a value and returns their ranks.

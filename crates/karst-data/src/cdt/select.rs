@@ -13,8 +13,10 @@ use super::view::View;
 use super::{Access, Answer, CdtError, kind_of};
 use crate::list::List;
 use crate::map::Map;
-use crate::msgpack::{Collection, Ranked, holds_wild, storable, write_list_head, write_map_head};
-use crate::work::{Work, of_bytes, of_element, of_ranked, to_sort};
+use crate::work::{Work, of_bytes, of_element, of_ranked, to_find, to_sort};
+use crate::msgpack::{
+    Collection, Ranked, holds_wild, storable, write_list_head, write_map_head,
+};
 
 /// Most levels of one operation.
 const LEVELS_MAX: usize = 64;
@@ -443,12 +445,7 @@ impl<'a> Run<'_, 'a> {
         Ok(count)
     }
 
-    fn tell(
-        &self,
-        view: &View<'_, '_>,
-        meant: &[usize],
-        out: &mut Vec<u8>,
-    ) -> Result<usize, CdtError> {
+    fn tell(&self, view: &View<'_, '_>, meant: &[usize], out: &mut Vec<u8>) -> Result<usize, CdtError> {
         let (keys, values) = match self.select.purpose {
             Purpose::Keys => (true, false),
             Purpose::KeysAndValues => (true, true),
@@ -576,10 +573,7 @@ fn write(
                 let pass: u64 = (0..values.len()).map(|at| of_ranked(element(at))).sum();
                 work.spend(to_sort(pass, values.len()))?;
                 let order = Ranked::of(values.len(), element).into_ranks(0, values.len());
-                values = order
-                    .iter()
-                    .map(|at| values[*at as usize].clone())
-                    .collect();
+                values = order.iter().map(|at| values[*at as usize].clone()).collect();
             }
             write_list_head(out, count, *ordered)?;
             values.iter().for_each(|value| out.extend_from_slice(value));
@@ -609,8 +603,7 @@ fn item<'v>(view: &View<'v, '_>, at: usize) -> Item<'v> {
 fn of_keys(map: &Map<'_, '_>, keys: &Elements<'_>) -> Result<Vec<usize>, CdtError> {
     let mut marked = vec![false; map.len()];
     for key in keys.iter() {
-        let halvings = u64::from(map.len().max(2).ilog2());
-        map.work().spend(halvings * of_element(key))?;
+        map.work().spend(to_find(key, map.len()))?;
         let run = map.key_run(key);
         map.work().spend(run.count as u64 * of_element(key))?;
         marked[run.start..run.end()].fill(true);

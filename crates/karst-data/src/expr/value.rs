@@ -213,7 +213,7 @@ impl<'v> Datum<'v> {
 /// Steps to compare so many bytes of two values: those of collections are looked at element by element.
 fn steps_to_compare(kind: Type, bytes: usize) -> u64 {
     match kind {
-        Type::List | Type::Map => 8 + 3 * bytes as u64,
+        Type::List | Type::Map => 8 + 6 * bytes as u64,
         _ => of_bytes(bytes),
     }
 }

@@ -8,7 +8,7 @@ use crate::cdt::entries::{Entries, partition_point};
 use crate::cdt::range::{Span, range};
 use crate::cdt::{CdtError, Done};
 use crate::msgpack::{Ranked, compare, compare_total, write_list_head};
-use crate::work::{Work, of_element, of_ranked, to_sort};
+use crate::work::{Work, of_ranked, to_find, to_sort};
 
 /// Most elements that one operation fills up with nil: a record has no more bytes.
 const PADDING_MAX: usize = 8 << 20;
@@ -135,9 +135,8 @@ pub(super) fn append_items<'v>(
 /// Writes an ordered list with more elements, each in its place.
 fn merge(list: &List<'_, '_>, mut items: Vec<&[u8]>, out: &mut Vec<u8>) -> Result<(), CdtError> {
     let pass: u64 = items.iter().map(|item| of_ranked(item)).sum();
-    let to_place: u64 = items.iter().map(|item| of_element(item)).sum();
-    list.work
-        .spend(to_sort(pass, items.len()) + to_sort(to_place, list.len()))?;
+    let to_place: u64 = items.iter().map(|item| to_find(item, list.len())).sum();
+    list.work.spend(to_sort(pass, items.len()) + to_place)?;
     let order = Ranked::of(items.len(), |at| items[at]).into_ranks(0, items.len());
     items = order.iter().map(|at| items[*at as usize]).collect();
     write_list_head(out, list.len() + items.len(), true)?;
@@ -255,9 +254,9 @@ fn admitted<'i>(
     };
     let sorted = (items.len() > FEW && !list.ordered).then(|| list.ranked(all));
     let all = || (0..items.len()).map(|at| items.element(at));
-    let (pass, to_find): (u64, u64) = (all().map(of_ranked).sum(), all().map(of_element).sum());
-    list.work
-        .spend(to_sort(pass, items.len()) + to_sort(to_find, list.len()))?;
+    let pass: u64 = all().map(of_ranked).sum();
+    let to_look: u64 = all().map(|item| to_find(item, list.len())).sum();
+    list.work.spend(2 * to_sort(pass, items.len()) + to_look)?;
     let is_there = |item: &[u8]| match &sorted {
         Some(sorted) => is_among(list, sorted, item),
         None => list.first_of(item).is_some(),

@@ -6,7 +6,7 @@ use crate::cdt::entries::Entries;
 use crate::cdt::number::Number;
 use crate::cdt::{CdtError, Done};
 use crate::msgpack::{FLAG_MAP_KEY_ORDERED, FLAGS_MAP, write_map_head};
-use crate::work::of_element;
+use crate::work::to_find;
 
 /// Flags of a map's type: its order, and the index flag that only the reference's storage heeds.
 const TYPE_FLAGS: u64 = 0x13;
@@ -75,7 +75,7 @@ pub(super) fn put_items<'v>(
     let mut from = 0;
     let work = map.work();
     for at in 0..items.len() {
-        work.spend(u64::from(map.len().max(2).ilog2()) * of_element(items.key(at)))?;
+        work.spend(to_find(items.key(at), map.len()))?;
         let position = map.position_from(from, items.key(at));
         from = position.unwrap_or_else(|at| at);
         match violation(flags, position.is_ok()) {

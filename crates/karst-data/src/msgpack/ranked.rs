@@ -46,8 +46,8 @@ impl Kind {
 }
 
 impl Keyed {
-    fn new(element: &[u8], at: u32) -> Keyed {
-        let (kind, value) = key_of(element);
+    fn new(element: &[u8], at: u32, common: usize) -> Keyed {
+        let (kind, value) = key_of(element, common);
         Keyed { value, at, kind }
     }
 
@@ -56,8 +56,25 @@ impl Keyed {
     }
 }
 
-/// The kind of an element and its number.
-fn key_of(element: &[u8]) -> (Kind, u64) {
+/// How many bytes all texts among some elements begin with alike.
+fn common_to_texts<'v>(elements: impl Iterator<Item = &'v [u8]>) -> usize {
+    let mut common: Option<&[u8]> = None;
+    for element in elements {
+        let Ok(Head::Raw([3, text @ ..])) = (Reader { rest: element }).head() else {
+            continue;
+        };
+        let before = common.unwrap_or(text);
+        let same = before.iter().zip(text).take_while(|(a, b)| a == b).count();
+        common = Some(&before[..same]);
+        if same == 0 {
+            break;
+        }
+    }
+    common.map_or(0, <[u8]>::len)
+}
+
+/// The kind of an element and its number. Of a text the first `common` bytes are those of all others.
+fn key_of(element: &[u8], common: usize) -> (Kind, u64) {
     const SIGN: u64 = 1 << 63;
     let beginning = |text: &[u8]| {
         let mut first = [0; 8];
@@ -70,7 +87,9 @@ fn key_of(element: &[u8]) -> (Kind, u64) {
         Ok(Head::Bool(value)) => (Kind::Bool, u64::from(value)),
         Ok(Head::Int { value, wide: false }) => (Kind::Int, value as u64 ^ SIGN),
         Ok(Head::Int { value, wide: true }) => (Kind::WideInt, value as u64),
-        Ok(Head::Raw([3, text @ ..])) => (Kind::Text, beginning(text)),
+        Ok(Head::Raw([3, text @ ..])) => {
+            (Kind::Text, beginning(text.get(common..).unwrap_or_default()))
+        }
         Ok(Head::Raw([23, text @ ..])) => (Kind::GeoJson, beginning(text)),
         Ok(Head::Raw(bytes)) => (Kind::Bytes, beginning(bytes)),
         Ok(Head::List(_)) => (Kind::List, 0),
@@ -87,7 +106,8 @@ fn key_of(element: &[u8]) -> (Kind, u64) {
 impl<'v, F: Fn(usize) -> &'v [u8]> Ranked<F> {
     /// Elements by index. There are no wildcards among them.
     pub(crate) fn of(len: usize, element: F) -> Ranked<F> {
-        let keyed = (0..len).map(|at| Keyed::new(element(at), at as u32));
+        let common = common_to_texts((0..len).map(&element));
+        let keyed = (0..len).map(|at| Keyed::new(element(at), at as u32, common));
         Ranked {
             keyed: keyed.collect(),
             element,
@@ -169,7 +189,7 @@ mod tests {
         ]);
         for a in &elements {
             for b in &elements {
-                let (key_a, key_b) = (Keyed::new(a, 0), Keyed::new(b, 0));
+                let (key_a, key_b) = (Keyed::new(a, 0, 0), Keyed::new(b, 0, 0));
                 let found = match key_a.key().cmp(&key_b.key()) {
                     Ordering::Equal if !key_a.kind.is_whole() => compare_total(a, b),
                     decided => decided,
@@ -177,5 +197,21 @@ mod tests {
                 assert_eq!(found, compare_total(a, b), "{a:x?} {b:x?}");
             }
         }
+    }
+
+    #[test]
+    fn texts_that_begin_alike_are_told_apart_behind_that() {
+        let texts = ["user:0004", "user:0001", "user:", "user:0003", "user:00031", "user:0001"];
+        let mut elements: Vec<Vec<u8>> = Vec::new();
+        for text in texts {
+            let mut packed = Vec::new();
+            crate::msgpack::write_typed(&mut packed, 3, text.as_bytes());
+            elements.push(packed);
+        }
+        elements.push(vec![7]);
+        let common = common_to_texts(elements.iter().map(Vec::as_slice));
+        assert_eq!(common, "user:".len());
+        let ranked = Ranked::of(elements.len(), |at| &elements[at]);
+        assert_eq!(ranked.into_ranks(0, 7), [6, 2, 1, 5, 3, 4, 0]);
     }
 }

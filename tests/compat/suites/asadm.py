@@ -6,6 +6,7 @@ What each command printed goes to OUTPUT. FOLDER is empty, and where asadm write
 
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -41,8 +42,6 @@ show distribution object_size
 show distribution object_size -b
 show jobs
 show jobs queries
-show jobs scans
-show jobs sindex-builder
 show latencies
 show latencies -v
 show latencies -e 1 -b 17
@@ -59,7 +58,6 @@ show statistics service
 show statistics namespace
 show statistics sets
 show statistics sindex
-show statistics bins
 show statistics xdr
 show stop-writes
 show udfs
@@ -76,7 +74,7 @@ asinfo -v sets/test
 asinfo -v latencies:
 asinfo -v statistics
 asinfo -v help
-asinfo -v get-config:context=namespace;namespace=test
+asinfo -v "get-config:context=namespace;namespace=test"
 """.split("\n")
 
 CHANGES = """
@@ -87,10 +85,10 @@ manage config logging file stderr param karst to debug
 manage config logging file stderr param karst to info
 manage recluster
 manage jobs kill all queries
-manage truncate ns test set demo
+manage truncate ns test set demo --no-warn
 manage sindex delete ix_count ns test set demo
 manage udfs remove echo.lua
-collectinfo --output-prefix karst
+collectinfo --output-prefix {prefix}
 """.split("\n")
 
 # Asked of a node without access control, security has one answer; and one node is not to be quiesced.
@@ -102,14 +100,15 @@ REFUSED = {
 }
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-COMPLAINT = re.compile(r"error|exception|traceback|failed|invalid|unrecognized|unable", re.IGNORECASE)
-# Names of figures, and what the shell says of itself.
-HARMLESS = re.compile(r"[a-z0-9]_?(errors?|failed)\b|(errors?|failed)_|failed_best|Error Ratio|\|", re.IGNORECASE)
+COMPLAINT = re.compile(r"error|exception|traceback|failed|invalid|unrecognized|unable|bad parameter", re.IGNORECASE)
+# Rows, names of figures, the counts of `health`, and what collectinfo finds missing on the machine.
+HARMLESS = re.compile(r"\||[a-z0-9]_?(errors?|failed)\b|(errors?|failed)_|^ +(\w+: |Failed: )|WARNING: ", re.IGNORECASE)
 
 
-def complaints(text):
-    lines = COLOUR.sub("", text).splitlines()
-    return [line for line in lines if COMPLAINT.search(line) and not HARMLESS.search(line)]
+def complaints(text, is_change):
+    """Lines that tell of something wrong; of a change, whose rows are its answers, rows too."""
+    lines = [line for line in text.splitlines() if COMPLAINT.search(line)]
+    return [line for line in lines if is_change or not HARMLESS.search(line)]
 
 
 def main():
@@ -117,25 +116,30 @@ def main():
     host, port = address.rsplit(":", 1)
     pathlib.Path(folder, "echo.lua").write_text("function echo(rec, value) return value end\n")
     commands = [line for line in [*SET_UP, *SCREENS, *CHANGES] if line]
-    asadm = [sys.executable, pathlib.Path(checkout, "asadm.py"), "--host", host, "--port", port, "--enable", "-e"]
+    shell = pathlib.Path(checkout, "asadm.py").resolve()
+    asadm = [sys.executable, shell, "--host", host, "--port", port, "--enable", "-e"]
+    prefix = pathlib.Path(folder).parent.name  # collectinfo writes to /tmp, whatever it is told
     complaining = 0
     with open(output, "w", encoding="utf-8") as log:
         for command in [*commands, *REFUSED]:
-            typed = command.format(folder=folder) if "{folder}" in command else command
+            typed = command.replace("{folder}", folder).replace("{prefix}", prefix)
             done = subprocess.run(
                 [*asadm, typed], cwd=folder, capture_output=True, text=True, timeout=120, check=False
             )
-            printed = done.stdout + done.stderr
+            printed = COLOUR.sub("", done.stdout + done.stderr)
             log.write(f"=== {typed} (exit code {done.returncode})\n{printed}\n")
             log.flush()
-            found = complaints(printed)
+            found = complaints(printed, command.startswith("manage"))
             if command in REFUSED:
-                found = [] if any(REFUSED[command] in line for line in found) else found or ["no refusal"]
+                found = [] if REFUSED[command] in printed else found or ["no refusal"]
             elif done.returncode != 0:
                 found = found or [f"exit code {done.returncode}"]
             if found:
                 complaining += 1
                 print(f"{typed}\n    {found[0].strip()}")
+    for collected in pathlib.Path("/tmp").glob(f"{prefix}*"):
+        if collected.resolve() != pathlib.Path(folder).parent.resolve():
+            shutil.rmtree(collected) if collected.is_dir() else collected.unlink()
     print(f"{len(commands) + len(REFUSED)} commands, {complaining} not as they should be")
     return complaining > 0
 

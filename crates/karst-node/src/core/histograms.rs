@@ -27,6 +27,9 @@ const LIFE_BUCKETS: usize = 10_000;
 /// Powers of two of bytes that a record's size can be: a place has 20 bits of 16-byte units.
 pub const SIZES: usize = 25;
 
+/// Buckets of equal width in which sizes are counted too, up to the largest record that there may be.
+const LINEAR_SIZES: usize = 1024;
+
 /// What one walk found.
 #[derive(Debug)]
 pub struct Walked {
@@ -34,6 +37,10 @@ pub struct Walked {
     pub lives: Survey,
     /// Records of 2^n bytes or more, and less than 2^(n+1), on the device.
     pub sizes: [u64; SIZES],
+    /// The same by buckets of equal width.
+    pub linear_sizes: Vec<u64>,
+    /// That width in bytes.
+    pub linear_width_bytes: usize,
 }
 
 /// What was found last, and whether more is wanted.
@@ -69,15 +76,28 @@ async fn walk(core: &Rc<Core>, index: usize) -> Walked {
     let mut walked = Walked {
         lives: Survey::from_now(node::now().epoch_s(), LIFE_BUCKETS),
         sizes: [0; SIZES],
+        linear_sizes: vec![0; LINEAR_SIZES],
+        linear_width_bytes: engine
+            .config()
+            .record_bytes_max
+            .div_ceil(LINEAR_SIZES)
+            .max(1),
     };
     for partition in PartitionId::all() {
         let mut after = None;
         loop {
-            let Walked { lives, sizes } = &mut walked;
+            let Walked {
+                lives,
+                sizes,
+                linear_sizes,
+                linear_width_bytes,
+            } = &mut walked;
             after = engine.visit_alive(partition, after, node::now(), &mut |entry| {
                 lives.count(entry.void_time_s());
                 let bytes = entry.place().length.bytes().max(1);
                 sizes[(bytes.ilog2() as usize).min(SIZES - 1)] += 1;
+                let bucket = bytes as usize / *linear_width_bytes;
+                linear_sizes[bucket.min(LINEAR_SIZES - 1)] += 1;
             });
             if after.is_none() {
                 break;

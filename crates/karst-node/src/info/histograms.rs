@@ -21,7 +21,7 @@ fn histogram(asked: &mut Asked<'_>) -> Answer {
     let draw: fn(&Walked) -> String = match params.require("type", 31)? {
         "ttl" => lives,
         "object-size" => sizes,
-        "object-size-linear" => return text("hist-unavailable"),
+        "object-size-linear" => linear_sizes,
         _ => return refused(ResultCode::Parameter, "unknown hist name"),
     };
     if params.text("set", SET_BYTES_MAX)?.is_some() {
@@ -44,6 +44,17 @@ fn lives(walked: &Walked) -> String {
     )
 }
 
+/// Bytes of records on the device, in buckets of one width.
+fn linear_sizes(walked: &Walked) -> String {
+    let (width, counts) = (walked.linear_width_bytes, &walked.linear_sizes);
+    let shown: Vec<String> = counts.iter().map(u64::to_string).collect();
+    format!(
+        "units=bytes:hist-width={}:bucket-width={width}:buckets={}",
+        width * counts.len(),
+        shown.join(",")
+    )
+}
+
 /// Bytes of records on the device, by powers of two.
 fn sizes(walked: &Walked) -> String {
     let filled = walked
@@ -57,4 +68,29 @@ fn sizes(walked: &Walked) -> String {
         text.push_str(&format!(":[{from}-{to})={count}"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use karst_storage::expire::Survey;
+
+    use super::*;
+    use crate::core::histograms::SIZES;
+
+    #[test]
+    fn sizes_are_drawn_by_powers_of_two_and_by_one_width() {
+        let mut sizes = [0; SIZES];
+        sizes[7] = 3;
+        let walked = Walked {
+            lives: Survey::from_now(0, 10),
+            sizes,
+            linear_sizes: vec![0, 3, 0, 0],
+            linear_width_bytes: 100,
+        };
+        assert_eq!(super::sizes(&walked), "units=bytes:[128-256)=3");
+        assert_eq!(
+            linear_sizes(&walked),
+            "units=bytes:hist-width=400:bucket-width=100:buckets=0,3,0,0"
+        );
+    }
 }

@@ -748,6 +748,8 @@ fn histograms_are_told_once_they_were_made() {
     let world = World::serving();
     assert_eq!(ask(&world, "histogram:namespace=test;type=ttl"), "");
     assert_eq!(ask(&world, "histogram:namespace=test;type=object-size"), "");
+    let linear = "histogram:namespace=test;type=object-size-linear";
+    assert_eq!(ask(&world, linear), "", "not walked yet");
     assert_eq!(
         ask(&world, "histogram:namespace=test;type=none"),
         "ERROR:4:unknown hist name"

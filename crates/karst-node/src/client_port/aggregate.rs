@@ -137,7 +137,7 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
         batches: FuturesUnordered::new(),
         evaluated: false,
     };
-    let done = run.to_the_end().await;
+    let done = run.carry_out().await;
     let (status, ending, code) = match &done {
         Ok(Ok(())) => (Status::Done, QueryEnding::Complete, ResultCode::Ok),
         Ok(Err(Fault::Aborted)) => (Status::Aborted, QueryEnding::Abort, ResultCode::QueryAbort),
@@ -202,7 +202,7 @@ struct Run<'c, 'a> {
 }
 
 impl Run<'_, '_> {
-    async fn to_the_end(mut self) -> Result<Result<(), Fault>, Closed> {
+    async fn carry_out(mut self) -> Result<Result<(), Fault>, Closed> {
         let mut pace = Pace::new(self.plan.per_second);
         loop {
             let digests = match self.plan.source.next(&self.core, &self.job).await {
@@ -225,10 +225,10 @@ impl Run<'_, '_> {
             }
             tokio::task::yield_now().await;
         }
-        if !self.batch.records.is_empty() || !self.evaluated {
-            if let Err(fault) = self.evaluate().await? {
-                return Ok(Err(fault));
-            }
+        if (!self.batch.records.is_empty() || !self.evaluated)
+            && let Err(fault) = self.evaluate().await?
+        {
+            return Ok(Err(fault));
         }
         while !self.batches.is_empty() {
             if let Err(fault) = self.take_evaluated().await? {

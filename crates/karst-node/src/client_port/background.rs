@@ -164,10 +164,10 @@ impl<'a> Plan<'a> {
         let mut info2 = Info2::WRITE | header.info2.only(Info2::DURABLE_DELETE);
         let mut info3 = header.info3.only(Info3::REPLACE_ONLY);
         if generation.is_some() {
-            info2 = info2 | Info2::GENERATION;
+            info2 |= Info2::GENERATION;
         }
         if self.work == Work::Operations && !info3.contains(Info3::REPLACE_ONLY) {
-            info3 = info3 | Info3::UPDATE_ONLY;
+            info3 |= Info3::UPDATE_ONLY;
         }
         Message {
             header: MessageHeader {

@@ -89,7 +89,11 @@ impl Definition {
                     add_cells(text, &mut finely_covered, out);
                 }
                 (Kind::Geo, Element::GeoJson { cells, .. }) => {
-                    out.extend(cells.iter().map(|cell| geo::index_value(u64::from_be_bytes(*cell))));
+                    out.extend(
+                        cells
+                            .iter()
+                            .map(|cell| geo::index_value(u64::from_be_bytes(*cell))),
+                    );
                 }
                 _ => out.extend(value_of(self.kind, value)),
             }

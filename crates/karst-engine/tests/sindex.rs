@@ -406,7 +406,8 @@ impl Play {
                 if index.definition.source != Source::Bin && wanted.may_find_twice() {
                     sorted.dedup(); // as whoever asks does
                 }
-                let mut expected: Vec<_> = all.filter(|it| self.read(*it, index, &wanted)).collect();
+                let mut expected: Vec<_> =
+                    all.filter(|it| self.read(*it, index, &wanted)).collect();
                 expected.sort_unstable();
                 assert_eq!(sorted, expected, "{} {wanted:?}", named.name);
             }

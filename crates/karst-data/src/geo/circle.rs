@@ -68,7 +68,7 @@ impl Cut for Circle {
         if held.contains_cell(cell) {
             Whole::Inside
         } else if held.intersects_cell(cell) {
-            Whole::Cut(*held)
+            Whole::Cut(held.clone())
         } else {
             Whole::Outside
         }

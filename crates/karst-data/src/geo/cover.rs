@@ -99,7 +99,9 @@ pub(super) fn covering<R: Cut>(region: &R, level_max: u64) -> Vec<u64> {
     let whole = region.whole();
     for cell in around_bound(&region.bound(), level_max) {
         match region.cut(&whole, &Cell::from(cell)) {
-            Whole::Inside if cell.level() < LEVEL_MIN => covering.extend(cell.children().map(|it| it.0)),
+            Whole::Inside if cell.level() < LEVEL_MIN => {
+                covering.extend(cell.children().map(|it| it.0))
+            }
             Whole::Inside => covering.push(cell.0),
             Whole::Outside => {}
             Whole::Cut(held) => queue.push(Candidate::new(cell, held)),

@@ -101,7 +101,9 @@ fn circle(coordinates: &Coordinates) -> Result<Circle, GeoError> {
         [centre, Coordinates::Number(metres)] if *metres >= 0.0 => {
             Ok(Circle::new(&place(centre)?, *metres))
         }
-        _ => Err(GeoError("a circle is a centre and a radius that is not negative")),
+        _ => Err(GeoError(
+            "a circle is a centre and a radius that is not negative",
+        )),
     }
 }
 

@@ -15,7 +15,8 @@ const STEPS: f64 = (1i64 << 40) as f64;
 const NUDGE: Direction = Direction([0x5c_9d3b_71e5, -0x2f_8e14_a6b3, 0x7a_41c6_0d2f]);
 
 /// Where ways begin that ask whether something is inside. The same holds of it.
-pub(super) const REFERENCE: Direction = Direction([-0x13_7a9e_52c1, 0x21_64f0_8b35, 0xfc_9d27_e0a7]);
+pub(super) const REFERENCE: Direction =
+    Direction([-0x13_7a9e_52c1, 0x21_64f0_8b35, 0xfc_9d27_e0a7]);
 
 /// A vector as numbers: x towards (0, 0), y towards (0, 90) east, z towards the north pole.
 pub(super) type Xyz = [f64; 3];

@@ -153,18 +153,20 @@ fn places_are_indexed_by_their_cells_in_bins_and_in_collections() {
         cells.into_iter().map(geo::index_value).collect()
     };
     let (point, circle) = (geo::stored(POINT).unwrap(), geo::stored(CIRCLE).unwrap());
-    let of_bin = |value| values(Kind::Geo, Source::Bin, bin(ParticleType::GeoJson, value));
+    let of_bin = |value: &[u8]| values(Kind::Geo, Source::Bin, bin(ParticleType::GeoJson, value));
     assert_eq!(of_bin(&point), cells(POINT));
     assert_eq!(of_bin(&circle), cells(CIRCLE));
-    assert_eq!(of_bin(&geo::without_cells(CIRCLE)), cells(CIRCLE));
-    assert_eq!(of_bin(&circle[..10]), []);
+    let older = geo::without_cells(CIRCLE);
+    assert_eq!(of_bin(&older), cells(CIRCLE));
+    assert!(of_bin(&circle[..10]).is_empty());
     let mut both = [cells(POINT), cells(CIRCLE)].concat();
     both.sort_unstable();
     let places = places();
     let list = bin(ParticleType::List, &places);
     assert_eq!(values(Kind::Geo, Source::List, list), both);
     assert_eq!(values(Kind::Numeric, Source::List, list), [3]);
-    assert_eq!(values(Kind::Geo, Source::Bin, bin(ParticleType::String, POINT)), []);
+    let text = bin(ParticleType::String, POINT);
+    assert!(values(Kind::Geo, Source::Bin, text).is_empty());
 }
 
 #[test]
@@ -192,9 +194,8 @@ fn a_long_list_of_regions_is_indexed_whole_if_roughly() {
     let centre = |number: usize| (number as f64, number as f64 / 2.0);
     for number in 0..count {
         let (longitude, latitude) = centre(number);
-        let text = format!(
-            r#"{{"type":"AeroCircle","coordinates":[[{longitude},{latitude}],1000]}}"#
-        );
+        let text =
+            format!(r#"{{"type":"AeroCircle","coordinates":[[{longitude},{latitude}],1000]}}"#);
         list.extend([0xd9, text.len() as u8 + 1, 23]);
         list.extend_from_slice(text.as_bytes());
     }

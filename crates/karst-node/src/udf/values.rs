@@ -7,8 +7,8 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 
-use karst_data::msgpack::{self, Head, InvalidCollection, Reader, leading_ext};
 use karst_data::geo;
+use karst_data::msgpack::{self, Head, InvalidCollection, Reader, leading_ext};
 use karst_data::value::{ParticleType, Value as Stored, ValueError};
 use mlua::{LightUserData, Lua, Table, Value};
 

@@ -25,9 +25,9 @@ use crate::value::ParticleType;
 /// Longest string or blob that is indexed, in bytes.
 pub const TEXT_BYTES_MAX: usize = 2047;
 
-/// Regions of a collection that are covered as well as can be; the others roughly, so that a long list of them does
-/// not keep a partition waiting.
-const FINE_REGIONS_MAX: usize = 64;
+/// Text of a record's regions in collections that are covered as well as can be, in bytes; the others are covered
+/// roughly, so that a long list of them does not keep a partition waiting.
+const FINE_BYTES_MAX: usize = 16 << 10;
 
 /// Longest name of an index, in bytes.
 pub const NAME_BYTES_MAX: usize = 63;
@@ -82,21 +82,9 @@ impl Definition {
             return;
         };
         let begin = out.len();
-        let mut finely_covered = 0;
+        let mut fine_bytes = 0;
         each_value(&bin, self.source, |value| {
-            match (self.kind, value) {
-                (Kind::Geo, Element::GeoJson { cells: [], text }) => {
-                    add_cells(text, &mut finely_covered, out);
-                }
-                (Kind::Geo, Element::GeoJson { cells, .. }) => {
-                    out.extend(
-                        cells
-                            .iter()
-                            .map(|cell| geo::index_value(u64::from_be_bytes(*cell))),
-                    );
-                }
-                _ => out.extend(value_of(self.kind, value)),
-            }
+            add_values(self.kind, value, &mut fine_bytes, out);
             ControlFlow::Continue(())
         });
         if out.len() - begin > 1 {
@@ -225,14 +213,27 @@ fn whole<'b>(bin: &BinRef<'b>) -> Option<Element<'b>> {
     }
 }
 
-/// Adds the cells of a value that is GeoJSON.
-fn add_cells(text: &[u8], finely_covered: &mut usize, out: &mut Vec<i64>) {
+/// Adds what stands for a value in an index of this kind. `fine_bytes` counts the text of regions covered so far.
+fn add_values(kind: Kind, value: Element<'_>, fine_bytes: &mut usize, out: &mut Vec<i64>) {
+    match (kind, value) {
+        (Kind::Geo, Element::GeoJson { cells: [], text }) => add_cells(text, fine_bytes, out),
+        (Kind::Geo, Element::GeoJson { cells, .. }) => {
+            let cells = cells.iter().map(|cell| u64::from_be_bytes(*cell));
+            out.extend(cells.map(geo::index_value));
+        }
+        _ => out.extend(value_of(kind, value)),
+    }
+}
+
+/// Adds the cells of a text that may be GeoJSON.
+fn add_cells(text: &[u8], fine_bytes: &mut usize, out: &mut Vec<i64>) {
     let Ok(shape) = Shape::parse(text) else {
         return; // in a collection it can be anything
     };
-    let is_fine = !shape.is_region() || *finely_covered < FINE_REGIONS_MAX;
-    *finely_covered += usize::from(shape.is_region());
-    let cells = match is_fine {
+    if shape.is_region() {
+        *fine_bytes += text.len();
+    }
+    let cells = match *fine_bytes <= FINE_BYTES_MAX {
         true => shape.cells(),
         false => shape.coarse_cells(),
     };

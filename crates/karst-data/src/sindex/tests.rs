@@ -189,9 +189,9 @@ fn a_query_for_places_tells_points_from_regions() {
 
 #[test]
 fn a_long_list_of_regions_is_indexed_whole_if_roughly() {
-    let count = FINE_REGIONS_MAX + 20;
-    let mut list = vec![0xdc, 0, count as u8];
-    let centre = |number: usize| (number as f64, number as f64 / 2.0);
+    let count = 500;
+    let mut list = vec![0xdc, 1, 0xf4];
+    let centre = |number: usize| (number as f64 / 3.0, number as f64 / 6.0);
     for number in 0..count {
         let (longitude, latitude) = centre(number);
         let text =
@@ -200,6 +200,10 @@ fn a_long_list_of_regions_is_indexed_whole_if_roughly() {
         list.extend_from_slice(text.as_bytes());
     }
     let found = values(Kind::Geo, Source::List, bin(ParticleType::List, &list));
+    assert!(
+        list.len() > FINE_BYTES_MAX + 200 * 40,
+        "some are covered either way"
+    );
     assert!(found.len() <= count * 12);
     for number in 0..count {
         let (longitude, latitude) = centre(number);

@@ -33,7 +33,7 @@ pub const TEXT_BYTES_MAX: usize = 2047;
 
 /// Text of a record's regions in collections that are covered as well as can be, in bytes; the others are covered
 /// roughly, so that a long list of them does not keep a partition waiting.
-const FINE_BYTES_MAX: usize = 16 << 10;
+const FINE_BYTES_MAX: usize = 4 << 10;
 
 /// Longest name of an index, in bytes.
 pub const NAME_BYTES_MAX: usize = 63;

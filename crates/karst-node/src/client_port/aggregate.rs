@@ -387,7 +387,7 @@ async fn subject(
         let engine = &core.namespace(source.namespace).engine;
         let now_s = node::now().epoch_s();
         let found = read(core, source.namespace, &request, |found| match found {
-            Ok(found) if source.is_met_by(&found) => Ok(Some(Subject {
+            Ok(found) if source.is_met_by(core, digest, &found) => Ok(Some(Subject {
                 digest: digest.0,
                 set: engine.sets().get(found.set_id).name.to_vec(),
                 found: udf::snapshot(&found, now_s),

@@ -374,7 +374,7 @@ async fn look(core: &Rc<Core>, plan: &Plan<'_>, digest: &Digest) -> Look {
         filter: plan.filter.as_deref().filter(|_| by_index), // else it is asked when the record is changed
     };
     read(core, plan.source.namespace, &request, |found| match found {
-        Ok(found) if plan.source.is_met_by(&found) => Look::Wanted {
+        Ok(found) if plan.source.is_met_by(core, digest, &found) => Look::Wanted {
             generation: found.generation,
             set_id: found.set_id,
         },

@@ -20,6 +20,7 @@ use karst_storage::sindex::Position;
 use karst_wire::code::ResultCode;
 use karst_wire::request::Message;
 
+use super::call::Scene;
 use super::query::{Search, search};
 use super::single::Refused;
 use crate::core::Core;
@@ -100,9 +101,17 @@ impl<'a> Source<'a> {
     }
 
     /// Whether a record, as it was read, is still what is looked for.
-    pub(super) fn is_met_by(&self, found: &Found<'_>) -> bool {
-        let search = self.search.as_ref();
-        search.is_none_or(|search| search.is_met_by(found))
+    pub(super) fn is_met_by(&self, core: &Core, digest: &Digest, found: &Found<'_>) -> bool {
+        let Some(search) = &self.search else {
+            return true;
+        };
+        let scene = Scene {
+            digest: *digest,
+            in_memory: !core.namespace(self.namespace).engine.log().config().on_devices,
+            now: core.now(),
+            respond_all: false,
+        };
+        search.is_met_by(found, scene.metadata(found))
     }
 
     /// The next records, of as many partitions as it takes to find some.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Definition, Kind, Source, Wanted, add_values};
+use super::{Definition, Kind, Source, Wanted, add_cells, add_values};
 use crate::bin::BinRef;
 use crate::cdt::Context;
 use crate::expr::{Datum, Expr, Lookup, Subject, Type};
@@ -159,7 +159,8 @@ impl Extractor {
     }
 
     /// Adds the values of a record, in order, each once, and tells how many bytes of a collection, or of GeoJSON that
-    /// an expression computed, it walked over for that. Nothing, and `None`, if these would be more than `bytes_max`: see [`Extractor::slices`].
+    /// an expression computed, it walked over for that. Nothing, and `None`, if these would be more than `bytes_max`:
+    /// see [`Extractor::slices`].
     pub fn values_within<S: Subject + ?Sized>(
         &self,
         subject: &S,
@@ -204,6 +205,7 @@ impl Extractor {
         let mut slices = ValueSlices {
             kind: self.kind,
             single: Vec::new(),
+            uncovered: None,
             fine_bytes: 0,
             part: self.part().unwrap_or(Part::Element),
             packed: Vec::new(),
@@ -217,8 +219,12 @@ impl Extractor {
             }
             (origins, _) => {
                 self.each(&origins, |element| {
-                    let fine_bytes = &mut slices.fine_bytes;
-                    add_values(self.kind, element, fine_bytes, &mut slices.single);
+                    match (self.kind, element) {
+                        (Kind::Geo, Element::GeoJson { cells: [], text }) => {
+                            slices.uncovered = Some(text.to_vec());
+                        }
+                        _ => add_values(self.kind, element, &mut 0, &mut slices.single),
+                    }
                     false
                 });
             }
@@ -303,6 +309,8 @@ pub struct ValueSlices {
     kind: Kind,
     /// What the record has if it is no collection.
     single: Vec<i64>,
+    /// The text of which it has the cells, if it is no collection.
+    uncovered: Option<Vec<u8>>,
     /// See [`add_values`].
     fine_bytes: usize,
     part: Part,
@@ -316,6 +324,9 @@ impl ValueSlices {
     pub fn next(&mut self, count_max: usize, out: &mut Vec<i64>) -> bool {
         let begin = out.len();
         out.append(&mut self.single);
+        if let Some(text) = self.uncovered.take() {
+            add_cells(&text, &mut self.fine_bytes, out);
+        }
         let mut elements = Elements::resumed(&self.packed, self.place);
         let (mut taken, mut text_bytes) = (0, 0);
         let is_full = |taken, text_bytes, values: usize| {

@@ -38,7 +38,7 @@ struct Target {
     check: fn(&[u8]),
 }
 
-const TARGETS: [Target; 11] = [
+const TARGETS: [Target; 12] = [
     Target {
         name: "request",
         check: targets::request::check,
@@ -82,6 +82,10 @@ const TARGETS: [Target; 11] = [
     Target {
         name: "index",
         check: targets::index::check,
+    },
+    Target {
+        name: "geo",
+        check: targets::geo::check,
     },
 ];
 
@@ -220,6 +224,11 @@ fn no_pattern_makes_a_search_panic_or_do_more_than_it_may() {
 #[test]
 fn no_query_panics_and_what_a_bin_has_is_found_by_it() {
     spend("index");
+}
+
+#[test]
+fn no_geojson_panics_and_what_lies_within_is_found() {
+    spend("geo");
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub mod call;
 pub mod cdt;
 pub mod collection;
 pub mod expression;
+pub mod geo;
 pub mod index;
 pub mod info;
 pub mod pattern;

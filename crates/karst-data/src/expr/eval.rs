@@ -12,6 +12,7 @@ use super::program::{
 use super::subject::{Lookup, Metadata, Subject};
 use super::value::Datum;
 use super::{Type, call};
+use crate::geo::Shape;
 use crate::msgpack::write_list_count;
 use crate::packed::Cursor;
 use crate::time::EPOCH_UNIX_S;
@@ -20,6 +21,12 @@ use crate::work::{Work, of_bytes};
 
 /// Steps of one instruction, whatever it looks at beside.
 const STEPS_OF_NODE: u64 = 4;
+
+/// Steps to make a shape of GeoJSON, for each byte of its text: a position of a polygon has some twenty.
+const STEPS_OF_GEOJSON_BYTE: u64 = 12;
+
+/// Steps to see whether an edge of a polygon lies between its outside and a point.
+const STEPS_OF_EDGE: u64 = 24;
 
 /// Runs a program on a subject.
 pub(super) fn run<'v, S: Subject + ?Sized>(
@@ -59,6 +66,7 @@ impl<'v, S: Subject + ?Sized> Evaluator<'v, S> {
             Node::Compare(..)
             | Node::Matches(..)
             | Node::InList(..)
+            | Node::Within(..)
             | Node::And(_)
             | Node::Or(_)
             | Node::Not(_)
@@ -95,6 +103,7 @@ impl<'v, S: Subject + ?Sized> Evaluator<'v, S> {
                 }
             }
             Node::InList(value, list) => self.in_list(value, list),
+            Node::Within(left, right) => self.within(left, right),
             Node::And(nodes) => self.decided_by(nodes, false),
             Node::Or(nodes) => self.decided_by(nodes, true),
             Node::Not(truth) => self.truth(truth).map(|truth| !truth),
@@ -174,6 +183,29 @@ impl<'v, S: Subject + ?Sized> Evaluator<'v, S> {
             return Datum::Unknown;
         }
         value.clone()
+    }
+
+    /// Whether one of two shapes is a point and lies in the other.
+    fn within(&mut self, left: NodeId, right: NodeId) -> Option<bool> {
+        let (left, right) = (self.shape(left)?, self.shape(right)?);
+        let edges = left.edge_count() + right.edge_count();
+        self.work.spend(STEPS_OF_EDGE * edges as u64).ok()?;
+        Some(left.matches(&right))
+    }
+
+    /// A point or region. In a collection GeoJSON can be anything: that is unknown.
+    fn shape(&mut self, id: NodeId) -> Option<Cow<'v, Shape>> {
+        if let Some(literal) = self.program.shape(id) {
+            return Some(Cow::Borrowed(literal));
+        }
+        match self.eval(id) {
+            Datum::Bytes(Type::GeoJson, text) => {
+                let steps = STEPS_OF_GEOJSON_BYTE * text.len() as u64;
+                self.work.spend(steps).ok()?;
+                Shape::parse(&text).ok().map(Cow::Owned)
+            }
+            _ => None,
+        }
     }
 
     fn int(&mut self, id: NodeId) -> Option<i64> {

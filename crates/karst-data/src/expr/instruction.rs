@@ -42,9 +42,12 @@ impl<'a> Parser<'a> {
             5 => self.compare(Comparison::Less),
             6 => self.compare(Comparison::LessOrEqual),
             7 => self.matches(),
-            8 => Err(ExprError::Unsupported(
-                "regions and points are not compared yet",
-            )),
+            8 => {
+                self.program.is_long = true;
+                let left = self.of_type(Type::GeoJson)?;
+                let right = self.of_type(Type::GeoJson)?;
+                self.push(Node::Within(left, right), Type::Bool)
+            }
             9 => {
                 self.program.is_long = true;
                 let (value, _) = self.expression()?;

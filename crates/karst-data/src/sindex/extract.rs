@@ -2,13 +2,17 @@
 
 use std::borrow::Cow;
 
-use super::{Definition, Kind, Source, Wanted, value_of};
+use super::{Definition, Kind, Source, Wanted, add_cells, add_values};
 use crate::bin::BinRef;
 use crate::cdt::Context;
 use crate::expr::{Datum, Expr, Lookup, Subject, Type};
+use crate::geo;
 use crate::msgpack::elements::{Element, Elements, Part, Place};
 use crate::value::ParticleType;
 use crate::work::Work;
+
+/// Text of GeoJSON behind which a slice ends, in bytes.
+const SLICE_TEXT_BYTES: usize = 32 << 10;
 
 /// Why there can be no index of a definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +32,9 @@ pub enum Undefinable {
     /// What the expression computes changes while the record does not.
     #[error("'exp' depends on the time")]
     ExpressionOfTime,
+    /// Keys of maps are never points or regions.
+    #[error("no key of a map is a place")]
+    PlacesInKeys,
 }
 
 /// Takes the values of an index out of records: a definition that was found right.
@@ -52,6 +59,9 @@ impl Definition {
     /// # Errors
     /// See [`Undefinable`].
     pub fn extractor(&self) -> Result<Extractor, Undefinable> {
+        if (self.kind, self.source) == (Kind::Geo, Source::MapKeys) {
+            return Err(Undefinable::PlacesInKeys);
+        }
         let bin = self.bin.as_bytes().to_vec();
         let parts = (
             bin.as_slice(),
@@ -80,6 +90,7 @@ impl Definition {
             (Source::Bin, Kind::Numeric) => Type::Int,
             (Source::Bin, Kind::Text) => Type::String,
             (Source::Bin, Kind::Blob) => Type::Blob,
+            (Source::Bin, Kind::Geo) => Type::GeoJson,
             (Source::List, _) => Type::List,
             (Source::MapKeys | Source::MapValues, _) => Type::Map,
         };
@@ -99,6 +110,11 @@ enum Origins<'v> {
     Integer(i64),
     Text(Cow<'v, [u8]>),
     Blob(Cow<'v, [u8]>),
+    GeoJson {
+        /// None, if they have to be found yet.
+        cells: &'v [[u8; 8]],
+        text: Cow<'v, [u8]>,
+    },
     /// A packed element, which is what is indexed, or holds it.
     Packed(Cow<'v, [u8]>),
 }
@@ -112,6 +128,13 @@ impl<'v> Origins<'v> {
             },
             ParticleType::String => Origins::Text(Cow::Borrowed(bin.value)),
             ParticleType::Blob => Origins::Blob(Cow::Borrowed(bin.value)),
+            ParticleType::GeoJson => match geo::split(bin.value) {
+                Some((cells, text)) => Origins::GeoJson {
+                    cells,
+                    text: Cow::Borrowed(text),
+                },
+                None => Origins::Nothing,
+            },
             ParticleType::List | ParticleType::Map => Origins::Packed(Cow::Borrowed(bin.value)),
             _ => Origins::Nothing,
         }
@@ -122,6 +145,7 @@ impl<'v> Origins<'v> {
             Datum::Int(value) => Origins::Integer(value),
             Datum::Bytes(Type::String, bytes) => Origins::Text(bytes),
             Datum::Bytes(Type::Blob, bytes) => Origins::Blob(bytes),
+            Datum::Bytes(Type::GeoJson, text) => Origins::GeoJson { cells: &[], text },
             Datum::Bytes(Type::List | Type::Map, bytes) => Origins::Packed(bytes),
             _ => Origins::Nothing, // unknown among them
         }
@@ -134,8 +158,9 @@ impl Extractor {
         let _ = self.values_within(subject, usize::MAX, out);
     }
 
-    /// Adds the values of a record, in order, each once, and tells how many bytes of a collection it walked over for
-    /// that. Nothing, and `None`, if these would be more than `bytes_max`: see [`Extractor::slices`].
+    /// Adds the values of a record, in order, each once, and tells how many bytes of a collection, or of GeoJSON that
+    /// an expression computed, it walked over for that. Nothing, and `None`, if these would be more than `bytes_max`:
+    /// see [`Extractor::slices`].
     pub fn values_within<S: Subject + ?Sized>(
         &self,
         subject: &S,
@@ -153,15 +178,17 @@ impl Extractor {
         }
         let work = Work::at_once();
         let origins = self.origins(subject, &work);
-        if let (Origins::Packed(packed), Some(_)) = (&origins, self.part()) {
-            walked = walked.max(packed.len());
+        match (&origins, self.part()) {
+            (Origins::Packed(packed), Some(_)) => walked = walked.max(packed.len()),
+            (Origins::GeoJson { text, .. }, None) if self.computes_places() => walked = text.len(),
+            _ => {}
         }
         if walked > bytes_max {
             return None;
         }
-        let begin = out.len();
+        let (begin, mut fine_bytes) = (out.len(), 0);
         self.each(&origins, |element| {
-            out.extend(value_of(self.kind, element));
+            add_values(self.kind, element, &mut fine_bytes, out);
             false
         });
         if out.len() - begin > 1 {
@@ -177,7 +204,9 @@ impl Extractor {
     pub fn slices<S: Subject + ?Sized>(&self, subject: &S) -> ValueSlices {
         let mut slices = ValueSlices {
             kind: self.kind,
-            single: None,
+            single: Vec::new(),
+            uncovered: None,
+            fine_bytes: 0,
             part: self.part().unwrap_or(Part::Element),
             packed: Vec::new(),
             place: Elements::of(&[]).place(),
@@ -190,7 +219,12 @@ impl Extractor {
             }
             (origins, _) => {
                 self.each(&origins, |element| {
-                    slices.single = value_of(self.kind, element);
+                    match (self.kind, element) {
+                        (Kind::Geo, Element::GeoJson { cells: [], text }) => {
+                            slices.uncovered = Some(text.to_vec());
+                        }
+                        _ => add_values(self.kind, element, &mut 0, &mut slices.single),
+                    }
                     false
                 });
             }
@@ -204,9 +238,16 @@ impl Extractor {
         self.each(&self.origins(subject, &work), |element| wanted.is(element))
     }
 
-    /// Whether a record has at most one value, and always few enough bytes to be walked over.
-    pub fn is_of_one_value(&self) -> bool {
-        self.source == Source::Bin && !matches!(self.origin, Origin::Within(..))
+    /// Whether a query comes upon a record at most once: there is one value to it, or cells of which a query for
+    /// places wants no more than one, and always few enough bytes to be walked over.
+    pub fn finds_once(&self) -> bool {
+        let is_long = matches!(self.origin, Origin::Within(..)) || self.computes_places();
+        self.source == Source::Bin && !is_long
+    }
+
+    /// Whether the values are of GeoJSON whose cells nobody has kept.
+    fn computes_places(&self) -> bool {
+        self.kind == Kind::Geo && matches!(self.origin, Origin::Computed(_))
     }
 
     /// Which elements of a collection are indexed, if not what is there itself.
@@ -219,8 +260,8 @@ impl Extractor {
         }
     }
 
-    /// What there is to look through. An expression that takes more than this work gives nothing: it is neither indexed
-    /// nor found, wherever the record is.
+    /// What is indexed is what an expression computes with so much work, always as much: else nothing, as of one that
+    /// is unknown.
     fn origins<'v, S: Subject + ?Sized>(&'v self, subject: &'v S, work: &'v Work) -> Origins<'v> {
         let bin = |name| match subject.bin(name) {
             Lookup::Found(bin) => Some(bin),
@@ -256,6 +297,7 @@ impl Extractor {
             (Origins::Integer(value), None) => see(Element::Integer(*value)),
             (Origins::Text(bytes), None) => see(Element::Text(bytes)),
             (Origins::Blob(bytes), None) => see(Element::Blob(bytes)),
+            (Origins::GeoJson { cells, text }, None) => see(Element::GeoJson { cells, text }),
             (Origins::Nothing, _) | (_, Some(_)) => false,
         }
     }
@@ -266,26 +308,45 @@ impl Extractor {
 pub struct ValueSlices {
     kind: Kind,
     /// What the record has if it is no collection.
-    single: Option<i64>,
+    single: Vec<i64>,
+    /// The text of which it has the cells, if it is no collection.
+    uncovered: Option<Vec<u8>>,
+    /// See [`add_values`].
+    fine_bytes: usize,
     part: Part,
     packed: Vec<u8>,
     place: Place,
 }
 
 impl ValueSlices {
-    /// Adds the values of the next elements, of as many as given at most; a value may come again in another slice.
-    /// Whether there is more.
-    pub fn next(&mut self, elements_max: usize, out: &mut Vec<i64>) -> bool {
-        out.extend(self.single.take());
+    /// Adds the values of the next elements until these are as many as given, or their values are, or their text is
+    /// long; a value may come again in another slice. Whether there is more.
+    pub fn next(&mut self, count_max: usize, out: &mut Vec<i64>) -> bool {
+        let begin = out.len();
+        out.append(&mut self.single);
+        if let Some(text) = self.uncovered.take() {
+            add_cells(&text, &mut self.fine_bytes, out);
+        }
         let mut elements = Elements::resumed(&self.packed, self.place);
-        let mut taken = 0;
-        for (part, element) in elements.by_ref().take(elements_max) {
+        let (mut taken, mut text_bytes) = (0, 0);
+        let is_full = |taken, text_bytes, values: usize| {
+            taken >= count_max || values >= count_max || text_bytes >= SLICE_TEXT_BYTES
+        };
+        let mut is_more = false;
+        for (part, element) in elements.by_ref() {
             taken += 1;
             if part == self.part {
-                out.extend(value_of(self.kind, element));
+                if let (Kind::Geo, Element::GeoJson { text, .. }) = (self.kind, element) {
+                    text_bytes += text.len();
+                }
+                add_values(self.kind, element, &mut self.fine_bytes, out);
+            }
+            is_more = is_full(taken, text_bytes, out.len() - begin);
+            if is_more {
+                break;
             }
         }
         self.place = elements.place();
-        taken == elements_max
+        is_more
     }
 }

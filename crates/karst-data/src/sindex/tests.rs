@@ -129,7 +129,168 @@ fn what_a_query_wants_is_what_the_index_holds() {
     let text = bin(ParticleType::String, b"a");
     assert!(!finds(Source::Bin, Wanted::Blob(b"a"), text));
     assert!(finds(Source::Bin, Wanted::Text(b"a"), text));
-    assert!(Wanted::Text(b"a").range().contains(&hash(b"a")));
+    assert_eq!(Wanted::Text(b"a").ranges(), [hash(b"a")..=hash(b"a")]);
+}
+
+/// `[3, <point>, <circle>, <no GeoJSON>]`
+fn places() -> Vec<u8> {
+    let mut list = vec![0x94, 3];
+    for text in [POINT, CIRCLE, b"{}"] {
+        list.extend([0xd9, text.len() as u8 + 1, 23]);
+        list.extend_from_slice(text);
+    }
+    list
+}
+
+const POINT: &[u8] = br#"{"type":"Point","coordinates":[8.5,47.4]}"#;
+const CIRCLE: &[u8] = br#"{"type":"AeroCircle","coordinates":[[8.5,47.4],1000]}"#;
+
+#[test]
+fn places_are_indexed_by_their_cells_in_bins_and_in_collections() {
+    let cells = |text: &[u8]| -> Vec<i64> {
+        let cells = Shape::parse(text).unwrap().cells();
+        cells.into_iter().map(geo::index_value).collect()
+    };
+    let (point, circle) = (geo::stored(POINT).unwrap(), geo::stored(CIRCLE).unwrap());
+    let of_bin = |value: &[u8]| values(Kind::Geo, Source::Bin, bin(ParticleType::GeoJson, value));
+    assert_eq!(of_bin(&point), cells(POINT));
+    assert_eq!(of_bin(&circle), cells(CIRCLE));
+    let older = geo::without_cells(CIRCLE);
+    assert_eq!(of_bin(&older), cells(CIRCLE));
+    assert!(of_bin(&circle[..10]).is_empty());
+    let mut both = [cells(POINT), cells(CIRCLE)].concat();
+    both.sort_unstable();
+    let places = places();
+    let list = bin(ParticleType::List, &places);
+    assert_eq!(values(Kind::Geo, Source::List, list), both);
+    assert_eq!(values(Kind::Numeric, Source::List, list), [3]);
+    let text = bin(ParticleType::String, POINT);
+    assert!(values(Kind::Geo, Source::Bin, text).is_empty());
+}
+
+#[test]
+fn a_query_for_places_tells_points_from_regions() {
+    let wanted = |text| Wanted::Geo(Box::new(Search::parse(text).unwrap()));
+    let (point, circle) = (geo::stored(POINT).unwrap(), geo::stored(CIRCLE).unwrap());
+    let finds = |source, wanted: &Wanted<'_>, bin| {
+        let extractor = definition(Kind::Geo, source).extractor().unwrap();
+        extractor.finds(wanted, &Only(bin))
+    };
+    let meets =
+        |wanted: &Wanted<'_>, value| finds(Source::Bin, wanted, bin(ParticleType::GeoJson, value));
+    assert!(meets(&wanted(CIRCLE), &point));
+    assert!(!meets(&wanted(CIRCLE), &circle));
+    assert!(meets(&wanted(POINT), &circle));
+    assert!(!meets(&wanted(POINT), &point));
+    let places = places();
+    let list = bin(ParticleType::List, &places);
+    assert!(finds(Source::List, &wanted(POINT), list));
+    let far = br#"{"type":"Point","coordinates":[8.5,47.5]}"#;
+    assert!(!finds(Source::List, &wanted(far), list));
+}
+
+#[test]
+fn places_are_indexed_in_maps_behind_contexts_and_as_computed() {
+    let cells = |text: &[u8]| -> Vec<i64> {
+        let cells = Shape::parse(text).unwrap().cells();
+        cells.into_iter().map(geo::index_value).collect()
+    };
+    let search = |text| Wanted::Geo(Box::new(Search::parse(text).unwrap()));
+    let check = |definition: &Definition, bin, text: &[u8], other| {
+        assert_eq!(of(definition, bin), cells(text), "{definition:?}");
+        let extractor = definition.extractor().unwrap();
+        assert!(extractor.finds(&search(other), &Only(bin)));
+        assert!(!extractor.finds(&search(text), &Only(bin)));
+    };
+    // `{1: point, 2: "a", 3: circle}`
+    let mut map = vec![0x83, 1, 0xd9, POINT.len() as u8 + 1, 23];
+    map.extend_from_slice(POINT);
+    map.extend([2, 0xa2, 3, b'a', 3, 0xd9, CIRCLE.len() as u8 + 1, 23]);
+    map.extend_from_slice(CIRCLE);
+    let map = bin(ParticleType::Map, &map);
+    let mut both = [cells(POINT), cells(CIRCLE)].concat();
+    both.sort_unstable();
+    assert_eq!(values(Kind::Geo, Source::MapValues, map), both);
+    let within = |key| Definition {
+        context: vec![0x92, 0x22, key],
+        ..definition(Kind::Geo, Source::Bin)
+    };
+    check(&within(1), map, POINT, CIRCLE);
+    check(&within(3), map, CIRCLE, POINT);
+    assert!(of(&within(2), map).is_empty());
+    let computed = computed(&bin_of_type(8), Kind::Geo, Source::Bin);
+    let circle = geo::stored(CIRCLE).unwrap();
+    let circle = bin(ParticleType::GeoJson, &circle);
+    check(&computed, circle, CIRCLE, POINT);
+    assert!(of(&computed, bin(ParticleType::String, CIRCLE)).is_empty());
+}
+
+#[test]
+fn a_region_is_found_once_by_its_cells_unless_it_may_come_late() {
+    let once = |definition: &Definition| definition.extractor().unwrap().finds_once();
+    let place = bin_of_type(8);
+    assert!(once(&definition(Kind::Geo, Source::Bin)));
+    assert!(!once(&definition(Kind::Geo, Source::List)));
+    assert!(!once(&computed(&place, Kind::Geo, Source::Bin)));
+    let extractor = computed(&place, Kind::Geo, Source::Bin).extractor();
+    let circle = geo::stored(CIRCLE).unwrap();
+    let circle = Only(bin(ParticleType::GeoJson, &circle));
+    let (extractor, mut out) = (extractor.unwrap(), vec![]);
+    let enough = CIRCLE.len();
+    assert_eq!(extractor.values_within(&circle, enough - 1, &mut out), None);
+    assert!(out.is_empty());
+    let walked = extractor.values_within(&circle, enough, &mut out);
+    assert_eq!(walked, Some(enough));
+}
+
+#[test]
+fn a_slice_ends_when_its_values_or_their_text_are_many() {
+    let count = 200;
+    let mut list = vec![0xdc, 0, count];
+    for _ in 0..count {
+        list.extend([0xd9, CIRCLE.len() as u8 + 1, 23]);
+        list.extend_from_slice(CIRCLE);
+    }
+    let extractor = definition(Kind::Geo, Source::List).extractor().unwrap();
+    let mut slices = extractor.slices(&Only(bin(ParticleType::List, &list)));
+    let mut count = 0;
+    loop {
+        let mut out = vec![];
+        let is_more = slices.next(100, &mut out);
+        assert!(out.len() < 100 + 24, "{} values", out.len());
+        count += 1;
+        if !is_more {
+            break;
+        }
+    }
+    assert!(count > 2, "{count} slices");
+}
+
+#[test]
+fn a_long_list_of_regions_is_indexed_whole_if_roughly() {
+    let count = 500;
+    let mut list = vec![0xdc, 1, 0xf4];
+    let centre = |number: usize| (number as f64 / 3.0, number as f64 / 6.0);
+    for number in 0..count {
+        let (longitude, latitude) = centre(number);
+        let text =
+            format!(r#"{{"type":"AeroCircle","coordinates":[[{longitude},{latitude}],1000]}}"#);
+        list.extend([0xd9, text.len() as u8 + 1, 23]);
+        list.extend_from_slice(text.as_bytes());
+    }
+    let found = values(Kind::Geo, Source::List, bin(ParticleType::List, &list));
+    assert!(
+        list.len() > FINE_BYTES_MAX + 200 * 40,
+        "some are covered either way"
+    );
+    assert!(found.len() <= count * 12);
+    for number in 0..count {
+        let (longitude, latitude) = centre(number);
+        let text = format!(r#"{{"type":"Point","coordinates":[{longitude},{latitude}]}}"#);
+        let search = Search::parse(text.as_bytes()).unwrap();
+        let hit = |value: &i64| search.ranges().iter().any(|range| range.contains(value));
+        assert!(found.iter().any(hit), "{text}");
+    }
 }
 
 #[test]
@@ -252,6 +413,18 @@ fn a_definition_that_no_index_can_have_is_refused() {
         (
             computed(&[0x91, 67], Kind::Numeric, Source::Bin),
             Undefinable::ExpressionOfTime,
+        ),
+        (
+            computed(&bin_of_type(3), Kind::Geo, Source::Bin),
+            Undefinable::ExpressionType,
+        ),
+        (
+            definition(Kind::Geo, Source::MapKeys),
+            Undefinable::PlacesInKeys,
+        ),
+        (
+            computed(&bin_of_type(5), Kind::Geo, Source::MapKeys),
+            Undefinable::PlacesInKeys,
         ),
     ] {
         assert_eq!(definition.extractor().unwrap_err(), why, "{definition:?}");

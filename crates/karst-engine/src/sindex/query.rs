@@ -27,8 +27,8 @@ pub struct Query<'a> {
     pub partition: PartitionId,
     /// The index.
     pub index: &'a Index,
-    /// The values.
-    pub range: RangeInclusive<i64>,
+    /// The values: ranges in order, of which no two overlap.
+    pub ranges: &'a [RangeInclusive<i64>],
     /// Only records of this set.
     pub set_id: Option<u16>,
     /// Most records of the slice.
@@ -78,9 +78,10 @@ impl Namespace {
     ) -> Option<QuerySlice> {
         let partition = self.partition(query.partition);
         let part = partition.parts.of(query.index).filter(|it| it.is_built)?;
-        let first = *query.range.start();
+        let Some(first) = query.ranges.first().map(|range| *range.start()) else {
+            return Some(QuerySlice::default());
+        };
         let behind = behind.filter(|behind| behind.0 >= first); // it was given by a client
-        let from = behind.map_or(From::Value(first), From::Behind);
         let mut late = late_behind(part, first, behind).peekable();
         let (mut slice, mut visited) = (QuerySlice::default(), 0);
         let mut take = |position: Position, stamp: Option<Stamp>| {
@@ -98,22 +99,32 @@ impl Namespace {
             ControlFlow::Continue(())
         };
         let mut is_full = false;
-        part.items.walk(from, &mut |item| {
-            if item.value > *query.range.end() {
-                return ControlFlow::Break(());
-            }
-            while let Some(before) = late_before(&mut late, first, item.position()) {
-                if take(before, None).is_break() {
-                    is_full = true;
+        let ended = |range: &RangeInclusive<i64>| behind.is_some_and(|it| *range.end() < it.0);
+        for range in &query.ranges[query.ranges.partition_point(ended)..] {
+            let from = match behind {
+                Some(behind) if range.contains(&behind.0) => From::Behind(behind),
+                _ => From::Value(*range.start()),
+            };
+            part.items.walk(from, &mut |item| {
+                if item.value > *range.end() {
                     return ControlFlow::Break(());
                 }
+                while let Some(before) = late_before(&mut late, first, item.position()) {
+                    if take(before, None).is_break() {
+                        is_full = true;
+                        return ControlFlow::Break(());
+                    }
+                }
+                late.next_if(|digest| (first, **digest) == item.position()); // it stands where the item does
+                let is_late = !part.late.is_empty() && part.late.contains(&item.digest);
+                let taken = take(item.position(), Some(item.stamp).filter(|_| !is_late));
+                is_full = taken.is_break();
+                taken
+            });
+            if is_full {
+                break;
             }
-            late.next_if(|digest| (first, **digest) == item.position()); // it stands where the item does
-            let is_late = !part.late.is_empty() && part.late.contains(&item.digest);
-            let taken = take(item.position(), Some(item.stamp).filter(|_| !is_late));
-            is_full = taken.is_break();
-            taken
-        });
+        }
         while !is_full && let Some(digest) = late.next() {
             is_full = take((first, *digest), None).is_break();
         }

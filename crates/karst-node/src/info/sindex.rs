@@ -159,7 +159,7 @@ fn bin_and_kind(asked: &Asked<'_>, computed: bool) -> Result<(String, Kind), Inf
         "numeric" => Kind::Numeric,
         "string" => Kind::Text,
         "blob" => Kind::Blob,
-        "geo2dsphere" => return Err(absent("indexes of places are not supported")),
+        "geo2dsphere" => Kind::Geo,
         _ => return Err(wrong("bad 'type'")),
     };
     Ok((bin.to_owned(), kind))
@@ -251,6 +251,7 @@ fn item(namespace: &str, named: &Named) -> String {
         Kind::Numeric => "numeric",
         Kind::Text => "string",
         Kind::Blob => "blob",
+        Kind::Geo => "geo2dsphere",
     };
     let source = match source {
         Source::Bin => "default",

@@ -436,6 +436,10 @@ fn what_is_wrong_is_answered_in_the_words_that_clients_expect() {
         ("exp=kQE=;type=numeric", "ERROR:4:bad 'exp'"),
         ("exp=k1ECoWE=;type=string", "ERROR:4:'exp' is not of"),
         (
+            "exp=k1ECoWE=;type=geo2dsphere",
+            "ERROR:4:'exp' is not of",
+        ),
+        (
             "exp=k1ECoWE=;bin=a;type=numeric",
             "ERROR:4:both 'exp' and a bin",
         ),
@@ -448,7 +452,10 @@ fn what_is_wrong_is_answered_in_the_words_that_clients_expect() {
             "ERROR:4:both 'exp' and a bin",
         ),
         ("exp=kUM=;type=numeric", "ERROR:4:'exp' depends on the time"),
-        ("bin=b;type=geo2dsphere", "ERROR:16:"),
+        (
+            "bin=b;type=geo2dsphere;indextype=mapkeys",
+            "ERROR:4:no key of a map",
+        ),
         ("indextype=set;set=demo", "ERROR:16:"),
         ("bin=b", "ERROR:4:"),
         ("bin=b;type=float", "ERROR:4:"),

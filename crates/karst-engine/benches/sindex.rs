@@ -139,7 +139,7 @@ fn has(namespace: &Namespace, digest: Digest, wanted: &Wanted<'_>) -> bool {
         let bin = record.and_then(|record| record.bin(b"n"));
         bin.is_some_and(|bin| match (wanted, bin.value.try_into()) {
             (Wanted::Integers { first, last }, Ok(bytes)) => {
-                (first..=last).contains(&i64::from_be_bytes(bytes))
+                (*first..=*last).contains(&i64::from_be_bytes(bytes))
             }
             _ => false,
         })

@@ -643,7 +643,7 @@ fn limits_hold() {
 fn a_region_takes_work_by_its_positions_and_its_text() {
     let region = |positions: u32| {
         let position = |number: u32| {
-            let (sin, cos) = (f64::from(number % positions) * 6.28 / f64::from(positions)).sin_cos();
+            let (sin, cos) = (f64::from(number % positions) * std::f64::consts::TAU / f64::from(positions)).sin_cos();
             format!("[{},{}]", 8.5 + cos, 47.4 + sin)
         };
         let ring: Vec<_> = (0..=positions).map(position).collect();

@@ -29,7 +29,10 @@ fn cpu_ns() -> u64 {
     let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("Linux tells of threads");
     let (_, fields) = stat.rsplit_once(')').expect("the name is in brackets");
     let ticks = fields.split_whitespace().skip(11).take(2);
-    ticks.map(|it| it.parse::<u64>().expect("a number")).sum::<u64>() * 10_000_000
+    ticks
+        .map(|it| it.parse::<u64>().expect("a number"))
+        .sum::<u64>()
+        * 10_000_000
 }
 
 /// CPU nanoseconds of one round, over as many as take a third of a second: others use this machine too, so the time that
@@ -122,7 +125,9 @@ fn told(what: &str, bytes: usize, mut run: impl FnMut(&Work)) {
     let (steps, ms) = (counted.spent(), ns / 1e6);
     let ratio = ns / steps.max(1) as f64;
     let place = if steps > STEPS { "aside" } else { "at once" };
-    println!("{what:<52} {bytes:>9} bytes {ms:>9.3} ms {steps:>11} steps {ratio:>6.2} ns a step  {place}");
+    println!(
+        "{what:<52} {bytes:>9} bytes {ms:>9.3} ms {steps:>11} steps {ratio:>6.2} ns a step  {place}"
+    );
 }
 
 fn on(what: &str, value: &[u8], payload: &[u8], access: Access) {
@@ -146,13 +151,23 @@ fn on(what: &str, value: &[u8], payload: &[u8], access: Access) {
 fn heavy(mib: usize) {
     let bytes = (mib << 20) - 1024;
     let small = list(bytes, |packer, at| packer.int(shuffled(at) as i64 % 128));
-    let wide = list(bytes / 9, |packer, at| packer.int((shuffled(at) << 20) as i64));
-    let texts = list(bytes / 20, |packer, at| packer.text(&format!("{:018x}", shuffled(at))));
+    let wide = list(bytes / 9, |packer, at| {
+        packer.int((shuffled(at) << 20) as i64)
+    });
+    let texts = list(bytes / 20, |packer, at| {
+        packer.text(&format!("{:018x}", shuffled(at)))
+    });
     let alike = list(bytes / 42, |packer, at| {
-        packer.text(&format!("{}{:010}", "x".repeat(30), shuffled(at) % 1_000_000_000))
+        packer.text(&format!(
+            "{}{:010}",
+            "x".repeat(30),
+            shuffled(at) % 1_000_000_000
+        ))
     });
     let nested = list(bytes / 34, |packer, at| {
-        (0..31).fold(packer.list(32), |packer, _| packer.int(7)).int(shuffled(at) as i64 % 128)
+        (0..31)
+            .fold(packer.list(32), |packer, _| packer.int(7))
+            .int(shuffled(at) as i64 % 128)
     });
     let map = map(bytes);
     let ordered = |list: &[u8]| {
@@ -169,29 +184,109 @@ fn heavy(mib: usize) {
         ("texts that begin alike", &alike),
         ("lists alike up to their end", &nested),
     ] {
-        on(&format!("sort a list of {what}"), list, &sort, Access::Modify);
+        on(
+            &format!("sort a list of {what}"),
+            list,
+            &sort,
+            Access::Modify,
+        );
     }
-    on("element by index", &wide, &pack().list(2).int(17).int(-1).0, Access::Read);
-    on("element by rank", &wide, &pack().list(3).int(21).int(7).int(5000).0, Access::Read);
-    on("all by rank", &wide, &pack().list(3).int(26).int(7).int(0).0, Access::Read);
-    on("all ranks of a list", &wide, &pack().list(3).int(24).int(3).int(0).0, Access::Read);
-    let wanted = list(bytes / 9, |packer, at| packer.int((shuffled(at * 7) << 20) as i64));
+    on(
+        "element by index",
+        &wide,
+        &pack().list(2).int(17).int(-1).0,
+        Access::Read,
+    );
+    on(
+        "element by rank",
+        &wide,
+        &pack().list(3).int(21).int(7).int(5000).0,
+        Access::Read,
+    );
+    on(
+        "all by rank",
+        &wide,
+        &pack().list(3).int(26).int(7).int(0).0,
+        Access::Read,
+    );
+    on(
+        "all ranks of a list",
+        &wide,
+        &pack().list(3).int(24).int(3).int(0).0,
+        Access::Read,
+    );
+    let wanted = list(bytes / 9, |packer, at| {
+        packer.int((shuffled(at * 7) << 20) as i64)
+    });
     let find = pack().list(3).int(23).int(7).raw(&wanted).0;
-    on("look for as many values as there are", &wide, &find, Access::Read);
-    on("remove as many values as there are", &wide, &pack().list(3).int(36).int(5).raw(&wanted).0, Access::Modify);
+    on(
+        "look for as many values as there are",
+        &wide,
+        &find,
+        Access::Read,
+    );
+    on(
+        "remove as many values as there are",
+        &wide,
+        &pack().list(3).int(36).int(5).raw(&wanted).0,
+        Access::Modify,
+    );
     let unique = pack().list(4).int(2).raw(&wanted).int(0).int(13).0;
-    on("append as many that must be unique", &wide, &unique, Access::Modify);
+    on(
+        "append as many that must be unique",
+        &wide,
+        &unique,
+        Access::Modify,
+    );
     let in_order = ordered(&wide);
-    on("merge as many into an ordered list", &in_order, &pack().list(4).int(2).raw(&wanted).int(1).int(0).0, Access::Modify);
-    on("increment in a map by key", &map, &pack().list(3).int(73).text("key0040000").int(1).0, Access::Modify);
-    on("element of a map by key", &map, &pack().list(3).int(97).int(7).text("key0040000").0, Access::Read);
-    on("element of a map by rank", &map, &pack().list(3).int(100).int(7).int(-1).0, Access::Read);
-    on("all of a map by rank", &map, &pack().list(3).int(106).int(8).int(0).0, Access::Read);
+    on(
+        "merge as many into an ordered list",
+        &in_order,
+        &pack().list(4).int(2).raw(&wanted).int(1).int(0).0,
+        Access::Modify,
+    );
+    on(
+        "increment in a map by key",
+        &map,
+        &pack().list(3).int(73).text("key0040000").int(1).0,
+        Access::Modify,
+    );
+    on(
+        "element of a map by key",
+        &map,
+        &pack().list(3).int(97).int(7).text("key0040000").0,
+        Access::Read,
+    );
+    on(
+        "element of a map by rank",
+        &map,
+        &pack().list(3).int(100).int(7).int(-1).0,
+        Access::Read,
+    );
+    on(
+        "all of a map by rank",
+        &map,
+        &pack().list(3).int(106).int(8).int(0).0,
+        Access::Read,
+    );
     let keys = list(bytes / 13, |packer, at| packer.text(&format!("key{at:07}")));
-    on("remove all keys of a map by name", &map, &pack().list(3).int(81).int(5).raw(&keys).0, Access::Modify);
-    on("put all pairs of a map again", &map, &pack().list(4).int(68).raw(&map).int(1).int(0).0, Access::Modify);
+    on(
+        "remove all keys of a map by name",
+        &map,
+        &pack().list(3).int(81).int(5).raw(&keys).0,
+        Access::Modify,
+    );
+    on(
+        "put all pairs of a map again",
+        &map,
+        &pack().list(4).int(68).raw(&map).int(1).int(0).0,
+        Access::Modify,
+    );
     let blob = vec![0x5a; bytes];
-    let value = Value { particle: ParticleType::Blob, bytes: Cow::Borrowed(&blob) };
+    let value = Value {
+        particle: ParticleType::Blob,
+        bytes: Cow::Borrowed(&blob),
+    };
     let count = pack().list(3).int(51).int(0).int(bytes as i64 * 8).0;
     told("count the bits of a blob", bytes, |work| {
         let read = BitRead::parse(&count).expect("a call");
@@ -213,9 +308,13 @@ fn heavy(mib: usize) {
         packer.text(&format!("key{:07}", at * 7919 % pairs)).int(1) // each once: 7919 is a prime
     };
     let unordered = (0..pairs).fold(pack().raw(&head), pair).0;
-    told("take in a map that is not in order", unordered.len(), |_| {
-        black_box(normalise(&unordered, Collection::Map)).expect("a map");
-    });
+    told(
+        "take in a map that is not in order",
+        unordered.len(),
+        |_| {
+            black_box(normalise(&unordered, Collection::Map)).expect("a map");
+        },
+    );
     told("take in a list of small numbers", small.len(), |_| {
         black_box(normalise(&small, Collection::List)).expect("a list");
     });
@@ -223,26 +322,42 @@ fn heavy(mib: usize) {
 
 fn sketches(bytes: usize) {
     let made = |minhash: i64, seed: usize| {
-        let elements = list(1000, |packer, at| packer.int(shuffled(at * 31 + seed) as i64));
+        let elements = list(1000, |packer, at| {
+            packer.int(shuffled(at * 31 + seed) as i64)
+        });
         let add = pack().list(4).int(1).raw(&elements).int(16).int(minhash).0;
-        let done = HllModify::parse(&add).expect("a call").modify(None).expect("a sketch");
+        let done = HllModify::parse(&add)
+            .expect("a call")
+            .modify(None)
+            .expect("a sketch");
         done.value.expect("a sketch").bytes.into_owned()
     };
     for (what, minhash) in [("without minhashes", 0), ("with minhashes", 10)] {
         let own = made(minhash, 1);
-        let value = Value { particle: ParticleType::Hll, bytes: Cow::Borrowed(&own) };
+        let value = Value {
+            particle: ParticleType::Hll,
+            bytes: Cow::Borrowed(&own),
+        };
         let count = bytes / own.len();
         let others = list(count, |packer, at| packer.blob(&made(minhash, at + 2)));
         let union = pack().list(2).int(52).raw(&others).0;
-        told(&format!("count a union of {count} sketches {what}"), union.len(), |work| {
-            let read = HllRead::parse(&union).expect("a call");
-            work.spend(read.steps(own.len())).expect("room");
-            black_box(read.read(&value)).expect("an answer");
-        });
+        told(
+            &format!("count a union of {count} sketches {what}"),
+            union.len(),
+            |work| {
+                let read = HllRead::parse(&union).expect("a call");
+                work.spend(read.steps(own.len())).expect("room");
+                black_box(read.read(&value)).expect("an answer");
+            },
+        );
     }
 }
 
-const SEAL: Seal = Seal { device: 7, fill: 3, start: 4096 };
+const SEAL: Seal = Seal {
+    device: 7,
+    fill: 3,
+    start: 4096,
+};
 
 fn stored<'b>(bins: impl Iterator<Item = BinRef<'b>> + Clone) -> Vec<u8> {
     let meta = Meta {
@@ -255,7 +370,12 @@ fn stored<'b>(bins: impl Iterator<Item = BinRef<'b>> + Clone) -> Vec<u8> {
         over_tombstone: false,
         moves: 0,
     };
-    let draft = Draft { meta, set: b"", key: None, bins };
+    let draft = Draft {
+        meta,
+        set: b"",
+        key: None,
+        bins,
+    };
     let mut bytes = vec![0; draft.size_bytes()];
     draft.write(&mut bytes, &SEAL);
     bytes
@@ -280,23 +400,89 @@ fn filters() {
     let map = map(13 * 10);
     let list = list(20, |packer, at| packer.int(at as i64));
     let bins = [
-        BinRef { name: b"n", particle: ParticleType::Integer, value: &number },
-        BinRef { name: b"text", particle: ParticleType::String, value: b"a text of some forty characters, no more" },
-        BinRef { name: b"m", particle: ParticleType::Map, value: &map },
-        BinRef { name: b"l", particle: ParticleType::List, value: &list },
+        BinRef {
+            name: b"n",
+            particle: ParticleType::Integer,
+            value: &number,
+        },
+        BinRef {
+            name: b"text",
+            particle: ParticleType::String,
+            value: b"a text of some forty characters, no more",
+        },
+        BinRef {
+            name: b"m",
+            particle: ParticleType::Map,
+            value: &map,
+        },
+        BinRef {
+            name: b"l",
+            particle: ParticleType::List,
+            value: &list,
+        },
     ];
     let bytes = stored(bins.into_iter());
     let bin = |kind: i64, name: &str| pack().list(3).int(81).int(kind).name(name).0;
-    let call = |kind: i64, op: Packer, on: &[u8]| pack().list(5).int(127).int(kind).int(0).raw(&op.0).raw(on).0;
-    let is = |code: i64, left: &[u8], right: Packer| pack().list(3).int(code).raw(left).raw(&right.0).0;
+    let call = |kind: i64, op: Packer, on: &[u8]| {
+        pack()
+            .list(5)
+            .int(127)
+            .int(kind)
+            .int(0)
+            .raw(&op.0)
+            .raw(on)
+            .0
+    };
+    let is =
+        |code: i64, left: &[u8], right: Packer| pack().list(3).int(code).raw(left).raw(&right.0).0;
     let cases = [
-        ("a bin is greater than a number", is(3, &bin(2, "n"), pack().int(5))),
-        ("a value of a map is a number", is(1, &call(2, pack().list(3).int(97).int(7).text("key0000005"), &bin(5, "m")), pack().int(5))),
-        ("an element of a list is a number", is(1, &call(2, pack().list(3).int(19).int(7).int(15), &bin(4, "l")), pack().int(15))),
-        ("a list has a value", is(3, &call(2, pack().list(3).int(22).int(5).int(15), &bin(4, "l")), pack().int(0))),
-        ("a text matches a pattern", pack().list(4).int(7).int(1).name("forty.*more").raw(&bin(3, "text")).0),
+        (
+            "a bin is greater than a number",
+            is(3, &bin(2, "n"), pack().int(5)),
+        ),
+        (
+            "a value of a map is a number",
+            is(
+                1,
+                &call(
+                    2,
+                    pack().list(3).int(97).int(7).text("key0000005"),
+                    &bin(5, "m"),
+                ),
+                pack().int(5),
+            ),
+        ),
+        (
+            "an element of a list is a number",
+            is(
+                1,
+                &call(2, pack().list(3).int(19).int(7).int(15), &bin(4, "l")),
+                pack().int(15),
+            ),
+        ),
+        (
+            "a list has a value",
+            is(
+                3,
+                &call(2, pack().list(3).int(22).int(5).int(15), &bin(4, "l")),
+                pack().int(0),
+            ),
+        ),
+        (
+            "a text matches a pattern",
+            pack()
+                .list(4)
+                .int(7)
+                .int(1)
+                .name("forty.*more")
+                .raw(&bin(3, "text"))
+                .0,
+        ),
     ];
-    println!("\na filter on a record of {} bytes, the record read for it", bytes.len());
+    println!(
+        "\na filter on a record of {} bytes, the record read for it",
+        bytes.len()
+    );
     for (what, filter) in cases {
         let filter = Filter::parse(&filter).expect("a filter");
         let ns = time_ns(|| {
@@ -314,10 +500,25 @@ fn filters() {
 fn rewrite(bytes: &[u8], operation: &Operation<'_>, out: &mut [u8]) {
     let record = Record::parse(bytes, &SEAL).expect("a record");
     let bins: Bins<'_> = record.bins().collect();
-    let setting = Setting { respond_all: false, writes: true, metadata: metadata(), key: None };
-    let applied = apply(bins, std::slice::from_ref(operation), &setting, &Work::at_once());
+    let setting = Setting {
+        respond_all: false,
+        writes: true,
+        metadata: metadata(),
+        key: None,
+    };
+    let applied = apply(
+        bins,
+        std::slice::from_ref(operation),
+        &setting,
+        &Work::at_once(),
+    );
     let applied = applied.expect("an increment");
-    let draft = Draft { meta: record.meta, set: b"", key: None, bins: applied.bins.iter() };
+    let draft = Draft {
+        meta: record.meta,
+        set: b"",
+        key: None,
+        bins: applied.bins.iter(),
+    };
     draft.write(out, &SEAL);
 }
 
@@ -330,31 +531,77 @@ fn increment() {
     let pair = |packer: Packer, at: usize| packer.int(at as i64).int(at as i64 % 100);
     let number_keys = (0..PAIRS).fold(pack().map(PAIRS), pair).0;
     for (what, map, keys) in [
-        ("text keys", &text_keys, [pack().text("key0000001"), pack().text("key0005000"), pack().text("key0009999")]),
-        ("number keys", &number_keys, [pack().int(1), pack().int(5000), pack().int(9999)]),
+        (
+            "text keys",
+            &text_keys,
+            [
+                pack().text("key0000001"),
+                pack().text("key0005000"),
+                pack().text("key0009999"),
+            ],
+        ),
+        (
+            "number keys",
+            &number_keys,
+            [pack().int(1), pack().int(5000), pack().int(9999)],
+        ),
     ] {
-        let beside = BinRef { name: b"b", particle: ParticleType::Blob, value: map };
-        let plain = [BinRef { name: b"n", particle: ParticleType::Integer, value: &number }, beside];
+        let beside = BinRef {
+            name: b"b",
+            particle: ParticleType::Blob,
+            value: map,
+        };
+        let plain = [
+            BinRef {
+                name: b"n",
+                particle: ParticleType::Integer,
+                value: &number,
+            },
+            beside,
+        ];
         let plain = stored(plain.into_iter());
-        let nested = stored([BinRef { name: b"m", particle: ParticleType::Map, value: map }].into_iter());
+        let nested = stored(
+            [BinRef {
+                name: b"m",
+                particle: ParticleType::Map,
+                value: map,
+            }]
+            .into_iter(),
+        );
         let mut out = vec![0; map.len() + 4096];
         let operation = Operation::Increment(b"n", Operand::Value(one.clone()));
         let plain_ns = time_ns(|| rewrite(&plain, &operation, &mut out));
-        println!("plain, beside a bin of as many bytes, {what:<14} {:>9} bytes {:>9.1} us", plain.len(), plain_ns / 1e3);
+        println!(
+            "plain, beside a bin of as many bytes, {what:<14} {:>9} bytes {:>9.1} us",
+            plain.len(),
+            plain_ns / 1e3
+        );
         for (at, key) in ["first", "middle", "last"].into_iter().zip(keys) {
             let payload = pack().list(3).int(73).raw(&key.0).int(1).0;
-            let operation = Operation::CollectionModify(b"m", Call::parse(&payload, Access::Modify));
+            let operation =
+                Operation::CollectionModify(b"m", Call::parse(&payload, Access::Modify));
             let ns = time_ns(|| rewrite(&nested, &operation, &mut out));
-            println!("in a map of {PAIRS}, {at} of its {what:<17} {:>9} bytes {:>9.1} us  {:.2} times the plain one", nested.len(), ns / 1e3, ns / plain_ns);
+            println!(
+                "in a map of {PAIRS}, {at} of its {what:<17} {:>9} bytes {:>9.1} us  {:.2} times the plain one",
+                nested.len(),
+                ns / 1e3,
+                ns / plain_ns
+            );
         }
     }
 }
 
 fn main() {
-    let mut arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
+    let mut arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|it| it != "--bench")
+        .collect();
     let mut mib = 1;
     if let Some(at) = arguments.iter().position(|it| it == "--mib") {
-        mib = arguments.get(at + 1).and_then(|it| it.parse().ok()).expect("--mib and a number");
+        mib = arguments
+            .get(at + 1)
+            .and_then(|it| it.parse().ok())
+            .expect("--mib and a number");
         arguments.drain(at..at + 2);
     }
     let wants = |what: &str| arguments.is_empty() || arguments.iter().any(|it| it == what);

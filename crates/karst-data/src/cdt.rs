@@ -374,9 +374,7 @@ impl Call<'_> {
             (Call::List(call), None | Some(Some(Collection::List))) => {
                 call.modify(before, work, out)
             }
-            (Call::Map(call), None | Some(Some(Collection::Map))) => {
-                call.modify(before, work, out)
-            }
+            (Call::Map(call), None | Some(Some(Collection::Map))) => call.modify(before, work, out),
             (Call::Malformed(call), None) if call.removes => Ok(Done::nothing()),
             (Call::Malformed(call), None) => Err(call.error),
             (Call::Malformed(call), Some(Some(kind))) if call.kind == kind => Err(call.error),

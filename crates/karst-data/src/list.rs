@@ -7,9 +7,9 @@
 use std::cmp::Ordering;
 
 use crate::cdt::answer::{Answer, Telling};
-use crate::cdt::range::position;
 use crate::cdt::entries::{Entries, partition_point};
 use crate::cdt::offsets::{Offsets, Walker, scan};
+use crate::cdt::range::position;
 use crate::cdt::selection::{Packed, Selection, Selector, Subject, owned};
 use crate::cdt::{CdtError, Done};
 use crate::msgpack::{FLAG_LIST_ORDERED, Head, Reader, compare, leading_ext, write_list_head};
@@ -204,7 +204,9 @@ impl ListCall<'_> {
         };
         match self {
             ListCall::SetType(flags) => order::set_type(&List::of(packed, work)?, *flags, out),
-            ListCall::Append { value, flags, .. } => change::append(packed, value, *flags, work, out),
+            ListCall::Append { value, flags, .. } => {
+                change::append(packed, value, *flags, work, out)
+            }
             ListCall::AppendItems { items, flags, .. } => {
                 change::append_items(&List::of(packed, work)?, items, *flags, out)
             }

@@ -122,7 +122,11 @@ impl<'a> Step<'a> {
 
     /// Where the element begins and ends that the step leads to, if that can be told without an index of the
     /// collection; `Some(None)` if there is no such element.
-    fn bounds(&self, packed: &[u8], work: &Work) -> Result<Option<Option<(usize, usize)>>, CdtError> {
+    fn bounds(
+        &self,
+        packed: &[u8],
+        work: &Work,
+    ) -> Result<Option<Option<(usize, usize)>>, CdtError> {
         let By::Key(key) = &self.by else {
             return Ok(None);
         };

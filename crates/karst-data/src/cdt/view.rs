@@ -15,10 +15,7 @@ pub(super) enum View<'v, 'w> {
 
 impl<'v, 'w> View<'v, 'w> {
     /// Indexes a packed element; `None` if it is no collection.
-    pub(super) fn of(
-        packed: &'v [u8],
-        work: &'w Work,
-    ) -> Result<Option<View<'v, 'w>>, CdtError> {
+    pub(super) fn of(packed: &'v [u8], work: &'w Work) -> Result<Option<View<'v, 'w>>, CdtError> {
         Ok(match super::kind_of(packed) {
             Some(Collection::List) => Some(View::List(List::of(packed, work)?)),
             Some(Collection::Map) => Some(View::Map(Map::of(packed, work)?)),

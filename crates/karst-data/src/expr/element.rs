@@ -75,7 +75,9 @@ impl Evaluate for Lent<'_> {
         };
         match expr.evaluate(&at, self.work) {
             Datum::Remove => Replacement::Remove,
-            Datum::Bytes(_, bytes) if !self.work.allows(of_bytes(bytes.len())) => Replacement::Unknown,
+            Datum::Bytes(_, bytes) if !self.work.allows(of_bytes(bytes.len())) => {
+                Replacement::Unknown
+            }
             datum => {
                 let mut packed = Vec::new();
                 if datum.pack(&mut packed) {

@@ -285,7 +285,9 @@ impl<'v, S: Subject + ?Sized> Evaluator<'v, S> {
     /// The keys of a map, or its values, as a list.
     fn parts_of_map(&mut self, map: NodeId, which: usize) -> Datum<'v> {
         match self.eval(map) {
-            Datum::Bytes(Type::Map, map) if !self.work.allows(4 * map.len() as u64) => Datum::Unknown,
+            Datum::Bytes(Type::Map, map) if !self.work.allows(4 * map.len() as u64) => {
+                Datum::Unknown
+            }
             Datum::Bytes(Type::Map, map) => list_of_parts(&map, which)
                 .map_or(Datum::Unknown, |list| {
                     Datum::Bytes(Type::List, Cow::Owned(list))

@@ -173,8 +173,16 @@ fn check(text: &str, result: &str) {
 #[track_caller]
 fn filters(text: &str, verdict: Verdict, passes: bool) {
     let filter = Filter::parse(&pack(text)).unwrap_or_else(|error| panic!("{text}: {error}"));
-    assert_eq!(filter.by_metadata(&metadata(), &Work::unlimited()), verdict, "{text}");
-    assert_eq!(filter.passes(&sample(), &Work::unlimited()), passes, "{text}");
+    assert_eq!(
+        filter.by_metadata(&metadata(), &Work::unlimited()),
+        verdict,
+        "{text}"
+    );
+    assert_eq!(
+        filter.passes(&sample(), &Work::unlimited()),
+        passes,
+        "{text}"
+    );
 }
 
 #[test]
@@ -396,7 +404,11 @@ fn metadata_are_told() {
         check(&format!("[{unassigned}]"), "!4");
     }
     let of = |text: &str, metadata: Metadata<'_>| {
-        show(&Expr::parse(&pack(text)).unwrap().evaluate(&metadata, &Work::unlimited()))
+        show(
+            &Expr::parse(&pack(text))
+                .unwrap()
+                .evaluate(&metadata, &Work::unlimited()),
+        )
     };
     let eternal = Metadata {
         void_time_s: 0,
@@ -546,7 +558,13 @@ fn built_in_variables_are_of_the_element_at_which_a_path_is() {
         value: &value,
         index: None,
     };
-    let of = |text: &str| show(&Expr::parse(&pack(text)).unwrap().evaluate(&at, &Work::unlimited()));
+    let of = |text: &str| {
+        show(
+            &Expr::parse(&pack(text))
+                .unwrap()
+                .evaluate(&at, &Work::unlimited()),
+        )
+    };
     assert_eq!(of("[122, 3, 0]"), "=k");
     assert_eq!(of("[122, 2, 1]"), "7");
     assert_eq!(of("[122, 3, 1]"), "unknown");

@@ -190,7 +190,8 @@ impl Sketch {
         let (others, _) = other.bytes[HEADER_BYTES..].as_chunks::<3>();
         let mut raised = false;
         for (own, other) in own.iter_mut().zip(others) {
-            let [was, is] = [&*own, other].map(|bytes| u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]));
+            let [was, is] =
+                [&*own, other].map(|bytes| u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]));
             let rank = |word: u32, at: u32| word & 0x3f << at;
             let joined = [0, 6, 12, 18].map(|at| rank(was, at).max(rank(is, at)));
             let joined = joined[0] | joined[1] | joined[2] | joined[3];

@@ -74,7 +74,12 @@ fn sorted(list: &List<'_, '_>) -> Vec<u32> {
     })
 }
 
-fn write(list: &List<'_, '_>, order: &[u32], ordered: bool, out: &mut Vec<u8>) -> Result<(), CdtError> {
+fn write(
+    list: &List<'_, '_>,
+    order: &[u32],
+    ordered: bool,
+    out: &mut Vec<u8>,
+) -> Result<(), CdtError> {
     write_list_head(out, order.len(), ordered)?;
     for at in order {
         out.extend_from_slice(list.element(*at as usize));

@@ -142,7 +142,12 @@ impl<'v> Spot<'v> {
     }
 
     /// Writes the map with this value of the key.
-    pub(crate) fn write(&self, key: &[u8], value: &[u8], out: &mut Vec<u8>) -> Result<(), CdtError> {
+    pub(crate) fn write(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), CdtError> {
         match self.value {
             Some((start, end)) => {
                 out.extend_from_slice(&self.packed[..start]);

@@ -41,10 +41,7 @@ enum Kind {
 impl Kind {
     /// Whether the number says all of a value.
     fn is_whole(self) -> bool {
-        matches!(
-            self,
-            Kind::Bool | Kind::Int | Kind::WideInt | Kind::Double
-        )
+        matches!(self, Kind::Bool | Kind::Int | Kind::WideInt | Kind::Double)
     }
 }
 
@@ -90,9 +87,10 @@ fn key_of(element: &[u8], common: usize) -> (Kind, u64) {
         Ok(Head::Bool(value)) => (Kind::Bool, u64::from(value)),
         Ok(Head::Int { value, wide: false }) => (Kind::Int, value as u64 ^ SIGN),
         Ok(Head::Int { value, wide: true }) => (Kind::WideInt, value as u64),
-        Ok(Head::Raw([3, text @ ..])) => {
-            (Kind::Text, beginning(text.get(common..).unwrap_or_default()))
-        }
+        Ok(Head::Raw([3, text @ ..])) => (
+            Kind::Text,
+            beginning(text.get(common..).unwrap_or_default()),
+        ),
         Ok(Head::Raw([23, text @ ..])) => (Kind::GeoJson, beginning(text)),
         Ok(Head::Raw(bytes)) => (Kind::Bytes, beginning(bytes)),
         Ok(Head::List(_)) => (Kind::List, 0),
@@ -176,8 +174,12 @@ mod tests {
             vec![0xa1, 3],
             vec![0xa2, 3, 0],
             vec![0xa2, 3, b'a'],
-            vec![0xaa, 3, b'a', b'a', b'a', b'a', b'a', b'a', b'a', b'a', b'b'],
-            vec![0xaa, 3, b'a', b'a', b'a', b'a', b'a', b'a', b'a', b'a', b'c'],
+            vec![
+                0xaa, 3, b'a', b'a', b'a', b'a', b'a', b'a', b'a', b'a', b'b',
+            ],
+            vec![
+                0xaa, 3, b'a', b'a', b'a', b'a', b'a', b'a', b'a', b'a', b'c',
+            ],
             vec![0xa2, 4, b'a'],
             vec![0xa2, 23, b'a'],
             vec![0xa1, 99],
@@ -200,7 +202,14 @@ mod tests {
 
     #[test]
     fn texts_that_begin_alike_are_told_apart_behind_that() {
-        let texts = ["user:0004", "user:0001", "user:", "user:0003", "user:00031", "user:0001"];
+        let texts = [
+            "user:0004",
+            "user:0001",
+            "user:",
+            "user:0003",
+            "user:00031",
+            "user:0001",
+        ];
         let mut elements: Vec<Vec<u8>> = Vec::new();
         for text in texts {
             let mut packed = Vec::new();

@@ -126,14 +126,26 @@ mod tests {
             write(&[0x91, 0x93, 22, 0x93, 81, 2, 0xa1, b'n', 3]),
             Operation::Read(b"n"),
         ];
-        let done = apply(Bins::default(), &operations, &setting(false), &Work::unlimited()).unwrap();
+        let done = apply(
+            Bins::default(),
+            &operations,
+            &setting(false),
+            &Work::unlimited(),
+        )
+        .unwrap();
         let values: Vec<_> = done
             .answers
             .into_iter()
             .map(|(_, value)| value.unwrap())
             .collect();
         assert_eq!(values, [int(4), int(2), int(2), int(5), int(12)]);
-        let done = apply(Bins::default(), &operations, &setting(true), &Work::unlimited()).unwrap();
+        let done = apply(
+            Bins::default(),
+            &operations,
+            &setting(true),
+            &Work::unlimited(),
+        )
+        .unwrap();
         assert_eq!(done.answers.len(), operations.len());
     }
 
@@ -168,10 +180,21 @@ mod tests {
         ];
         let refused = OperationError::Call(CallError::Incompatible(ParticleType::Integer));
         assert_eq!(
-            apply(bins.clone(), &operations, &setting(false), &Work::unlimited()),
+            apply(
+                bins.clone(),
+                &operations,
+                &setting(false),
+                &Work::unlimited()
+            ),
             Err(refused)
         );
-        let removed = apply(bins, &[write(&[0x92, 0xc0, 4])], &setting(false), &Work::unlimited()).unwrap();
+        let removed = apply(
+            bins,
+            &[write(&[0x92, 0xc0, 4])],
+            &setting(false),
+            &Work::unlimited(),
+        )
+        .unwrap();
         assert!(removed.bins.is_empty());
     }
 

@@ -76,7 +76,14 @@ fn real(stand_in: &Tree) -> Option<Vec<u8>> {
 
 /// A selection by a path with real expressions.
 fn selection(arguments: &[Tree]) -> Option<Vec<u8>> {
-    let [Tree::List { items, ordered: false }, rest @ ..] = arguments else {
+    let [
+        Tree::List {
+            items,
+            ordered: false,
+        },
+        rest @ ..,
+    ] = arguments
+    else {
         return None;
     };
     let mut levels = Vec::new();
@@ -143,7 +150,8 @@ fn expected(
     (path, code, arguments): (Option<&Tree>, i64, &[Tree]),
     reads: bool,
 ) -> Option<Tree> {
-    if matches!(subject, Some(subject) if !matches!(subject, Tree::List { .. } | Tree::Map { .. })) {
+    if matches!(subject, Some(subject) if !matches!(subject, Tree::List { .. } | Tree::Map { .. }))
+    {
         return None;
     }
     if reads && subject.is_none() {
@@ -247,5 +255,8 @@ fn calls_in_expressions_give_what_the_model_does() {
         }
     }
     assert!(steps < STEPS || compared > steps / 2, "{compared} compared");
-    assert!(steps < STEPS || known > compared / 4, "{known} known of {compared}");
+    assert!(
+        steps < STEPS || known > compared / 4,
+        "{known} known of {compared}"
+    );
 }

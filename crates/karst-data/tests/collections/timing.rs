@@ -38,10 +38,12 @@ fn measure(what: &str, value: &Tree, operation: &str) {
         let op = CdtOp::parse(black_box(&payload), access).expect("an operation");
         match access {
             Access::Read => {
-                black_box(op.read(black_box(subject), &mut NoExpressions, &Work::unlimited())).expect("an answer");
+                black_box(op.read(black_box(subject), &mut NoExpressions, &Work::unlimited()))
+                    .expect("an answer");
             }
             Access::Modify => {
-                black_box(op.modify(black_box(subject), &mut NoExpressions, &Work::unlimited())).expect("a change");
+                black_box(op.modify(black_box(subject), &mut NoExpressions, &Work::unlimited()))
+                    .expect("a change");
             }
         }
     });

@@ -29,7 +29,10 @@ fn cpu_ns() -> u64 {
     let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("Linux tells of threads");
     let (_, fields) = stat.rsplit_once(')').expect("the name is in brackets");
     let ticks = fields.split_whitespace().skip(11).take(2);
-    ticks.map(|it| it.parse::<u64>().expect("a number")).sum::<u64>() * 10_000_000
+    ticks
+        .map(|it| it.parse::<u64>().expect("a number"))
+        .sum::<u64>()
+        * 10_000_000
 }
 
 /// CPU nanoseconds of one round, over as many as take a third of a second: others use this machine too, so the time that

@@ -63,7 +63,7 @@ const FEW: usize = 64;
 pub struct Bins<'a> {
     bins: SmallVec<[Bin<'a>; 4]>,
     /// Where each is, if they are more than a few and one was looked for since the last was removed.
-    places: Option<Box<HashMap<&'a [u8], usize>>>,
+    places: Option<HashMap<&'a [u8], usize>>,
 }
 
 impl PartialEq for Bins<'_> {
@@ -100,7 +100,7 @@ impl<'a> Bins<'a> {
     /// Makes looking for bins cheap: worth it where many are looked for among many.
     pub fn index(&mut self) {
         let names = self.bins.iter().map(|bin| bin.name);
-        self.places = Some(Box::new(names.zip(0..).collect()));
+        self.places = Some(names.zip(0..).collect());
     }
 
     /// How many bins looking for one passes by.

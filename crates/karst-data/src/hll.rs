@@ -59,7 +59,7 @@ enum Change<'a> {
 }
 
 /// Steps to look at a register's share of a byte, once.
-const STEPS_PER_BYTE: u64 = 3;
+const STEPS_PER_BYTE: u64 = 5;
 
 /// Steps to hash an element.
 const STEPS_PER_ELEMENT: u64 = 100;

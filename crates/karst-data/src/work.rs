@@ -15,7 +15,7 @@
 use std::cell::Cell;
 
 /// Steps that every request has.
-pub const STEPS: u64 = 4_000_000;
+pub const STEPS: u64 = 3_000_000;
 
 /// Steps that it has for each byte of the record and of what is asked: room for some passes over them, and for
 /// sorting what they hold, not for looking at everything once for each thing there is.

@@ -158,7 +158,10 @@ pub(crate) trait Entries<'v> {
         let weight = |at: usize| of_ranked(self.value(at));
         let all_once: u64 = (0..self.len()).map(weight).sum();
         let deep = u64::from(ranks.count.ilog2()) * ranks.count as u64 / self.len() as u64;
-        if !self.work().allows(16 * self.len() as u64 + all_once * (2 + deep)) {
+        if !self
+            .work()
+            .allows(16 * self.len() as u64 + all_once * (2 + deep))
+        {
             return (ranks.start as u32..ranks.end() as u32).collect();
         }
         Ranked::of(self.len(), |at| self.value(at)).into_ranks(ranks.start, ranks.count)

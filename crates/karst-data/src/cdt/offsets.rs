@@ -12,7 +12,7 @@ pub(crate) type Offsets = SmallVec<[u32; 32]>;
 const FAR: CdtError = CdtError::Damaged("elements beyond its end");
 
 /// Elements that [`Walker::skip`] steps over at once.
-const STRIDE: usize = 8;
+const STRIDE: usize = 32;
 
 /// Steps over elements one after the other.
 ///
@@ -113,11 +113,10 @@ impl<'v> Walker<'v> {
         if self.usual == 0 || self.other == 0 || end > self.bytes.len() {
             return None;
         }
-        let size_at = |at: usize| usize::from(SIZES[usize::from(self.bytes[at])]);
+        let size = |first: u8| usize::from(SIZES[usize::from(first)]);
         let mut alike = true;
-        for two in 0..STRIDE / 2 {
-            let at = self.at + two * pair;
-            alike &= size_at(at) == self.usual && size_at(at + self.usual) == self.other;
+        for two in self.bytes[self.at..end].chunks_exact(pair) {
+            alike &= size(two[0]) == self.usual && size(two[self.usual]) == self.other;
         }
         alike.then_some(end)
     }

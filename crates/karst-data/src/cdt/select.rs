@@ -13,10 +13,8 @@ use super::view::View;
 use super::{Access, Answer, CdtError, kind_of};
 use crate::list::List;
 use crate::map::Map;
+use crate::msgpack::{Collection, Ranked, holds_wild, storable, write_list_head, write_map_head};
 use crate::work::{Work, of_bytes, of_element, of_ranked, to_find, to_sort};
-use crate::msgpack::{
-    Collection, Ranked, holds_wild, storable, write_list_head, write_map_head,
-};
 
 /// Most levels of one operation.
 const LEVELS_MAX: usize = 64;
@@ -445,7 +443,12 @@ impl<'a> Run<'_, 'a> {
         Ok(count)
     }
 
-    fn tell(&self, view: &View<'_, '_>, meant: &[usize], out: &mut Vec<u8>) -> Result<usize, CdtError> {
+    fn tell(
+        &self,
+        view: &View<'_, '_>,
+        meant: &[usize],
+        out: &mut Vec<u8>,
+    ) -> Result<usize, CdtError> {
         let (keys, values) = match self.select.purpose {
             Purpose::Keys => (true, false),
             Purpose::KeysAndValues => (true, true),
@@ -573,7 +576,10 @@ fn write(
                 let pass: u64 = (0..values.len()).map(|at| of_ranked(element(at))).sum();
                 work.spend(to_sort(pass, values.len()))?;
                 let order = Ranked::of(values.len(), element).into_ranks(0, values.len());
-                values = order.iter().map(|at| values[*at as usize].clone()).collect();
+                values = order
+                    .iter()
+                    .map(|at| values[*at as usize].clone())
+                    .collect();
             }
             write_list_head(out, count, *ordered)?;
             values.iter().for_each(|value| out.extend_from_slice(value));

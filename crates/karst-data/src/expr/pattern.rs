@@ -11,11 +11,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use regex_automata::Input;
 use regex_automata::hybrid::dfa::{self, DFA};
 use regex_automata::nfa::thompson::pikevm::{self, PikeVM};
 use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
 use regex_automata::util::syntax;
-use regex_automata::{Input, MatchError};
 
 use super::ExprError;
 use crate::work::Work;
@@ -114,9 +114,8 @@ impl Pattern {
         let fast = made
             .fast
             .get_or_insert_with(|| Box::new(self.fast.create_cache()));
-        match self.fast.try_search_fwd(fast, &input) {
-            Ok(found) => return Some(found.is_some()),
-            Err(MatchError { .. }) => {}
+        if let Ok(found) = self.fast.try_search_fwd(fast, &input) {
+            return Some(found.is_some());
         }
         work.spend(STEPS_GIVEN_UP + bytes * states).ok()?;
         let slow = made

@@ -87,9 +87,10 @@ fn key_of(element: &[u8], common: usize) -> (Kind, u64) {
         Ok(Head::Bool(value)) => (Kind::Bool, u64::from(value)),
         Ok(Head::Int { value, wide: false }) => (Kind::Int, value as u64 ^ SIGN),
         Ok(Head::Int { value, wide: true }) => (Kind::WideInt, value as u64),
-        Ok(Head::Raw([3, text @ ..])) => {
-            (Kind::Text, beginning(text.get(common..).unwrap_or_default()))
-        }
+        Ok(Head::Raw([3, text @ ..])) => (
+            Kind::Text,
+            beginning(text.get(common..).unwrap_or_default()),
+        ),
         Ok(Head::Raw([23, text @ ..])) => (Kind::GeoJson, beginning(text)),
         Ok(Head::Raw(bytes)) => (Kind::Bytes, beginning(bytes)),
         Ok(Head::List(_)) => (Kind::List, 0),
@@ -201,7 +202,14 @@ mod tests {
 
     #[test]
     fn texts_that_begin_alike_are_told_apart_behind_that() {
-        let texts = ["user:0004", "user:0001", "user:", "user:0003", "user:00031", "user:0001"];
+        let texts = [
+            "user:0004",
+            "user:0001",
+            "user:",
+            "user:0003",
+            "user:00031",
+            "user:0001",
+        ];
         let mut elements: Vec<Vec<u8>> = Vec::new();
         for text in texts {
             let mut packed = Vec::new();

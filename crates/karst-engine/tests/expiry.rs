@@ -813,5 +813,5 @@ fn a_life_is_what_set_and_namespace_say() {
     assert_eq!(world.namespace.read_touch_percent(demo), 0);
     world.put(9, Some(501)); // one more than the set had room for, and longer than it might live
     let demo = world.namespace.sets().get(demo);
-    assert_eq!(demo.records(), 2, "what was counted stays");
+    assert_eq!(demo.records(), 3, "what was counted stays");
 }

@@ -8,6 +8,7 @@ pub mod call;
 pub mod cdt;
 pub mod expr;
 pub mod flat;
+pub mod geo;
 pub mod hll;
 pub mod key;
 mod list;

@@ -1,11 +1,12 @@
 //! Values of bins: a particle type and bytes, checked once where they come in.
 //!
 //! The stored form of every type is the form in which the wire returns it, so serving a value is a
-//! copy. Integers are eight bytes big-endian; GeoJSON keeps the wire's header of flags and cell count
-//! before its text; lists and maps are canonical MessagePack (see [`crate::msgpack`]).
+//! copy. Integers are eight bytes big-endian; GeoJSON has flags and cells before its text (see
+//! [`crate::geo`]); lists and maps are canonical MessagePack (see [`crate::msgpack`]).
 
 use std::borrow::Cow;
 
+use crate::geo;
 use crate::hll;
 use crate::msgpack::{self, Collection, InvalidCollection};
 
@@ -182,79 +183,10 @@ fn widen(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
     }
 }
 
-/// Checks GeoJSON and brings its header to "no cells": cells are an index matter and are computed
-/// where an index wants them.
+/// GeoJSON with the cells that it has, whatever cells came with it.
 fn geo_json(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let (&[_flags, cells_high, cells_low], rest) = bytes.split_first_chunk::<3>()?;
-    let cells = usize::from(u16::from_be_bytes([cells_high, cells_low]));
-    let text = rest.get(cells * 8..)?;
-    let document: serde_json::Value = serde_json::from_slice(text).ok()?;
-    if !geo::is_storable(&document) {
-        return None;
-    }
-    if bytes.starts_with(&[0, 0, 0]) {
-        return Some(Cow::Borrowed(bytes));
-    }
-    Some(Cow::Owned([&[0, 0, 0], text].concat()))
-}
-
-/// The shapes of GeoJSON that a bin may hold.
-mod geo {
-    use serde_json::Value as Json;
-
-    pub(super) fn is_storable(document: &Json) -> bool {
-        match document.get("type").and_then(Json::as_str) {
-            Some("Feature") => document.get("geometry").is_some_and(is_geometry),
-            _ => is_geometry(document),
-        }
-    }
-
-    fn is_geometry(geometry: &Json) -> bool {
-        let Some(coordinates) = geometry.get("coordinates") else {
-            return false;
-        };
-        match geometry.get("type").and_then(Json::as_str) {
-            Some("Point") => is_position(coordinates),
-            Some("Polygon") => is_polygon(coordinates),
-            Some("MultiPolygon") => is_list_of(coordinates, is_polygon),
-            Some("AeroCircle") => is_circle(coordinates),
-            _ => false,
-        }
-    }
-
-    fn is_list_of(json: &Json, each: fn(&Json) -> bool) -> bool {
-        json.as_array()
-            .is_some_and(|items| !items.is_empty() && items.iter().all(each))
-    }
-
-    fn is_polygon(json: &Json) -> bool {
-        is_list_of(json, is_loop)
-    }
-
-    /// At least four positions once consecutive duplicates are gone, the last equal to the first.
-    fn is_loop(json: &Json) -> bool {
-        let Some(positions) = json.as_array() else {
-            return false;
-        };
-        let distinct = 1 + positions
-            .windows(2)
-            .filter(|pair| pair[0] != pair[1])
-            .count();
-        positions.iter().all(is_position) && distinct >= 4 && positions.first() == positions.last()
-    }
-
-    fn is_position(json: &Json) -> bool {
-        let Some([longitude, latitude, ..]) = json.as_array().map(Vec::as_slice) else {
-            return false;
-        };
-        let within = |json: &Json, limit| json.as_f64().is_some_and(|at| at.abs() <= limit);
-        within(longitude, 180.0) && within(latitude, 90.0)
-    }
-
-    fn is_circle(json: &Json) -> bool {
-        matches!(json.as_array().map(Vec::as_slice), Some([centre, radius])
-            if is_position(centre) && radius.as_f64().is_some_and(|metres| metres >= 0.0))
-    }
+    let (_, text) = geo::split(bytes)?;
+    Some(Cow::Owned(geo::stored(text).ok()?))
 }
 
 #[cfg(test)]
@@ -335,16 +267,11 @@ mod tests {
             r#"{"type":"Polygon","coordinates":[[[0,0],[0,1],[0,0]]]}"#
         ));
         assert!(!stored("not json"));
-        let with_cells = [
-            &[1, 0, 1][..],
-            &[9; 8],
-            br#"{"type":"Point","coordinates":[1,2]}"#,
-        ];
-        check(
-            23,
-            &with_cells.concat(),
-            Ok(b"\0\0\0{\"type\":\"Point\",\"coordinates\":[1,2]}"),
-        );
+        let text = br#"{"type":"Point","coordinates":[1,2]}"#;
+        let stored = geo::stored(text).unwrap();
+        check(23, &geo::without_cells(text), Ok(&stored));
+        let foreign = [&[1, 0, 1][..], &[9; 8], text];
+        check(23, &foreign.concat(), Ok(&stored));
         check(23, &[0, 0, 1, 9], Err(()));
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::CdtError;
+use crate::geo;
 use crate::msgpack::{Head, Reader};
 use crate::value::{ParticleType, Value};
 
@@ -79,7 +80,7 @@ pub fn element_value(packed: &[u8]) -> Option<Value<'_>> {
         Head::List(_) => borrowed(ParticleType::List, packed),
         Head::Map(_) => borrowed(ParticleType::Map, packed),
         Head::Raw([]) => borrowed(ParticleType::Blob, &[][..]),
-        Head::Raw([23, text @ ..]) => owned(ParticleType::GeoJson, [&[0, 0, 0], text].concat()),
+        Head::Raw([23, text @ ..]) => owned(ParticleType::GeoJson, geo::without_cells(text)),
         Head::Raw([kind, content @ ..]) => match ParticleType::from_wire(*kind) {
             Some(kind) if kind.is_text_or_blob() || kind == ParticleType::Hll => {
                 borrowed(kind, content)

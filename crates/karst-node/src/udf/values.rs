@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 
+use karst_data::geo;
 use karst_data::msgpack::{self, Head, InvalidCollection, Reader, leading_ext};
 use karst_data::value::{ParticleType, Value as Stored, ValueError};
 use mlua::{LightUserData, Lua, Table, Value};
@@ -128,7 +129,7 @@ impl Kit {
             Some(ParticleType::GeoJson) => self.text(
                 lua,
                 &self.geo_json,
-                geo_json_text(bytes).unwrap_or_default(),
+                geo::split(bytes).map_or(&[][..], |(_, text)| text),
             )?,
             Some(
                 ParticleType::Blob
@@ -447,11 +448,4 @@ fn count(content: &Table, bytes_max: usize) -> Result<u32, Unpackable> {
 fn until_nul(text: &[u8]) -> &[u8] {
     let end = text.iter().position(|byte| *byte == 0);
     &text[..end.unwrap_or(text.len())]
-}
-
-/// The text behind the cells of stored GeoJSON.
-fn geo_json_text(bytes: &[u8]) -> Option<&[u8]> {
-    let cells = bytes.get(1..3)?;
-    let cells = usize::from(u16::from_be_bytes([cells[0], cells[1]]));
-    bytes.get(3 + 8 * cells..)
 }

@@ -92,6 +92,8 @@ pub fn check(bytes: &[u8]) {
     }
     if let Ok(read) = ExpressionRead::parse(bytes)
         && let Ok(Some(value)) = read.evaluate(&record)
+        && value.particle != ParticleType::GeoJson
+    // told as it lies there, whatever it is
     {
         storable(&value);
     }

@@ -12,6 +12,7 @@ use super::program::{
 use super::subject::{Lookup, Metadata, Subject};
 use super::value::Datum;
 use super::{Type, call};
+use crate::geo::Shape;
 use crate::msgpack::write_list_count;
 use crate::packed::Cursor;
 use crate::time::EPOCH_UNIX_S;
@@ -46,6 +47,7 @@ impl<'v, S: Subject + ?Sized> Evaluator<'v, S> {
             Node::Compare(..)
             | Node::Matches(..)
             | Node::InList(..)
+            | Node::Within(..)
             | Node::And(_)
             | Node::Or(_)
             | Node::Not(_)
@@ -81,6 +83,7 @@ impl<'v, S: Subject + ?Sized> Evaluator<'v, S> {
                 }
             }
             Node::InList(value, list) => self.in_list(value, list),
+            Node::Within(left, right) => Some(self.shape(left)?.matches(&*self.shape(right)?)),
             Node::And(nodes) => self.decided_by(nodes, false),
             Node::Or(nodes) => self.decided_by(nodes, true),
             Node::Not(truth) => self.truth(truth).map(|truth| !truth),
@@ -146,6 +149,17 @@ impl<'v, S: Subject + ?Sized> Evaluator<'v, S> {
             }
         }
         Some(false)
+    }
+
+    /// A point or region. In a collection GeoJSON can be anything: that is unknown.
+    fn shape(&mut self, id: NodeId) -> Option<Cow<'v, Shape>> {
+        if let Some(literal) = self.program.shape(id) {
+            return Some(Cow::Borrowed(literal));
+        }
+        match self.eval(id) {
+            Datum::Bytes(Type::GeoJson, text) => Shape::parse(&text).ok().map(Cow::Owned),
+            _ => None,
+        }
     }
 
     fn int(&mut self, id: NodeId) -> Option<i64> {

@@ -40,9 +40,11 @@ impl<'a> Parser<'a> {
             5 => self.compare(Comparison::Less),
             6 => self.compare(Comparison::LessOrEqual),
             7 => self.matches(),
-            8 => Err(ExprError::Unsupported(
-                "regions and points are not compared yet",
-            )),
+            8 => {
+                let left = self.of_type(Type::GeoJson)?;
+                let right = self.of_type(Type::GeoJson)?;
+                self.push(Node::Within(left, right), Type::Bool)
+            }
             9 => {
                 let (value, _) = self.expression()?;
                 let list = self.of_type(Type::List)?;

@@ -4,9 +4,9 @@ use smallvec::SmallVec;
 
 use super::program::{Node, NodeId, Nodes, Program, Span};
 use super::{BYTES_MAX, DEPTH_MAX, ExprError, NODES_MAX, Type};
+use crate::geo::Shape;
 use crate::msgpack::{Collection, normalise};
 use crate::packed::{Cursor, Element};
-use crate::value::Value;
 
 pub(super) type Result<T> = std::result::Result<T, ExprError>;
 
@@ -145,11 +145,12 @@ impl<'a> Parser<'a> {
     }
 
     fn geo_json(&mut self, text: &[u8]) -> Result<Typed> {
-        let stored = [&[0, 0, 0], text].concat();
-        if Value::from_wire(23, &stored).is_err() {
+        let Ok(shape) = Shape::parse(text) else {
             return malformed("a literal that is no GeoJSON");
-        }
-        self.bytes(Type::GeoJson, text)
+        };
+        let literal = self.bytes(Type::GeoJson, text)?;
+        self.program.shapes.push((literal.0, shape));
+        Ok(literal)
     }
 
     /// A list or map as a literal: brought into canonical form if it has one. Those with a wildcard or

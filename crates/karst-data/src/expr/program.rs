@@ -3,6 +3,7 @@
 use regex::bytes::Regex;
 
 use super::{PathExpressions, Type};
+use crate::geo::Shape;
 
 /// An instruction, by its place in the program.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +37,8 @@ pub(super) enum Node {
     /// The pattern by its number, and what is searched.
     Matches(u32, NodeId),
     InList(NodeId, NodeId),
+    /// Whether one of two shapes is a point in the other.
+    Within(NodeId, NodeId),
     And(Nodes),
     Or(Nodes),
     Not(NodeId),
@@ -197,6 +200,8 @@ pub(super) struct Program {
     pub(super) arguments: Vec<NodeId>,
     pub(super) patterns: Vec<Regex>,
     pub(super) calls: Vec<Call>,
+    /// Of literals of GeoJSON, in the order of the literals.
+    pub(super) shapes: Vec<(NodeId, Shape)>,
     pub(super) result: Type,
     pub(super) reads_record: bool,
 }
@@ -211,6 +216,7 @@ impl Program {
             arguments: Vec::new(),
             patterns: Vec::new(),
             calls: Vec::new(),
+            shapes: Vec::new(),
             result: Type::Nil,
             reads_record: false,
         }
@@ -222,6 +228,13 @@ impl Program {
 
     pub(super) fn node(&self, id: NodeId) -> Node {
         self.nodes[id.0 as usize]
+    }
+
+    /// The shape of a literal.
+    pub(super) fn shape(&self, id: NodeId) -> Option<&Shape> {
+        let shapes = &self.shapes;
+        let at = shapes.binary_search_by_key(&id.0, |(literal, _)| literal.0);
+        at.ok().map(|at| &shapes[at].1)
     }
 
     /// The last instruction: the whole expression.

@@ -14,6 +14,7 @@ use serde_json::Value as Json;
 
 use super::{Datum, Expr, ExprError, Filter, Lookup, Metadata, Subject, Type, Verdict};
 use crate::bin::{BinRef, Bins};
+use crate::geo;
 use crate::key::Digest;
 use crate::msgpack::{write_double, write_int, write_list_count, write_raw_head, write_typed};
 use crate::time::Now;
@@ -99,6 +100,8 @@ impl Subject for Sample {
     }
 }
 
+const SPOT: &[u8] = br#"{"type":"Point","coordinates":[8.5,47.4]}"#;
+const AREA: &[u8] = br#"{"type":"AeroCircle","coordinates":[[8.5,47.4],1000]}"#;
 const HLL: &str = "00040000000000000000000000000040000c2000000005";
 
 fn metadata() -> Metadata<'static> {
@@ -146,6 +149,8 @@ fn sample() -> Sample {
         ParticleType::GeoJson,
         b"\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01{}".to_vec(),
     );
+    bin("spot", ParticleType::GeoJson, geo::stored(SPOT).unwrap());
+    bin("area", ParticleType::GeoJson, geo::stored(AREA).unwrap());
     bin("hll", ParticleType::Hll, unhex(HLL));
     Sample {
         metadata: metadata(),
@@ -615,6 +620,32 @@ fn limits_hold() {
 }
 
 #[test]
-fn what_is_not_there_yet_is_refused_and_not_wrong() {
-    check(r#"[8, [81,8,"geo"], [81,8,"geo"]]"#, "!16");
+fn points_are_within_regions_from_either_side() {
+    let near = r#""~{\"type\":\"Point\",\"coordinates\":[8.501,47.4]}""#;
+    let far = r#""~{\"type\":\"Point\",\"coordinates\":[8.6,47.4]}""#;
+    let region = r#""~{\"type\":\"AeroCircle\",\"coordinates\":[[8.5,47.401],500]}""#;
+    for (left, right, is_within) in [
+        (r#"[81,8,"spot"]"#, r#"[81,8,"area"]"#, "true"),
+        (r#"[81,8,"area"]"#, r#"[81,8,"spot"]"#, "true"),
+        (r#"[81,8,"spot"]"#, region, "true"),
+        (region, r#"[81,8,"spot"]"#, "true"),
+        (near, r#"[81,8,"area"]"#, "true"),
+        (far, r#"[81,8,"area"]"#, "false"),
+        (region, far, "false"),
+        (near, near, "false"),
+        (region, r#"[81,8,"area"]"#, "false"),
+        (r#"[81,8,"none"]"#, region, "unknown"),
+        (near, r#"[81,8,"geo"]"#, "unknown"), // it is no GeoJSON
+        (near, r#"[81,3,"text"]"#, "!4"),
+        (r#""={}""#, region, "!4"),
+        (near, r#""~{}""#, "!4"),
+        (near, "[0]", "!4"),
+    ] {
+        check(&format!("[8, {left}, {right}]"), is_within);
+    }
+    check(
+        &format!(r#"[125, "here", {near}, [8, [124, "here"], [81,8,"area"]]]"#),
+        "true",
+    );
+    check(&format!("[8, {near}]"), "!4");
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::Type;
+use crate::geo;
 use crate::hll;
 use crate::msgpack;
 use crate::msgpack::{Collection, normalise};
@@ -117,7 +118,7 @@ impl<'v> Datum<'v> {
                 Type::Blob => value(ParticleType::Blob, bytes),
                 Type::Hll if !hll::is_sketch(&bytes) => None, // a literal may be anything
                 Type::Hll => value(ParticleType::Hll, bytes),
-                Type::GeoJson => owned(ParticleType::GeoJson, &[&[0, 0, 0], &*bytes].concat()),
+                Type::GeoJson => owned(ParticleType::GeoJson, &geo::stored(&bytes).ok()?),
                 Type::List => value(ParticleType::List, storable(bytes, Collection::List)?),
                 Type::Map => value(ParticleType::Map, storable(bytes, Collection::Map)?),
                 Type::Nil | Type::Bool | Type::Int | Type::Float => None, // never in this form
@@ -125,9 +126,14 @@ impl<'v> Datum<'v> {
         }
     }
 
-    /// As what is told. A map that says that it is not in the order of its keys stays as it is.
+    /// As what is told. A map that says that it is not in the order of its keys stays as it is, and GeoJSON is told
+    /// without cells.
     pub(super) fn into_answer(self) -> Option<Option<Value<'v>>> {
         match self {
+            Datum::Bytes(Type::GeoJson, text) => Some(Some(Value {
+                particle: ParticleType::GeoJson,
+                bytes: Cow::Owned(geo::without_cells(&text)),
+            })),
             Datum::Bytes(Type::Map, bytes) if keeps_order(&bytes) => {
                 let particle = ParticleType::Map;
                 Some(Some(Value { particle, bytes }))
@@ -197,13 +203,9 @@ fn prefix(kind: Type) -> u8 {
 
 /// The text behind the flags and cells of stored GeoJSON.
 fn geo_text(bytes: Cow<'_, [u8]>) -> Datum<'_> {
-    let Some(&[_, high, low]) = bytes.first_chunk() else {
-        return Datum::Unknown;
-    };
-    let from = 3 + usize::from(u16::from_be_bytes([high, low])) * 8;
     let text = match bytes {
-        Cow::Borrowed(bytes) => bytes.get(from..).map(Cow::Borrowed),
-        Cow::Owned(bytes) => bytes.get(from..).map(|text| Cow::Owned(text.to_vec())),
+        Cow::Borrowed(bytes) => geo::split(bytes).map(|(_, text)| Cow::Borrowed(text)),
+        Cow::Owned(bytes) => geo::split(&bytes).map(|(_, text)| Cow::Owned(text.to_vec())),
     };
     text.map_or(Datum::Unknown, |text| Datum::Bytes(Type::GeoJson, text))
 }

@@ -115,6 +115,13 @@ fn writes_follow_their_flags() {
     writes("[[72]]", true, "false");
     writes("[5, 32]", true, "!4");
     writes("[5, 33]", true, "!4");
+    let stored = crate::geo::stored(super::SPOT).unwrap();
+    writes(
+        r#"[[81,8,"spot"]]"#,
+        true,
+        &format!("~{}", super::hex(&stored)),
+    );
+    writes(r#"[[81,8,"geo"]]"#, true, "!26"); // no bin can hold it
     writes("[5, -1]", true, "!4");
     writes(
         r#"["!82020101 02"]"#.replace(' ', "").as_str(),

@@ -2,7 +2,9 @@
 //!
 //! An index orders 64-bit values. An integer stands for itself; a string or a blob for a hash of it, so whoever
 //! found a record by one has to look at the record before he believes it ([`Wanted::is_met_by`]). The hash depends
-//! on the bytes alone: clients go on with a query at another node after the value that they saw last.
+//! on the bytes alone: clients go on with a query at another node after the value that they saw last. For a point
+//! stands its cell on the globe, for a region stand the cells that cover it (see [`crate::geo`]): such a value is
+//! found by several, and has to be looked at too.
 //!
 //! What is not of the index's kind is not indexed, nor are strings and blobs longer than [`TEXT_BYTES_MAX`], which
 //! no query can ask for either.
@@ -16,11 +18,16 @@ use ripemd::{Digest as _, Ripemd160};
 use serde::{Deserialize, Serialize};
 
 use crate::bin::BinRef;
+use crate::geo::{self, Search, Shape};
 use crate::msgpack::elements::{Element, Part, each_element};
 use crate::value::ParticleType;
 
 /// Longest string or blob that is indexed, in bytes.
 pub const TEXT_BYTES_MAX: usize = 2047;
+
+/// Text of a record's regions in collections that are covered as well as can be, in bytes; the others are covered
+/// roughly, so that a long list of them does not keep a partition waiting.
+const FINE_BYTES_MAX: usize = 4 << 10;
 
 /// Longest name of an index, in bytes.
 pub const NAME_BYTES_MAX: usize = 63;
@@ -37,6 +44,8 @@ pub enum Kind {
     Text,
     /// Blobs.
     Blob,
+    /// Points and regions of the globe.
+    Geo,
 }
 
 /// Where in a bin they are.
@@ -73,8 +82,9 @@ impl Definition {
             return;
         };
         let begin = out.len();
+        let mut fine_bytes = 0;
         each_value(&bin, self.source, |value| {
-            out.extend(value_of(self.kind, value));
+            add_values(self.kind, value, &mut fine_bytes, out);
             ControlFlow::Continue(())
         });
         if out.len() - begin > 1 {
@@ -87,7 +97,7 @@ impl Definition {
 }
 
 /// What a query looks for in an index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Wanted<'a> {
     /// An integer between two, both included.
     Integers {
@@ -100,6 +110,8 @@ pub enum Wanted<'a> {
     Text(&'a [u8]),
     /// A blob.
     Blob(&'a [u8]),
+    /// Points in a region, or regions around a point.
+    Geo(Box<Search>),
 }
 
 impl Wanted<'_> {
@@ -109,25 +121,28 @@ impl Wanted<'_> {
             Wanted::Integers { .. } => Kind::Numeric,
             Wanted::Text(_) => Kind::Text,
             Wanted::Blob(_) => Kind::Blob,
+            Wanted::Geo(_) => Kind::Geo,
         }
     }
 
-    /// The values that stand for it in an index.
-    pub fn range(&self) -> RangeInclusive<i64> {
+    /// The values that stand for it in an index: ranges in order, of which no two overlap.
+    pub fn ranges(&self) -> Vec<RangeInclusive<i64>> {
         match self {
-            Wanted::Integers { first, last } => *first..=*last,
+            Wanted::Integers { first, last } => vec![*first..=*last],
             Wanted::Text(bytes) | Wanted::Blob(bytes) => {
                 let hash = hash(bytes);
-                hash..=hash
+                vec![hash..=hash]
             }
+            Wanted::Geo(search) => search.ranges().to_vec(),
         }
     }
 
-    /// Whether more than one value of a record can be in the range.
+    /// Whether more than one value of a record can be in the ranges.
     pub fn may_find_twice(&self) -> bool {
         match self {
             Wanted::Integers { first, last } => first != last,
             Wanted::Text(_) | Wanted::Blob(_) => false,
+            Wanted::Geo(_) => true,
         }
     }
 
@@ -151,6 +166,7 @@ impl Wanted<'_> {
             }
             (Wanted::Text(wanted), Element::Text(found)) => *wanted == found,
             (Wanted::Blob(wanted), Element::Blob(found)) => *wanted == found,
+            (Wanted::Geo(search), Element::GeoJson { text, .. }) => search.is_met_by(text),
             _ => false,
         }
     }
@@ -189,8 +205,39 @@ fn whole<'b>(bin: &BinRef<'b>) -> Option<Element<'b>> {
         }
         ParticleType::String => Some(Element::Text(bin.value)),
         ParticleType::Blob => Some(Element::Blob(bin.value)),
+        ParticleType::GeoJson => {
+            let (cells, text) = geo::split(bin.value)?;
+            Some(Element::GeoJson { cells, text })
+        }
         _ => None,
     }
+}
+
+/// Adds what stands for a value in an index of this kind. `fine_bytes` counts the text of regions covered so far.
+fn add_values(kind: Kind, value: Element<'_>, fine_bytes: &mut usize, out: &mut Vec<i64>) {
+    match (kind, value) {
+        (Kind::Geo, Element::GeoJson { cells: [], text }) => add_cells(text, fine_bytes, out),
+        (Kind::Geo, Element::GeoJson { cells, .. }) => {
+            let cells = cells.iter().map(|cell| u64::from_be_bytes(*cell));
+            out.extend(cells.map(geo::index_value));
+        }
+        _ => out.extend(value_of(kind, value)),
+    }
+}
+
+/// Adds the cells of a text that may be GeoJSON.
+fn add_cells(text: &[u8], fine_bytes: &mut usize, out: &mut Vec<i64>) {
+    let Ok(shape) = Shape::parse(text) else {
+        return; // in a collection it can be anything
+    };
+    if shape.is_region() {
+        *fine_bytes += text.len();
+    }
+    let cells = match *fine_bytes <= FINE_BYTES_MAX {
+        true => shape.cells(),
+        false => shape.coarse_cells(),
+    };
+    out.extend(cells.into_iter().map(geo::index_value));
 }
 
 /// What stands for a value in an index of this kind.

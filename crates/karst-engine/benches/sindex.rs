@@ -116,7 +116,7 @@ fn build(namespace: &Namespace) {
     }
 }
 
-fn has(namespace: &Namespace, digest: Digest, wanted: Wanted<'_>) -> bool {
+fn has(namespace: &Namespace, digest: Digest, wanted: &Wanted<'_>) -> bool {
     let request = ReadRequest {
         filter: None,
         digest,
@@ -132,7 +132,7 @@ fn has(namespace: &Namespace, digest: Digest, wanted: Wanted<'_>) -> bool {
     matches!(step, Step::Done(true))
 }
 
-fn scan(namespace: &Namespace, set_id: u16, wanted: Wanted<'_>) -> usize {
+fn scan(namespace: &Namespace, set_id: u16, wanted: &Wanted<'_>) -> usize {
     let mut found = 0;
     for id in PartitionId::all() {
         let mut after = None;
@@ -149,14 +149,14 @@ fn scan(namespace: &Namespace, set_id: u16, wanted: Wanted<'_>) -> usize {
     found
 }
 
-fn query(namespace: &Namespace, set_id: u16, wanted: Wanted<'_>) -> usize {
+fn query(namespace: &Namespace, set_id: u16, wanted: &Wanted<'_>) -> usize {
     let named = namespace.sindex_named(b"by_n").expect("it was made");
     let mut found = 0;
     for partition in PartitionId::all() {
         let query = Query {
             partition,
             index: &named.index,
-            range: wanted.range(),
+            ranges: &wanted.ranges(),
             set_id: Some(set_id),
             records_max: usize::MAX,
         };
@@ -216,8 +216,8 @@ fn main() {
         last: value,
     };
     for round in 0..3 {
-        let (one, scan_ms) = timed("scan, filtered", || scan(&namespace, set_id, equal(round)));
-        let (other, query_ms) = timed("query", || query(&namespace, set_id, equal(round)));
+        let (one, scan_ms) = timed("scan, filtered", || scan(&namespace, set_id, &equal(round)));
+        let (other, query_ms) = timed("query", || query(&namespace, set_id, &equal(round)));
         assert_eq!(one, other);
         println!(
             "{one} records found, {:.1} times as fast",

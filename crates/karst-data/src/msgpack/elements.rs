@@ -28,6 +28,13 @@ pub enum Element<'a> {
     Text(&'a [u8]),
     /// A blob's bytes.
     Blob(&'a [u8]),
+    /// GeoJSON. In a collection it has no cells, and nobody has checked it.
+    GeoJson {
+        /// The cells that it is stored with.
+        cells: &'a [[u8; 8]],
+        /// Its text.
+        text: &'a [u8],
+    },
     /// Anything else.
     Other,
 }
@@ -74,6 +81,7 @@ fn take<'a>(reader: &mut Reader<'a>) -> Result<Element<'a>> {
         Head::Int { value, wide: false } => Element::Integer(value),
         Head::Raw([3, text @ ..]) => Element::Text(text),
         Head::Raw([4, blob @ ..]) => Element::Blob(blob),
+        Head::Raw([23, text @ ..]) => Element::GeoJson { cells: &[], text },
         _ => Element::Other,
     })
 }

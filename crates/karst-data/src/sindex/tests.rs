@@ -130,7 +130,88 @@ fn what_a_query_wants_is_what_the_index_holds() {
     assert!(!met(Wanted::Text(b"b")));
     assert!(met(Wanted::Blob(b"a")));
     assert!(!Wanted::Blob(b"a").is_met_by(Source::Bin, &bin(ParticleType::String, b"a")));
-    assert!(Wanted::Text(b"a").range().contains(&hash(b"a")));
+    assert_eq!(Wanted::Text(b"a").ranges(), [hash(b"a")..=hash(b"a")]);
+}
+
+/// `[3, <point>, <circle>, <no GeoJSON>]`
+fn places() -> Vec<u8> {
+    let mut list = vec![0x94, 3];
+    for text in [POINT, CIRCLE, b"{}"] {
+        list.extend([0xd9, text.len() as u8 + 1, 23]);
+        list.extend_from_slice(text);
+    }
+    list
+}
+
+const POINT: &[u8] = br#"{"type":"Point","coordinates":[8.5,47.4]}"#;
+const CIRCLE: &[u8] = br#"{"type":"AeroCircle","coordinates":[[8.5,47.4],1000]}"#;
+
+#[test]
+fn places_are_indexed_by_their_cells_in_bins_and_in_collections() {
+    let cells = |text: &[u8]| -> Vec<i64> {
+        let cells = Shape::parse(text).unwrap().cells();
+        cells.into_iter().map(geo::index_value).collect()
+    };
+    let (point, circle) = (geo::stored(POINT).unwrap(), geo::stored(CIRCLE).unwrap());
+    let of_bin = |value: &[u8]| values(Kind::Geo, Source::Bin, bin(ParticleType::GeoJson, value));
+    assert_eq!(of_bin(&point), cells(POINT));
+    assert_eq!(of_bin(&circle), cells(CIRCLE));
+    let older = geo::without_cells(CIRCLE);
+    assert_eq!(of_bin(&older), cells(CIRCLE));
+    assert!(of_bin(&circle[..10]).is_empty());
+    let mut both = [cells(POINT), cells(CIRCLE)].concat();
+    both.sort_unstable();
+    let places = places();
+    let list = bin(ParticleType::List, &places);
+    assert_eq!(values(Kind::Geo, Source::List, list), both);
+    assert_eq!(values(Kind::Numeric, Source::List, list), [3]);
+    let text = bin(ParticleType::String, POINT);
+    assert!(values(Kind::Geo, Source::Bin, text).is_empty());
+}
+
+#[test]
+fn a_query_for_places_tells_points_from_regions() {
+    let wanted = |text| Wanted::Geo(Box::new(Search::parse(text).unwrap()));
+    let (point, circle) = (geo::stored(POINT).unwrap(), geo::stored(CIRCLE).unwrap());
+    let meets = |wanted: &Wanted<'_>, value| {
+        wanted.is_met_by(Source::Bin, &bin(ParticleType::GeoJson, value))
+    };
+    assert!(meets(&wanted(CIRCLE), &point));
+    assert!(!meets(&wanted(CIRCLE), &circle));
+    assert!(meets(&wanted(POINT), &circle));
+    assert!(!meets(&wanted(POINT), &point));
+    let places = places();
+    let list = bin(ParticleType::List, &places);
+    assert!(wanted(POINT).is_met_by(Source::List, &list));
+    let far = br#"{"type":"Point","coordinates":[8.5,47.5]}"#;
+    assert!(!wanted(far).is_met_by(Source::List, &list));
+}
+
+#[test]
+fn a_long_list_of_regions_is_indexed_whole_if_roughly() {
+    let count = 500;
+    let mut list = vec![0xdc, 1, 0xf4];
+    let centre = |number: usize| (number as f64 / 3.0, number as f64 / 6.0);
+    for number in 0..count {
+        let (longitude, latitude) = centre(number);
+        let text =
+            format!(r#"{{"type":"AeroCircle","coordinates":[[{longitude},{latitude}],1000]}}"#);
+        list.extend([0xd9, text.len() as u8 + 1, 23]);
+        list.extend_from_slice(text.as_bytes());
+    }
+    let found = values(Kind::Geo, Source::List, bin(ParticleType::List, &list));
+    assert!(
+        list.len() > FINE_BYTES_MAX + 200 * 40,
+        "some are covered either way"
+    );
+    assert!(found.len() <= count * 12);
+    for number in 0..count {
+        let (longitude, latitude) = centre(number);
+        let text = format!(r#"{{"type":"Point","coordinates":[{longitude},{latitude}]}}"#);
+        let search = Search::parse(text.as_bytes()).unwrap();
+        let hit = |value: &i64| search.ranges().iter().any(|range| range.contains(value));
+        assert!(found.iter().any(hit), "{text}");
+    }
 }
 
 #[test]

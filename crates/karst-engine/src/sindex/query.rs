@@ -22,8 +22,8 @@ pub struct Query<'a> {
     pub partition: PartitionId,
     /// The index.
     pub index: &'a Index,
-    /// The values.
-    pub range: RangeInclusive<i64>,
+    /// The values: ranges in order, of which no two overlap.
+    pub ranges: &'a [RangeInclusive<i64>],
     /// Only records of this set.
     pub set_id: Option<u16>,
     /// Most records of the slice.
@@ -72,29 +72,34 @@ impl Namespace {
     ) -> Option<QuerySlice> {
         let partition = self.partition(query.partition);
         let part = partition.parts.of(query.index).filter(|it| it.is_built)?;
-        let least = From::Value(*query.range.start());
-        let from = behind.map_or(least, |behind| match behind.0 < *query.range.start() {
-            true => least, // it was given by a client
-            false => From::Behind(behind),
-        });
         let (mut slice, mut visited) = (QuerySlice::default(), 0);
-        part.items.walk(from, &mut |item| {
-            if item.value > *query.range.end() {
-                return ControlFlow::Break(());
+        let ended = |range: &RangeInclusive<i64>| behind.is_some_and(|it| *range.end() < it.0);
+        for range in &query.ranges[query.ranges.partition_point(ended)..] {
+            let from = match behind {
+                Some(behind) if range.contains(&behind.0) => From::Behind(behind),
+                _ => From::Value(*range.start()),
+            };
+            part.items.walk(from, &mut |item| {
+                if item.value > *range.end() {
+                    return ControlFlow::Break(());
+                }
+                visited += 1;
+                let entry = partition.directory.get(&item.digest);
+                let entry = entry.filter(|it| Stamp::of(it.version()) == item.stamp);
+                let in_set = |set_id| query.set_id.is_none_or(|wanted| wanted == set_id);
+                if entry.is_some_and(|it| in_set(it.set_id()) && self.is_alive(it, now)) {
+                    slice.hits.push(item.position());
+                }
+                if slice.hits.len() >= query.records_max || visited >= SLICE_ENTRIES_MAX {
+                    slice.next = Some(item.position());
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            });
+            if slice.next.is_some() {
+                break;
             }
-            visited += 1;
-            let entry = partition.directory.get(&item.digest);
-            let entry = entry.filter(|it| Stamp::of(it.version()) == item.stamp);
-            let in_set = |set_id| query.set_id.is_none_or(|wanted| wanted == set_id);
-            if entry.is_some_and(|it| in_set(it.set_id()) && self.is_alive(it, now)) {
-                slice.hits.push(item.position());
-            }
-            if slice.hits.len() >= query.records_max || visited >= SLICE_ENTRIES_MAX {
-                slice.next = Some(item.position());
-                return ControlFlow::Break(());
-            }
-            ControlFlow::Continue(())
-        });
+        }
         Some(slice)
     }
 }

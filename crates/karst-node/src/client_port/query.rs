@@ -3,7 +3,10 @@
 //! A query is a scan ([`super::scan`]) whose records are named by an index, in the order of (value, digest). Each
 //! bears the value that it was found under: the client goes on after that, here or at another node.
 
+use std::ops::RangeInclusive;
+
 use karst_data::bin::BinRef;
+use karst_data::geo;
 use karst_data::key::PartitionId;
 use karst_data::sindex::{Source, Wanted};
 use karst_data::time::Now;
@@ -21,6 +24,8 @@ use crate::node::NamespaceState;
 pub(super) struct Search<'a> {
     named: Named,
     wanted: Wanted<'a>,
+    /// What of the index that is.
+    ranges: Vec<RangeInclusive<i64>>,
 }
 
 /// What a request searches for; `None` for a scan.
@@ -47,7 +52,10 @@ pub(super) fn search<'a>(
         Target::Integers { first, last } => Wanted::Integers { first, last },
         Target::Text(text) => Wanted::Text(text),
         Target::Blob(blob) => Wanted::Blob(blob),
-        Target::Geo(_) => return Err(ResultCode::SindexNotFound), // there is none that could tell
+        Target::Geo(text) => {
+            let search = geo::Search::parse(text).map_err(|_| ResultCode::Parameter)?;
+            Wanted::Geo(Box::new(search))
+        }
     };
     let named = match fields.index_name {
         Some(name) => by_name(state, message, name, &range, &wanted)?,
@@ -56,7 +64,12 @@ pub(super) fn search<'a>(
     if !named.index.is_built() {
         return Err(ResultCode::SindexNotReadable);
     }
-    Ok(Some(Search { named, wanted }))
+    let ranges = wanted.ranges();
+    Ok(Some(Search {
+        named,
+        wanted,
+        ranges,
+    }))
 }
 
 fn by_name(
@@ -118,7 +131,7 @@ impl Search<'_> {
         let query = Query {
             partition,
             index: &self.named.index,
-            range: self.wanted.range(),
+            ranges: &self.ranges,
             set_id,
             records_max,
         };

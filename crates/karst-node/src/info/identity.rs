@@ -19,7 +19,7 @@ const VERSION: &str = "Aerospike Community Edition build 8.1.2.0";
 
 /// What clients and tools may rely on. `pscans`, `pquery`, `batch-any`, `query-show` and the `replicas`
 /// family are demanded by clients.
-const FEATURES: &str = "batch-any;batch-index;blob-bits;cdt-list;cdt-map;cluster-stable;float;peers;pipelining;\
+const FEATURES: &str = "batch-any;batch-index;blob-bits;cdt-list;cdt-map;cluster-stable;float;geo;peers;pipelining;\
     pquery;pscans;query-show;relaxed-sc;replicas;replicas-all;replicas-master;replicas-max;sindex-exists;truncate-namespace;\
     udf";
 

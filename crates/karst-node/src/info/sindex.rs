@@ -61,6 +61,9 @@ pub(super) fn created(asked: &Asked<'_>) -> Result<Command, InfoError> {
     }
     let source = source(params.text("indextype", TEXT_BYTES_MAX)?)?;
     let (bin, kind) = bin_and_kind(asked)?;
+    if (kind, source) == (Kind::Geo, Source::MapKeys) {
+        return Err(wrong("no key of a map is a place"));
+    }
     let definition = Definition {
         set: set.into(),
         bin,
@@ -134,7 +137,7 @@ fn bin_and_kind(asked: &Asked<'_>) -> Result<(String, Kind), InfoError> {
         "numeric" => Kind::Numeric,
         "string" => Kind::Text,
         "blob" => Kind::Blob,
-        "geo2dsphere" => return Err(absent("indexes of places are not supported")),
+        "geo2dsphere" => Kind::Geo,
         _ => return Err(wrong("bad 'type'")),
     };
     Ok((bin.to_owned(), kind))
@@ -220,6 +223,7 @@ fn item(namespace: &str, named: &Named) -> String {
         Kind::Numeric => "numeric",
         Kind::Text => "string",
         Kind::Blob => "blob",
+        Kind::Geo => "geo2dsphere",
     };
     let source = match source {
         Source::Bin => "default",

@@ -426,7 +426,7 @@ fn what_is_wrong_is_answered_in_the_words_that_clients_expect() {
     for (rest, answer) in [
         ("bin=b;type=numeric;context=kQE=", "ERROR:16:"),
         ("exp=kQE=;type=numeric", "ERROR:16:"),
-        ("bin=b;type=geo2dsphere", "ERROR:16:"),
+        ("bin=b;type=geo2dsphere;indextype=mapkeys", "ERROR:4:"),
         ("indextype=set;set=demo", "ERROR:16:"),
         ("bin=b", "ERROR:4:"),
         ("bin=b;type=float", "ERROR:4:"),

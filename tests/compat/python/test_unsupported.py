@@ -6,7 +6,6 @@ Each of these tests goes the day its feature comes, and is then replaced by that
 import aerospike
 import pytest
 from aerospike import exception
-from aerospike import predicates
 from conftest import bins, refused
 
 UNSUPPORTED = 16
@@ -17,18 +16,6 @@ def record(client, key):
     client.put(key, {"n": 1, "l": [1, 2], "m": {"a": 1}, "b": b"\x00\xff"})
     yield key
     assert bins(client, key) == {"n": 1, "l": [1, 2], "m": {"a": 1}, "b": b"\x00\xff"}
-
-
-def test_indexes_of_places_are_refused(client, ns):
-    with refused(UNSUPPORTED):
-        client.index_geo2dsphere_create(ns, "compat", "g", "idx_g")
-
-
-def test_a_query_of_places_finds_no_index(client, record):
-    query = client.query(record[0], record[1])
-    query.where(predicates.geo_within_radius("n", 1.0, 2.0, 3.0))
-    with refused(201):
-        query.results({"max_retries": 0})
 
 
 def test_background_work_is_refused(client, record):

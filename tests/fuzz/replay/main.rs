@@ -38,7 +38,7 @@ struct Target {
     check: fn(&[u8]),
 }
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 10] = [
     Target {
         name: "request",
         check: targets::request::check,
@@ -74,6 +74,10 @@ const TARGETS: [Target; 9] = [
     Target {
         name: "expression",
         check: targets::expression::check,
+    },
+    Target {
+        name: "geo",
+        check: targets::geo::check,
     },
 ];
 
@@ -202,6 +206,11 @@ fn no_call_makes_a_blob_or_sketch_panic_and_what_it_leaves_can_be_stored() {
 #[test]
 fn no_expression_panics_and_metadata_never_decide_against_the_record() {
     spend("expression");
+}
+
+#[test]
+fn no_geojson_panics_and_what_lies_within_is_found() {
+    spend("geo");
 }
 
 #[test]

@@ -35,8 +35,35 @@ pub(crate) fn of(target: &str) -> Seeds {
         "cdt" => crate::calls::on_collections(),
         "call" => expressions::calls(),
         "expression" => expressions::expressions(),
+        "geo" => places(),
         _ => panic!("no target {target}"),
     }
+}
+
+fn places() -> Seeds {
+    let seed = |(name, text): (&'static str, &str)| (name, text.as_bytes().to_vec());
+    [
+        ("point", r#"{"type":"Point","coordinates":[-122.25,37.5]}"#),
+        (
+            "polygon_with_a_hole",
+            r#"{"type":"Polygon","coordinates":[[[0,0],[90,0],[90,80],[1,60],[0,0]],[[2,2],[3,2],[3,3],[2,2]]]}"#,
+        ),
+        (
+            "polygons",
+            r#"{"type":"MultiPolygon","coordinates":[[[[7,46],[9,46],[9,48],[7,46]]],[[[170,80],[-170,80],[0,80],[170,80]]]]}"#,
+        ),
+        (
+            "around_the_globe",
+            r#"{"type":"Polygon","coordinates":[[[0,40],[60,-20],[120,40],[180,-20],[-120,40],[-60,-20],[0,40]]]}"#,
+        ),
+        ("circle", r#"{"type":"AeroCircle","coordinates":[[8.0,47.0],1000.5]}"#),
+        (
+            "feature",
+            r#"{"type":"Feature","geometry":{"type":"Point","coordinates":[1,2,3]},"properties":{"a":[null]}}"#,
+        ),
+    ]
+    .map(seed)
+    .to_vec()
 }
 
 fn digest() -> Digest {

@@ -15,6 +15,7 @@ pub mod call;
 pub mod cdt;
 pub mod collection;
 pub mod expression;
+pub mod geo;
 pub mod info;
 pub mod record;
 pub mod request;

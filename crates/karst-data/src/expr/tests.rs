@@ -641,13 +641,18 @@ fn limits_hold() {
 
 #[test]
 fn a_region_takes_work_by_its_positions_and_its_text() {
+    use std::f64::consts::TAU;
     let region = |positions: u32| {
         let position = |number: u32| {
-            let (sin, cos) = (f64::from(number % positions) * std::f64::consts::TAU / f64::from(positions)).sin_cos();
+            let share = f64::from(number % positions) / f64::from(positions);
+            let (sin, cos) = (share * TAU).sin_cos();
             format!("[{},{}]", 8.5 + cos, 47.4 + sin)
         };
         let ring: Vec<_> = (0..=positions).map(position).collect();
-        format!(r#""~{{\"type\":\"Polygon\",\"coordinates\":[[{}]]}}""#, ring.join(","))
+        format!(
+            r#""~{{\"type\":\"Polygon\",\"coordinates\":[[{}]]}}""#,
+            ring.join(",")
+        )
     };
     let spent = |left: &str, right: &str| {
         let expr = Expr::parse(&pack(&format!("[8, {left}, {right}]"))).unwrap();
@@ -659,10 +664,17 @@ fn a_region_takes_work_by_its_positions_and_its_text() {
     let spot = r#"[81,8,"spot"]"#;
     let (few, many) = (spent(&region(10), spot), spent(&region(1010), spot));
     assert!(many - few >= 1000 * 10, "{few} {many}");
-    let read = spent(&region(10), spot) - spent(&region(10), r#""~{\"type\":\"Point\",\"coordinates\":[8.5,47.4]}""#);
+    let read = spent(&region(10), spot)
+        - spent(
+            &region(10),
+            r#""~{\"type\":\"Point\",\"coordinates\":[8.5,47.4]}""#,
+        );
     assert!(read >= SPOT.len() as u64, "{read}");
     let expr = Expr::parse(&pack(&format!("[8, {}, {spot}]", region(1010)))).unwrap();
-    assert_eq!(show(&expr.evaluate(&sample(), &Work::new(many - 1))), "unknown");
+    assert_eq!(
+        show(&expr.evaluate(&sample(), &Work::new(many - 1))),
+        "unknown"
+    );
 }
 
 #[test]

@@ -195,9 +195,8 @@ fn places_are_indexed_in_maps_behind_contexts_and_as_computed() {
         let cells = Shape::parse(text).unwrap().cells();
         cells.into_iter().map(geo::index_value).collect()
     };
-    fn search(text: &[u8]) -> Wanted<'static> {
-        Wanted::Geo(Box::new(Search::parse(text).unwrap()))
-    }
+    let search =
+        |text: &[u8]| -> Wanted<'static> { Wanted::Geo(Box::new(Search::parse(text).unwrap())) };
     let check = |definition: &Definition, bin, text: &[u8], other| {
         assert_eq!(of(definition, bin), cells(text), "{definition:?}");
         let extractor = definition.extractor().unwrap();

@@ -125,9 +125,7 @@ fn by_definition(
             return Err(ResultCode::Parameter);
         }
         Err(
-            Undefinable::ExpressionType
-            | Undefinable::ExpressionOfTime
-            | Undefinable::PlacesInKeys,
+            Undefinable::ExpressionType | Undefinable::ExpressionOfTime | Undefinable::PlacesInKeys,
         ) => {
             return Err(ResultCode::SindexNotFound); // no index can be of that
         }

@@ -107,7 +107,12 @@ impl<'a> Source<'a> {
         };
         let scene = Scene {
             digest: *digest,
-            in_memory: !core.namespace(self.namespace).engine.log().config().on_devices,
+            in_memory: !core
+                .namespace(self.namespace)
+                .engine
+                .log()
+                .config()
+                .on_devices,
             now: core.now(),
             respond_all: false,
         };

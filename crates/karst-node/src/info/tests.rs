@@ -435,10 +435,7 @@ fn what_is_wrong_is_answered_in_the_words_that_clients_expect() {
         ("bin=b;type=numeric;context=klAA", "ERROR:4:bad 'context'"), // it would make a list
         ("exp=kQE=;type=numeric", "ERROR:4:bad 'exp'"),
         ("exp=k1ECoWE=;type=string", "ERROR:4:'exp' is not of"),
-        (
-            "exp=k1ECoWE=;type=geo2dsphere",
-            "ERROR:4:'exp' is not of",
-        ),
+        ("exp=k1ECoWE=;type=geo2dsphere", "ERROR:4:'exp' is not of"),
         (
             "exp=k1ECoWE=;bin=a;type=numeric",
             "ERROR:4:both 'exp' and a bin",

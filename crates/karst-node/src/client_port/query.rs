@@ -41,10 +41,6 @@ pub(super) fn search<'a>(
     let Some(range) = message.index_range().map_err(code)? else {
         return Ok(None);
     };
-    let filter = message.partition_filter().map_err(code)?;
-    if filter.resumed().any(|resume| resume.bval.is_none()) {
-        return Err(ResultCode::Parameter);
-    }
     let wanted = match range.target {
         Target::Integers { first, last } => Wanted::Integers { first, last },
         Target::Text(text) => Wanted::Text(text),

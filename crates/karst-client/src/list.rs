@@ -2,7 +2,7 @@
 //!
 //! An *index* counts from 0, negative from the end; a *rank* is an index in the order of the values. Counts
 //! and ends of intervals may be `..` for "to the end". What an element is compared with may hold
-//! [`Value::Wildcard`](crate::Value::Wildcard).
+//! [`Value::Wildcard`].
 //!
 //! ```no_run
 //! use karst_client::{Client, Key, ListReturn, WritePolicy, list};

@@ -62,7 +62,7 @@ pub(crate) struct IndexCreate {
     /// Bin it is of
     #[arg(long, required_unless_present = "expression")]
     pub(crate) bin: Option<String>,
-    /// Of what is inside the bin: a map's key, or a list's index in brackets such as [0]; again for deeper
+    /// Of what is inside the bin: a map's key, or a list's index in brackets (`[0]`); again for deeper
     #[arg(long, value_name = "STEP", requires = "bin")]
     pub(crate) inside: Vec<String>,
     /// Expression it is of instead, in base64 as clients write them down

@@ -10,7 +10,7 @@
 //! is missing at any time, and how long it takes costs time alone. A record is late at most once in a part: one
 //! that is written often is put in as it is when there is time for it.
 //!
-//! The mutex is held for one slice at a time: at most [`ELEMENTS_MAX`] values are hashed outside of it and put inside.
+//! The mutex is held for one slice at a time: at most `ELEMENTS_MAX` values are hashed outside of it and put inside.
 
 use karst_data::key::{Digest, PartitionId};
 use karst_data::sindex::ValueSlices;

@@ -21,7 +21,8 @@ pub struct Member {
     pub facts: NodeFacts,
     /// Whether it is counted on: it was heard of lately when this was last decided.
     pub alive: bool,
-    /// How often it went on alone and came back.
+    /// Rises whenever it went on alone and came back, and is never less than it was, even if the node was forgotten in
+    /// between: who waits for it to rise would wait for ever.
     #[serde(default)]
     pub strays: u64,
     /// Its first process in this cluster: that one had nothing to lose.
@@ -286,7 +287,7 @@ impl ClusterState {
         let known = self.nodes.get(&facts.id);
         let member = Member {
             draining: known.is_some_and(|member| member.draining),
-            strays: known.map_or(0, |member| member.strays),
+            strays: known.map_or(self.generation, |member| member.strays), // which rose whenever that did
             first: known.map_or(facts.incarnation, |member| member.first),
             losses: known.map_or(0, |member| member.losses),
             facts,
@@ -679,15 +680,31 @@ mod tests {
     }
 
     #[test]
+    fn who_is_forgotten_while_he_waits_to_be_taken_back_sees_that_he_was() {
+        let mut state = ClusterState::default();
+        (1..=3).for_each(|id| drop(state.apply(Command::Admit(facts(id)))));
+        (0..2).for_each(|_| drop(state.apply(Command::Stray(NodeId(3)))));
+        let before = state.nodes[&NodeId(3)].strays;
+        for partition in &mut state.maps.get_mut("test").unwrap().partitions {
+            partition.apart.clear();
+        }
+        assert_eq!(state.apply(Command::Remove(NodeId(3))), Outcome::Applied);
+        state.apply(Command::Admit(facts(3)));
+        state.apply(Command::Stray(NodeId(3)));
+        assert!(state.nodes[&NodeId(3)].strays > before);
+    }
+
+    #[test]
     fn a_node_that_went_on_alone_may_hold_writes_of_every_partition() {
         let mut state = ClusterState::default();
         (1..=3).for_each(|id| drop(state.apply(Command::Admit(facts(id)))));
         state.apply(Command::Repartition(vec![change(0, &[1, 2])]));
+        let before = state.nodes[&NodeId(3)].strays;
         assert_eq!(state.apply(Command::Stray(NodeId(3))), Outcome::Applied);
         let partitions = &state.maps["test"].partitions;
         assert!(partitions.iter().all(|it| it.apart == [NodeId(3)]));
         assert_eq!(partitions[7].in_sync, [NodeId(1), NodeId(2)]);
-        assert_eq!(state.nodes[&NodeId(3)].strays, 1);
+        assert_eq!(state.nodes[&NodeId(3)].strays, before + 1);
         let no_such = state.apply(Command::Stray(NodeId(9)));
         assert!(matches!(no_such, Outcome::Refused(_)));
     }

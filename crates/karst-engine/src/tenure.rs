@@ -46,6 +46,8 @@ pub(crate) struct Tenure {
     regime: u32,
     /// The activated regime since which it serves; 0 if it does not.
     serves: u32,
+    /// Who leads the partition: this node, if it serves.
+    primary: Option<NodeId>,
     in_flight: Vec<InFlight>,
     /// Who has been fenced, under this regime.
     fenced: SmallVec<[NodeId; 4]>,
@@ -104,6 +106,8 @@ pub struct Stage {
     pub holders: SmallVec<[NodeId; 4]>,
     /// Who did not take a write in time, and was not brought to hold everything since.
     pub lacking: SmallVec<[NodeId; 2]>,
+    /// A write of an older regime got stuck, and nothing tells that this node has it where a cut of power does not take it.
+    pub unsure: bool,
 }
 
 impl Namespace {
@@ -186,6 +190,7 @@ impl Namespace {
             if alike {
                 tenure.alike.push(node);
             }
+            tenure.let_go_of_stuck();
         }
     }
 
@@ -214,6 +219,10 @@ impl Namespace {
             fenced: tenure.fenced.clone(),
             holders: tenure.all_holders(),
             lacking: tenure.lacking.clone(),
+            unsure: tenure
+                .in_flight
+                .iter()
+                .any(|it| tenure.is_old_and_stuck(it)),
         }
     }
 
@@ -251,6 +260,7 @@ impl Tenure {
         let same = self.regime == share.regime.0;
         let leads = share.role == Role::Primary;
         self.regime = share.regime.0;
+        self.primary = share.primary;
         self.joins = share.role == Role::Joining && !quorums.knows;
         self.is_stranger = share.role == Role::Stranger && quorums.is_activated();
         if !same {
@@ -264,10 +274,7 @@ impl Tenure {
                 self.holders = self.all_holders();
             }
             self.serves = quorums.activated.0;
-            // Whoever is in sync has what was not on its way when that was reported.
-            let regime = self.regime;
-            self.in_flight
-                .retain(|it| it.spreading || it.version.regime >= regime);
+            self.let_go_of_stuck();
         } else if !leads || self.serves != quorums.activated.0 {
             self.serves = 0;
             self.in_flight.clear(); // in doubt from now on
@@ -283,6 +290,22 @@ impl Tenure {
         self.holders.retain(|it| go_on.contains(it));
         if !same {
             self.lacking.clear();
+        }
+    }
+
+    fn is_old_and_stuck(&self, it: &InFlight) -> bool {
+        !it.spreading && it.version.regime < self.regime
+    }
+
+    /// Writes of older regimes that got stuck are confirmed once this regime is activated, as whoever else is in sync
+    /// was brought to what was here when that was reported, and this node has them durable as well: it was fenced
+    /// after they were made.
+    fn let_go_of_stuck(&mut self) {
+        let is_durable = self.primary.is_some_and(|it| self.fenced.contains(&it));
+        if self.serves == self.regime && is_durable {
+            let mut all = std::mem::take(&mut self.in_flight);
+            all.retain(|it| !self.is_old_and_stuck(it));
+            self.in_flight = all;
         }
     }
 
@@ -523,6 +546,28 @@ mod tests {
             "it is confirmed once it is durable here"
         );
         assert!(tenure.confirm(&D, version(6, 1)));
+    }
+
+    #[test]
+    fn a_write_that_got_stuck_is_not_confirmed_by_a_regime_before_it_is_durable_here() {
+        for fenced_first in [false, true] {
+            let mut tenure = serving();
+            tenure.begin(D, version(5, 1));
+            tenure.settle(&D, version(5, 1)); // no device takes it, and C is lost
+            let next = share(6, &[A, B], &[A, B, C], 5);
+            learn(&mut tenure, &next);
+            assert!(can_activate(&tenure, &next));
+            if fenced_first {
+                tenure.fenced.push(A);
+                tenure.let_go_of_stuck();
+                assert!(tenure.is_unconfirmed(&D), "nobody has activated the regime");
+            }
+            learn(&mut tenure, &share(6, &[A, B], &[], 6));
+            assert_eq!(tenure.is_unconfirmed(&D), !fenced_first);
+            tenure.fenced.push(A);
+            tenure.let_go_of_stuck();
+            assert!(!tenure.is_unconfirmed(&D));
+        }
     }
 
     #[test]

@@ -264,7 +264,14 @@ fn of_strong(
     let alive = |node: &NodeId| state.is_alive(*node);
     let unfilled = others().chain(joining.filter(alive));
     let unfilled = unfilled.filter(|it| !stage.holders.contains(it));
-    unfilled.map(|it| task(it, How::Impose)).collect()
+    // Nobody reads a write that got stuck before this node has it durable: that comes first.
+    let unsure = all()
+        .take(1)
+        .filter(|it| stage.unsure && !stage.fenced.contains(it));
+    let unsure = unsure.map(|it| task(it, How::Fence));
+    unsure
+        .chain(unfilled.map(|it| task(it, How::Impose)))
+        .collect()
 }
 
 /// What the primary of a strongly consistent partition has to report: that everybody in sync holds what was confirmed,

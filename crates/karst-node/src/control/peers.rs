@@ -2,6 +2,8 @@
 //!
 //! A node's own word of where it is counts most, then what others say, then the cluster's state. So a
 //! node that came back with another address is found at once, without a majority to write it down first.
+//! What the state says anew is a node's own word too, as of when it joined: a leader that came back elsewhere
+//! reports to nobody, and tells the others in no other way.
 //! Every call names whom it is meant for: one that reaches a stranger is refused there.
 //!
 //! Bounds: [`BOOK_MAX`] addresses, [`CHANNELS_MAX`] connections; a full one of either is begun anew.
@@ -10,6 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use karst_cluster::node::NodeId;
+use karst_cluster::state::ClusterState;
 use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint};
 
@@ -33,6 +36,8 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct Peers {
     book: Mutex<BTreeMap<NodeId, String>>,
+    /// What the state said last.
+    written: Mutex<BTreeMap<NodeId, String>>,
     channels: Mutex<HashMap<(Lane, String), Channel>>,
 }
 
@@ -68,6 +73,27 @@ impl Peers {
         if !self.book.lock().contains_key(&node) {
             self.hear(node, address);
         }
+    }
+
+    /// The cluster's state says where its members are.
+    pub(crate) fn read(&self, state: &ClusterState) {
+        let members = state.nodes.iter();
+        let now: BTreeMap<NodeId, String> = members
+            .map(|(id, member)| (*id, member.facts.control.clone()))
+            .collect();
+        let before = std::mem::replace(&mut *self.written.lock(), now.clone());
+        for (node, address) in now {
+            // What was written before this node looked may be older than what was heard since.
+            if before.get(&node).is_some_and(|before| *before != address) {
+                self.hear(node, &address);
+            }
+        }
+    }
+
+    /// Whether the state names a node.
+    #[cfg(test)]
+    pub(crate) fn is_written(&self, node: NodeId) -> bool {
+        self.written.lock().contains_key(&node)
     }
 
     /// Where a node is, by what was heard.
@@ -122,6 +148,9 @@ pub(crate) fn is_address(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use karst_cluster::node::{ClusterId, NodeFacts};
+    use karst_cluster::state::Command;
+
     use super::*;
 
     #[test]
@@ -134,6 +163,35 @@ mod tests {
         peers.hear(node, "c:1");
         peers.hear_of(node, "d:1");
         assert_eq!(peers.address(node).unwrap(), "c:1");
+    }
+
+    #[test]
+    fn what_the_state_says_anew_counts_and_what_it_said_before_does_not() {
+        let node = NodeId(7);
+        let at = |address: &str| {
+            let mut state = ClusterState::default();
+            state.apply(Command::Found(ClusterId([7; 16])));
+            state.apply(Command::Admit(NodeFacts {
+                id: node,
+                incarnation: 0,
+                name: "n7".into(),
+                fabric: String::new(),
+                control: address.to_owned(),
+                service: vec!["127.0.0.1:3000".into()],
+                rack: 0,
+                namespaces: Vec::new(),
+            }));
+            state
+        };
+        let peers = Peers::default();
+        peers.hear(node, "b:1");
+        peers.read(&at("a:1"));
+        assert_eq!(peers.address(node).unwrap(), "b:1", "it has moved since");
+        peers.read(&at("c:1"));
+        assert_eq!(peers.address(node).unwrap(), "c:1");
+        peers.hear(node, "d:1");
+        peers.read(&at("c:1"));
+        assert_eq!(peers.address(node).unwrap(), "d:1");
     }
 
     #[test]

@@ -196,7 +196,9 @@ pub(crate) async fn report(shared: Arc<Shared>, seeds: Vec<String>) {
             _ = ticks.tick() => {}
             () = shared.outbox.news() => {}
         }
-        was_member |= shared.published.newest().nodes.contains_key(&shared.me.id);
+        let state = shared.published.newest();
+        shared.peers.read(&state);
+        was_member |= state.nodes.contains_key(&shared.me.id);
         if shared.settled().is_none() || !shared.serves.load(Ordering::Acquire) {
             continue; // it looks for a cluster yet, or recovers what it holds
         }

@@ -187,6 +187,24 @@ async fn a_complete_copy_is_told_until_the_state_shows_it() {
 }
 
 #[tokio::test]
+async fn a_node_that_was_let_in_from_elsewhere_is_found_there_by_everybody() {
+    let world = World::formed(2).await;
+    let clusters = [world.cluster(0), world.cluster(1)];
+    let (moved, was, is) = (NodeId(9), "127.0.0.1:1", "127.0.0.1:2");
+    let admit = |at: &str| clusters[0].propose(Command::Admit(facts(moved.0, at.to_owned())));
+    assert_eq!(admit(was).await.unwrap(), Outcome::Applied);
+    for cluster in &clusters {
+        let knows = || cluster.0.peers.is_written(moved);
+        until(knows).await;
+        cluster.0.peers.hear(moved, was);
+    }
+    assert_eq!(admit(is).await.unwrap(), Outcome::Applied);
+    let found = |it: &Cluster| it.0.address_of(moved).as_deref() == Some(is);
+    until(|| clusters.iter().all(found)).await;
+    world.end();
+}
+
+#[tokio::test]
 async fn a_command_that_is_too_large_is_refused_before_it_is_sent() {
     let world = World::formed(1).await;
     let cluster = world.cluster(0);

@@ -22,7 +22,7 @@ use crate::cluster::World;
 use crate::cluster::contend;
 
 /// Calls that are carried out on trial before it is given up to find an order.
-const TRIALS_MAX: usize = 300_000;
+const TRIALS_MAX: usize = 1_500_000;
 
 /// Calls that were answered that are as much worth as one in doubt costs that seems to come from nowhere.
 const JUMP_COSTS: i64 = 4;

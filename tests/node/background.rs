@@ -242,3 +242,17 @@ fn a_long_query_is_listed_and_can_be_ended_and_its_number_is_taken() {
     assert!(figures.contains("pi_query_long_basic_abort=1"), "{figures}");
     server.stop();
 }
+
+#[test]
+fn a_record_that_a_slow_query_has_found_does_not_wait_for_the_next_ones() {
+    let mut server = server();
+    let mut connection = server.connect();
+    connection.patience(PATIENCE).expect("it is connected");
+    connection.send(&scan(78, 1)).expect("it is connected"); // for minutes
+    let frame = connection.read_frame().expect("the first record in time");
+    let body = frame.expect("an answer").body;
+    let mut answers = Answers::new(&body).map(|answer| answer.expect("a message"));
+    assert!(answers.all(|answer| !answer.is_last()));
+    assert_eq!(server.info("query-abort-all"), "number-of-queries-killed:1");
+    server.stop();
+}

@@ -376,6 +376,10 @@ impl Run<'_, '_> {
                 if left == 0 {
                     return Ok(ResultCode::Ok);
                 }
+                let left = match self.plan.records_per_second {
+                    0 => left,
+                    rate => left.min(u64::from(rate)), // a client gives up what is silent for long
+                };
                 let max = usize::try_from(left).unwrap_or(usize::MAX);
                 let set_id = match self.plan.set_id {
                     Among::All => None,
@@ -396,7 +400,7 @@ impl Run<'_, '_> {
                         return Ok(call::EXHAUSTED);
                     }
                 }
-                self.keep_pace(started).await;
+                self.keep_pace(started).await?;
                 match slice.next {
                     Some(next) => after = Some(next),
                     None => break,
@@ -483,15 +487,22 @@ impl Run<'_, '_> {
         });
     }
 
-    async fn keep_pace(&self, started: Instant) {
+    /// Waits for as long as the rate asks for, with nothing of what was read still to be sent.
+    async fn keep_pace(&mut self, started: Instant) -> Result<(), Closed> {
         let rate = u64::from(self.plan.records_per_second);
         let (Some(job), Some(due_ms)) = (&self.job, (self.sent * 1000).checked_div(rate)) else {
-            return tokio::task::yield_now().await; // a short query has no rate
+            tokio::task::yield_now().await; // a short query has no rate
+            return Ok(());
         };
+        let due = started + Duration::from_millis(due_ms);
+        if due > Instant::now() {
+            drain(self.connection, self.plan.socket_timeout).await?;
+        }
         tokio::select! {
             () = job.aborted() => {}
-            () = tokio::time::sleep_until(started + Duration::from_millis(due_ms)) => {}
+            () = tokio::time::sleep_until(due) => {}
         }
+        Ok(())
     }
 
     /// Reads the records of a slice and sends them in order. What is in memory is read where it is; of what is on

@@ -232,9 +232,7 @@ impl Server {
     /// # Panics
     /// When it is not running, takes more than 20 s, or ends with another code than 0.
     pub fn stop(&mut self) {
-        let pid = self.pid();
-        kill_process(pid, Signal::TERM).expect("a running child can be signalled");
-        let status = self.wait_for_exit(STOP_MAX);
+        let status = self.terminate();
         if status.code() != Some(0) {
             self.fail(&format!("karstd ended with {status} after SIGTERM"));
         }
@@ -246,12 +244,16 @@ impl Server {
     /// # Panics
     /// As [`stop`](Server::stop).
     pub fn stop_early(&mut self) {
-        let pid = self.pid();
-        kill_process(pid, Signal::TERM).expect("a running child can be signalled");
-        let status = self.wait_for_exit(STOP_MAX);
+        let status = self.terminate();
         if status.code() != Some(0) && status.signal() != Some(Signal::TERM.as_raw()) {
             self.fail(&format!("karstd ended with {status} after SIGTERM"));
         }
+    }
+
+    fn terminate(&mut self) -> ExitStatus {
+        let pid = self.pid();
+        kill_process(pid, Signal::TERM).expect("a running child can be signalled");
+        self.wait_for_exit(STOP_MAX)
     }
 
     /// Starts a server that is down and waits for nothing.

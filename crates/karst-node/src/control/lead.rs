@@ -52,7 +52,7 @@ pub(crate) async fn lead(shared: Arc<Shared>, planner: Planner) {
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            () = shared.reports.news() => {}
+            () = shared.reports.news.gathered() => {}
         }
         if let Some(led) = since.look(&shared) {
             look(&shared, planner.clone(), led).await;

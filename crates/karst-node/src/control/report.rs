@@ -58,7 +58,24 @@ pub(crate) struct Reported {
 #[derive(Default)]
 pub(crate) struct Reports {
     last: Mutex<BTreeMap<NodeId, (u64, Reported)>>,
-    news: Notify,
+    /// Something was reported from which something may follow.
+    pub(crate) news: News,
+}
+
+/// There is something new.
+#[derive(Default)]
+pub(crate) struct News(Notify);
+
+impl News {
+    fn tell(&self) {
+        self.0.notify_one();
+    }
+
+    /// Waits for something new, and a little longer for what comes with it.
+    pub(crate) async fn gathered(&self) {
+        self.0.notified().await;
+        tokio::time::sleep(GATHER_FOR).await;
+    }
 }
 
 /// What reports of late come to.
@@ -82,17 +99,11 @@ impl Reports {
         let told = before.as_ref().map(|before| &before.synced);
         let (_, now) = &last[&node];
         if !now.synced.is_empty() && told != Some(&now.synced) {
-            self.news.notify_one();
+            self.news.tell();
         }
         if before.is_some_and(|before| before.incarnation != incarnation) {
             tracing::info!(%node, "a node has restarted within the suspicion time");
         }
-    }
-
-    /// Something was reported from which something may follow.
-    pub(crate) async fn news(&self) {
-        self.news.notified().await;
-        tokio::time::sleep(GATHER_FOR).await;
     }
 
     /// Forgets all: another node leads.
@@ -121,7 +132,7 @@ impl Reports {
 #[derive(Default)]
 pub(crate) struct Outbox {
     waiting: Mutex<BTreeSet<Synced>>,
-    news: Notify,
+    news: News,
 }
 
 impl Outbox {
@@ -129,13 +140,8 @@ impl Outbox {
     pub(crate) fn add(&self, synced: Synced) {
         let mut waiting = self.waiting.lock();
         if waiting.len() < OUTBOX_MAX && waiting.insert(synced) {
-            self.news.notify_one();
+            self.news.tell();
         }
-    }
-
-    async fn news(&self) {
-        self.news.notified().await;
-        tokio::time::sleep(GATHER_FOR).await;
     }
 
     /// Whether nothing waits.
@@ -194,7 +200,7 @@ pub(crate) async fn report(shared: Arc<Shared>, seeds: Vec<String>) {
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            () = shared.outbox.news() => {}
+            () = shared.outbox.news.gathered() => {}
         }
         let state = shared.published.newest();
         shared.peers.read(&state);

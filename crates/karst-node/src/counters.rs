@@ -206,6 +206,19 @@ impl QueryEnding {
 /// Queries by what they are ([`Query`]), then by how they ended ([`QueryEnding`]).
 pub type Queries<T> = [[T; QueryEnding::ALL.len()]; Query::ALL.len()];
 
+/// What queries for places came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Places<T> {
+    /// Queries that were begun.
+    pub queries: T,
+    /// Stretches of the index's order that they looked through.
+    pub ranges: T,
+    /// Records that were found there and are meant.
+    pub met: T,
+    /// Records that were found there and lie beside what is asked for.
+    pub missed: T,
+}
+
 /// Buckets of a latency histogram: bucket `n` counts times below `2^n` microseconds, the last one all.
 pub const LATENCY_BUCKETS: usize = 25;
 
@@ -281,6 +294,8 @@ pub struct NamespaceCounters {
     pub scans: Queries<Counter>,
     /// Queries that asked an index.
     pub index_queries: Queries<Counter>,
+    /// Queries for places.
+    pub places: Places<Counter>,
     /// Reads of strongly consistent partitions that were answered by the lease.
     pub lease_reads: Counter,
     /// Those for which a quorum was asked.

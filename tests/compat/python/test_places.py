@@ -127,6 +127,22 @@ def test_a_place_that_moves_is_found_where_it_is(client, placed):
         client.remove(key)
 
 
+def test_queries_of_places_are_counted_by_what_they_came_upon(client, placed):
+    def counted():
+        pairs = (pair.split("=", 1) for pair in ask(client, f"namespace/{placed}").split(";"))
+        names = [f"geo_region_query_{name}" for name in ("reqs", "cells", "points", "falsepos")]
+        figures = dict(pairs)
+        return [int(figures[name]) for name in names]
+
+    before = counted()
+    # To the north and to the south they are two hundred metres farther away than to the east and to the west.
+    circle = predicates.geo_within_radius("point", 3, 4, 111_000)
+    assert found(client, placed, circle) == [[2, 4], [3, 4], [4, 4]]
+    queries, cells, met, missed = (now - then for now, then in zip(counted(), before))
+    assert (queries, met) == (1, 3)
+    assert cells > 0 and missed >= 2
+
+
 def test_a_query_that_is_no_place_is_refused(client, placed):
     query = client.query(placed, SET)
     query.where(predicates.geo_within_geojson_region("point", '{"type": "Line"}'))

@@ -18,6 +18,7 @@ use karst_wire::code::ResultCode;
 use karst_wire::malformed::Malformed;
 use karst_wire::request::{IndexKind, IndexRange, Message, Target};
 
+use crate::counters::NamespaceCounters;
 use crate::node::NamespaceState;
 
 /// What is asked of which index.
@@ -28,12 +29,13 @@ pub(super) struct Search<'a> {
     ranges: Vec<RangeInclusive<i64>>,
 }
 
-/// What a request searches for; `None` for a scan.
+/// What a request searches for; `None` for a scan. A search for places is counted.
 ///
 /// # Errors
 /// The code to refuse it with.
 pub(super) fn search<'a>(
     state: &NamespaceState,
+    counters: &NamespaceCounters,
     message: &Message<'a>,
 ) -> Result<Option<Search<'a>>, ResultCode> {
     let code = |malformed: Malformed| malformed.code();
@@ -58,6 +60,10 @@ pub(super) fn search<'a>(
         return Err(ResultCode::SindexNotReadable);
     }
     let ranges = wanted.ranges();
+    if matches!(wanted, Wanted::Geo(_)) {
+        counters.places.queries.add(1);
+        counters.places.ranges.add(ranges.len() as u64);
+    }
     Ok(Some(Search {
         named,
         wanted,
@@ -162,11 +168,23 @@ impl Search<'_> {
         extractor.is_some_and(|it| !it.finds_once()) && self.wanted.may_find_twice()
     }
 
-    /// Whether a record, as it was read, is what is searched for.
-    pub(super) fn is_met_by(&self, found: &Found<'_>, metadata: Metadata<'_>) -> bool {
-        match (&self.named.index.extractor, found.record) {
+    /// Whether a record, as it was read, is what is searched for; counted if it is a place.
+    pub(super) fn is_met_by(
+        &self,
+        found: &Found<'_>,
+        metadata: Metadata<'_>,
+        counters: &NamespaceCounters,
+    ) -> bool {
+        let is_met = match (&self.named.index.extractor, found.record) {
             (Some(extractor), Some(record)) => extractor.finds(&self.wanted, &(metadata, record)),
             (None, _) | (_, None) => false,
+        };
+        if matches!(self.wanted, Wanted::Geo(_)) {
+            match is_met {
+                true => counters.places.met.add(1),
+                false => counters.places.missed.add(1),
+            }
         }
+        is_met
     }
 }

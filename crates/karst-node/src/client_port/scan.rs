@@ -223,7 +223,7 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, Refused> {
         single::parsed(message.ops)?
     };
     let filter = message.partition_filter()?;
-    let search = search(state, &message).map_err(Refused)?;
+    let search = search(state, core.counted(namespace), &message).map_err(Refused)?;
     if search.is_some() && filter.resumed().any(|resume| resume.bval.is_none()) {
         return Err(Refused(ResultCode::Parameter));
     }
@@ -697,7 +697,9 @@ fn try_read(
         };
         let wanted = |found: &Found<'_>| match &plan.search {
             None => true,
-            Some(search) => search.is_met_by(found, scene.metadata(found)),
+            Some(search) => {
+                search.is_met_by(found, scene.metadata(found), core.counted(plan.namespace))
+            }
         };
         match found {
             Err(refusal) => taken.exhausted = refusal.reason == Reason::Exhausted,

@@ -90,7 +90,7 @@ impl<'a> Source<'a> {
             namespace,
             set,
             set_id,
-            search: search(state, message)?,
+            search: search(state, core.counted(namespace), message)?,
             place: Place::default(),
         })
     }
@@ -116,7 +116,7 @@ impl<'a> Source<'a> {
             now: core.now(),
             respond_all: false,
         };
-        search.is_met_by(found, scene.metadata(found))
+        search.is_met_by(found, scene.metadata(found), core.counted(self.namespace))
     }
 
     /// The next records, of as many partitions as it takes to find some.

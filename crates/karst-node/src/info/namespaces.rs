@@ -276,6 +276,15 @@ fn put_queries(pairs: &mut Pairs, figures: &Figures) {
             }
         }
     }
+    let places = &figures.places;
+    for (name, count) in [
+        ("reqs", places.queries),
+        ("cells", places.ranges),
+        ("points", places.met),
+        ("falsepos", places.missed),
+    ] {
+        pairs.put(&format!("geo_region_query_{name}"), count);
+    }
 }
 
 /// What holds the namespace's records.

@@ -9,7 +9,7 @@ use karst_storage::log::codec::PackedBytes;
 use karst_storage::watermark::Usage;
 
 use crate::counters::{
-    Counter, Ending, LATENCY_BUCKETS, NamespaceCounters, Op, Queries, Query, QueryEnding,
+    Counter, Ending, LATENCY_BUCKETS, NamespaceCounters, Op, Places, Queries, Query, QueryEnding,
 };
 use crate::limits::{self, Refusal};
 use crate::node::Node;
@@ -78,6 +78,8 @@ pub(crate) struct Figures {
     pub(crate) scans: Queries<u64>,
     /// Queries that asked an index.
     pub(crate) index_queries: Queries<u64>,
+    /// Queries for places.
+    pub(crate) places: Places<u64>,
     /// By [`Op`].
     pub(crate) latency: ByOp,
     /// Reads that devices were asked for.
@@ -126,6 +128,12 @@ impl Figures {
             requests: requests(node, position),
             scans: queries(node, position, |counters| &counters.scans),
             index_queries: queries(node, position, |counters| &counters.index_queries),
+            places: Places {
+                queries: sum(|counters| &counters.places.queries),
+                ranges: sum(|counters| &counters.places.ranges),
+                met: sum(|counters| &counters.places.met),
+                missed: sum(|counters| &counters.places.missed),
+            },
             latency: latencies_of(node, position),
             device_reads: sum(|counters| &counters.device_reads),
             device_read_us: sum(|counters| &counters.device_read_us),

@@ -641,6 +641,8 @@ fn settings_hold_from_the_moment_they_are_changed() {
     assert!(refused.starts_with("ERROR:4:"), "{refused}");
     assert_eq!(test.engine.default_ttl_s(0), 7200, "all or nothing");
 
+    let elsewhere = set("set=demo;enable-index=true");
+    assert!(elsewhere.starts_with("ERROR:4:") && elsewhere.contains("sindex-create"));
     assert_eq!(set("set=demo;default-ttl=60;stop-writes-count=5"), "ok");
     world.put(TEST, "demo", 1);
     let demo = ask(&world, "sets/test/demo");

@@ -29,7 +29,7 @@ const BLOCK_BYTES: u32 = 1 << 20;
 /// The smallest set.
 const FEW: u64 = 1000;
 
-/// Of what is left then, one record in so many.
+/// Of what is left then, one record in so many; the last takes all.
 const ONE_IN: [u64; 4] = [64, 8, 2, 1];
 
 /// Of several runs the fastest counts.

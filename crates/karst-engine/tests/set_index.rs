@@ -424,18 +424,6 @@ fn a_scan_goes_by_the_index_once_it_is_built() {
 }
 
 #[test]
-fn an_index_of_most_of_a_partition_is_not_asked() {
-    let play = Play::new(1);
-    let of_many = [("of_many".to_owned(), Definition::of_set("many"))];
-    play.world.namespace.set_sindexes(&of_many);
-    play.build();
-    let set_id = play.world.namespace.sets().find(b"many");
-    let slice = (play.world.namespace).scan_slice(PARTITION, set_id, None, usize::MAX, play.now());
-    let others = slice.digests.len() as u64;
-    assert!(others < 256, "{others} of the 256 that were looked at");
-}
-
-#[test]
 fn building_it_reads_no_record_and_another_index_those_of_its_set() {
     let play = Play::new(1);
     play.world.flush(0);

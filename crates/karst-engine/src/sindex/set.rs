@@ -18,11 +18,6 @@ use crate::namespace::Partition;
 use crate::sets::Sets;
 use crate::walk::SLICE_ENTRIES_MAX;
 
-/// A scan goes by an index of a set if at most one in so many of a partition's entries is in it: each has to be looked
-/// for, where a walk has it at hand. Of half of them the index names its in two thirds of the time of the walk
-/// (`benches/set_index.rs`), of all it would be the slower.
-const ENTRIES_PER_ITEM: usize = 2;
-
 /// Where a record stands in an index of its set.
 fn position(directory: &Directory, digest: &Digest) -> Position {
     let order = directory.walk_order(digest);
@@ -66,7 +61,8 @@ impl Partition {
     /// Visits the next entries of a set, or of all if none is given, in the order of walks, until `visit` breaks or
     /// as many were looked at as may be under the mutex. Returns where to go on, or `None` at the end.
     ///
-    /// Goes by an index of the set where that is less work; what is visited is the same.
+    /// Goes by an index of the set if there is one; what is visited is the same. That is less work than the walk even
+    /// where half of all records are of the set (`benches/set_index.rs`).
     pub(crate) fn look_on(
         &self,
         sets: &Sets,
@@ -85,9 +81,7 @@ impl Partition {
             }
         };
         let directory = &self.directory;
-        let part = set_id.and_then(|set_id| self.parts.of_set(sets, set_id));
-        let small = part.filter(|it| it.items.len() * ENTRIES_PER_ITEM <= directory.len());
-        let Some(part) = small else {
+        let Some(part) = set_id.and_then(|set_id| self.parts.of_set(sets, set_id)) else {
             return directory.walk(after, &mut |entry| look(Some(entry)));
         };
         let from = match after {

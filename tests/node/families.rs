@@ -409,6 +409,45 @@ async fn indexes_are_made_asked_page_by_page_and_dropped() {
 }
 
 #[tokio::test]
+async fn a_scan_goes_on_where_it_stopped_when_an_index_of_its_set_comes_and_goes() {
+    let (_server, client) = world().await;
+    let of = |set: &str, number: i64| Key::new("test", set, number).expect("a sound key");
+    let partition = of("few", 0).partition();
+    for (set, records) in [("few", 20), ("many", 60)] {
+        let all = (0..).map(|number| of(set, number));
+        let here = all.filter(|key| key.partition() == partition);
+        for (number, key) in (0..records).zip(here) {
+            let bins = [Bin::new("n", number)];
+            client.put(&key, bins).await.unwrap();
+        }
+    }
+    let (mut cursor, mut seen) = (ScanCursor::of([partition]), BTreeSet::new());
+    for page in 0..4 {
+        let index = Index::of_set("test", "few", format!("ix{page}"));
+        if page % 2 == 1 {
+            let task = client.create_index(&index).await.unwrap();
+            task.wait(SOON).await.unwrap();
+            let [known] = client.indexes("test").await.unwrap().try_into().unwrap();
+            assert!(known.of_set && known.readable);
+            assert_eq!((known.set.as_str(), known.bin), ("few", None));
+            let stats = client.index_stats("test", &known.name).await.unwrap();
+            assert_eq!(stats[0].1["entries"], "20");
+        }
+        let policy = ScanPolicy::default().with_records_max(5);
+        let scan = client.scan_from("test", "few", policy, cursor).unwrap();
+        let found;
+        (found, cursor) = numbers(scan).await;
+        assert!(found.len() == 5 && seen.is_disjoint(&found), "page {page}");
+        seen.extend(found);
+        if page % 2 == 1 {
+            let task = client.drop_index("test", &format!("ix{page}")).await;
+            task.unwrap().wait(SOON).await.unwrap();
+        }
+    }
+    assert_eq!(seen, (0..20).collect());
+}
+
+#[tokio::test]
 async fn scans_filter_stay_in_partitions_and_go_on_behind_a_record() {
     let (_server, client) = world().await;
     for number in 0..300 {

@@ -485,6 +485,7 @@ mod tests {
             "karst index create tags --bin tags --type string --elements list --timeout 0s",
             "karst index create by_city --bin profile --inside address --inside [0] --type string",
             "karst index create by_area --expression k1ECoWE=",
+            "karst index create of_demo --set demo --set-index --timeout 10m",
             "karst index drop by_age",
             "karst index list --namespace test --json",
             "karst index show by_age",
@@ -536,6 +537,8 @@ mod tests {
             "karst index create by_age",
             "karst index create by_age --bin age --type text",
             "karst index create by_age --bin age --expression k1ECoWE=",
+            "karst index create of_demo --set demo --set-index --bin age",
+            "karst index create of_demo --set demo --set-index --type numeric",
             "karst udf apply key counters",
             "karst completions tcl",
         ] {

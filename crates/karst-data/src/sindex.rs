@@ -11,6 +11,8 @@
 //! stands its cell on the globe, for a region stand the cells that cover it (see [`crate::geo`]): such a value is
 //! found by several, and has to be looked at too.
 //!
+//! An index of a set ([`Kind::Set`]) takes no value out of records: that a record is of the set is all it says.
+//!
 //! What is not of the index's kind is not indexed, nor are strings and blobs longer than [`TEXT_BYTES_MAX`], which
 //! no query can ask for either.
 
@@ -52,6 +54,8 @@ pub enum Kind {
     Blob,
     /// Points and regions of the globe.
     Geo,
+    /// None: which records there are in the set.
+    Set,
 }
 
 /// Where they are in a bin, or in what a context leads to or an expression computes.
@@ -72,7 +76,7 @@ pub enum Source {
 pub struct Definition {
     /// The set; empty for all records of the namespace, in sets or not.
     pub set: String,
-    /// The bin; empty for what an expression computes.
+    /// The bin; empty for what an expression computes, and for a set.
     pub bin: String,
     /// Which values.
     pub kind: Kind,
@@ -81,7 +85,7 @@ pub struct Definition {
     /// The path to an element inside the bin, packed; empty for the bin itself. See [`crate::cdt::Context`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub context: Vec<u8>,
-    /// The expression, packed; empty for a bin. See [`crate::expr::Expr`].
+    /// The expression, packed; empty for a bin and for a set. See [`crate::expr::Expr`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expression: Vec<u8>,
 }
@@ -97,6 +101,11 @@ impl Definition {
             context: Vec::new(),
             expression: Vec::new(),
         }
+    }
+
+    /// Of which records there are in a set.
+    pub fn of_set(set: &str) -> Definition {
+        Definition::of_bin(set, "", Kind::Set, Source::Bin)
     }
 }
 

@@ -70,12 +70,9 @@ impl Namespace {
         let filter = scan.filter.filter(|filter| filter.is_short());
         let work = Work::unlimited();
         let mut records = Vec::with_capacity(SLICE_ENTRIES_MAX);
-        let mut visited = 0;
         let partition = self.partition(scan.partition);
-        let next = partition.directory.walk(after, &mut |entry| {
-            visited += 1;
-            let is_meant = scan.set_id.is_none_or(|set_id| set_id == entry.set_id());
-            if is_meant && self.is_alive(entry, now) {
+        let next = partition.look_on(&self.sets, scan.set_id, after, |entry| {
+            if self.is_alive(entry, now) {
                 let verdict = match (scan.filter, filter) {
                     (Some(_), None) => Ok(Verdict::Undecided),
                     (_, filter) => self.sift(filter, entry, now, &work),
@@ -97,10 +94,10 @@ impl Namespace {
                     });
                 }
             }
-            if records.len() >= records_max || visited >= SLICE_ENTRIES_MAX {
-                return ControlFlow::Break(());
+            match records.len() >= records_max {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
             }
-            ControlFlow::Continue(())
         });
         SeenSlice { records, next }
     }

@@ -6,6 +6,7 @@
 //! a record of before             --> build        --> the same, once, by a walk in slices
 //! a large collection in either   --> late         --> the same, in slices of its own; until then it is noted as late
 //! a query                        --> query        --> hits: what bears the stamp of the record of now, or is late
+//! a scan of a set                --> set          --> the entries of its records, if there is an index of it
 //! ```
 //!
 //! A part changes under its partition's mutex, in the same step as the primary index.
@@ -26,6 +27,7 @@
 pub mod build;
 pub mod late;
 pub mod query;
+mod set;
 
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
@@ -111,14 +113,20 @@ impl Index {
         }
     }
 
+    /// Whether it is of which records there are in a set.
+    pub fn is_of_set(&self) -> bool {
+        self.extractor.as_ref().is_some_and(Extractor::is_of_set)
+    }
+
     fn is_of(&self, sets: &Sets, set_id: u16) -> bool {
         let set = self.definition.set.as_bytes();
         set.is_empty() || sets.with(set_id, |it| *it.name == *set)
     }
 
-    /// What takes values out of records of this set, if the index is of such.
+    /// What takes values out of records of this set, if the index is of such and holds values.
     fn extractor_for(&self, sets: &Sets, set_id: u16) -> Option<&Extractor> {
-        self.extractor.as_ref().filter(|_| self.is_of(sets, set_id))
+        let extractor = self.extractor.as_ref().filter(|it| !it.is_of_set());
+        extractor.filter(|_| self.is_of(sets, set_id))
     }
 }
 
@@ -317,6 +325,19 @@ impl Parts {
 }
 
 impl Partition {
+    /// A record has gone from the primary index, whose values nobody knows.
+    pub(crate) fn lose_from_sindexes(&mut self, gone: &NewEntry) {
+        let Partition {
+            directory, parts, ..
+        } = self;
+        for part in &mut parts.0 {
+            match part.index.is_of_set() {
+                true => part.take_from_set(directory, gone),
+                false => part.note(1),
+            }
+        }
+    }
+
     /// Takes out what is left over of the next items of every index.
     pub(crate) fn sweep_sindexes(&mut self, items_max: usize) {
         let Partition {
@@ -406,10 +427,20 @@ impl Namespace {
         self.sindexes.load()
     }
 
-    /// Memory of all indexes.
+    /// Memory of all indexes that hold values.
     pub fn sindex_bytes(&self) -> u64 {
+        self.bytes_of_indexes(|index| !index.is_of_set())
+    }
+
+    /// Memory of all indexes of sets.
+    pub fn set_index_bytes(&self) -> u64 {
+        self.bytes_of_indexes(Index::is_of_set)
+    }
+
+    fn bytes_of_indexes(&self, are_meant: impl Fn(&Index) -> bool) -> u64 {
         let sindexes = self.sindexes();
-        sindexes.iter().map(|it| it.index.report().bytes).sum()
+        let meant = sindexes.iter().filter(|it| are_meant(&it.index));
+        meant.map(|it| it.index.report().bytes).sum()
     }
 
     /// The values of a record that a write is about to change, if there are indexes to take them out of.
@@ -428,6 +459,9 @@ impl Namespace {
         let subject = (metadata, *record);
         let mut walked = 0;
         let mut of_part = |part: &Part| {
+            if part.index.is_of_set() {
+                return None; // the write itself sees to it
+            }
             let mut values = Vec::new();
             if let Some(extractor) = part.index.extractor_for(&self.sets, entry.set_id) {
                 let left = WALKED_BY_WRITE - walked;
@@ -468,6 +502,10 @@ impl Namespace {
         let changed = before.is_some_and(|before| !before.entry.is_tombstone());
         let (mut values, mut walked) = (Vec::new(), 0);
         for part in &mut parts.0 {
+            if part.index.is_of_set() {
+                part.follow_set(&self.sets, directory, new, before.map(|it| &it.entry));
+                continue;
+            }
             values.clear();
             let extractor = part.index.extractor_for(&self.sets, new.set_id);
             let extractor = extractor.filter(|_| !new.is_tombstone());

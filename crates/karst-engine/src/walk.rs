@@ -43,7 +43,7 @@ pub struct Swept {
 
 impl Namespace {
     /// Names records of a partition that are alive, `set_id` only if given, from a point of the walk's
-    /// order on. The order depends on digests alone, so a scan can be resumed after any of them.
+    /// order on, by an index of the set if there is one. The order depends on digests alone, so a scan can be resumed after any of them.
     pub fn scan_slice(
         &self,
         id: PartitionId,
@@ -53,17 +53,15 @@ impl Namespace {
         now: Now,
     ) -> ScanSlice {
         let mut digests = Vec::new();
-        let mut visited = 0;
         let partition = self.partition(id);
-        let next = partition.directory.walk(after, &mut |entry| {
-            visited += 1;
-            if set_id.is_none_or(|set_id| set_id == entry.set_id()) && self.is_alive(entry, now) {
+        let next = partition.look_on(&self.sets, set_id, after, |entry| {
+            if self.is_alive(entry, now) {
                 digests.push(*entry.digest());
             }
-            if digests.len() >= records_max || visited >= SLICE_ENTRIES_MAX {
-                return ControlFlow::Break(());
+            match digests.len() >= records_max {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
             }
-            ControlFlow::Continue(())
         });
         ScanSlice { digests, next }
     }

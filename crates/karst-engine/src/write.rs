@@ -657,7 +657,7 @@ impl Namespace {
             let sequence = partition.upcoming_version().sequence;
             partition.directory.set_sequence(sequence);
             partition.directory.remove(digest);
-            partition.parts.note(1);
+            partition.lose_from_sindexes(&entry);
             self.uncount(partition, &entry);
             self.log.release(entry.place);
             return Ok(Stored::default());

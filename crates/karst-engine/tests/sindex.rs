@@ -494,6 +494,7 @@ impl Play {
                     .map(|search| Wanted::Geo(Box::new(search)))
                     .collect(),
                 Kind::Text | Kind::Blob => texts.iter().map(|text| Wanted::Text(text)).collect(),
+                Kind::Set => unreachable!("no query asks it"),
             };
             for wanted in wanted {
                 let found = self.ask(index, &wanted);

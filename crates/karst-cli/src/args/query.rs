@@ -60,7 +60,7 @@ pub(crate) struct IndexCreate {
     #[command(flatten)]
     pub(crate) place: Place,
     /// Bin it is of
-    #[arg(long, required_unless_present = "expression")]
+    #[arg(long, required_unless_present_any = ["expression", "set_index"])]
     pub(crate) bin: Option<String>,
     /// Of what is inside the bin: a map's key, or a list's index in brackets (`[0]`); again for deeper
     #[arg(long, value_name = "STEP", requires = "bin")]
@@ -68,6 +68,9 @@ pub(crate) struct IndexCreate {
     /// Expression it is of instead, in base64 as clients write them down
     #[arg(long, value_name = "BASE64", conflicts_with = "bin")]
     pub(crate) expression: Option<String>,
+    /// Of which records there are in the set instead, for scans of it; no query names such an index
+    #[arg(long, conflicts_with_all = ["bin", "expression", "kind", "elements"])]
+    pub(crate) set_index: bool,
     /// Values it holds
     #[arg(long = "type", value_enum, default_value_t = IndexOf::Numeric)]
     pub(crate) kind: IndexOf,

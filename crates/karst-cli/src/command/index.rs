@@ -34,10 +34,15 @@ pub(super) async fn run(host: &str, json: bool, verb: &Index) -> Outcome {
 }
 
 async fn create(client: &Client, json: bool, args: &IndexCreate) -> Outcome {
-    let of = indexed(args)?.elements(args.elements.into());
     let (namespace, set) = (args.place.namespace.as_str(), args.place.set.as_str());
     let name = args.name.as_str();
-    let index = karst_client::Index::new(namespace, set, name, args.kind.into(), of);
+    let index = match args.set_index {
+        true => karst_client::Index::of_set(namespace, set, name),
+        false => {
+            let of = indexed(args)?.elements(args.elements.into());
+            karst_client::Index::new(namespace, set, name, args.kind.into(), of)
+        }
+    };
     let task = client.create_index(&index).await;
     let task = task.map_err(|error| explain(&error))?;
     let built = match task.wait(args.timeout).await {

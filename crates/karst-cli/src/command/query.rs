@@ -145,6 +145,12 @@ fn expression(condition: &Condition) -> Outcome<Expr> {
 
 /// What the index is asked for, and the conditions that are left.
 fn lookup(index: &IndexInfo, conditions: Vec<Condition>) -> Outcome<(Lookup, Vec<Condition>)> {
+    if index.of_set {
+        return Err(Failure::usage(format!(
+            "index {} is of which records there are in {}: a query without --index goes by it unasked",
+            index.name, index.set
+        )));
+    }
     let subject = index.bin.clone().unwrap_or_else(|| index.name.clone());
     let serves = |condition: &Condition| {
         let fits = match (index.kind, &condition.value) {
@@ -228,6 +234,7 @@ mod tests {
             namespace: "test".into(),
             set: String::new(),
             name: "ix".into(),
+            of_set: false,
             bin: Some("age".into()),
             kind: Some(kind),
             elements: Some(elements),
@@ -267,6 +274,12 @@ mod tests {
         assert_eq!(rest, conditions(&["name=Ada", "age!=20"]));
         assert!(lookup(&numeric, conditions(&["name=Ada"])).is_err());
         assert!(lookup(&numeric, conditions(&["age=Ada"])).is_err());
+        let of_set = IndexInfo {
+            of_set: true,
+            ..numeric
+        };
+        let refused = lookup(&of_set, conditions(&["age=1"])).unwrap_err();
+        assert_eq!(refused.exit_code(), 2);
         let text = index(IndexType::String, Elements::List);
         let (asked, rest) = lookup(&text, conditions(&["age=x"])).unwrap();
         assert_eq!(asked, Lookup::equal("age", "x").through("ix"));

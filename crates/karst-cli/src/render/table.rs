@@ -160,6 +160,7 @@ pub(crate) fn indexes(indexes: &[SecondaryIndex]) -> String {
     let dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let row = |index: &SecondaryIndex| {
         let of = match (&index.bin, &index.context) {
+            _ if index.of_set => "the set".to_owned(),
             (Some(bin), None) => bin.clone(),
             (Some(bin), Some(_)) => format!("inside {bin}"),
             (None, _) => "expression".to_owned(),

@@ -10,7 +10,9 @@ pub(crate) struct SecondaryIndex {
     /// Null for the whole namespace.
     pub(crate) set: Option<String>,
     pub(crate) name: String,
-    /// Null if it is of an expression.
+    /// Whether it is of which records there are in the set: then it holds no values.
+    pub(crate) of_set: bool,
+    /// Null if it is of an expression or of a set.
     pub(crate) bin: Option<String>,
     pub(crate) r#type: &'static str,
     pub(crate) elements: &'static str,
@@ -22,13 +24,15 @@ pub(crate) struct SecondaryIndex {
 
 impl From<IndexInfo> for SecondaryIndex {
     fn from(info: IndexInfo) -> SecondaryIndex {
+        let unnamed = if info.of_set { "none" } else { "unknown" };
         SecondaryIndex {
+            of_set: info.of_set,
             namespace: info.namespace,
             set: Some(info.set).filter(|set| !set.is_empty()),
             name: info.name,
             bin: info.bin,
-            r#type: info.kind.map_or("unknown", |kind| kind.name()),
-            elements: info.elements.map_or("unknown", |elements| elements.name()),
+            r#type: info.kind.map_or(unnamed, |kind| kind.name()),
+            elements: info.elements.map_or(unnamed, |elements| elements.name()),
             context: info.context,
             expression: info.expression,
             readable: info.readable,

@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 use crate::key::{check_names, check_text};
 use crate::query::{Elements, Indexed, Of};
 
+/// What an index of a set is called in the protocol.
+const OF_SET: &str = "set";
+
 /// Which values an index holds; others of a record are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexType {
@@ -86,14 +89,21 @@ impl Elements {
 /// let by_age = Index::new("test", "users", "by_age", IndexType::Numeric, "age");
 /// let tags = Indexed::bin("tags").elements(Elements::List);
 /// let by_tag = Index::new("test", "users", "by_tag", IndexType::String, tags);
+/// let of_users = Index::of_set("test", "users", "of_users");
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Index {
     namespace: String,
     set: String,
     name: String,
-    kind: IndexType,
-    of: Indexed,
+    holds: Holds,
+}
+
+/// What an index holds.
+#[derive(Clone, Debug, PartialEq)]
+enum Holds {
+    Values { kind: IndexType, of: Indexed },
+    Set,
 }
 
 impl Index {
@@ -109,8 +119,24 @@ impl Index {
             namespace: namespace.into(),
             set: set.into(),
             name: name.into(),
-            kind,
-            of: of.into(),
+            holds: Holds::Values {
+                kind,
+                of: of.into(),
+            },
+        }
+    }
+
+    /// An index of which records there are in a set: scans of the set need not look at others. No query names it.
+    pub fn of_set(
+        namespace: impl Into<String>,
+        set: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Index {
+        Index {
+            namespace: namespace.into(),
+            set: set.into(),
+            name: name.into(),
+            holds: Holds::Set,
         }
     }
 
@@ -118,7 +144,11 @@ impl Index {
     fn command(&self) -> Result<String> {
         check_names(&self.namespace, &self.set)?;
         check_text(&[&self.namespace, &self.set, &self.name])?;
-        if let Some(fault) = self.of.fault() {
+        let fault = match &self.holds {
+            Holds::Values { of, .. } => of.fault(),
+            Holds::Set => (self.set.is_empty()).then_some("a set index is of a set"),
+        };
+        if let Some(fault) = fault {
             let reason = fault.to_owned();
             return Err(Error::Invalid { reason });
         }
@@ -130,10 +160,14 @@ impl Index {
             add("set", &self.set);
         }
         add("indexname", &self.name);
-        if self.of.elements != Elements::Whole {
-            add("indextype", self.of.elements.name());
+        let Holds::Values { kind, of } = &self.holds else {
+            add("indextype", OF_SET);
+            return Ok(command);
+        };
+        if of.elements != Elements::Whole {
+            add("indextype", of.elements.name());
         }
-        match &self.of.of {
+        match &of.of {
             Of::Bin { name, path } => {
                 check_text(&[name])?;
                 if !path.is_empty() {
@@ -145,7 +179,7 @@ impl Index {
             }
             Of::Expression(expression) => add("exp", &expression.to_base64()),
         }
-        add("type", self.kind.name());
+        add("type", kind.name());
         Ok(command)
     }
 }
@@ -159,6 +193,8 @@ pub struct IndexInfo {
     pub set: String,
     /// Its name.
     pub name: String,
+    /// Whether it is of which records there are in the set, and so of no bin.
+    pub of_set: bool,
     /// The bin it is of, unless it is of an expression.
     pub bin: Option<String>,
     /// Which values it holds; `None` of a kind that this client does not know.
@@ -177,13 +213,15 @@ impl IndexInfo {
     fn parse(item: &str) -> Option<IndexInfo> {
         let mut pairs = pairs(item, ':');
         let mut take = |key: &str| pairs.remove(key).filter(|value| value != "null");
+        let source = take("indextype");
         Some(IndexInfo {
             namespace: take("ns")?,
             name: take("indexname")?,
             set: take("set").unwrap_or_default(),
+            of_set: (source.as_deref()).is_some_and(|it| it.eq_ignore_ascii_case(OF_SET)),
             bin: take("bin"),
             kind: take("type").and_then(|name| IndexType::named(&name)),
-            elements: take("indextype").and_then(|name| Elements::named(&name)),
+            elements: source.and_then(|name| Elements::named(&name)),
             context: take("context"),
             expression: take("exp"),
             readable: take("state").is_none_or(|state| state == "RW"),
@@ -300,11 +338,15 @@ mod tests {
         let whole = Index::new("test", "", "ix", IndexType::Geo, "place").command();
         let wanted = "sindex-create:namespace=test;indexname=ix;bin=place;type=geo2dsphere";
         assert_eq!(whole.unwrap(), wanted);
+        let of_set = Index::of_set("test", "demo", "ix").command();
+        let wanted = "sindex-create:namespace=test;set=demo;indexname=ix;indextype=set";
+        assert_eq!(of_set.unwrap(), wanted);
     }
 
     #[test]
     fn names_that_would_be_something_else_are_refused() {
         assert!(command("a;b").is_err());
+        assert!(Index::of_set("test", "", "ix").command().is_err());
         assert!(
             Index::new("test", "x=y", "ix", IndexType::Blob, "a")
                 .command()
@@ -324,7 +366,10 @@ mod tests {
             (Some(IndexType::Numeric), Some(Elements::Whole))
         );
         assert_eq!((read.context, read.expression), (None, None));
-        assert!(read.readable);
+        assert!(read.readable && !read.of_set);
+        let of_set = IndexInfo::parse("ns=test:indexname=ix:set=demo:indextype=set").unwrap();
+        assert!(of_set.of_set && of_set.readable);
+        assert_eq!((of_set.set.as_str(), of_set.bin), ("demo", None));
         let building = IndexInfo::parse(&item.replace("RW", "WO").replace("demo", "null"));
         let building = building.unwrap();
         assert!(!building.readable && building.set.is_empty());

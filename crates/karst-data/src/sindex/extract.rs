@@ -32,6 +32,9 @@ pub enum Undefinable {
     /// What the expression computes changes while the record does not.
     #[error("'exp' depends on the time")]
     ExpressionOfTime,
+    /// It is of a set, and names none, or says more than that.
+    #[error("a set index is of a set alone")]
+    OfSet,
     /// Keys of maps are never points or regions.
     #[error("no key of a map is a place")]
     PlacesInKeys,
@@ -51,6 +54,8 @@ enum Origin {
     Bin(Vec<u8>),
     Within(Vec<u8>, Context),
     Computed(Expr),
+    /// There are none: see [`Kind::Set`].
+    Set,
 }
 
 impl Definition {
@@ -62,6 +67,7 @@ impl Definition {
         if (self.kind, self.source) == (Kind::Geo, Source::MapKeys) {
             return Err(Undefinable::PlacesInKeys);
         }
+        let is_set_alone = !self.set.is_empty() && *self == Definition::of_set(&self.set);
         let bin = self.bin.as_bytes().to_vec();
         let parts = (
             bin.as_slice(),
@@ -69,6 +75,8 @@ impl Definition {
             self.expression.as_slice(),
         );
         let origin = match parts {
+            _ if self.kind == Kind::Set && is_set_alone => Origin::Set,
+            _ if self.kind == Kind::Set => return Err(Undefinable::OfSet),
             ([_, ..], [], []) => Origin::Bin(bin),
             ([_, ..], context, []) => {
                 let context = Context::parse(context).map_err(|_| Undefinable::Context)?;
@@ -91,6 +99,7 @@ impl Definition {
             (Source::Bin, Kind::Text) => Type::String,
             (Source::Bin, Kind::Blob) => Type::Blob,
             (Source::Bin, Kind::Geo) => Type::GeoJson,
+            (Source::Bin, Kind::Set) => return Err(Undefinable::OfSet),
             (Source::List, _) => Type::List,
             (Source::MapKeys | Source::MapValues, _) => Type::Map,
         };
@@ -153,6 +162,11 @@ impl<'v> Origins<'v> {
 }
 
 impl Extractor {
+    /// Whether it is of which records there are in a set: then no record has values for it.
+    pub fn is_of_set(&self) -> bool {
+        matches!(self.origin, Origin::Set)
+    }
+
     /// Adds the values of a record, in order, each once.
     pub fn values<S: Subject + ?Sized>(&self, subject: &S, out: &mut Vec<i64>) {
         let _ = self.values_within(subject, usize::MAX, out);
@@ -283,6 +297,7 @@ impl Extractor {
                     false => Origins::of_datum(datum),
                 }
             }
+            Origin::Set => Origins::Nothing,
         }
     }
 

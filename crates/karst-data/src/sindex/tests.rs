@@ -427,6 +427,22 @@ fn a_definition_that_no_index_can_have_is_refused() {
             computed(&bin_of_type(5), Kind::Geo, Source::MapKeys),
             Undefinable::PlacesInKeys,
         ),
+        (Definition::of_set(""), Undefinable::OfSet),
+        (definition(Kind::Set, Source::Bin), Undefinable::OfSet),
+        (
+            Definition {
+                source: Source::List,
+                ..Definition::of_set("demo")
+            },
+            Undefinable::OfSet,
+        ),
+        (
+            Definition {
+                set: "demo".into(),
+                ..computed(&bin_of_type(2), Kind::Set, Source::Bin)
+            },
+            Undefinable::OfSet,
+        ),
     ] {
         assert_eq!(definition.extractor().unwrap_err(), why, "{definition:?}");
     }
@@ -435,6 +451,10 @@ fn a_definition_that_no_index_can_have_is_refused() {
             .extractor()
             .is_ok()
     );
+    let of_set = Definition::of_set("demo").extractor().unwrap();
+    assert!(of_set.is_of_set());
+    let of_bin = definition(Kind::Numeric, Source::Bin).extractor();
+    assert!(!of_bin.unwrap().is_of_set());
 }
 
 #[test]

@@ -13,8 +13,8 @@ use karst_data::time::Now;
 use karst_storage::index::WalkCursor;
 use karst_storage::sindex::Stamp;
 
-use super::WALKED_BY_WRITE;
-use crate::namespace::{Fetched, Namespace, Step};
+use super::{Part, WALKED_BY_WRITE};
+use crate::namespace::{Fetched, Namespace, Partition, Step};
 use crate::walk::{SLICE_ENTRIES_MAX, ScanSlice};
 
 /// What a partition's walk is for.
@@ -55,7 +55,8 @@ impl Namespace {
         ScanSlice { digests, next }
     }
 
-    /// Puts a record's values in, if it is still there. `false` when it cannot be read: then it has none.
+    /// Puts a record in, if it is still there. Reads it only if an index of its set wants values. `false` when it
+    /// cannot be read: then it has none.
     pub fn build_record(
         &self,
         build: &Build,
@@ -64,22 +65,36 @@ impl Namespace {
         now: Now,
     ) -> Step<bool> {
         let mut partition = self.partition(build.partition);
-        let entry = partition.directory.get(digest);
+        let Partition {
+            directory, parts, ..
+        } = &mut *partition;
+        let entry = directory.get(digest);
         let Some(entry) = entry.filter(|entry| !entry.is_tombstone()) else {
             return Step::Done(true);
         };
+        let lacks = |part: &&mut Part| build.indexes.contains(&part.index.id);
+        let (found, mut has_values) = (entry.to_new(), false);
+        for part in parts.0.iter_mut().filter(lacks) {
+            match part.index.is_of_set() {
+                true => part.follow_set(&self.sets, directory, &found, None),
+                false => has_values |= part.index.extractor_for(&self.sets, found.set_id).is_some(),
+            }
+        }
+        if !has_values {
+            return Step::Done(true); // nobody wants to see the record
+        }
         let bytes = match self.bytes(entry.place(), fetched) {
             Ok(bytes) => bytes,
             Err(read) => return Step::Read(read),
         };
-        let (set_id, stamp) = (entry.set_id(), Stamp::of(entry.version()));
+        let (set_id, stamp) = (found.set_id, Stamp::of(found.version));
         let Ok(record) = self.checked(&bytes, entry) else {
             return Step::Done(false);
         };
         let subject = (self.metadata(entry, record.set, now), record);
         let (mut values, mut walked) = (Vec::new(), 0);
-        let parts = partition.parts.0.iter_mut();
-        for part in parts.filter(|part| build.indexes.contains(&part.index.id)) {
+        let parts = parts.0.iter_mut().filter(lacks);
+        for part in parts.filter(|part| !part.index.is_of_set()) {
             values.clear();
             let extractor = part.index.extractor_for(&self.sets, set_id);
             let left = WALKED_BY_WRITE - walked;

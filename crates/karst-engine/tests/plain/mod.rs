@@ -49,10 +49,10 @@ pub(crate) fn value(key: u64, version: u64, bytes: usize) -> Vec<u8> {
     words.iter().copied().cycle().take(bytes).collect()
 }
 
-/// An empty namespace on one device.
-fn open(blocks: u32, cores: u16) -> Namespace {
+/// An empty namespace on one device, or in memory of its size.
+fn open(blocks: u32, cores: u16, on_devices: bool) -> Namespace {
     let log = Log::new(LogConfig {
-        on_devices: true,
+        on_devices,
         block_bytes: BLOCK_BYTES as u32,
         devices: vec![DeviceGeometry {
             number: 77,
@@ -78,8 +78,17 @@ fn open(blocks: u32, cores: u16) -> Namespace {
 impl World {
     /// An empty one for this many threads that write.
     pub(crate) fn new(blocks: u32, cores: u16) -> World {
+        World::of(open(blocks, cores, true), blocks)
+    }
+
+    /// An empty one in memory.
+    pub(crate) fn in_memory(blocks: u32) -> World {
+        World::of(open(blocks, 1, false), blocks)
+    }
+
+    fn of(namespace: Namespace, blocks: u32) -> World {
         World {
-            namespace: open(blocks, cores),
+            namespace,
             device: RwLock::new(vec![0; BLOCK_BYTES * (blocks as usize + 1)]),
             floors: BTreeMap::new(),
         }
@@ -89,7 +98,7 @@ impl World {
     /// damaged is taken in as such.
     pub(crate) fn start_again(&mut self, truncations: &[(&[u8], u64)]) {
         let blocks = (self.device.read().len() / BLOCK_BYTES - 1) as u32;
-        let namespace = open(blocks, 1);
+        let namespace = open(blocks, 1, true);
         for (set, before_ms) in truncations {
             namespace.truncate(Some(set), *before_ms).unwrap();
         }

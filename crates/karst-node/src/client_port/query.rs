@@ -127,7 +127,10 @@ fn by_definition(
             return Err(ResultCode::Parameter);
         }
         Err(
-            Undefinable::ExpressionType | Undefinable::ExpressionOfTime | Undefinable::PlacesInKeys,
+            Undefinable::ExpressionType
+            | Undefinable::ExpressionOfTime
+            | Undefinable::OfSet
+            | Undefinable::PlacesInKeys,
         ) => {
             return Err(ResultCode::SindexNotFound); // no index can be of that
         }

@@ -141,7 +141,7 @@ fn put_records(pairs: &mut Pairs, namespace: &NamespaceState, figures: &Figures)
         unix_ns(namespace.engine.truncated_before_ms()),
     );
     pairs.put("index_used_bytes", figures.records.index_bytes);
-    pairs.put("set_index_used_bytes", 0);
+    pairs.put("set_index_used_bytes", namespace.engine.set_index_bytes());
     pairs.put("sindex_used_bytes", namespace.engine.sindex_bytes());
     let sindexes = namespace.engine.sindexes();
     let swept: u64 = sindexes.iter().map(|it| it.index.swept()).sum();

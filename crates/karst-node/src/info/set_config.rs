@@ -122,6 +122,9 @@ fn changes(asked: &Asked<'_>, of_set: Option<&str>) -> Result<Vec<LifeChange>, I
         let key = key.strip_prefix("storage-engine.").unwrap_or(key);
         let made = match of_set {
             None => find(&OF_NAMESPACE, key)?(value),
+            Some(_) if key == "enable-index" => {
+                return Err(invalid("make a set index by sindex-create, indextype=set"));
+            }
             Some(set) => {
                 let made = find(&OF_SET, key)?(value);
                 made.map(|change| LifeChange::OfSet(set.to_owned(), change))

@@ -51,6 +51,8 @@ fn of_namespace(namespace: &NamespaceState) -> String {
 fn facts(namespace: &NamespaceState, number: u16, set: &Set) -> String {
     let sindexes = namespace.engine.sindexes();
     let of_set = |it: &&Named| it.index.definition.set.as_bytes() == &*set.name;
+    let set_index = sindexes.iter().filter(of_set);
+    let set_index = set_index.map(|it| &it.index).find(|it| it.is_of_set());
     let rules = namespace.engine.sets().rules(number);
     let default_ttl = match rules.default_ttl_s {
         None => 0,
@@ -59,16 +61,18 @@ fn facts(namespace: &NamespaceState, number: u16, set: &Set) -> String {
     };
     format!(
         "objects={}:tombstones={}:data_used_bytes={}:truncate_lut={}:sindexes={}:\
-         index_populating=false:truncating=false:default-read-touch-ttl-pct={}:\
-         default-ttl={default_ttl}:disable-eviction={}:enable-index=false:\
+         index_populating={}:truncating=false:default-read-touch-ttl-pct={}:\
+         default-ttl={default_ttl}:disable-eviction={}:enable-index={}:\
          stop-writes-count={}:stop-writes-size={};",
         set.records(),
         set.tombstones(),
         set.bytes(),
         unix_ns(set.truncated_before_ms()),
-        sindexes.iter().filter(of_set).count(),
+        sindexes.iter().filter(of_set).count() - usize::from(set_index.is_some()),
+        set_index.is_some_and(|it| !it.is_built()),
         rules.read_touch_percent.unwrap_or(0),
         rules.disable_eviction,
+        set_index.is_some(),
         rules.stop_writes_count,
         rules.stop_writes_bytes,
     )

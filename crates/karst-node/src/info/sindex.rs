@@ -56,7 +56,32 @@ pub(super) fn created(asked: &Asked<'_>) -> Result<Command, InfoError> {
     if kept.clone().any(char::is_control) {
         return Err(wrong("bad 'indexname' or 'set'"));
     }
-    let source = source(params.text("indextype", TEXT_BYTES_MAX)?)?;
+    let definition = match params.text("indextype", TEXT_BYTES_MAX)? {
+        Some(named) if named.eq_ignore_ascii_case("set") => of_set(asked, set)?,
+        named => of_values(asked, set, source(named)?)?,
+    };
+    Ok(Command::CreateSindex(Sindex {
+        namespace: namespace.config.name.clone(),
+        name: name.into(),
+        definition,
+    }))
+}
+
+/// An index of which records there are in a set.
+fn of_set(asked: &Asked<'_>, set: &str) -> Result<Definition, InfoError> {
+    let params = asked.params();
+    let of_values = ["bin", "type", "indexdata", "context", "exp"];
+    if set.is_empty() {
+        return Err(wrong("missing 'set'"));
+    }
+    if of_values.iter().any(|name| params.get(name).is_some()) {
+        return Err(wrong("a set index is of a set alone"));
+    }
+    Ok(Definition::of_set(set))
+}
+
+/// An index of values in records.
+fn of_values(asked: &Asked<'_>, set: &str, source: Source) -> Result<Definition, InfoError> {
     let context = decoded(asked, "context", "bad 'context'")?;
     let expression = decoded(asked, "exp", "bad 'exp'")?;
     let (bin, kind) = bin_and_kind(asked, !expression.is_empty())?;
@@ -75,11 +100,7 @@ pub(super) fn created(asked: &Asked<'_>) -> Result<Command, InfoError> {
         let message = undefinable.to_string();
         InfoError::new(ResultCode::Parameter, message)
     })?;
-    Ok(Command::CreateSindex(Sindex {
-        namespace: namespace.config.name.clone(),
-        name: name.into(),
-        definition,
-    }))
+    Ok(definition)
 }
 
 /// What `sindex-delete` asks the cluster to agree to.
@@ -116,7 +137,6 @@ fn source(named: Option<&str>) -> Result<Source, InfoError> {
         "list" => Ok(Source::List),
         "mapkeys" => Ok(Source::MapKeys),
         "mapvalues" => Ok(Source::MapValues),
-        "set" => Err(absent("set indexes are not supported")),
         _ => Err(wrong("bad 'indextype'")),
     }
 }
@@ -186,8 +206,12 @@ fn stat_of(namespace: &NamespaceState, name: &str) -> Answer {
         return refused(ResultCode::SindexNotFound, "no index");
     };
     let report = index.report();
+    let by_value = match index.is_of_set() {
+        true => "",
+        false => "entries_per_bval=1;entries_per_rec=1;",
+    };
     made(format!(
-        "entries={};used_bytes={};entries_per_bval=1;entries_per_rec=1;load_pct={};load_time={};stat_gc_recs={}",
+        "entries={};used_bytes={};{by_value}load_pct={};load_time={};stat_gc_recs={}",
         report.items,
         report.bytes,
         index.built_percent(),
@@ -247,7 +271,19 @@ fn item(namespace: &str, named: &Named) -> String {
         true => "null".into(),
         false => BASE64.encode(bytes),
     };
+    let state = match &named.index.extractor {
+        None => "ERROR", // another version made it
+        Some(_) if named.index.is_built() => "RW",
+        Some(_) => "WO",
+    };
+    let name = printable(named.name.as_bytes());
     let kind = match kind {
+        Kind::Set => {
+            let set = printable(set.as_bytes());
+            return format!(
+                "ns={namespace}:indexname={name}:set={set}:indextype=set:state={state}"
+            );
+        }
         Kind::Numeric => "numeric",
         Kind::Text => "string",
         Kind::Blob => "blob",
@@ -259,14 +295,8 @@ fn item(namespace: &str, named: &Named) -> String {
         Source::MapKeys => "mapkeys",
         Source::MapValues => "mapvalues",
     };
-    let state = match &named.index.extractor {
-        None => "ERROR", // another version made it
-        Some(_) if named.index.is_built() => "RW",
-        Some(_) => "WO",
-    };
     format!(
-        "ns={namespace}:indexname={}:set={}:bin={}:type={kind}:indextype={source}:context={}:exp={}:state={state}",
-        printable(named.name.as_bytes()),
+        "ns={namespace}:indexname={name}:set={}:bin={}:type={kind}:indextype={source}:context={}:exp={}:state={state}",
         or_null(set),
         or_null(bin),
         encoded(context),
@@ -276,8 +306,4 @@ fn item(namespace: &str, named: &Named) -> String {
 
 fn wrong(message: &'static str) -> InfoError {
     InfoError::new(ResultCode::Parameter, message)
-}
-
-fn absent(message: &'static str) -> InfoError {
-    InfoError::new(ResultCode::UnsupportedFeature, message)
 }

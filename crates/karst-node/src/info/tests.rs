@@ -453,7 +453,17 @@ fn what_is_wrong_is_answered_in_the_words_that_clients_expect() {
             "bin=b;type=geo2dsphere;indextype=mapkeys",
             "ERROR:4:no key of a map",
         ),
-        ("indextype=set;set=demo", "ERROR:16:"),
+        ("indextype=set", "ERROR:4:missing 'set'"),
+        ("indextype=set;set=", "ERROR:4:missing 'set'"),
+        ("indextype=SET;set=demo;bin=b", "ERROR:4:a set index is of"),
+        (
+            "indextype=set;set=demo;type=numeric",
+            "ERROR:4:a set index is of",
+        ),
+        (
+            "indextype=set;set=demo;exp=k1ECoWE=",
+            "ERROR:4:a set index is of",
+        ),
         ("bin=b", "ERROR:4:"),
         ("bin=b;type=float", "ERROR:4:"),
         ("type=string", "ERROR:4:"),
@@ -496,6 +506,43 @@ fn an_index_is_listed_once_it_is_in_force_and_readable_once_it_is_built() {
     assert_eq!(pair(&stat, "load_pct"), "100");
     assert_eq!(pair(&stat, "entries"), "0");
     assert_eq!(ask(&world, "sindex-list:"), format!("{listed}RW"));
+}
+
+#[test]
+fn a_set_index_is_told_of_among_the_others_and_with_its_set() {
+    use karst_data::sindex::{Definition, Kind, Source};
+    let world = World::serving();
+    let engine = &world.node.namespaces[0].engine;
+    engine.sets().find_or_make(b"demo").unwrap();
+    let by_age = Definition::of_bin("demo", "age", Kind::Numeric, Source::Bin);
+    engine.set_sindexes(&[("by_age".into(), by_age.clone())]);
+    let set = ask(&world, "sets/test/demo");
+    assert_eq!(pair(&set, "enable-index"), "false");
+    assert_eq!(pair(&set, "index_populating"), "false");
+    engine.set_sindexes(&[
+        ("by_age".into(), by_age),
+        ("ix".into(), Definition::of_set("demo")),
+    ]);
+    let set = ask(&world, "sets/test/demo");
+    assert_eq!(pair(&set, "enable-index"), "true");
+    assert_eq!(pair(&set, "index_populating"), "true");
+    assert_eq!(pair(&set, "sindexes"), "1", "those of values");
+    let listed = "ns=test:indexname=ix:set=demo:indextype=set:state=";
+    assert!(ask(&world, "sindex-list:").ends_with(&format!(";{listed}WO")));
+    for id in karst_data::key::PartitionId::all() {
+        engine.end_build(&engine.begin_build(id).unwrap());
+    }
+    assert!(ask(&world, "sindex-list:").ends_with(&format!(";{listed}RW")));
+    assert_eq!(
+        ask(&world, "sindex-stat:namespace=test;indexname=ix"),
+        "entries=0;used_bytes=0;load_pct=100;load_time=0;stat_gc_recs=0"
+    );
+    assert_eq!(
+        pair(&ask(&world, "sets/test/demo"), "index_populating"),
+        "false"
+    );
+    let namespace = ask(&world, "namespace/test");
+    assert_eq!(pair(&namespace, "set_index_used_bytes"), "0");
 }
 
 #[test]
@@ -594,6 +641,8 @@ fn settings_hold_from_the_moment_they_are_changed() {
     assert!(refused.starts_with("ERROR:4:"), "{refused}");
     assert_eq!(test.engine.default_ttl_s(0), 7200, "all or nothing");
 
+    let elsewhere = set("set=demo;enable-index=true");
+    assert!(elsewhere.starts_with("ERROR:4:") && elsewhere.contains("sindex-create"));
     assert_eq!(set("set=demo;default-ttl=60;stop-writes-count=5"), "ok");
     world.put(TEST, "demo", 1);
     let demo = ask(&world, "sets/test/demo");

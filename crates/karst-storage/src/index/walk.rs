@@ -130,8 +130,14 @@ impl Directory {
         })
     }
 
+    /// Where in the order of walks a digest stands, whether or not there is an entry for it: entries come in the
+    /// order of (this, digest).
+    pub fn walk_order(&self, digest: &Digest) -> u64 {
+        order(self.hash(digest))
+    }
+
     fn rank(&self, digest: &Digest) -> Rank {
-        (order(self.hash(digest)), *digest)
+        (self.walk_order(digest), *digest)
     }
 
     /// The first entry at or past a point of the order.

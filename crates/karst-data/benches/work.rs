@@ -22,6 +22,7 @@ use karst_data::msgpack::{Collection, normalise, write_int, write_list_count, wr
 use karst_data::operation::{Collection as Call, Operand, Operation, Setting, apply};
 use karst_data::time::Now;
 use karst_data::value::{ParticleType, Value};
+use karst_data::weigh;
 use karst_data::work::{STEPS, Work};
 
 /// CPU time of this thread in ns, as Linux counts it: in steps of 10 ms.
@@ -313,8 +314,9 @@ fn heavy(mib: usize) {
 fn requests(mib: usize) {
     println!("\nvalues and calls of a request, read");
     let bytes = (mib << 20) - 1024;
+    let of_collection = |packed: &[u8]| weigh::of_value(20, packed, u64::MAX);
     let take_in = |what: &str, packed: &[u8], kind: Collection| {
-        read_in(what, packed, || {
+        read_in(what, packed, of_collection(packed), || {
             black_box(normalise(packed, kind)).expect("a collection");
         });
     };
@@ -364,11 +366,12 @@ fn requests(mib: usize) {
         Collection::List,
     );
     let append = pack().list(2).int(2).raw(&small).0;
-    read_in("append a list of small numbers", &append, || {
+    let steps = weigh::of_call(&append, u64::MAX);
+    read_in("append a list of small numbers", &append, steps, || {
         black_box(CdtOp::parse(&append, Access::Modify)).expect("an operation");
     });
     let filter = |what: &str, filter: &[u8]| {
-        read_in(what, filter, || {
+        read_in(what, filter, weigh::of_expression(filter, u64::MAX), || {
             black_box(Filter::parse(filter)).expect("a filter");
         });
     };
@@ -380,6 +383,22 @@ fn requests(mib: usize) {
     filter("a filter of 65,000 instructions", &any(21_000, &is_equal));
     let pattern = pack().list(4).int(7).int(1).name("[^a-z]{99}").text("x").0;
     filter("a filter of 100 patterns", &any(100, &pattern));
+    let pattern = pack()
+        .list(4)
+        .int(7)
+        .int(1)
+        .name("[^a-z]{7000}")
+        .text("x")
+        .0;
+    filter("a filter of one pattern, as large as one may be", &pattern);
+    let pattern = pack()
+        .list(4)
+        .int(7)
+        .int(3)
+        .name("forty.*more|less")
+        .text("x")
+        .0;
+    filter("a filter of 100 small patterns", &any(100, &pattern));
     let call = pack()
         .list(5)
         .int(127)
@@ -398,7 +417,7 @@ fn requests(mib: usize) {
         ),
     ] {
         let value = [&[0, 0, 0], text.as_bytes()].concat();
-        read_in(what, &value, || {
+        read_in(what, &value, weigh::of_value(23, &value, u64::MAX), || {
             black_box(Value::from_wire(23, &value)).expect("GeoJSON");
         });
     }
@@ -434,12 +453,13 @@ fn triangles(count: usize) -> String {
     )
 }
 
-fn read_in(what: &str, bytes: &[u8], run: impl FnMut()) {
+fn read_in(what: &str, bytes: &[u8], steps: u64, run: impl FnMut()) {
     let ns = time_ns(run);
-    let (ms, a_byte) = (ns / 1e6, ns / bytes.len() as f64);
+    let (ms, ratio) = (ns / 1e6, ns / steps.max(1) as f64);
+    let bytes = bytes.len();
+    let place = if steps > STEPS { "aside" } else { "at once" };
     println!(
-        "{what:<52} {:>9} bytes {ms:>9.3} ms {a_byte:>8.2} ns a byte",
-        bytes.len()
+        "{what:<52} {bytes:>9} bytes {ms:>9.3} ms {steps:>11} steps {ratio:>6.2} ns a step  {place}"
     );
 }
 

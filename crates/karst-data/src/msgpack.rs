@@ -21,6 +21,7 @@ mod ranked;
 mod read;
 #[cfg(test)]
 mod tests;
+mod weigh;
 mod write;
 
 pub use order::compare;
@@ -29,6 +30,7 @@ pub(crate) use ranked::Ranked;
 use read::are_small_numbers;
 pub use read::{Head, Reader};
 pub(crate) use read::{SIZES, end_of};
+pub use weigh::steps_to_take_in;
 pub use write::{
     write_double, write_int, write_list_count, write_map_head, write_raw, write_typed,
 };

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Whole sizes of the elements whose first byte alone tells that they are in canonical form; 0 for all others.
-static SIZES_PLAIN: [u8; 256] = {
+pub(super) static SIZES_PLAIN: [u8; 256] = {
     let mut sizes = [0; 256];
     let mut first = 0;
     while first < 256 {
@@ -28,6 +28,11 @@ static SIZES_PLAIN: [u8; 256] = {
 /// Whether some bytes are exactly one element that may be stored, in canonical form.
 pub(super) fn is_canonical(bytes: &[u8]) -> bool {
     Scan { bytes }.end_of(0, 0) == Some(bytes.len())
+}
+
+/// The end of a number or text that begins at `at`, if that is in canonical form and its first byte does not tell it.
+pub(super) fn end_of_single(bytes: &[u8], at: usize) -> Option<usize> {
+    Scan { bytes }.end_of_single(at)
 }
 
 /// Where elements end that are in canonical form; `None` of those that are not, or end too early.
@@ -47,6 +52,27 @@ impl Scan<'_> {
 
     fn end_of_other(&self, at: usize, depth: usize) -> Option<usize> {
         let first = *self.bytes.get(at)?;
+        let counted = |width: usize, least: u64| {
+            let count = self.number(at, width).filter(|count| *count >= least)?;
+            Some((at + 1 + width, count))
+        };
+        let (is_map, (from, count)) = match first {
+            0x80..=0x8f => (true, (at + 1, u64::from(first & 0x0f))),
+            0x90..=0x9f => (false, (at + 1, u64::from(first & 0x0f))),
+            0xdc => (false, counted(2, 16)?),
+            0xdd => (false, counted(4, 0x1_0000)?),
+            0xde => (true, counted(2, 16)?),
+            0xdf => (true, counted(4, 0x1_0000)?),
+            _ => return self.end_of_single(at),
+        };
+        match is_map {
+            true => self.end_of_pairs(from, count, depth + 1),
+            false => self.end_of_elements(from, count, depth + 1),
+        }
+    }
+
+    /// The end of a number or text whose first byte does not tell it.
+    fn end_of_single(&self, at: usize) -> Option<usize> {
         let raw = |width: usize, least: u64| {
             let length = self.number(at, width).filter(|length| *length >= least)?;
             self.within(at + 1 + width + length as usize) // of at most 32 bits
@@ -60,19 +86,7 @@ impl Scan<'_> {
             let number = (self.number(at, width)? << unused) as i64 >> unused;
             (number < below).then_some(at + 1 + width)
         };
-        let collection = |is_map: bool, width: usize, least: u64| {
-            let count = match width {
-                0 => u64::from(first & 0x0f),
-                _ => self.number(at, width).filter(|count| *count >= least)?,
-            };
-            match is_map {
-                true => self.end_of_pairs(at + 1 + width, count, depth + 1),
-                false => self.end_of_elements(at + 1 + width, count, depth + 1),
-            }
-        };
-        match first {
-            0x80..=0x8f => collection(true, 0, 0),
-            0x90..=0x9f => collection(false, 0, 0),
+        match *self.bytes.get(at)? {
             0xcc => unsigned(1, 0x80),
             0xcd => unsigned(2, 0x100),
             0xce => unsigned(4, 0x1_0000),
@@ -84,10 +98,6 @@ impl Scan<'_> {
             0xd9 => raw(1, 32),
             0xda => raw(2, 0x100),
             0xdb => raw(4, 0x1_0000),
-            0xdc => collection(false, 2, 16),
-            0xdd => collection(false, 4, 0x1_0000),
-            0xde => collection(true, 2, 16),
-            0xdf => collection(true, 4, 0x1_0000),
             _ => None, // in another form, or nothing that is stored
         }
     }

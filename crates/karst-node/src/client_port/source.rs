@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use karst_cluster::map::Role;
 use karst_data::key::{Digest, PartitionId};
+use karst_data::work::Work;
 use karst_engine::read::{Found, ReadRequest};
 use karst_engine::{Fetched, Reason, Refusal, Step};
 use karst_storage::index::WalkCursor;
@@ -116,7 +117,7 @@ impl<'a> Source<'a> {
             now: core.now(),
             respond_all: false,
         };
-        search.is_met_by(found, scene.metadata(found))
+        search.is_met_by(found, scene.metadata(found), &Work::unlimited())
     }
 
     /// The next records, of as many partitions as it takes to find some.

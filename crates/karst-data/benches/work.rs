@@ -541,8 +541,17 @@ fn metadata() -> Metadata<'static> {
 fn filters() {
     let number = 42i64.to_be_bytes();
     let map = map(13 * 10);
+    let some = list(100, |packer, at| packer.int(at as i64));
+    let add = pack().list(3).int(1).raw(&some).int(8).0;
+    let sketch = HllModify::parse(&add).expect("a call").modify(None);
+    let sketch = sketch.expect("a sketch").value.expect("a sketch").bytes;
     let list = list(20, |packer, at| packer.int(at as i64));
     let bins = [
+        BinRef {
+            name: b"h",
+            particle: ParticleType::Hll,
+            value: &sketch,
+        },
         BinRef {
             name: b"n",
             particle: ParticleType::Integer,
@@ -609,6 +618,21 @@ fn filters() {
                 3,
                 &call(2, pack().list(3).int(22).int(5).int(15), &bin(4, "l")),
                 pack().int(0),
+            ),
+        ),
+        (
+            "a sketch may have 100 elements",
+            is(
+                1,
+                &pack()
+                    .list(5)
+                    .int(127)
+                    .int(2)
+                    .int(2)
+                    .raw(&pack().list(2).int(56).list(2).int(126).raw(&some).0)
+                    .raw(&bin(9, "h"))
+                    .0,
+                pack().int(1),
             ),
         ),
         (

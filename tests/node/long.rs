@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use karst_data::key::{Digest, KeyBytes};
 use karst_data::msgpack::{write_int, write_list_count};
+use karst_data::weigh::of_value;
+use karst_data::work::STEPS;
 use karst_tests::raw::{Connection, Frame, MESSAGE};
 use karst_tests::{Namespace, Server, ServerSpec};
 use karst_wire::command::{self, Body};
 use karst_wire::field;
-use karst_wire::flags::{Info1, Info2};
+use karst_wire::flags::{Info1, Info2, Info3};
 use karst_wire::frame::{HEADER_BYTES, MessageHeader};
 use karst_wire::op::OpCode;
 use karst_wire::particle;
@@ -18,6 +20,8 @@ const ELEMENTS: usize = 300_000;
 const TEXT_BYTES: usize = 900_000;
 
 const OK: u8 = 0;
+const NOT_FOUND: u8 = 2;
+const EXISTS: u8 = 5;
 const FILTERED_OUT: u8 = 27;
 const NOT_APPLICABLE: u8 = 26;
 
@@ -31,8 +35,15 @@ fn request(write: bool, build: impl FnOnce(&mut Body<'_>)) -> Vec<u8> {
     let header = MessageHeader {
         info1: if write { Info1::NONE } else { Info1::READ },
         info2: if write { Info2::WRITE } else { Info2::NONE },
-        transaction_ttl: 20_000,
         ..MessageHeader::default()
+    };
+    request_with(header, build)
+}
+
+fn request_with(header: MessageHeader, build: impl FnOnce(&mut Body<'_>)) -> Vec<u8> {
+    let header = MessageHeader {
+        transaction_ttl: 20_000,
+        ..header
     };
     let mut out = Vec::new();
     let framed = command::message(&mut out, header, |body| {
@@ -138,4 +149,124 @@ fn a_core_goes_on_while_a_filter_takes_long_and_one_that_takes_too_long_is_refus
     assert!(others_done < took, "the others waited for the long one");
     let refused = call(&mut long, &filtered(20_000));
     assert_eq!(refused.result_code(), Some(NOT_APPLICABLE));
+}
+
+/// A map of so many pairs, the first key last, or first.
+fn map(pairs: i64, in_order: bool) -> Vec<u8> {
+    let mut out = vec![0xdf];
+    out.extend((pairs as u32).to_be_bytes());
+    for at in 0..pairs {
+        let key = if in_order { at } else { pairs - 1 - at };
+        write_int(&mut out, key, false);
+        out.push(1);
+    }
+    out
+}
+
+#[test]
+fn a_value_that_takes_long_to_read_is_written_as_any_other() {
+    const PAIRS: i64 = 70_000;
+    let server = server();
+    let mut connection = server.connect();
+    let long = map(PAIRS, false);
+    assert!(of_value(particle::MAP, &long, STEPS) > STEPS);
+    let mut put = |info2: Info2, info3: Info3, touches: bool| {
+        let header = MessageHeader {
+            info2: Info2::WRITE | info2,
+            info3,
+            ..MessageHeader::default()
+        };
+        let put = request_with(header, |body| {
+            body.op(OpCode::Write, particle::MAP, "l", &long);
+            if touches {
+                body.op(OpCode::Touch, 0, "", &[]);
+            }
+        });
+        call(&mut connection, &put).result_code()
+    };
+    let none = (Info2::NONE, Info3::NONE);
+    assert_eq!(put(none.0, Info3::UPDATE_ONLY, false), Some(NOT_FOUND));
+    assert_eq!(put(none.0, none.1, true), Some(NOT_FOUND));
+    assert_eq!(put(none.0, none.1, false), Some(OK));
+    assert_eq!(put(Info2::CREATE_ONLY, none.1, false), Some(EXISTS));
+    assert_eq!(put(none.0, none.1, true), Some(OK));
+    let found = call(&mut connection, &get()).body;
+    assert!(found.ends_with(&map(PAIRS, true)), "it is in order");
+    let twice = [&long[..], &[0]].concat();
+    let put = request(true, |body| {
+        body.op(OpCode::Write, particle::MAP, "l", &twice);
+    });
+    assert_ne!(call(&mut connection, &put).result_code(), Some(OK));
+}
+
+#[test]
+fn a_delete_waits_for_a_filter_that_takes_long_and_heeds_it() {
+    let server = server();
+    let mut connection = server.connect();
+    let put = request(true, |body| {
+        body.op(OpCode::Write, particle::STRING, "t", &[b'x'; TEXT_BYTES]);
+    });
+    assert_eq!(call(&mut connection, &put).result_code(), Some(OK));
+    let mut delete = |filter: &[u8]| {
+        let header = MessageHeader {
+            info2: Info2::WRITE | Info2::DELETE,
+            ..MessageHeader::default()
+        };
+        let delete = request_with(header, |body| body.field(field::FILTER, filter));
+        call(&mut connection, &delete).result_code()
+    };
+    assert_eq!(delete(&differs(1000)), Some(FILTERED_OUT));
+    assert_eq!(delete(&differs(20_000)), Some(NOT_APPLICABLE));
+    let same = [&[0x92, 18][..], &differs(1000)].concat();
+    assert_eq!(delete(&same), Some(OK));
+    assert_eq!(delete(&same), Some(NOT_FOUND));
+}
+
+/// What a scan of the record's partition brings: its frames before the last one, and the code of that.
+fn scan(connection: &mut Connection, filter: &[u8]) -> (Vec<Vec<u8>>, Option<u8>) {
+    const LAST: u8 = 1;
+    let header = MessageHeader {
+        info1: Info1::READ,
+        info3: Info3::PARTITION_DONE,
+        transaction_ttl: 20_000,
+        ..MessageHeader::default()
+    };
+    let mut scan = Vec::new();
+    let framed = command::message(&mut scan, header, |body| {
+        body.namespace("test");
+        body.set("demo");
+        body.partitions(&[Digest::of(b"demo", KeyBytes::Integer(1)).partition()]);
+        body.field(field::FILTER, filter);
+    });
+    framed.expect("within limits");
+    connection.send(&scan).expect("sent");
+    let mut found = Vec::new();
+    loop {
+        let frame = connection
+            .read_frame()
+            .expect("an answer")
+            .expect("a frame");
+        if frame.body.get(3).is_some_and(|info3| info3 & LAST != 0) {
+            return (found, frame.result_code());
+        }
+        found.push(frame.body);
+    }
+}
+
+#[test]
+fn a_scan_waits_for_a_filter_that_takes_long_and_heeds_it() {
+    let server = server();
+    let mut connection = server.connect();
+    let text = [b'x'; TEXT_BYTES];
+    let put = request(true, |body| {
+        body.op(OpCode::Write, particle::STRING, "t", &text);
+    });
+    assert_eq!(call(&mut connection, &put).result_code(), Some(OK));
+    assert_eq!(scan(&mut connection, &differs(1000)), (vec![], Some(OK)));
+    let same = |times| [&[0x92, 18][..], &differs(times)].concat();
+    let (found, code) = scan(&mut connection, &same(1000));
+    assert_eq!((found.len(), code), (1, Some(OK)));
+    assert!(found[0].ends_with(&text), "the record with its bin");
+    let refused = (vec![], Some(NOT_APPLICABLE));
+    assert_eq!(scan(&mut connection, &same(20_000)), refused);
 }

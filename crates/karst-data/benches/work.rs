@@ -1,7 +1,7 @@
-//! What operations on the largest records cost, beside the steps of work that are counted for them; what filters cost a
-//! record; and an increment inside a large map beside a plain one.
+//! What operations on the largest records cost, beside the steps of work that are counted for them; what it costs to
+//! read a request; what filters cost a record; and an increment inside a large map beside a plain one.
 //!
-//! `cargo bench -p karst-data --bench work -- [--mib 1] [heavy] [filters] [increment]`
+//! `cargo bench -p karst-data --bench work -- [--mib 1] [heavy] [requests] [filters] [increment]`
 //!
 //! One thread, values in memory. CPU time is told, not the time that passes: others use this machine too.
 
@@ -22,6 +22,7 @@ use karst_data::msgpack::{Collection, normalise, write_int, write_list_count, wr
 use karst_data::operation::{Collection as Call, Operand, Operation, Setting, apply};
 use karst_data::time::Now;
 use karst_data::value::{ParticleType, Value};
+use karst_data::weigh;
 use karst_data::work::{STEPS, Work};
 
 /// CPU time of this thread in ns, as Linux counts it: in steps of 10 ms.
@@ -69,6 +70,13 @@ impl Packer {
         self.0.push(0xdf); // the flags are a pair of their own
         self.0.extend((pairs as u32 + 1).to_be_bytes());
         self.0.extend([0xc7, 0, 1, 0xc0]);
+        self
+    }
+
+    /// The head of a map that does not say that it is in order.
+    fn unordered(mut self, pairs: usize) -> Packer {
+        self.0.push(0xdf);
+        self.0.extend((pairs as u32).to_be_bytes());
         self
     }
 
@@ -300,24 +308,159 @@ fn heavy(mib: usize) {
         black_box(modify.modify(Some(&value))).expect("a change");
     });
     sketches(bytes);
-    // Made when the request is parsed, before anything is counted.
+}
+
+/// What it costs to read the values and calls of a request, before any record is looked at.
+fn requests(mib: usize) {
+    println!("\nvalues and calls of a request, read");
+    let bytes = (mib << 20) - 1024;
+    let of_collection = |packed: &[u8]| weigh::of_value(20, packed, u64::MAX);
+    let take_in = |what: &str, packed: &[u8], kind: Collection| {
+        read_in(what, packed, of_collection(packed), || {
+            black_box(normalise(packed, kind)).expect("a collection");
+        });
+    };
+    let small = list(bytes, |packer, at| packer.int(shuffled(at) as i64 % 128));
+    take_in("a list of small numbers", &small, Collection::List);
+    let wide = list(bytes / 9, |packer, at| {
+        packer.int((shuffled(at) << 20) as i64)
+    });
+    take_in("a list of wide numbers", &wide, Collection::List);
+    let texts = list(bytes / 20, |packer, at| {
+        packer.text(&format!("{:018x}", shuffled(at)))
+    });
+    take_in("a list of texts", &texts, Collection::List);
+    let nested = list(bytes / 2, |packer, at| packer.list(1).int(at as i64 % 128));
+    take_in("a list of lists of one", &nested, Collection::List);
+    let padded = list(bytes / 9, |mut packer, at| {
+        packer.0.push(0xcf);
+        packer.0.extend((at as u64 % 128).to_be_bytes());
+        packer
+    });
+    take_in(
+        "a list of numbers wider than need be",
+        &padded,
+        Collection::List,
+    );
+    take_in("a map in order", &map(bytes), Collection::Map);
     let pairs = bytes / 13;
-    let mut head = vec![0xdf];
-    head.extend((pairs as u32).to_be_bytes());
     let pair = |packer: Packer, at: usize| {
         packer.text(&format!("key{:07}", at * 7919 % pairs)).int(1) // each once: 7919 is a prime
     };
-    let unordered = (0..pairs).fold(pack().raw(&head), pair).0;
-    told(
-        "take in a map that is not in order",
-        unordered.len(),
-        |_| {
-            black_box(normalise(&unordered, Collection::Map)).expect("a map");
-        },
+    let texts = (0..pairs).fold(pack().unordered(pairs), pair).0;
+    take_in("a map that is not in order", &texts, Collection::Map);
+    let pairs = bytes / 6;
+    let pair = |packer: Packer, at: usize| packer.int(((at * 7919 % pairs) << 8) as i64).int(1);
+    let numbers = (0..pairs).fold(pack().unordered(pairs), pair).0;
+    take_in(
+        "a map of numbers that is not in order",
+        &numbers,
+        Collection::Map,
     );
-    told("take in a list of small numbers", small.len(), |_| {
-        black_box(normalise(&small, Collection::List)).expect("a list");
+    let nested = list(bytes / 10, |packer, _| {
+        packer.unordered(2).int(9).int(1).int(8).int(1)
     });
+    take_in(
+        "a list of maps that are not in order",
+        &nested,
+        Collection::List,
+    );
+    let append = pack().list(2).int(2).raw(&small).0;
+    let steps = weigh::of_call(&append, u64::MAX);
+    read_in("append a list of small numbers", &append, steps, || {
+        black_box(CdtOp::parse(&append, Access::Modify)).expect("an operation");
+    });
+    let filter = |what: &str, filter: &[u8]| {
+        read_in(what, filter, weigh::of_expression(filter, u64::MAX), || {
+            black_box(Filter::parse(filter)).expect("a filter");
+        });
+    };
+    let any = |count: usize, one: &[u8]| {
+        let all = pack().list(count + 1).int(17);
+        (0..count).fold(all, |packer, _| packer.raw(one)).0
+    };
+    let is_equal = pack().list(3).int(1).int(1).int(2).0;
+    filter("a filter of 65,000 instructions", &any(21_000, &is_equal));
+    let pattern = pack().list(4).int(7).int(1).name("[^a-z]{99}").text("x").0;
+    filter("a filter of 100 patterns", &any(100, &pattern));
+    let pattern = pack()
+        .list(4)
+        .int(7)
+        .int(1)
+        .name("[^a-z]{7000}")
+        .text("x")
+        .0;
+    filter("a filter of one pattern, as large as one may be", &pattern);
+    let pattern = pack()
+        .list(4)
+        .int(7)
+        .int(3)
+        .name("forty.*more|less")
+        .text("x")
+        .0;
+    filter("a filter of 100 small patterns", &any(100, &pattern));
+    let call = pack()
+        .list(5)
+        .int(127)
+        .int(2)
+        .int(0)
+        .raw(&pack().list(3).int(97).int(7).text("key").0)
+        .raw(&pack().list(3).int(81).int(5).name("m").0)
+        .0;
+    let is_one = pack().list(3).int(1).raw(&call).int(1).0;
+    filter("a filter of 16,000 calls", &any(16_000, &is_one));
+    for (what, text) in [
+        ("a polygon", polygon(bytes.min(1 << 20) / 22)),
+        (
+            "as many polygons as there may be",
+            triangles(bytes.min(1 << 20) / 52),
+        ),
+    ] {
+        let value = [&[0, 0, 0], text.as_bytes()].concat();
+        read_in(what, &value, weigh::of_value(23, &value, u64::MAX), || {
+            black_box(Value::from_wire(23, &value)).expect("GeoJSON");
+        });
+    }
+}
+
+/// A polygon of so many positions on a rim that goes in and out.
+fn polygon(positions: usize) -> String {
+    let position = |at: usize| {
+        let angle = at as f64 / positions as f64 * std::f64::consts::TAU;
+        let far = 10.0 + (at % 2) as f64;
+        format!("[{:.6},{:.6}]", far * angle.cos(), far * angle.sin())
+    };
+    let mut all: Vec<String> = (0..positions).map(position).collect();
+    all.push(position(0));
+    format!(
+        r#"{{"type":"Polygon","coordinates":[[{}]]}}"#,
+        all.join(",")
+    )
+}
+
+/// So many small triangles all over the globe.
+fn triangles(count: usize) -> String {
+    let triangle = |at: usize| {
+        let (x, y) = (shuffled(at) % 340, shuffled(at + count) % 160);
+        let (x, y) = (x as i64 - 170, y as i64 - 80);
+        let (east, north) = (x + 1, y + 1);
+        format!("[[[{x},{y}],[{east},{y}],[{x},{north}],[{x},{y}]]]")
+    };
+    let all: Vec<String> = (0..count).map(triangle).collect();
+    format!(
+        r#"{{"type":"MultiPolygon","coordinates":[{}]}}"#,
+        all.join(",")
+    )
+}
+
+fn read_in(what: &str, bytes: &[u8], steps: u64, run: impl FnMut()) {
+    let ns = time_ns(run);
+    let (ms, ratio) = (ns / 1e6, ns / steps.max(1) as f64);
+    let bytes = bytes.len();
+    let place = if steps > STEPS { "aside" } else { "at once" };
+    println!(
+        "{what:<52} {bytes:>9} bytes {ms:>9.3} ms {steps:>11} steps {ratio:>6.2} ns a step  {place}"
+    );
 }
 
 fn sketches(bytes: usize) {
@@ -398,8 +541,17 @@ fn metadata() -> Metadata<'static> {
 fn filters() {
     let number = 42i64.to_be_bytes();
     let map = map(13 * 10);
+    let some = list(100, |packer, at| packer.int(at as i64));
+    let add = pack().list(3).int(1).raw(&some).int(8).0;
+    let sketch = HllModify::parse(&add).expect("a call").modify(None);
+    let sketch = sketch.expect("a sketch").value.expect("a sketch").bytes;
     let list = list(20, |packer, at| packer.int(at as i64));
     let bins = [
+        BinRef {
+            name: b"h",
+            particle: ParticleType::Hll,
+            value: &sketch,
+        },
         BinRef {
             name: b"n",
             particle: ParticleType::Integer,
@@ -466,6 +618,21 @@ fn filters() {
                 3,
                 &call(2, pack().list(3).int(22).int(5).int(15), &bin(4, "l")),
                 pack().int(0),
+            ),
+        ),
+        (
+            "a sketch may have 100 elements",
+            is(
+                1,
+                &pack()
+                    .list(5)
+                    .int(127)
+                    .int(2)
+                    .int(2)
+                    .raw(&pack().list(2).int(56).list(2).int(126).raw(&some).0)
+                    .raw(&bin(9, "h"))
+                    .0,
+                pack().int(1),
             ),
         ),
         (
@@ -607,6 +774,9 @@ fn main() {
     let wants = |what: &str| arguments.is_empty() || arguments.iter().any(|it| it == what);
     if wants("heavy") {
         heavy(mib);
+    }
+    if wants("requests") {
+        requests(mib);
     }
     if wants("filters") {
         filters();

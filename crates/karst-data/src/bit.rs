@@ -6,6 +6,8 @@
 //!
 //! Nothing is ever read or written outside the range that a call names; `window` alone touches bits.
 
+use std::borrow::Cow;
+
 mod modify;
 mod parse;
 mod read;
@@ -47,23 +49,50 @@ enum ReadKind {
 }
 
 /// A call that changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BitModify<'a> {
     kind: ModifyKind<'a>,
     flags: crate::call::WriteFlags,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum ModifyKind<'a> {
     Resize { bytes: u64, resize: Resize },
-    Insert { offset: i64, buffer: &'a [u8] },
+    Insert { offset: i64, buffer: Cow<'a, [u8]> },
     Remove(Range),
-    Combine(Combine, Range, &'a [u8]),
+    Combine(Combine, Range, Cow<'a, [u8]>),
     Not(Range),
     ShiftLeft(Range, u64),
     ShiftRight(Range, u64),
     Add(Range, Addend),
     SetInt(Range, u64),
+}
+
+impl BitModify<'_> {
+    /// The same call, kept without its request.
+    pub(crate) fn into_owned(self) -> BitModify<'static> {
+        let owned = |buffer: Cow<'_, [u8]>| Cow::Owned(buffer.into_owned());
+        let kind = match self.kind {
+            ModifyKind::Resize { bytes, resize } => ModifyKind::Resize { bytes, resize },
+            ModifyKind::Insert { offset, buffer } => ModifyKind::Insert {
+                offset,
+                buffer: owned(buffer),
+            },
+            ModifyKind::Remove(range) => ModifyKind::Remove(range),
+            ModifyKind::Combine(combine, range, buffer) => {
+                ModifyKind::Combine(combine, range, owned(buffer))
+            }
+            ModifyKind::Not(range) => ModifyKind::Not(range),
+            ModifyKind::ShiftLeft(range, count) => ModifyKind::ShiftLeft(range, count),
+            ModifyKind::ShiftRight(range, count) => ModifyKind::ShiftRight(range, count),
+            ModifyKind::Add(range, addend) => ModifyKind::Add(range, addend),
+            ModifyKind::SetInt(range, value) => ModifyKind::SetInt(range, value),
+        };
+        BitModify {
+            kind,
+            flags: self.flags,
+        }
+    }
 }
 
 /// Which bits of two win.

@@ -13,6 +13,8 @@
 //! a register keeps the greatest it was offered. A call is parsed once ([`HllRead::parse`],
 //! [`HllModify::parse`]) and works on bytes, those of a bin or of a value inside an expression.
 
+use std::borrow::Cow;
+
 mod estimate;
 mod hash;
 mod modify;
@@ -34,10 +36,10 @@ pub struct HllRead<'a>(Reading<'a>);
 #[derive(Clone, Debug, PartialEq)]
 enum Reading<'a> {
     Count,
-    Union(Vec<View<'a>>),
-    UnionCount(Vec<View<'a>>),
-    IntersectCount(Vec<View<'a>>),
-    Similarity(Vec<View<'a>>),
+    Union(Sketches<'a>),
+    UnionCount(Sketches<'a>),
+    IntersectCount(Sketches<'a>),
+    Similarity(Sketches<'a>),
     Describe,
     MayContain(Elements<'a>),
 }
@@ -53,7 +55,7 @@ pub struct HllModify<'a> {
 enum Change<'a> {
     Init(Wanted),
     Add(Elements<'a>, Wanted),
-    Union(Vec<View<'a>>),
+    Union(Sketches<'a>),
     RefreshCount,
     Fold(u8),
 }
@@ -64,20 +66,49 @@ const STEPS_PER_BYTE: u64 = 5;
 /// Steps to hash an element.
 const STEPS_PER_ELEMENT: u64 = 100;
 
-/// Steps to look at each register of some sketches.
-fn steps_of(views: &[View<'_>]) -> u64 {
-    views.iter().map(|view| STEPS_PER_BYTE * view.bytes()).sum()
+/// Sketches that a call brings: each was found to be one.
+#[derive(Clone, Debug, PartialEq)]
+struct Sketches<'a>(Vec<Cow<'a, [u8]>>);
+
+impl Sketches<'_> {
+    fn views(&self) -> Vec<View<'_>> {
+        self.0.iter().filter_map(|bytes| View::new(bytes)).collect()
+    }
+
+    fn into_owned(self) -> Sketches<'static> {
+        let owned = |bytes: Cow<'_, [u8]>| Cow::Owned(bytes.into_owned());
+        Sketches(self.0.into_iter().map(owned).collect())
+    }
+
+    /// Steps to look at each register of them.
+    fn steps(&self) -> u64 {
+        let bytes = |bytes: &Cow<'_, [u8]>| bytes.len() as u64;
+        self.0.iter().map(|it| STEPS_PER_BYTE * bytes(it)).sum()
+    }
 }
 
 impl HllRead<'_> {
+    /// The same call, kept without its request.
+    pub(crate) fn into_owned(self) -> HllRead<'static> {
+        HllRead(match self.0 {
+            Reading::Count => Reading::Count,
+            Reading::Union(sketches) => Reading::Union(sketches.into_owned()),
+            Reading::UnionCount(sketches) => Reading::UnionCount(sketches.into_owned()),
+            Reading::IntersectCount(sketches) => Reading::IntersectCount(sketches.into_owned()),
+            Reading::Similarity(sketches) => Reading::Similarity(sketches.into_owned()),
+            Reading::Describe => Reading::Describe,
+            Reading::MayContain(elements) => Reading::MayContain(elements.into_owned()),
+        })
+    }
+
     /// Steps that asking a sketch of so many bytes takes.
     pub fn steps(&self, sketch_bytes: usize) -> u64 {
         let own = 10 + STEPS_PER_BYTE * sketch_bytes as u64;
         match &self.0 {
             Reading::Count | Reading::Describe => own,
-            Reading::Union(views) | Reading::UnionCount(views) => 2 * own + steps_of(views),
+            Reading::Union(views) | Reading::UnionCount(views) => 2 * own + views.steps(),
             Reading::IntersectCount(views) | Reading::Similarity(views) => {
-                5 * (own + steps_of(views))
+                5 * (own + views.steps())
             }
             Reading::MayContain(elements) => elements.steps(),
         }
@@ -85,13 +116,28 @@ impl HllRead<'_> {
 }
 
 impl HllModify<'_> {
+    /// The same call, kept without its request.
+    pub(crate) fn into_owned(self) -> HllModify<'static> {
+        let kind = match self.kind {
+            Change::Init(wanted) => Change::Init(wanted),
+            Change::Add(elements, wanted) => Change::Add(elements.into_owned(), wanted),
+            Change::Union(sketches) => Change::Union(sketches.into_owned()),
+            Change::RefreshCount => Change::RefreshCount,
+            Change::Fold(index_bits) => Change::Fold(index_bits),
+        };
+        HllModify {
+            kind,
+            flags: self.flags,
+        }
+    }
+
     /// Steps that changing a sketch of so many bytes takes.
     pub fn steps(&self, sketch_bytes: usize) -> u64 {
         let own = 10 + STEPS_PER_BYTE * sketch_bytes as u64;
         match &self.kind {
             Change::Init(_) | Change::Fold(_) | Change::RefreshCount => own,
             Change::Add(elements, _) => own + elements.steps(),
-            Change::Union(views) => own + steps_of(views),
+            Change::Union(views) => own + views.steps(),
         }
     }
 
@@ -109,13 +155,20 @@ struct Wanted {
 }
 
 /// A list of scalars, packed one behind the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Elements<'a> {
-    packed: &'a [u8],
+    packed: Cow<'a, [u8]>,
     count: u32,
 }
 
 impl Elements<'_> {
+    fn into_owned(self) -> Elements<'static> {
+        Elements {
+            packed: Cow::Owned(self.packed.into_owned()),
+            count: self.count,
+        }
+    }
+
     /// Steps to hash them all.
     fn steps(&self) -> u64 {
         STEPS_PER_ELEMENT * u64::from(self.count) + self.packed.len() as u64

@@ -21,4 +21,5 @@ pub mod policy;
 pub mod sindex;
 pub mod time;
 pub mod value;
+pub mod weigh;
 pub mod work;

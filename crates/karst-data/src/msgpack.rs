@@ -15,18 +15,22 @@ pub mod elements;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+mod canonical;
 mod order;
 mod ranked;
 mod read;
 #[cfg(test)]
 mod tests;
+mod weigh;
 mod write;
 
 pub use order::compare;
 pub(crate) use order::compare_total;
 pub(crate) use ranked::Ranked;
+use read::are_small_numbers;
 pub use read::{Head, Reader};
 pub(crate) use read::{SIZES, end_of};
+pub use weigh::steps_to_take_in;
 pub use write::{
     write_double, write_int, write_list_count, write_map_head, write_raw, write_typed,
 };
@@ -120,17 +124,25 @@ fn copy_whole(bytes: &[u8], purpose: Purpose) -> Result<Cow<'_, [u8]>> {
     if let [0..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff] = bytes {
         return Ok(Cow::Borrowed(bytes)); // the commonest elements by far
     }
+    if canonical::is_canonical(bytes) {
+        return Ok(Cow::Borrowed(bytes)); // in what is stored nothing is that could not be compared
+    }
+    let canonical = in_canonical_form(bytes, purpose)?;
+    Ok(if canonical == bytes {
+        Cow::Borrowed(bytes)
+    } else {
+        Cow::Owned(canonical)
+    })
+}
+
+fn in_canonical_form(bytes: &[u8], purpose: Purpose) -> Result<Vec<u8>> {
     let mut reader = Reader { rest: bytes };
     let mut canonical = Vec::with_capacity(bytes.len());
     copy_element(&mut reader, &mut canonical, 0, purpose)?;
     if !reader.rest.is_empty() {
         return Err(InvalidCollection("bytes follow its end"));
     }
-    Ok(if canonical == bytes {
-        Cow::Borrowed(bytes)
-    } else {
-        Cow::Owned(canonical)
-    })
+    Ok(canonical)
 }
 
 fn copy_element(
@@ -284,11 +296,9 @@ fn sort_entries(
             "an ordered map out of order or with equal keys",
         ));
     }
-    if entries
-        .iter()
-        .any(|entry| holds_wild(&out[entry.0..entry.1]))
-    {
-        return Ok(()); // only what is compared can be so, and it has no order to sort by
+    let is_wild = |entry: &(usize, usize, usize)| holds_wild(&out[entry.0..entry.1]);
+    if purpose == Purpose::Comparing && entries.iter().any(is_wild) {
+        return Ok(()); // there is no order to sort by
     }
     let key = |at: usize| &out[entries[at].0..entries[at].1];
     let order = Ranked::of(entries.len(), key).into_ranks(0, entries.len());

@@ -16,6 +16,7 @@ use karst_data::operation::{CommandFlags, Operation};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::time::{Now, Ttl};
 use karst_data::value::{ParticleType, Value};
+use karst_data::work::Work;
 use karst_engine::namespace::FIRST_REGIME;
 use karst_engine::read::{Need, ReadRequest};
 use karst_engine::seen::Scan;
@@ -108,7 +109,9 @@ fn seen(namespace: &Namespace, filter: &Filter) -> usize {
         loop {
             let slice = namespace.see_slice(&scan, after, usize::MAX, now());
             for record in &slice.records {
-                let passes = namespace.read_seen(now(), &scan, record, |found| found.is_ok());
+                let passes = namespace.read_seen(now(), &scan, record, &Work::at_once(), |found| {
+                    found.is_ok()
+                });
                 found += usize::from(passes.expect("it is in memory"));
             }
             after = slice.next;

@@ -38,15 +38,6 @@ pub struct ReadRequest<'a> {
     pub filter: Option<&'a Filter>,
 }
 
-/// How much work a filter may make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Allowance {
-    /// What may be done while a core waits.
-    AtOnce,
-    /// And more for a long record.
-    OfRecord,
-}
-
 /// A record that was found.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'a> {
@@ -74,25 +65,15 @@ impl Namespace {
         fetched: Option<&Fetched>,
         answer: impl FnOnce(Result<Found<'_>, Refusal>) -> R,
     ) -> Step<R> {
-        self.read_within(now, request, Allowance::AtOnce, fetched, answer)
+        self.read_within(now, request, &Work::at_once(), fetched, answer)
     }
 
-    /// The same where a filter is carried out here or not at all: it may take the longer the longer a record is.
-    pub fn read_at_length<R>(
+    /// The same with work that the caller lends to the filter.
+    pub fn read_within<R>(
         &self,
         now: Now,
         request: &ReadRequest<'_>,
-        fetched: Option<&Fetched>,
-        answer: impl FnOnce(Result<Found<'_>, Refusal>) -> R,
-    ) -> Step<R> {
-        self.read_within(now, request, Allowance::OfRecord, fetched, answer)
-    }
-
-    fn read_within<R>(
-        &self,
-        now: Now,
-        request: &ReadRequest<'_>,
-        allowance: Allowance,
+        work: &Work,
         fetched: Option<&Fetched>,
         answer: impl FnOnce(Result<Found<'_>, Refusal>) -> R,
     ) -> Step<R> {
@@ -116,11 +97,7 @@ impl Namespace {
         if !self.is_in(entry, request.set) {
             return Step::Done(answer(refused(Reason::SetMismatch)));
         }
-        let work = match allowance {
-            Allowance::AtOnce => Work::at_once(),
-            Allowance::OfRecord => Work::on(size_of(entry.place()) as usize),
-        };
-        let verdict = match self.sift(request.filter, entry, now, &work) {
+        let verdict = match self.sift(request.filter, entry, now, work) {
             Ok(verdict) => verdict,
             Err(exhausted) => return Step::Done(answer(refused(exhausted.into()))),
         };
@@ -156,7 +133,7 @@ impl Namespace {
         let metadata = self.metadata(entry, record.set, now);
         drop(partition); // the bytes are immutable and ours to hold, and a filter may take its time
         if let (Some(filter), Verdict::Undecided) = (request.filter, verdict) {
-            let passes = filter.passes(&(metadata, record), &work);
+            let passes = filter.passes(&(metadata, record), work);
             if work.is_exhausted() {
                 return Step::Done(answer(exhausted));
             }

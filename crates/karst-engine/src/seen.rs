@@ -103,12 +103,13 @@ impl Namespace {
     }
 
     /// Reads a record as it was when it was seen; `None` if its bytes are not at hand. As
-    /// [`Namespace::read_at_length`] otherwise.
+    /// [`Namespace::read_within`] otherwise.
     pub fn read_seen<R>(
         &self,
         now: Now,
         scan: &Scan<'_>,
         seen: &Seen,
+        work: &Work,
         answer: impl FnOnce(Result<Found<'_>, Refusal>) -> R,
     ) -> Option<R> {
         let Seen {
@@ -142,9 +143,8 @@ impl Namespace {
             .open_unchecked(bytes.bytes(), seal, &opened);
         let record = record.ok()?;
         if let (Some(filter), false) = (scan.filter, passes) {
-            let work = Work::on(found.size_bytes as usize);
             let metadata = self.metadata_of(entry, stores_key, record.set, now);
-            let passes = filter.passes(&(metadata, record), &work);
+            let passes = filter.passes(&(metadata, record), work);
             let refused = match (work.is_exhausted(), passes) {
                 (true, _) => Some(Reason::Exhausted),
                 (false, false) => Some(Reason::FilteredOut),

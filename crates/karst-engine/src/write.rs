@@ -151,7 +151,19 @@ impl Namespace {
         fetched: Option<&Fetched>,
         answer: impl FnOnce(Result<Written<'_>, Refusal>) -> R,
     ) -> Step<R> {
-        self.write_on(hand, request, None, fetched, answer)
+        self.write_within(hand, request, &Work::at_once(), fetched, answer)
+    }
+
+    /// The same with work that the caller lends to filter and operations.
+    pub fn write_within<R>(
+        &self,
+        hand: &Hand,
+        request: &WriteRequest<'_>,
+        work: &Work,
+        fetched: Option<&Fetched>,
+        answer: impl FnOnce(Result<Written<'_>, Refusal>) -> R,
+    ) -> Step<R> {
+        self.write_on(hand, request, (None, work), fetched, answer)
     }
 
     /// Writes a record if it is still what the write was made from; [`Reason::Overtaken`] if it is not.
@@ -163,26 +175,26 @@ impl Namespace {
         fetched: Option<&Fetched>,
         answer: impl FnOnce(Result<Written<'_>, Refusal>) -> R,
     ) -> Step<R> {
-        self.write_on(hand, request, Some(basis), fetched, answer)
+        let work = Work::at_once();
+        self.write_on(hand, request, (Some(basis), &work), fetched, answer)
     }
 
     fn write_on<R>(
         &self,
         hand: &Hand,
         request: &WriteRequest<'_>,
-        basis: Option<&Basis>,
+        (basis, work): (Option<&Basis>, &Work),
         fetched: Option<&Fetched>,
         answer: impl FnOnce(Result<Written<'_>, Refusal>) -> R,
     ) -> Step<R> {
         if let Err(reason) = self.admit(request) {
             return Step::Done(answer(Err(reason.into())));
         }
-        let work = Work::at_once();
         let mut partition = self.partition_of(&request.digest);
         let looked = partition
             .reigns(hand, self.config().strong)
             .and_then(|()| self.stands(&partition, hand.now, &request.digest, basis))
-            .and_then(|()| self.look_for_write(&partition, hand.now, request, &work, fetched));
+            .and_then(|()| self.look_for_write(&partition, hand.now, request, work, fetched));
         let (before, bytes) = match looked {
             Ok(looked) => looked,
             Err(halt) => {
@@ -192,7 +204,7 @@ impl Namespace {
         };
         let drops_key = basis.is_some_and(|basis| basis.drops_key);
         let found = (before, bytes.as_ref());
-        let written = self.carry_out(&mut partition, hand, request, &work, found, drops_key);
+        let written = self.carry_out(&mut partition, hand, request, work, found, drops_key);
         let written =
             written.map_err(|halt| self.if_confirmed(&mut partition, &request.digest, halt));
         drop(partition);
@@ -568,7 +580,8 @@ impl Namespace {
         });
     }
 
-    /// Deletes a record. `answer` is called exactly once if the step is [`Step::Done`].
+    /// Deletes a record. `answer` is called exactly once if the step is [`Step::Done`]. A filter that takes long is
+    /// [`Reason::Exhausted`].
     pub fn delete<R>(
         &self,
         hand: &Hand,
@@ -576,10 +589,47 @@ impl Namespace {
         fetched: Option<&Fetched>,
         answer: impl FnOnce(Result<Written<'_>, Refusal>) -> R,
     ) -> Step<R> {
+        self.delete_within(hand, request, &Work::at_once(), fetched, answer)
+    }
+
+    /// The same with work that the caller lends to the filter.
+    pub fn delete_within<R>(
+        &self,
+        hand: &Hand,
+        request: &DeleteRequest<'_>,
+        work: &Work,
+        fetched: Option<&Fetched>,
+        answer: impl FnOnce(Result<Written<'_>, Refusal>) -> R,
+    ) -> Step<R> {
+        self.delete_on(hand, request, (None, work), fetched, answer)
+    }
+
+    /// Deletes a record if it is still what a filter has let pass; [`Reason::Overtaken`] if it is not.
+    pub fn delete_over<R>(
+        &self,
+        hand: &Hand,
+        request: &DeleteRequest<'_>,
+        basis: &Basis,
+        fetched: Option<&Fetched>,
+        answer: impl FnOnce(Result<Written<'_>, Refusal>) -> R,
+    ) -> Step<R> {
+        let work = Work::at_once();
+        self.delete_on(hand, request, (Some(basis), &work), fetched, answer)
+    }
+
+    fn delete_on<R>(
+        &self,
+        hand: &Hand,
+        request: &DeleteRequest<'_>,
+        (basis, work): (Option<&Basis>, &Work),
+        fetched: Option<&Fetched>,
+        answer: impl FnOnce(Result<Written<'_>, Refusal>) -> R,
+    ) -> Step<R> {
         let mut partition = self.partition_of(&request.digest);
         let deleted = partition
             .reigns(hand, self.config().strong)
-            .and_then(|()| self.look_for_delete(&partition, hand.now, request, fetched))
+            .and_then(|()| self.stands(&partition, hand.now, &request.digest, basis))
+            .and_then(|()| self.look_for_delete(&partition, hand.now, request, work, fetched))
             .and_then(|()| self.bury(&mut partition, hand, &request.digest));
         let deleted =
             deleted.map_err(|halt| self.if_confirmed(&mut partition, &request.digest, halt));
@@ -602,6 +652,7 @@ impl Namespace {
         partition: &Partition,
         now: Now,
         request: &DeleteRequest<'_>,
+        work: &Work,
         fetched: Option<&Fetched>,
     ) -> Result<(), Halt> {
         let entry = partition.directory.get(&request.digest);
@@ -615,9 +666,8 @@ impl Namespace {
         if !request.generation.accepts(entry.generation()) {
             return Err(refuse(Reason::Generation));
         }
-        let work = Work::on(entry.place().length.bytes() as usize);
         let exhausted = |exhausted: Exhausted| refuse(exhausted.into());
-        let verdict = self.sift(request.filter, entry, now, &work);
+        let verdict = self.sift(request.filter, entry, now, work);
         let verdict = verdict.map_err(exhausted)?;
         if verdict == Verdict::FilteredOut {
             return Err(refuse(Reason::FilteredOut));
@@ -629,7 +679,7 @@ impl Namespace {
         let bytes = self.bytes(entry.place(), fetched).map_err(Halt::Read)?;
         let record = self.checked(&bytes, entry).map_err(refuse)?;
         if verdict == Verdict::Undecided {
-            let passes = self.passes(request.filter, entry, &record, now, &work);
+            let passes = self.passes(request.filter, entry, &record, now, work);
             if !passes.map_err(exhausted)? {
                 return Err(refuse(Reason::FilteredOut));
             }

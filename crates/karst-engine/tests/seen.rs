@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use karst_data::expr::Filter;
 use karst_data::key::{Digest, PartitionId};
 use karst_data::time::Now;
+use karst_data::work::Work;
 use karst_engine::read::Need;
 use karst_engine::seen::{Scan, Seen};
 use plain::{NOW_MS, World, digest, value};
@@ -54,16 +55,18 @@ fn values(
     let (mut values, mut away) = (BTreeMap::new(), 0);
     for seen in seen {
         let scan = scan(seen.digest().partition(), filter);
-        let read = world.namespace.read_seen(now(), &scan, seen, |found| {
-            let record = found.ok()?.record.expect("bins were asked for");
-            Some(
-                record
-                    .bin(b"v")
-                    .expect("every record has it")
-                    .value
-                    .to_vec(),
-            )
-        });
+        let read = world
+            .namespace
+            .read_seen(now(), &scan, seen, &Work::at_once(), |found| {
+                let record = found.ok()?.record.expect("bins were asked for");
+                Some(
+                    record
+                        .bin(b"v")
+                        .expect("every record has it")
+                        .value
+                        .to_vec(),
+                )
+            });
         match read {
             Some(Some(value)) => {
                 let before = values.insert(*seen.digest(), value);

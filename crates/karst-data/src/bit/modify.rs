@@ -67,9 +67,9 @@ impl BitModify<'_> {
         let bytes = blob.unwrap_or_default();
         match self.kind {
             ModifyKind::Resize { bytes, resize } => self.resized(blob, bytes, resize),
-            ModifyKind::Insert { offset, buffer } => inserted(bytes, offset, buffer),
+            ModifyKind::Insert { offset, ref buffer } => inserted(bytes, offset, buffer),
             ModifyKind::Remove(range) => self.removed(bytes, range),
-            ModifyKind::Combine(combine, range, buffer) => {
+            ModifyKind::Combine(combine, range, ref buffer) => {
                 self.within(bytes, range, |out, start, size| {
                     combine_bits(out, start, size, combine, buffer);
                 })

@@ -1,5 +1,7 @@
 //! Bit calls as clients send them.
 
+use std::borrow::Cow;
+
 use super::{
     Addend, BLOB_BYTES_MAX, BitModify, BitRead, Combine, ModifyKind, Overflow, Range, ReadKind,
     Resize,
@@ -152,9 +154,9 @@ fn resize<'a>(arguments: &mut Arguments<'a>) -> Result<BitModify<'a>, CallError>
 }
 
 /// A blob argument without its type byte, which says nothing here.
-fn buffer<'a>(arguments: &mut Arguments<'a>) -> Result<&'a [u8], CallError> {
+fn buffer<'a>(arguments: &mut Arguments<'a>) -> Result<Cow<'a, [u8]>, CallError> {
     match arguments.take(Cursor::raw)? {
-        [_, content @ ..] if !content.is_empty() => Ok(content),
+        [_, content @ ..] if !content.is_empty() => Ok(Cow::Borrowed(content)),
         _ => Err(CallError::Parameter("an empty buffer")),
     }
 }

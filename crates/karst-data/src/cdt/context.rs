@@ -36,8 +36,9 @@ impl Context {
 
     /// The element that it leads to in a packed collection; `None` if it leads nowhere, or it takes too much
     /// [`Work`] to see where.
-    pub fn find<'v>(&self, packed: &'v [u8]) -> Option<&'v [u8]> {
-        path::resolve(&self.path, packed, &Work::on(packed.len())).ok()
+    pub fn find<'v>(&self, packed: &'v [u8], work: &Work) -> Option<&'v [u8]> {
+        let found = path::resolve(&self.path, packed, work).ok();
+        found.filter(|_| !work.is_exhausted())
     }
 }
 
@@ -53,7 +54,8 @@ mod tests {
     ];
 
     fn found(context: &[u8]) -> Option<&'static [u8]> {
-        Context::parse(context).unwrap().find(MAP)
+        let context = Context::parse(context).unwrap();
+        context.find(MAP, &Work::unlimited())
     }
 
     #[test]
@@ -107,7 +109,7 @@ mod tests {
             }
             packed.truncate(packed.len().saturating_sub(cut));
             if let Ok(context) = Context::parse(&packed) {
-                context.find(MAP);
+                context.find(MAP, &Work::at_once());
             }
         }
     }

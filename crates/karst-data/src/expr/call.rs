@@ -1,8 +1,8 @@
 //! Calls on values inside expressions: lists and maps, bits and HyperLogLog.
 //!
 //! A call's payload is what a client would send for a bin, but that an argument which is an array is an
-//! expression. If all of those are literals the payload is put together once, and a call on lists, maps or bits
-//! parsed once; else each time. What a call refuses makes its result unknown, never the command wrong; only a code that is no call is found when the
+//! expression. If all of those are literals the payload is put together and parsed once; else each time. What a call
+//! refuses makes its result unknown, never the command wrong; only a code that is no call is found when the
 //! expression is parsed.
 //!
 //! A call that selects by a path comes as it is; the expressions of its path are parsed with the one around it.
@@ -153,7 +153,18 @@ impl<'a> Parser<'a> {
                 Ok(read) => (Callee::Bits(read), none),
                 Err(_) => (Callee::Refused, none),
             },
-            (System::Bits | System::Hll, _) => (Callee::Whole(span), none),
+            (System::Bits, true) => match BitModify::parse(payload) {
+                Ok(modify) => (Callee::BitsModify(Box::new(modify.into_owned())), none),
+                Err(_) => (Callee::Refused, none),
+            },
+            (System::Hll, false) => match HllRead::parse(payload) {
+                Ok(read) => (Callee::Sketch(Box::new(read.into_owned())), none),
+                Err(_) => (Callee::Refused, none),
+            },
+            (System::Hll, true) => match HllModify::parse(payload) {
+                Ok(modify) => (Callee::SketchModify(Box::new(modify.into_owned())), none),
+                Err(_) => (Callee::Refused, none),
+            },
         })
     }
 
@@ -209,15 +220,10 @@ fn called<'v, S: Subject + ?Sized>(
     let result = match &call.callee {
         Callee::Refused => None,
         Callee::Collection(op) => on_collection(call, op, target, work),
-        Callee::Bits(read) => {
-            let target = target?;
-            work.spend(read.steps(target.bytes.len())).ok()?;
-            read.read(&target).ok().map(Some)
-        }
-        Callee::Whole(span) => {
-            let payload = evaluator.program.span(*span);
-            on_packed(call, payload, target, work)
-        }
+        Callee::Bits(read) => bits_read(read, target, work),
+        Callee::BitsModify(modify) => bits_modified(modify, target, work),
+        Callee::Sketch(read) => sketch_read(read, target, work),
+        Callee::SketchModify(modify) => sketch_modified(modify, target, work),
         Callee::Pieces(pieces) => {
             let payload = joined(evaluator, pieces)?;
             work.spend(4 * payload.len() as u64).ok()?;
@@ -288,51 +294,47 @@ fn on_packed<'v>(
     target: Option<Value<'v>>,
     work: &Work,
 ) -> Called<'v> {
-    match call.system {
-        System::Bits => on_bits(call.modifies, payload, target, work),
-        System::Hll => on_sketch(call.modifies, payload, target, work),
-        System::Collections => {
-            let op = CdtOp::parse(payload, access(call.modifies)).ok()?;
+    match (call.system, call.modifies) {
+        (System::Bits, false) => bits_read(&BitRead::parse(payload).ok()?, target, work),
+        (System::Bits, true) => bits_modified(&BitModify::parse(payload).ok()?, target, work),
+        (System::Hll, false) => sketch_read(&HllRead::parse(payload).ok()?, target, work),
+        (System::Hll, true) => sketch_modified(&HllModify::parse(payload).ok()?, target, work),
+        (System::Collections, modifies) => {
+            let op = CdtOp::parse(payload, access(modifies)).ok()?;
             on_collection(call, &op, target, work)
         }
     }
 }
 
-fn on_bits<'v>(
-    modifies: bool,
-    payload: &[u8],
-    target: Option<Value<'v>>,
-    work: &Work,
-) -> Called<'v> {
-    let bytes = target.as_ref().map_or(0, |target| target.bytes.len());
-    if modifies {
-        let modify = BitModify::parse(payload).ok()?;
-        work.spend(modify.steps(bytes)).ok()?;
-        let changed = modify.modify(target.as_ref()).ok()?;
-        return Some(changed.or(target));
-    }
-    let read = BitRead::parse(payload).ok()?;
-    work.spend(read.steps(bytes)).ok()?;
+fn bits_read<'v>(read: &BitRead, target: Option<Value<'v>>, work: &Work) -> Called<'v> {
+    let target = target?;
+    work.spend(read.steps(target.bytes.len())).ok()?;
+    read.read(&target).ok().map(Some)
+}
+
+fn bits_modified<'v>(modify: &BitModify<'_>, target: Option<Value<'v>>, work: &Work) -> Called<'v> {
+    work.spend(modify.steps(bytes_of(&target))).ok()?;
+    let changed = modify.modify(target.as_ref()).ok()?;
+    Some(changed.or(target))
+}
+
+fn sketch_read<'v>(read: &HllRead<'_>, target: Option<Value<'v>>, work: &Work) -> Called<'v> {
+    work.spend(read.steps(bytes_of(&target))).ok()?;
     read.read(&target?).ok().map(Some)
 }
 
-fn on_sketch<'v>(
-    modifies: bool,
-    payload: &[u8],
+fn sketch_modified<'v>(
+    modify: &HllModify<'_>,
     target: Option<Value<'v>>,
     work: &Work,
 ) -> Called<'v> {
-    let bytes = target.as_ref().map_or(0, |target| target.bytes.len());
-    work.spend(of_bytes(payload.len())).ok()?;
-    if modifies {
-        let modify = HllModify::parse(payload).ok()?;
-        work.spend(modify.steps(bytes)).ok()?;
-        let done = modify.modify(target.as_ref()).ok()?;
-        return Some(done.value.or(target));
-    }
-    let read = HllRead::parse(payload).ok()?;
-    work.spend(read.steps(bytes)).ok()?;
-    read.read(&target?).ok().map(Some)
+    work.spend(modify.steps(bytes_of(&target))).ok()?;
+    let done = modify.modify(target.as_ref()).ok()?;
+    Some(done.value.or(target))
+}
+
+fn bytes_of(target: &Option<Value<'_>>) -> usize {
+    target.as_ref().map_or(0, |target| target.bytes.len())
 }
 
 fn on_collection<'v>(

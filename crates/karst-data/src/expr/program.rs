@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::pattern::Pattern;
 use super::{PathExpressions, Type};
-use crate::bit::BitRead;
+use crate::bit::{BitModify, BitRead};
 use crate::cdt::CdtOp;
 use crate::geo::Shape;
+use crate::hll::{HllModify, HllRead};
 
 /// An instruction, by its place in the program.
 #[derive(Clone, Copy, Debug)]
@@ -184,10 +185,11 @@ pub(super) enum Callee {
     Collection(Box<CdtOp<'static>>),
     /// The same on bits.
     Bits(BitRead),
+    BitsModify(Box<BitModify<'static>>),
+    Sketch(Box<HllRead<'static>>),
+    SketchModify(Box<HllModify<'static>>),
     /// Something that is refused whatever it is called on.
     Refused,
-    /// Another call all of whose arguments are literals, packed.
-    Whole(Span),
     /// To be put together each time, packed.
     Pieces(Vec<Piece>),
 }

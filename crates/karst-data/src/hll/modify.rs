@@ -41,8 +41,8 @@ impl HllModify<'_> {
         };
         match &self.kind {
             Change::Init(wanted) => self.init(own, *wanted),
-            Change::Add(elements, wanted) => self.add(own, *elements, *wanted),
-            Change::Union(views) => self.union(own, views),
+            Change::Add(elements, wanted) => self.add(own, elements, *wanted),
+            Change::Union(views) => self.union(own, &views.views()),
             Change::RefreshCount => refresh(own.ok_or(CallError::BinNotFound)?),
             Change::Fold(index_bits) => fold(own.ok_or(CallError::BinNotFound)?, *index_bits),
         }
@@ -63,7 +63,7 @@ impl HllModify<'_> {
     fn add(
         &self,
         own: Option<View<'_>>,
-        elements: Elements<'_>,
+        elements: &Elements<'_>,
         wanted: Wanted,
     ) -> Result<Done, CallError> {
         let mut sketch = match (own, wanted.shape(None)) {

@@ -1,7 +1,9 @@
 //! HyperLogLog calls as clients send them.
 
+use std::borrow::Cow;
+
 use super::sketch::{Shape, View};
-use super::{Change, Elements, HllModify, HllRead, Reading, Wanted};
+use super::{Change, Elements, HllModify, HllRead, Reading, Sketches, Wanted};
 use crate::call::{Arguments, CallError, WriteFlags};
 use crate::packed::{Cursor, Element};
 
@@ -134,24 +136,29 @@ fn elements<'a>(arguments: &mut Arguments<'a>) -> Result<Elements<'a>, CallError
                 | Element::Raw(_) => {}
             }
         }
-        let packed = start.until(cursor);
+        let packed = Cow::Borrowed(start.until(cursor));
         Some(Elements { packed, count })
     })
 }
 
 /// One sketch or a list of them, at least one.
-fn sketches<'a>(arguments: &mut Arguments<'a>) -> Result<Vec<View<'a>>, CallError> {
-    let view = |raw: &'a [u8]| View::new(raw.split_first()?.1); // behind the type byte, which says nothing
-    arguments.take(|cursor| match cursor.head()? {
-        Element::Raw(raw) => Some(vec![view(raw)?]),
-        Element::List(count) if count > 0 => (0..count).map(|_| view(cursor.raw()?)).collect(),
+fn sketches<'a>(arguments: &mut Arguments<'a>) -> Result<Sketches<'a>, CallError> {
+    let sketch = |raw: &'a [u8]| {
+        let (_, bytes) = raw.split_first()?; // the type byte says nothing
+        View::new(bytes).map(|_| Cow::Borrowed(bytes))
+    };
+    let all = arguments.take(|cursor| match cursor.head()? {
+        Element::Raw(raw) => Some(vec![sketch(raw)?]),
+        Element::List(count) if count > 0 => (0..count).map(|_| sketch(cursor.raw()?)).collect(),
         _ => None,
-    })
+    });
+    all.map(Sketches)
 }
 
 /// Sketches whose intersection with each other and one more can be told.
-fn comparable<'a>(arguments: &mut Arguments<'a>) -> Result<Vec<View<'a>>, CallError> {
-    let views = sketches(arguments)?;
+fn comparable<'a>(arguments: &mut Arguments<'a>) -> Result<Sketches<'a>, CallError> {
+    let sketches = sketches(arguments)?;
+    let views = sketches.views();
     let first = views.first().map_or(0, |view| view.shape.minhash_bits);
     let alike = first != 0 && views.iter().all(|view| view.shape.minhash_bits == first);
     if views.len() > PLAIN_SETS_MAX && !alike {
@@ -159,13 +166,14 @@ fn comparable<'a>(arguments: &mut Arguments<'a>) -> Result<Vec<View<'a>>, CallEr
             "so many sketches are compared by minhashes alone",
         ));
     }
-    Ok(views)
+    drop(views);
+    Ok(sketches)
 }
 
 impl Elements<'_> {
     /// Each element as it is hashed: in as few bytes as hold it.
     pub(super) fn each(&self, mut visit: impl FnMut(&[u8])) {
-        let mut cursor = Cursor::new(self.packed);
+        let mut cursor = Cursor::new(&self.packed);
         let mut minimal = Vec::new();
         for _ in 0..self.count {
             let Some(packed) = cursor.element() else {

@@ -25,17 +25,17 @@ impl HllRead<'_> {
         let own = View::stored(&value.bytes)?;
         Ok(match &self.0 {
             Reading::Count => Value::integer(count(own) as i64),
-            Reading::Union(views) => sketch(union(&with(views, own)).into_bytes()),
+            Reading::Union(views) => sketch(union(&with(&views.views(), own)).into_bytes()),
             Reading::UnionCount(views) => {
-                Value::integer(count(union(&with(views, own)).view()) as i64)
+                Value::integer(count(union(&with(&views.views(), own)).view()) as i64)
             }
             Reading::IntersectCount(views) => {
-                check_alike(views, own)?;
-                Value::integer(intersect_count(&with(views, own)) as i64)
+                check_alike(&views.views(), own)?;
+                Value::integer(intersect_count(&with(&views.views(), own)) as i64)
             }
             Reading::Similarity(views) => {
-                check_alike(views, own)?;
-                let similarity = similarity(&with(views, own));
+                check_alike(&views.views(), own)?;
+                let similarity = similarity(&with(&views.views(), own));
                 Value {
                     particle: ParticleType::Float,
                     bytes: Cow::Owned(similarity.to_be_bytes().to_vec()),

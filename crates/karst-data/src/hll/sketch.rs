@@ -96,11 +96,6 @@ impl<'a> View<'a> {
         Some(u64::from_le_bytes(bytes)).filter(|count| *count != 0)
     }
 
-    /// Size in bytes.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
     pub(super) fn register(&self, register: u64) -> u64 {
         let bits = self.shape.register_bits();
         let registers = &self.bytes[HEADER_BYTES..];

@@ -265,3 +265,111 @@ fn elements_that_end_early_are_an_error() {
     }
     assert!(leading_ext(&mut Reader { rest: &[] }, 3).is_err());
 }
+
+/// Packed elements, most of which may be stored as they are.
+fn packed_element() -> impl Strategy<Value = Vec<u8>> {
+    let leaves = [
+        "01",
+        "05",
+        "7f",
+        "e0",
+        "ff",
+        "c0",
+        "c2",
+        "c3",
+        "a2 03 61",
+        "a2 03 62",
+        "a1 03",
+        "a2 04 61",
+        "a2 17 7b",
+        "cc 80",
+        "cc 7f",
+        "cd 01 00",
+        "cd 00 ff",
+        "ce 00 01 00 00",
+        "d0 df",
+        "d0 e0",
+        "d1 ff 7f",
+        "d1 ff 80",
+        "d2 ff ff 7f ff",
+        "d3 ff ff ff ff 7f ff ff ff",
+        "cf 00 00 00 01 00 00 00 00",
+        "cf ff ff ff ff ff ff ff ff",
+        "cb 3f f0 00 00 00 00 00 00",
+        "ca 3f 80 00 00",
+        "a0",
+        "d9 02 03 61",
+        "c4 02 04 61",
+        "d4 ff 00",
+        "d4 ff 01",
+        "c7 00 01",
+        "c1",
+        "dc 00 01 05",
+        "de 00 01 05 06",
+    ];
+    let leaf = proptest::sample::select(leaves.to_vec()).prop_map(hex);
+    let key = proptest::sample::select(leaves[..10].to_vec()).prop_map(hex);
+    leaf.prop_recursive(4, 64, 18, move |inner| {
+        let list = |head: fn(usize) -> Vec<u8>| {
+            move |elements: Vec<Vec<u8>>| [head(elements.len()), elements.concat()].concat()
+        };
+        let plain = |count: usize| match count as u8 {
+            count @ 0..16 => vec![0x90 | count],
+            count => vec![0xdc, 0, count],
+        };
+        let ordered = |count: usize| vec![0xdc, 0, count as u8 + 1, 0xc7, 0, 1];
+        let pairs = |flags: &'static [u8]| {
+            move |mut pairs: Vec<(Vec<u8>, Vec<u8>)>| {
+                pairs.sort();
+                let count = pairs.len() + flags.len() / 4;
+                let pairs = pairs.into_iter().map(|(key, value)| [key, value].concat());
+                let pairs: Vec<_> = pairs.collect();
+                [&[0x80 | count as u8], flags, &pairs.concat()].concat()
+            }
+        };
+        let elements = || proptest::collection::vec(inner.clone(), 0..18);
+        let entries = || proptest::collection::vec((key.clone(), inner.clone()), 0..4);
+        prop_oneof![
+            elements().prop_map(list(plain)),
+            elements().prop_map(list(ordered)),
+            entries().prop_map(pairs(&[])),
+            entries().prop_map(pairs(&[0xc7, 0, 1, 0xc0])),
+            entries().prop_map(pairs(&[0xc7, 0, 8, 0xc0])),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_taken_as_it_came_is_what_would_have_been_made_of_it(
+        packed in packed_element(), cut in any::<proptest::sample::Index>()
+    ) {
+        for bytes in [&packed[..], &packed[..cut.index(packed.len())]] {
+            let made = in_canonical_form(bytes, Purpose::Storing);
+            prop_assert_eq!(canonical::is_canonical(bytes), made.as_deref() == Ok(bytes));
+            if canonical::is_canonical(bytes) {
+                let made = in_canonical_form(bytes, Purpose::Comparing);
+                prop_assert_eq!(made.as_deref(), Ok(bytes));
+            }
+        }
+    }
+}
+
+#[test]
+fn lists_of_many_small_numbers_are_taken_as_they_came() {
+    for count in 0..40u8 {
+        let mut bytes = Vec::new();
+        write_list_count(&mut bytes, count.into());
+        bytes.extend(0..count);
+        assert!(canonical::is_canonical(&bytes), "{count}");
+        assert_eq!(end_of(&bytes, 0), Some(bytes.len()), "{count}");
+        assert!(!canonical::is_canonical(&[&bytes[..], &[1]].concat()));
+        for cut in 0..bytes.len() {
+            assert!(
+                !canonical::is_canonical(&bytes[..cut]),
+                "{count} cut to {cut}"
+            );
+            assert_eq!(end_of(&bytes[..cut], 0), None, "{count} cut to {cut}");
+        }
+    }
+}

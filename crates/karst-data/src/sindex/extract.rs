@@ -14,6 +14,12 @@ use crate::work::Work;
 /// Text of GeoJSON behind which a slice ends, in bytes.
 const SLICE_TEXT_BYTES: usize = 32 << 10;
 
+/// Steps to walk over a byte of a collection: an element may be one byte.
+const STEPS_OF_BYTE: u64 = 4;
+
+/// Steps to make a shape of GeoJSON and to compare it with another, for each byte of its text.
+const STEPS_OF_PLACE_BYTE: u64 = 16;
+
 /// Why there can be no index of a definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Undefinable {
@@ -248,8 +254,34 @@ impl Extractor {
 
     /// Whether a record has what a query wants.
     pub fn finds<S: Subject + ?Sized>(&self, wanted: &Wanted<'_>, subject: &S) -> bool {
-        let work = Work::at_once();
-        self.each(&self.origins(subject, &work), |element| wanted.is(element))
+        self.finds_within(wanted, subject, &Work::unlimited())
+    }
+
+    /// The same with so much work to look for it. When more is asked for than there is, what it says means nothing.
+    pub fn finds_within<S: Subject + ?Sized>(
+        &self,
+        wanted: &Wanted<'_>,
+        subject: &S,
+        work: &Work,
+    ) -> bool {
+        let to_compute = Work::at_once();
+        let origins = self.origins(subject, &to_compute);
+        let to_walk = match (&origins, self.part()) {
+            (Origins::Packed(packed), Some(_)) => STEPS_OF_BYTE * packed.len() as u64,
+            _ => 0,
+        };
+        if !work.allows(to_compute.spent() + to_walk) {
+            return false;
+        }
+        self.each(&origins, |element| {
+            let is_to_be_read = match (wanted, element) {
+                (Wanted::Geo(_), Element::GeoJson { text, .. }) => {
+                    work.allows(STEPS_OF_PLACE_BYTE * text.len() as u64)
+                }
+                _ => true,
+            };
+            is_to_be_read && wanted.is(element)
+        })
     }
 
     /// Whether a query comes upon a record at most once: there is one value to it, or cells of which a query for
@@ -274,8 +306,8 @@ impl Extractor {
         }
     }
 
-    /// What is indexed is what an expression computes with so much work, always as much: else nothing, as of one that
-    /// is unknown.
+    /// What is indexed is what an expression computes, or a context leads to, with so much work, always as much: else
+    /// nothing, as of one that is unknown.
     fn origins<'v, S: Subject + ?Sized>(&'v self, subject: &'v S, work: &'v Work) -> Origins<'v> {
         let bin = |name| match subject.bin(name) {
             Lookup::Found(bin) => Some(bin),
@@ -287,7 +319,7 @@ impl Extractor {
                 let is_collection =
                     |it: &BinRef<'_>| matches!(it.particle, ParticleType::List | ParticleType::Map);
                 let found = bin(name).filter(is_collection);
-                let found = found.and_then(|bin| context.find(bin.value));
+                let found = found.and_then(|bin| context.find(bin.value, work));
                 found.map_or(Origins::Nothing, |it| Origins::Packed(Cow::Borrowed(it)))
             }
             Origin::Computed(expr) => {

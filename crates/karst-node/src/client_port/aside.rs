@@ -1,10 +1,12 @@
-//! Requests that take longer than a core may be held: their filter and operations are carried out on another thread.
+//! Requests that take longer than a core may be held: their filter and operations are read and carried out on another
+//! thread.
 //!
 //! ```text
-//! attempt: more work than may be done at once -> Try::Aside
+//! attempt: more work than may be done at once, to read the request or to carry it out -> Try::Aside
 //!   -> the record is read as it is -> a thread carries the request out on a copy, the core goes on
 //!   -> a read: its answer is sent
 //!      a write: what the bins have become is written if the record is still what was read; else all of it again
+//!      a delete, a function: the filter lets the record pass, so it goes or is called with, on the same condition
 //! ```
 //!
 //! No lock is held meanwhile. A thread has [`Work::aside`] for it; what takes more than that is refused. Threads and
@@ -17,12 +19,14 @@ use std::time::Duration;
 use karst_data::bin::Bins;
 use karst_data::expr::{Filter, Metadata};
 use karst_data::flat::Record;
+use karst_data::key::Digest;
 use karst_data::operation::{self, CommandFlags, Operation, Setting};
+use karst_data::policy::Exists;
 use karst_data::time::Ttl;
 use karst_data::value::Value;
 use karst_data::work::Work;
 use karst_engine::read::{Found, Need, ReadRequest};
-use karst_engine::write::{Basis, WriteRequest};
+use karst_engine::write::{Basis, DeleteRequest, WriteRequest};
 use karst_engine::{Fetched, Reason, Step};
 use karst_wire::code::ResultCode;
 use karst_wire::flags::{Info1, Info2};
@@ -31,7 +35,7 @@ use karst_wire::request::{Kind, Message};
 
 use super::call::{EXHAUSTED, Scene};
 use super::single::{self, Asked, At, Refused, Try};
-use super::strong;
+use super::{strong, udf};
 use crate::core::Core;
 use crate::counters::{Ending, Op};
 
@@ -62,18 +66,20 @@ enum Outcome {
         bins: Vec<Written>,
         answers: Vec<Written>,
     },
+    /// The filter lets the record pass that is to be deleted, or that a function is to be called with.
+    Passes,
     Refused(ResultCode),
 }
 
 /// A record as it was read.
-struct Snapshot {
+pub(super) struct Snapshot {
     /// Its plain stored form.
     image: Vec<u8>,
-    version: [u8; 10],
+    pub(super) version: [u8; 10],
     generation: u16,
     void_time_s: u32,
     update_time_ms: u64,
-    set_id: u16,
+    pub(super) set_id: u16,
     size_bytes: u32,
 }
 
@@ -88,6 +94,19 @@ impl Snapshot {
             update_time_ms: found.update_time_ms,
             set_id: found.set_id,
             size_bytes: found.size_bytes,
+        })
+    }
+
+    /// What was read.
+    pub(super) fn found(&self) -> Result<Found<'_>, ResultCode> {
+        let record = Record::parse_unsealed(&self.image).map_err(|_| ResultCode::Unknown)?;
+        Ok(Found {
+            generation: self.generation,
+            void_time_s: self.void_time_s,
+            update_time_ms: self.update_time_ms,
+            set_id: self.set_id,
+            size_bytes: self.size_bytes,
+            record: Some(record),
         })
     }
 }
@@ -109,7 +128,10 @@ pub(super) async fn run(
     let Ok(Some(digest)) = message.digest() else {
         return refused(ResultCode::Parameter);
     };
-    let snapshot = match snapshot(core, index, message).await {
+    let Ok(set) = message.set() else {
+        return refused(ResultCode::Parameter);
+    };
+    let snapshot = match snapshot(core, index, digest, set.unwrap_or_default()).await {
         Ok(snapshot) => snapshot,
         Err(code) => return refused(code),
     };
@@ -145,18 +167,15 @@ pub(super) async fn run(
 }
 
 /// The record as it is; `None` if there is none.
-async fn snapshot(
+pub(super) async fn snapshot(
     core: &Rc<Core>,
     index: usize,
-    message: &Message<'_>,
+    digest: Digest,
+    set: &[u8],
 ) -> Result<Option<Snapshot>, ResultCode> {
-    let parameter = |_| ResultCode::Parameter;
     let request = ReadRequest {
-        digest: message
-            .digest()
-            .map_err(parameter)?
-            .ok_or(ResultCode::Parameter)?,
-        set: message.set().map_err(parameter)?.unwrap_or_default(),
+        digest,
+        set,
         key: None,
         need: Need::Bins,
         filter: None,
@@ -205,23 +224,12 @@ impl Job {
     fn outcome(&self) -> Result<Outcome, Refused> {
         let message = Message::parse(&self.body)?;
         let work = Work::aside();
-        let record = match &self.snapshot {
-            Some(snapshot) => {
-                let record = Record::parse_unsealed(&snapshot.image);
-                Some(record.map_err(|_| ResultCode::Unknown)?)
-            }
-            None => None,
-        };
-        let found = self.snapshot.as_ref().map(|snapshot| Found {
-            generation: snapshot.generation,
-            void_time_s: snapshot.void_time_s,
-            update_time_ms: snapshot.update_time_ms,
-            set_id: snapshot.set_id,
-            size_bytes: snapshot.size_bytes,
-            record,
-        });
-        if let (Some(filter), Some(found), Some(record)) = (message.fields.filter, &found, record) {
-            let filter = Filter::parse(filter)?;
+        let found = self.snapshot.as_ref().map(Snapshot::found).transpose()?;
+        let record = found.as_ref().and_then(|found| found.record);
+        let kind = message.kind()?;
+        demands(&message, kind, found.as_ref())?;
+        let filter = message.fields.filter.map(Filter::parse).transpose()?;
+        if let (Some(filter), Some(found), Some(record)) = (filter, &found, record) {
             let passes = filter.passes(&(self.scene.metadata(found), record), &work);
             if work.is_exhausted() {
                 return Err(EXHAUSTED.into());
@@ -230,9 +238,11 @@ impl Job {
                 return Err(ResultCode::FilteredOut.into());
             }
         }
-        match message.kind()? {
+        match kind {
             Kind::Read => self.read(&message, found.ok_or(ResultCode::NotFound)?, &work),
             Kind::Write => self.write(&message, found, &work),
+            Kind::Delete if found.is_none() => Err(ResultCode::NotFound.into()),
+            Kind::Delete | Kind::Udf => Ok(Outcome::Passes),
             _ => Err(ResultCode::UnsupportedFeature.into()), // no other comes here
         }
     }
@@ -265,7 +275,19 @@ impl Job {
         work: &Work,
     ) -> Result<Outcome, Refused> {
         let operations = single::operations(message, self.bytes_max)?;
-        let exists = single::exists(message.header.info2, message.header.info3);
+        let (info1, info2) = (message.header.info1, message.header.info2);
+        let exists = single::exists(info2, message.header.info3);
+        let flags = CommandFlags {
+            reads: info1.contains(Info1::READ),
+            get_all: info1.contains(Info1::GET_ALL),
+            replaces: exists.replaces(),
+            respond_all: self.scene.respond_all,
+        };
+        operation::check(&operations, flags).map_err(|it| single::code_of_operation(&it))?;
+        // Of these nothing is left in what is written in the end.
+        if found.is_none() && operations.contains(&Operation::Touch) {
+            return Err(ResultCode::NotFound.into());
+        }
         let record = found.as_ref().and_then(|found| found.record);
         let mut old: Bins<'_> = record
             .iter()
@@ -332,6 +354,29 @@ impl Job {
     }
 }
 
+/// Checks what a request demands of a record before its filter is asked; it is checked again when it takes place.
+fn demands(message: &Message<'_>, kind: Kind, found: Option<&Found<'_>>) -> Result<(), Refused> {
+    let header = &message.header;
+    let exists = match kind {
+        Kind::Write => single::exists(header.info2, header.info3),
+        _ => Exists::Any,
+    };
+    match (exists, found) {
+        (Exists::CreateOnly, Some(_)) => return Err(ResultCode::RecordExists.into()),
+        (Exists::UpdateOnly | Exists::ReplaceOnly, None) => {
+            return Err(ResultCode::NotFound.into());
+        }
+        _ => {}
+    }
+    let rule = single::generation(header.info2, header.generation);
+    let accepts = rule.accepts(found.map_or(0, |found| found.generation));
+    match kind {
+        Kind::Write if !accepts => Err(ResultCode::Generation.into()),
+        Kind::Delete if !accepts && found.is_some() => Err(ResultCode::Generation.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Answers a request that was carried out elsewhere, and writes what it is to write.
 pub(super) fn finish(
     core: &Rc<Core>,
@@ -344,6 +389,8 @@ pub(super) fn finish(
     let start = out.len();
     let op = match message.kind()? {
         Kind::Read => Op::Read,
+        Kind::Delete => Op::Delete,
+        Kind::Udf => Op::Udf,
         _ => Op::Write,
     };
     let ending = match &done.outcome {
@@ -362,6 +409,13 @@ pub(super) fn finish(
                 out,
             );
         }
+        Outcome::Passes if op == Op::Delete => {
+            return delete(core, at, message, asked, (done.version, fetched), out);
+        }
+        Outcome::Passes => {
+            let passed = udf::Passed(done.version);
+            return udf::begin(core, at, message, asked, (Some(&passed), fetched), out);
+        }
         Outcome::Answer(answer, ending) => {
             out.extend_from_slice(answer);
             *ending
@@ -371,6 +425,7 @@ pub(super) fn finish(
             single::head_only(out, &head);
             match code {
                 ResultCode::NotFound => Ending::NotFound,
+                ResultCode::FilteredOut => Ending::FilteredOut,
                 ResultCode::DeviceOverload => Ending::Overload,
                 _ => Ending::Refused,
             }
@@ -378,8 +433,8 @@ pub(super) fn finish(
     };
     let tried = match at.share.quorums.is_some() {
         // What was read counts only if it is still what is there: it may never have been confirmed.
-        true if !is_still_there(core, at, done) => Try::Overtaken,
-        true if op == Op::Write || at.reads.belong_to_primary() => {
+        true if !is_still_there(core, at.index, &at.digest, done.version) => Try::Overtaken,
+        true if op != Op::Read || at.reads.belong_to_primary() => {
             let reads = strong::Reads::of(at.share, message).of_primary();
             strong::after_read(core, at.index, &at.digest, at.by(), reads)
         }
@@ -392,10 +447,15 @@ pub(super) fn finish(
 }
 
 /// Whether the record is in the state that something was done on.
-fn is_still_there(core: &Core, at: &At<'_>, done: &Done) -> bool {
-    let engine = &core.namespace(at.index).engine;
-    let entry = engine.entry(&at.digest).filter(|it| !it.is_tombstone());
-    entry.map(|entry| entry.version.pack()) == done.version
+pub(super) fn is_still_there(
+    core: &Core,
+    index: usize,
+    digest: &Digest,
+    version: Option<[u8; 10]>,
+) -> bool {
+    let engine = &core.namespace(index).engine;
+    let entry = engine.entry(digest).filter(|it| !it.is_tombstone());
+    entry.map(|entry| entry.version.pack()) == version
 }
 
 fn operations(wiped: bool, bins: &[Written]) -> Vec<Operation<'_>> {
@@ -473,6 +533,51 @@ fn write(
             Err(refusal) => single::refused(out, asked, refusal),
         };
         asked.count(core, index, Op::Write, ending);
+        single::stored(written.ok()?)
+    });
+    if overtaken {
+        return Ok(Try::Overtaken);
+    }
+    Ok(single::after_write(core, at, message, step).or_take_back(out, start))
+}
+
+/// Deletes the record that the filter has let pass.
+fn delete(
+    core: &Rc<Core>,
+    at: &At<'_>,
+    message: &Message<'_>,
+    asked: Asked,
+    (version, fetched): (Option<[u8; 10]>, Option<&Fetched>),
+    out: &mut Vec<u8>,
+) -> Result<Try, Refused> {
+    let header = &message.header;
+    let request = DeleteRequest {
+        digest: at.digest,
+        set: message.set()?.unwrap_or_default(),
+        key: message.key().map(|key| key.0),
+        generation: single::generation(header.info2, header.generation),
+        filter: None, // it has let the record pass in the state in which it is deleted
+    };
+    let basis = Basis {
+        version,
+        drops_key: false,
+    };
+    let engine = &core.namespace(at.index).engine;
+    let hand = core.hand(at.index, at.share.regime, at.replicated);
+    let (start, mut overtaken) = (out.len(), false);
+    let step = engine.delete_over(&hand, &request, &basis, fetched, |written| {
+        let ending = match &written {
+            Ok(_) => {
+                single::head_only(out, &asked.head(ResultCode::Ok, 0, 0));
+                Ending::Ok
+            }
+            Err(refusal) if refusal.reason == Reason::Overtaken => {
+                overtaken = true;
+                return None;
+            }
+            Err(refusal) => single::refused(out, asked, refusal),
+        };
+        asked.count(core, at.index, Op::Delete, ending);
         single::stored(written.ok()?)
     });
     if overtaken {

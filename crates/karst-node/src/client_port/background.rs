@@ -24,6 +24,7 @@ use futures_util::stream::FuturesUnordered;
 use karst_data::expr::Filter;
 use karst_data::key::{Digest, PARTITIONS};
 use karst_data::time::Ttl;
+use karst_data::work::STEPS;
 use karst_engine::Reason;
 use karst_engine::read::{Need, ReadRequest};
 use karst_io::clock;
@@ -214,6 +215,9 @@ fn operations(core: &Core, message: &Message<'_>, source: &Source<'_>) -> Result
         .engine
         .config()
         .record_bytes_max;
+    if single::steps_to_read(core, message) > STEPS {
+        return Err(call::EXHAUSTED.into());
+    }
     single::operations(message, bytes_max)?;
     Ok(Work::Operations)
 }

@@ -1,6 +1,7 @@
 //! Calls and expressions of requests: the wire's spelling of them, and their refusals.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use karst_data::bit::{BitModify, BitRead};
 use karst_data::call::CallError;
@@ -10,7 +11,8 @@ use karst_data::hll::{HllModify, HllRead};
 use karst_data::key::Digest;
 use karst_data::operation::{self, Applied, Collection, Operation, Setting};
 use karst_data::time::Now;
-use karst_data::work::Work;
+use karst_data::weigh;
+use karst_data::work::{STEPS, Work};
 use karst_engine::read::Found;
 use karst_wire::code::ResultCode;
 use karst_wire::op::OpCode;
@@ -79,6 +81,36 @@ pub(super) fn filter(core: &Core, bytes: Option<&[u8]>) -> Result<Option<Rc<Filt
     let filter = Rc::new(Filter::parse(bytes)?);
     *last = Some(filter.clone());
     Ok(Some(filter))
+}
+
+/// How long a filter that takes long to read may take.
+const FILTER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reads the filter of a request on another thread if that takes longer than a core may be held: it is the last one then.
+///
+/// # Errors
+/// When it is none, or nobody reads it.
+pub(super) async fn filter_ahead(core: &Core, bytes: Option<&[u8]>) -> Result<(), Refused> {
+    let Some(bytes) = bytes.filter(|bytes| steps_to_filter(core, bytes) > STEPS) else {
+        return Ok(());
+    };
+    let bytes = bytes.to_vec();
+    let read = core
+        .node
+        .functions
+        .aside(move || Filter::parse(&bytes), FILTER_PATIENCE);
+    let filter = read.await.map_err(|_| ResultCode::DeviceOverload)??;
+    *core.last_filter.borrow_mut() = Some(Rc::new(filter));
+    Ok(())
+}
+
+/// How much work it is to have the filter of a request: much less if it was the last one.
+pub(super) fn steps_to_filter(core: &Core, bytes: &[u8]) -> u64 {
+    let last = core.last_filter.borrow();
+    match last.as_ref().is_some_and(|filter| filter.source() == bytes) {
+        true => 0,
+        false => weigh::of_expression(bytes, STEPS),
+    }
 }
 
 /// An operation that calls.

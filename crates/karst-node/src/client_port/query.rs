@@ -4,15 +4,17 @@
 //! bears the value that it was found under: the client goes on after that, here or at another node.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use karst_data::expr::Metadata;
 use karst_data::geo;
 use karst_data::key::PartitionId;
 use karst_data::sindex::{Definition, Source, Undefinable, Wanted};
 use karst_data::time::Now;
+use karst_data::work::Work;
 use karst_engine::read::Found;
-use karst_engine::sindex::Named;
 use karst_engine::sindex::query::{Query, QuerySlice};
+use karst_engine::sindex::{Index, Named};
 use karst_storage::sindex::Position;
 use karst_wire::code::ResultCode;
 use karst_wire::malformed::Malformed;
@@ -43,15 +45,7 @@ pub(super) fn search<'a>(
     let Some(range) = message.index_range().map_err(code)? else {
         return Ok(None);
     };
-    let wanted = match range.target {
-        Target::Integers { first, last } => Wanted::Integers { first, last },
-        Target::Text(text) => Wanted::Text(text),
-        Target::Blob(blob) => Wanted::Blob(blob),
-        Target::Geo(text) => {
-            let search = geo::Search::parse(text).map_err(|_| ResultCode::Parameter)?;
-            Wanted::Geo(Box::new(search))
-        }
-    };
+    let wanted = wanted(&range)?;
     let named = match fields.index_name {
         Some(name) => by_name(state, message, name, &range, &wanted)?,
         None => by_definition(state, message, &range, &wanted)?,
@@ -69,6 +63,22 @@ pub(super) fn search<'a>(
         wanted,
         ranges,
     }))
+}
+
+/// What of an index is asked for.
+///
+/// # Errors
+/// The code to refuse it with.
+pub(super) fn wanted<'a>(range: &IndexRange<'a>) -> Result<Wanted<'a>, ResultCode> {
+    Ok(match range.target {
+        Target::Integers { first, last } => Wanted::Integers { first, last },
+        Target::Text(text) => Wanted::Text(text),
+        Target::Blob(blob) => Wanted::Blob(blob),
+        Target::Geo(text) => {
+            let search = geo::Search::parse(text).map_err(|_| ResultCode::Parameter)?;
+            Wanted::Geo(Box::new(search))
+        }
+    })
 }
 
 fn by_name(
@@ -171,23 +181,29 @@ impl Search<'_> {
         extractor.is_some_and(|it| !it.finds_once()) && self.wanted.may_find_twice()
     }
 
-    /// Whether a record, as it was read, is what is searched for; counted if it is a place.
-    pub(super) fn is_met_by(
-        &self,
-        found: &Found<'_>,
-        metadata: Metadata<'_>,
-        counters: &NamespaceCounters,
-    ) -> bool {
-        let is_met = match (&self.named.index.extractor, found.record) {
-            (Some(extractor), Some(record)) => extractor.finds(&self.wanted, &(metadata, record)),
+    /// The index.
+    pub(super) fn index(&self) -> &Arc<Index> {
+        &self.named.index
+    }
+
+    /// Whether a record, as it was read, is what is searched for. When that takes more work than there is, it means
+    /// nothing.
+    pub(super) fn is_met_by(&self, found: &Found<'_>, metadata: Metadata<'_>, work: &Work) -> bool {
+        match (&self.named.index.extractor, found.record) {
+            (Some(extractor), Some(record)) => {
+                extractor.finds_within(&self.wanted, &(metadata, record), work)
+            }
             (None, _) | (_, None) => false,
-        };
+        }
+    }
+
+    /// Counts a record that the index named, if a place is searched for.
+    pub(super) fn count(&self, is_met: bool, counters: &NamespaceCounters) {
         if matches!(self.wanted, Wanted::Geo(_)) {
             match is_met {
                 true => counters.places.met.add(1),
                 false => counters.places.missed.add(1),
             }
         }
-        is_met
     }
 }

@@ -6,9 +6,12 @@
 //! last digest of each partition and asks to go on after it. Where consistency is strong every record is read by
 //! itself, in its present form, and told only once it is confirmed.
 //!
-//! Others of the core get their turn after every slice, and sooner if the records of one take long.
+//! Others of the core get their turn after every slice, and sooner if the records of one take long. What takes longer
+//! than a core may be held is found out about a record on another thread ([`long`]).
 //!
 //! A query by a secondary index ([`super::query`]) goes the same way; there the index names the records.
+
+mod long;
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -23,7 +26,8 @@ use futures_util::stream::FuturesOrdered;
 use karst_cluster::map::Role;
 use karst_data::expr::Filter;
 use karst_data::key::{Digest, PartitionId};
-use karst_data::work::Work;
+use karst_data::operation::Operation;
+use karst_data::work::{STEPS, Work};
 use karst_engine::read::{Found, Need, ReadRequest};
 use karst_engine::seen::{Scan, Seen};
 use karst_engine::{Fetched, Reason, Refusal, Step};
@@ -35,7 +39,8 @@ use karst_wire::field;
 use karst_wire::flags::{Info1, Info2, Info3};
 use karst_wire::op::OpCode;
 use karst_wire::reply::{ReplyHead, ReplyStream};
-use karst_wire::request::{Message, Resume};
+use karst_wire::request::{Message, Ops, Resume};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::call::{self, Scene};
@@ -85,6 +90,8 @@ struct Plan<'a> {
     records_max: u64,
     records_per_second: u32,
     socket_timeout: Option<Duration>,
+    /// One record at a time is looked at elsewhere: others need the threads too.
+    long: Semaphore,
 }
 
 impl Plan<'_> {
@@ -123,7 +130,8 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
             return Ok(());
         }
     };
-    let planned = plan(&core, message).and_then(|plan| {
+    let ahead = call::filter_ahead(&core, message.fields.filter).await;
+    let planned = ahead.and_then(|()| plan(&core, message)).and_then(|plan| {
         let entered = enter(&core, &plan, connection.client())?;
         Ok((plan, entered))
     });
@@ -219,6 +227,8 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, Refused> {
     }
     let operations = if call::only_names(message.ops) {
         Operations::new()
+    } else if single::steps_to_read(core, &message) > STEPS {
+        return Err(Refused(call::EXHAUSTED));
     } else {
         single::parsed(message.ops)?
     };
@@ -266,6 +276,7 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, Refused> {
         },
         records_per_second,
         socket_timeout: socket_timeout(&message)?,
+        long: Semaphore::new(1),
         message,
     })
 }
@@ -338,8 +349,12 @@ struct Taken {
     counts: bool,
     /// The filter did not let it pass.
     filtered: bool,
-    /// To find that out takes more work than a request may make of one record.
+    /// An index named it, and it is not what is searched for.
+    missed: bool,
+    /// To find that out takes longer than a core may be held.
     exhausted: bool,
+    /// It could not be found out, and the scan ends here.
+    refused: Option<ResultCode>,
 }
 
 /// How far the records of a slice were sent.
@@ -347,8 +362,8 @@ enum Sent {
     All,
     /// Up to one that nobody may be told of.
     UpToUnconfirmed,
-    /// Up to one that takes too much work.
-    TooMuchWork,
+    /// Up to one that takes too much work, or for which there was no room.
+    Refused(ResultCode),
 }
 
 /// A record that nobody may be told of, for longer than a scan waits, or not by this node any more.
@@ -395,9 +410,9 @@ impl Run<'_, '_> {
                         self.gone(partition);
                         break;
                     }
-                    Sent::TooMuchWork => {
+                    Sent::Refused(code) => {
                         drain(self.connection, self.plan.socket_timeout).await?;
-                        return Ok(call::EXHAUSTED);
+                        return Ok(code);
                     }
                 }
                 self.keep_pace(started).await?;
@@ -535,12 +550,13 @@ impl Run<'_, '_> {
                     step
                 });
                 match step {
-                    Step::Done(taken) if taken.exhausted => return Ok(Sent::TooMuchWork),
+                    Step::Done(taken) if taken.exhausted => {
+                        readings.push_back(Box::pin(long::read(core, plan, hit)));
+                        continue;
+                    }
                     Step::Done(taken) => {
                         *sent += u64::from(taken.counts);
-                        if let Some(job) = job {
-                            tally(job, &taken, bytes, *sent);
-                        }
+                        tally(core, plan, job.as_deref(), &taken, bytes, *sent);
                     }
                     Step::Read(first) => {
                         readings.push_back(Box::pin(read(core, plan, hit, Some(first))));
@@ -559,13 +575,17 @@ impl Run<'_, '_> {
             let (taken, mut message) = match readings.next().await {
                 None => return Ok(Sent::All),
                 Some(Err(Unconfirmed)) => return Ok(Sent::UpToUnconfirmed),
-                Some(Ok((taken, _))) if taken.exhausted => return Ok(Sent::TooMuchWork),
+                Some(Ok((
+                    Taken {
+                        refused: Some(code),
+                        ..
+                    },
+                    _,
+                ))) => return Ok(Sent::Refused(code)),
                 Some(Ok(read)) => read,
             };
             *sent += u64::from(taken.counts);
-            if let Some(job) = job {
-                tally(job, &taken, message.len(), *sent);
-            }
+            tally(core, plan, job.as_deref(), &taken, message.len(), *sent);
             connection.link.append(|ready| ready.append(&mut message));
             if connection.link.unsent_bytes() >= CHUNK_BYTES {
                 drain(connection, plan.socket_timeout).await?;
@@ -582,7 +602,17 @@ impl Run<'_, '_> {
 }
 
 /// Counts what became of a record: so many bytes of it were appended, and so many records sent by now.
-fn tally(job: &Job, taken: &Taken, bytes: usize, sent: u64) {
+fn tally(core: &Core, plan: &Plan<'_>, job: Option<&Job>, taken: &Taken, bytes: usize, sent: u64) {
+    if let Some(search) = plan
+        .search
+        .as_ref()
+        .filter(|_| taken.counts || taken.missed)
+    {
+        search.count(taken.counts, core.counted(plan.namespace));
+    }
+    let Some(job) = job else {
+        return;
+    };
     let tally = &job.tally;
     tally.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     tally
@@ -628,6 +658,9 @@ async fn read(
                 fetched
                     .into_iter()
                     .for_each(|fetched| core.done_with(fetched));
+                if taken.exhausted {
+                    return long::read(core, plan, hit).await;
+                }
                 if is_confirmed(core, plan.namespace, &hit.digest) {
                     return Ok((taken, message));
                 }
@@ -690,6 +723,7 @@ fn try_read(
         now: core.now(),
         respond_all: plan.message.header.info2.contains(Info2::RESPOND_ALL_OPS),
     };
+    let work = Work::at_once();
     let mut answer = |found: Result<Found<'_>, Refusal>| {
         let mut taken = Taken {
             filtered: matches!(&found, Err(it) if it.reason == Reason::FilteredOut),
@@ -697,24 +731,24 @@ fn try_read(
         };
         let wanted = |found: &Found<'_>| match &plan.search {
             None => true,
-            Some(search) => {
-                search.is_met_by(found, scene.metadata(found), core.counted(plan.namespace))
-            }
+            Some(search) => search.is_met_by(found, scene.metadata(found), &work),
         };
         match found {
             Err(refusal) => taken.exhausted = refusal.reason == Reason::Exhausted,
             Ok(found) if wanted(&found) => {
-                let work = Work::on(found.size_bytes as usize);
                 let start = out.len();
                 let mut stream = ReplyStream::begin(out);
-                record(
-                    core,
-                    plan,
-                    (&scene, hit.value),
-                    (&found, &work),
-                    &mut stream,
-                    out,
-                );
+                let state = core.namespace(plan.namespace);
+                let set = (found.set_id != 0).then(|| state.engine.sets().get(found.set_id));
+                let telling = Telling {
+                    namespace: &state.config.name,
+                    set: set.as_ref().map(|set| &*set.name),
+                    value: hit.value,
+                    no_bins: plan.no_bins,
+                    ops: plan.message.ops,
+                    operations: &plan.operations,
+                };
+                telling.record(&scene, (&found, &work), &mut stream, out);
                 stream.finish(out);
                 taken.counts = true;
                 taken.exhausted = work.is_exhausted();
@@ -722,81 +756,92 @@ fn try_read(
                     out.truncate(start);
                 }
             }
-            Ok(_) => {}
+            Ok(_) => (taken.missed, taken.exhausted) = (true, work.is_exhausted()),
         }
         taken
     };
     let (engine, now) = (&core.namespace(plan.namespace).engine, core.now());
     if let (Some(seen), None) = (&hit.seen, fetched) {
         let scan = plan.scan(hit.digest.partition(), None);
-        if let Some(taken) = engine.read_seen(now, &scan, seen, &mut answer) {
+        if let Some(taken) = engine.read_seen(now, &scan, seen, &work, &mut answer) {
             return Step::Done(taken);
         }
     }
-    engine.read_at_length(now, &request, fetched, answer)
+    engine.read_within(now, &request, &work, fetched, answer)
 }
 
-/// Appends a record's message, unless none of the bins asked for is there.
-fn record(
-    core: &Core,
-    plan: &Plan<'_>,
-    (scene, value): (&Scene, Option<i64>),
-    (found, work): (&Found<'_>, &Work),
-    stream: &mut ReplyStream,
-    out: &mut Vec<u8>,
-) {
-    let state = core.namespace(plan.namespace);
-    let no_bins = plan.no_bins;
-    let respond_all = scene.respond_all;
-    let ops = plan.message.ops;
-    let told = if no_bins || plan.operations.is_empty() {
-        None
-    } else {
-        match call::told(&plan.operations, found, scene, work) {
-            Ok(told) if told.answers.is_empty() => return,
-            Ok(told) => Some(told),
-            Err(_) => return, // there is nothing to tell of a record that does not allow the operations
-        }
-    };
-    let bin = |name| found.record.as_ref().and_then(|record| record.bin(name));
-    let names = told.is_none() && !ops.is_empty();
-    if !no_bins && names && !respond_all && ops.iter().all(|op| bin(op.name).is_none()) {
-        return;
-    }
-    let head = ReplyHead {
-        info1: if no_bins {
-            Info1::GET_NO_BINS
+/// What is told of a record, beside what is in it.
+struct Telling<'t> {
+    namespace: &'t str,
+    set: Option<&'t [u8]>,
+    /// The value that an index has it under.
+    value: Option<i64>,
+    no_bins: bool,
+    ops: Ops<'t>,
+    /// What to answer, if it is more than bins by name.
+    operations: &'t [Operation<'t>],
+}
+
+impl Telling<'_> {
+    /// Appends a record's message, unless none of the bins asked for is there.
+    fn record(
+        &self,
+        scene: &Scene,
+        (found, work): (&Found<'_>, &Work),
+        stream: &mut ReplyStream,
+        out: &mut Vec<u8>,
+    ) {
+        let Telling { no_bins, ops, .. } = *self;
+        let respond_all = scene.respond_all;
+        let told = if no_bins || self.operations.is_empty() {
+            None
         } else {
-            Info1::NONE
-        },
-        ..ReplyHead::found(found.generation, found.void_time_s)
-    };
-    let mut reply = stream.record(out, &head);
-    reply.field(field::NAMESPACE, state.config.name.as_bytes());
-    reply.field(field::DIGEST, &scene.digest.0);
-    if found.set_id != 0 {
-        reply.field(field::SET, &state.engine.sets().get(found.set_id).name);
-    }
-    if let Some(key) = found.record.as_ref().and_then(|record| record.key) {
-        reply.field(field::KEY, key);
-    }
-    if let Some(value) = value {
-        reply.field(field::BVAL_ARRAY, &value.to_le_bytes());
-    }
-    if let Some(told) = told {
-        single::append_answers(&mut reply, &told.answers);
-    } else if ops.is_empty() {
-        let bins = found
-            .record
-            .iter()
-            .filter(|_| !no_bins)
-            .flat_map(|record| record.bins());
-        for bin in bins {
-            reply.op(OpCode::Read, bin.particle as u8, bin.name, bin.value);
+            match call::told(self.operations, found, scene, work) {
+                Ok(told) if told.answers.is_empty() => return,
+                Ok(told) => Some(told),
+                Err(_) => return, // there is nothing to tell of a record that does not allow the operations
+            }
+        };
+        let bin = |name| found.record.as_ref().and_then(|record| record.bin(name));
+        let names = told.is_none() && !ops.is_empty();
+        if !no_bins && names && !respond_all && ops.iter().all(|op| bin(op.name).is_none()) {
+            return;
         }
-    } else if !no_bins {
-        single::append_named(&mut reply, ops, found, respond_all);
+        let head = ReplyHead {
+            info1: if no_bins {
+                Info1::GET_NO_BINS
+            } else {
+                Info1::NONE
+            },
+            ..ReplyHead::found(found.generation, found.void_time_s)
+        };
+        let mut reply = stream.record(out, &head);
+        reply.field(field::NAMESPACE, self.namespace.as_bytes());
+        reply.field(field::DIGEST, &scene.digest.0);
+        if let Some(set) = self.set {
+            reply.field(field::SET, set);
+        }
+        if let Some(key) = found.record.as_ref().and_then(|record| record.key) {
+            reply.field(field::KEY, key);
+        }
+        if let Some(value) = self.value {
+            reply.field(field::BVAL_ARRAY, &value.to_le_bytes());
+        }
+        if let Some(told) = told {
+            single::append_answers(&mut reply, &told.answers);
+        } else if ops.is_empty() {
+            let bins = found
+                .record
+                .iter()
+                .filter(|_| !no_bins)
+                .flat_map(|record| record.bins());
+            for bin in bins {
+                reply.op(OpCode::Read, bin.particle as u8, bin.name, bin.value);
+            }
+        } else if !no_bins {
+            single::append_named(&mut reply, ops, found, respond_all);
+        }
+        // Left out if it exceeds what a message can carry: a stored record never does.
+        let _ = reply.finish();
     }
-    // Left out if it exceeds what a message can carry: a stored record never does.
-    let _ = reply.finish();
 }

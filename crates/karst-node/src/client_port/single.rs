@@ -19,6 +19,7 @@ use karst_cluster::node::NodeId;
 use karst_cluster::view::{Share, Way};
 use karst_data::key::Digest;
 use karst_data::value::ValueError;
+use karst_data::work::{STEPS, Work};
 use karst_engine::Fetched;
 use karst_storage::log::DeviceRead;
 use karst_wire::code::ResultCode;
@@ -38,7 +39,9 @@ pub(super) use answer::{
 pub(super) use asked::Asked;
 pub(crate) use carry_on::carry_out_for;
 pub(super) use carry_on::{TIMEOUT_DEFAULT, carry_on, carry_on_message, timeout};
-pub(super) use operations::{Operations, exists, generation, no_projection, operations, parsed};
+pub(super) use operations::{
+    Operations, exists, generation, no_projection, operations, parsed, steps_to_read,
+};
 pub(super) use pending::{Pending, settle};
 pub(super) use read::{all, selected};
 pub(super) use write::{after_write, stored};
@@ -155,10 +158,14 @@ fn attempt_after(
         core.may_take_long();
     }
     let tried = locate(core, message).and_then(|(index, kind)| {
-        // To read values takes as long as they are, before anybody counts what it takes.
+        // To read values takes as long as they are.
         if value_bytes > 2 * core.namespace(index).engine.config().record_bytes_max {
             return Err(ResultCode::RecordTooBig.into());
         }
+        let steps_to_read = match elsewhere {
+            Elsewhere::Nothing => steps_to_read(core, message),
+            Elsewhere::Function(_) | Elsewhere::Operations(_) => 0, // it was read there
+        };
         let digest = message.digest()?.ok_or(ResultCode::Parameter)?;
         let sight = core.node.sights.now();
         let share = sight.view.share(index, digest.partition());
@@ -186,11 +193,15 @@ fn attempt_after(
             reads,
             generation: sight.view.generation,
             replicated: sight.has_others(),
+            steps_left: STEPS.saturating_sub(steps_to_read),
         };
         if let Elsewhere::Operations(done) = elsewhere {
             return aside::finish(core, &at, message, asked, (done, fetched), out);
         }
         match kind {
+            Kind::Read | Kind::Write | Kind::Delete | Kind::Udf if steps_to_read > STEPS => {
+                Ok(put_aside(core, index))
+            }
             Kind::Read => read::read(core, &at, message, asked, fetched, out),
             Kind::Write => write::write(core, &at, message, asked, fetched, out),
             Kind::Delete => write::delete(core, &at, message, asked, fetched, out),
@@ -198,7 +209,7 @@ fn attempt_after(
                 Elsewhere::Function(ran) => {
                     udf::finish(core, &at, message, asked, (ran, fetched), out)
                 }
-                _ => udf::begin(core, &at, message, asked, fetched, out),
+                _ => udf::begin(core, &at, message, asked, (None, fetched), out),
             },
             Kind::Batch
             | Kind::Query
@@ -229,7 +240,7 @@ fn is_plain(op: WireOp<'_>) -> bool {
 }
 
 /// A request that takes too long for this core.
-fn put_aside(core: &Core, index: usize) -> Try {
+pub(super) fn put_aside(core: &Core, index: usize) -> Try {
     let record_bytes = core.namespace(index).engine.config().record_bytes_max;
     Try::Aside(index, 2 * record_bytes)
 }
@@ -247,9 +258,16 @@ pub(super) struct At<'s> {
     generation: u64,
     /// Whether other nodes are to know of writes.
     pub(super) replicated: bool,
+    /// What of the work that may be done at once is left when the request was read.
+    steps_left: u64,
 }
 
 impl At<'_> {
+    /// What may be done while this core waits for it.
+    pub(super) fn work(&self) -> Work {
+        Work::new(self.steps_left)
+    }
+
     /// The map by which that was looked up.
     pub(super) fn by(&self) -> strong::By {
         strong::By {

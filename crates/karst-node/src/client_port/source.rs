@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use karst_cluster::map::Role;
 use karst_data::key::{Digest, PartitionId};
+use karst_data::work::Work;
 use karst_engine::read::{Found, ReadRequest};
 use karst_engine::{Fetched, Reason, Refusal, Step};
 use karst_storage::index::WalkCursor;
@@ -116,7 +117,9 @@ impl<'a> Source<'a> {
             now: core.now(),
             respond_all: false,
         };
-        search.is_met_by(found, scene.metadata(found), core.counted(self.namespace))
+        let is_met = search.is_met_by(found, scene.metadata(found), &Work::unlimited());
+        search.count(is_met, core.counted(self.namespace));
+        is_met
     }
 
     /// The next records, of as many partitions as it takes to find some.

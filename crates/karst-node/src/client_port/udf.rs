@@ -66,13 +66,16 @@ pub(super) async fn run(core: &Rc<Core>, call: Box<Call>, patience: Duration) ->
     }
 }
 
+/// The version of the record that the request's filter has let pass already; none if there was no record.
+pub(super) struct Passed(pub(super) Option<[u8; 10]>);
+
 /// Reads the record that a function is to be called with.
 pub(super) fn begin(
     core: &Rc<Core>,
     at: &At<'_>,
     message: &Message<'_>,
     asked: Asked,
-    fetched: Option<&Fetched>,
+    (passed, fetched): (Option<&Passed>, Option<&Fetched>),
     out: &mut Vec<u8>,
 ) -> Result<Try, Refused> {
     let named = Named::of(message)?;
@@ -80,7 +83,10 @@ pub(super) fn begin(
         check_flags(message)?; // a query was asked whether its client's are right
     }
     let set = message.set()?.unwrap_or_default();
-    let filter = call::filter(core, message.fields.filter)?;
+    let filter = match passed {
+        Some(_) => None,
+        None => call::filter(core, message.fields.filter)?,
+    };
     let request = ReadRequest {
         digest: at.digest,
         set,
@@ -91,15 +97,22 @@ pub(super) fn begin(
     let index = at.index;
     let engine = &core.namespace(index).engine;
     let now = core.now();
-    let read = engine.read(now, &request, fetched, |found| match found {
+    let mut too_long = false;
+    let read = engine.read_within(now, &request, &at.work(), fetched, |found| match found {
         Ok(found) if bins(&found) > BINS_MAX => Err((ResultCode::BinName, Ending::Refused)),
         Ok(found) if is_another(asked, message, &found) => {
             Err(single::code_of(&Reason::Generation))
         }
         Ok(found) => Ok(snapshot(&found, now.epoch_s())),
         Err(refusal) if refusal.reason == Reason::NotFound && !asked.is_of_query() => Ok(None),
-        Err(refusal) => Err(single::code_of(&refusal.reason)),
+        Err(refusal) => {
+            too_long = refusal.reason == Reason::Exhausted;
+            Err(single::code_of(&refusal.reason))
+        }
     });
+    if too_long {
+        return Ok(single::put_aside(core, index));
+    }
     let found = match read {
         Step::Read(read) => return Ok(Try::Read(index, read)),
         Step::Wait => return Ok(Try::Wait(index)),
@@ -110,6 +123,10 @@ pub(super) fn begin(
             return Ok(Try::Replied(None));
         }
     };
+    let version = found.as_ref().map(|found| found.version);
+    if passed.is_some_and(|passed| passed.0 != version) {
+        return Ok(Try::Overtaken);
+    }
     let record = Subject {
         digest: at.digest.0,
         set: set.to_vec(),

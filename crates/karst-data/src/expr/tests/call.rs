@@ -1,6 +1,8 @@
 //! Calls inside expressions.
 
-use super::check;
+use super::{check, pack};
+use crate::expr::Expr;
+use crate::expr::program::Callee;
 
 const BLOB: &str = r#"[81,6,"blob"]"#; // 0f 10
 const HLL: &str = r#"[81,9,"hll"]"#; // four elements
@@ -193,4 +195,21 @@ fn a_path_inside_the_expression_of_another_is_the_last() {
         .replace("CONDITION", &number)
         .replace("LIST", "[126,[1,2]]");
     of_list(4, 0, &of(&deeper), "!4");
+}
+
+#[test]
+fn a_call_whose_arguments_are_literals_is_parsed_once() {
+    let callee = |text: &str| {
+        let expr = Expr::parse(&pack(text)).unwrap();
+        expr.program.calls[0].callee.clone()
+    };
+    let bits = |call: &str| callee(&format!("[127, 6, 65, {call}, {BLOB}]"));
+    assert!(matches!(bits("[7, 0, 16]"), Callee::BitsModify(_)));
+    assert!(matches!(bits("[3, 0, 8, \"#ff\"]"), Callee::BitsModify(_)));
+    assert!(matches!(bits("[7, [20, 1, 1], 8]"), Callee::Pieces(_)));
+    let asked = |call: &str| callee(&format!("[127, 2, 2, {call}, {HLL}]"));
+    assert!(matches!(asked("[50]"), Callee::Sketch(_)));
+    assert!(matches!(asked("[56, [126, [1, 2]]]"), Callee::Sketch(_)));
+    let added = callee(&format!("[127, 9, 66, [1, [126, [1, 2]], 8], {HLL}]"));
+    assert!(matches!(added, Callee::SketchModify(_)));
 }

@@ -3,6 +3,8 @@
 use karst_data::operation::{Operand, Operation};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::value::Value;
+use karst_data::weigh;
+use karst_data::work::STEPS;
 use karst_wire::code::ResultCode;
 use karst_wire::flags::{Info1, Info2, Info3};
 use karst_wire::op::{OpCode, OpKind};
@@ -11,11 +13,45 @@ use smallvec::SmallVec;
 
 use super::Refused;
 use crate::client_port::call;
+use crate::core::Core;
 
 /// Most bytes that the compiled patterns of all operations of a request may have.
 const PATTERN_BYTES_MAX: usize = 4 << 20;
 
 pub(in crate::client_port) type Operations<'a> = SmallVec<[Operation<'a>; 4]>;
+
+/// Steps to read an operation, whatever it brings.
+const STEPS_OF_OPERATION: u64 = 20;
+
+/// How much work it is to read the filter and the operations of a request. More than [`STEPS`] is more than may be done
+/// at once, however much it is.
+pub(in crate::client_port) fn steps_to_read(core: &Core, message: &Message<'_>) -> u64 {
+    let mut steps = (message.fields.filter).map_or(0, |filter| call::steps_to_filter(core, filter));
+    for op in message.ops.iter() {
+        if steps > STEPS {
+            break;
+        }
+        steps += STEPS_OF_OPERATION + steps_of(op, STEPS - steps);
+    }
+    steps
+}
+
+/// How much work it is to read what an operation brings; the count ends where it is more than `most`.
+fn steps_of(op: WireOp<'_>, most: u64) -> u64 {
+    match op.code {
+        OpCode::Write | OpCode::Increment | OpCode::Append | OpCode::Prepend => {
+            weigh::of_value(op.particle, op.value, most)
+        }
+        OpCode::CdtRead
+        | OpCode::CdtModify
+        | OpCode::BitsRead
+        | OpCode::BitsModify
+        | OpCode::HllRead
+        | OpCode::HllModify => weigh::of_call(op.value, most),
+        OpCode::ExpressionRead | OpCode::ExpressionModify => weigh::of_expression(op.value, most),
+        OpCode::Read | OpCode::Touch | OpCode::DeleteAll | OpCode::Unknown(_) => 0,
+    }
+}
 
 pub(in crate::client_port) fn exists(info2: Info2, info3: Info3) -> Exists {
     if info2.contains(Info2::CREATE_ONLY) {
@@ -51,13 +87,13 @@ pub(in crate::client_port) fn operations<'a>(
         return Err(ResultCode::RecordTooBig.into());
     }
     let no_bins = message.header.info1.contains(Info1::GET_NO_BINS);
-    let of_write = |op: WireOp<'a>| -> Result<Operation<'a>, Refused> {
-        Ok(match operation(op)? {
-            Operation::ReadAll if no_bins => HEADER,
-            operation => operation,
-        })
-    };
-    message.ops.iter().map(of_write).collect()
+    let mut operations = parsed(message.ops)?;
+    for operation in operations.iter_mut().filter(|_| no_bins) {
+        if *operation == Operation::ReadAll {
+            *operation = HEADER;
+        }
+    }
+    Ok(operations)
 }
 
 /// Asks for what every reply begins with, so for no bin: no bin has this name.

@@ -52,7 +52,8 @@ pub(super) fn read(
     let now = core.now();
     let engine = &core.namespace(index).engine;
     let (start, mut too_long) = (out.len(), false);
-    let step = engine.read(now, &request, fetched, |found| {
+    let work = at.work();
+    let step = engine.read_within(now, &request, &work, fetched, |found| {
         let ending = match &found {
             Ok(found) if need == Need::Bins && !get_all => {
                 let scene = Scene {
@@ -61,7 +62,7 @@ pub(super) fn read(
                     now,
                     respond_all: message.header.info2.contains(Info2::RESPOND_ALL_OPS),
                 };
-                match selected(out, asked, message, found, &scene, &Work::at_once()) {
+                match selected(out, asked, message, found, &scene, &work) {
                     Ok(ending) => ending,
                     Err(Exhausted) => {
                         too_long = true;

@@ -59,7 +59,7 @@ pub(super) fn write(
     let engine = &core.namespace(index).engine;
     let hand = core.hand(index, at.share.regime, at.replicated);
     let (start, mut too_long) = (out.len(), false);
-    let step = engine.write(&hand, &request, fetched, |written| {
+    let step = engine.write_within(&hand, &request, &at.work(), fetched, |written| {
         let ending = match &written {
             Ok(written) => answers(out, asked, written),
             Err(refusal) if refusal.reason == Reason::Exhausted => {
@@ -113,15 +113,22 @@ pub(super) fn delete(
     let index = at.index;
     let engine = &core.namespace(index).engine;
     let hand = core.hand(index, at.share.regime, at.replicated);
-    let start = out.len();
-    let step = engine.delete(&hand, &request, fetched, |written| {
+    let (start, mut too_long) = (out.len(), false);
+    let step = engine.delete_within(&hand, &request, &at.work(), fetched, |written| {
         let ending = match &written {
             Ok(written) => answers(out, asked, written),
+            Err(refusal) if refusal.reason == Reason::Exhausted => {
+                too_long = true;
+                return None;
+            }
             Err(refusal) => refused(out, asked, refusal),
         };
         asked.count(core, index, Op::Delete, ending);
         stored(written.ok()?)
     });
+    if too_long {
+        return Ok(put_aside(core, index));
+    }
     Ok(after_write(core, at, message, step).or_take_back(out, start))
 }
 

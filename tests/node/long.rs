@@ -2,22 +2,29 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use karst_data::key::{Digest, KeyBytes};
 use karst_data::msgpack::{write_int, write_list_count};
-use karst_data::weigh::of_value;
+use karst_data::weigh::{of_expression, of_value};
 use karst_data::work::STEPS;
 use karst_tests::raw::{Connection, Frame, MESSAGE};
 use karst_tests::{Namespace, Server, ServerSpec};
+use karst_wire::code::ResultCode;
 use karst_wire::command::{self, Body};
 use karst_wire::field;
 use karst_wire::flags::{Info1, Info2, Info3};
 use karst_wire::frame::{HEADER_BYTES, MessageHeader};
 use karst_wire::op::OpCode;
 use karst_wire::particle;
+use karst_wire::response::Answers;
 
 const ELEMENTS: usize = 300_000;
 
 const TEXT_BYTES: usize = 900_000;
+
+/// How long a busy machine may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const OK: u8 = 0;
 const NOT_FOUND: u8 = 2;
@@ -222,8 +229,11 @@ fn a_delete_waits_for_a_filter_that_takes_long_and_heeds_it() {
     assert_eq!(delete(&same), Some(NOT_FOUND));
 }
 
-/// What a scan of the record's partition brings: its frames before the last one, and the code of that.
-fn scan(connection: &mut Connection, filter: &[u8]) -> (Vec<Vec<u8>>, Option<u8>) {
+/// What a scan or query of the record's partition brings: its frames before the last one, and the code of that.
+fn query(
+    connection: &mut Connection,
+    build: impl FnOnce(&mut Body<'_>),
+) -> (Vec<Vec<u8>>, Option<u8>) {
     const LAST: u8 = 1;
     let header = MessageHeader {
         info1: Info1::READ,
@@ -231,15 +241,15 @@ fn scan(connection: &mut Connection, filter: &[u8]) -> (Vec<Vec<u8>>, Option<u8>
         transaction_ttl: 20_000,
         ..MessageHeader::default()
     };
-    let mut scan = Vec::new();
-    let framed = command::message(&mut scan, header, |body| {
+    let mut query = Vec::new();
+    let framed = command::message(&mut query, header, |body| {
         body.namespace("test");
         body.set("demo");
         body.partitions(&[Digest::of(b"demo", KeyBytes::Integer(1)).partition()]);
-        body.field(field::FILTER, filter);
+        build(body);
     });
     framed.expect("within limits");
-    connection.send(&scan).expect("sent");
+    connection.send(&query).expect("sent");
     let mut found = Vec::new();
     loop {
         let frame = connection
@@ -251,6 +261,10 @@ fn scan(connection: &mut Connection, filter: &[u8]) -> (Vec<Vec<u8>>, Option<u8>
         }
         found.push(frame.body);
     }
+}
+
+fn scan(connection: &mut Connection, filter: &[u8]) -> (Vec<Vec<u8>>, Option<u8>) {
+    query(connection, |body| body.field(field::FILTER, filter))
 }
 
 #[test]
@@ -269,4 +283,181 @@ fn a_scan_waits_for_a_filter_that_takes_long_and_heeds_it() {
     assert!(found[0].ends_with(&text), "the record with its bin");
     let refused = (vec![], Some(NOT_APPLICABLE));
     assert_eq!(scan(&mut connection, &same(20_000)), refused);
+}
+
+/// A query's field for an index of a bin: a text, or whatever else has the particle.
+fn text_range(out: &mut Vec<u8>, bin: &str, particle: u8, text: &[u8]) {
+    out.extend([1, bin.len() as u8]);
+    out.extend(bin.as_bytes());
+    out.push(particle);
+    for _ in 0..2 {
+        out.extend((text.len() as u32).to_be_bytes());
+        out.extend(text);
+    }
+}
+
+/// What a query in the background came to that writes to whatever it finds, as it is listed.
+fn background(server: &Server, id: u64, build: impl FnOnce(&mut Body<'_>)) -> String {
+    let header = MessageHeader {
+        info2: Info2::WRITE,
+        transaction_ttl: 20_000,
+        ..MessageHeader::default()
+    };
+    let mut query = Vec::new();
+    let framed = command::message(&mut query, header, |body| {
+        body.namespace("test");
+        body.set("demo");
+        body.field(field::TASK_ID, &id.to_be_bytes());
+        build(body);
+        body.op(OpCode::Write, particle::INTEGER, "n", &[0; 8]);
+    });
+    framed.expect("within limits");
+    let mut connection = server.connect();
+    connection.send(&query).expect("sent");
+    let answer = connection.read_frame().expect("an answer");
+    let code = answer.expect("a frame").result_code();
+    assert_eq!(code, Some(OK));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let shown = server.info(&format!("query-show:trid={id}"));
+        if shown.contains("status=done") {
+            return shown;
+        }
+        assert!(Instant::now() < deadline, "{shown}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// How many records an aggregation finds, and the code at its end.
+fn aggregate(server: &Server, build: impl FnOnce(&mut Body<'_>)) -> (i64, Option<u8>) {
+    const MODULE: &str = "
+        local function one() return 1 end
+        local function add(a, b) return a + b end
+        function count(stream) return stream : map(one) : reduce(add) end
+    ";
+    let module = BASE64.encode(MODULE);
+    let bytes = module.len();
+    let put = format!("udf-put:filename=m.lua;content-len={bytes};content={module};udf-type=LUA");
+    assert_eq!(server.info(&put), "ok");
+    let header = MessageHeader {
+        info1: Info1::READ,
+        transaction_ttl: 20_000,
+        ..MessageHeader::default()
+    };
+    let mut query = Vec::new();
+    let framed = command::message(&mut query, header, |body| {
+        body.namespace("test");
+        body.set("demo");
+        body.field(field::UDF_FILENAME, b"m");
+        body.field(field::UDF_FUNCTION, b"count");
+        body.field(field::UDF_ARGUMENTS, &[0x90]);
+        body.field(field::UDF_OP, &[1]);
+        build(body);
+    });
+    framed.expect("within limits");
+    let mut connection = server.connect();
+    connection.send(&query).expect("sent");
+    let mut found = 0;
+    loop {
+        let frame = connection.read_frame().expect("an answer");
+        for answer in Answers::new(&frame.expect("a frame").body) {
+            let answer = answer.expect("a message");
+            if answer.is_last() {
+                return (found, answer.code().ok().map(ResultCode::as_u8));
+            }
+            for value in answer.ops() {
+                assert_eq!(value.name, b"SUCCESS");
+                found += i64::from_be_bytes(value.value.try_into().expect("an integer"));
+            }
+        }
+    }
+}
+
+/// Has an index made of a bin, and waits until it serves.
+fn index(server: &Server, kind: &str, bin: &str) {
+    let create = format!("sindex-create:namespace=test;set=demo;indexname={bin};bin={bin}");
+    assert_eq!(server.info(&format!("{create};{kind}")), "ok");
+    let deadline = Instant::now() + PATIENCE;
+    while !server
+        .info("sindex-list:namespace=test")
+        .contains("state=RW")
+    {
+        assert!(Instant::now() < deadline, "it is not built");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_region_that_takes_long_to_read_is_searched_by_every_kind_of_query() {
+    let server = server();
+    let mut connection = server.connect();
+    let point = br#"{"type":"Point","coordinates":[8.5,47.4]}"#;
+    let put = request(true, |body| {
+        let stored = [&[0, 0, 0], &point[..]].concat();
+        body.op(OpCode::Write, particle::GEOJSON, "g", &stored);
+    });
+    assert_eq!(call(&mut connection, &put).result_code(), Some(OK));
+    index(&server, "type=geo2dsphere", "g");
+    let around = |lng: f64| {
+        let circle = format!(r#"{{"type":"AeroCircle","coordinates":[[{lng},47.4],1000]}}"#);
+        let long = format!("{circle:50000}");
+        assert!(of_value(particle::GEOJSON, long.as_bytes(), STEPS) > STEPS);
+        let mut range = Vec::new();
+        text_range(&mut range, "g", particle::GEOJSON, long.as_bytes());
+        range
+    };
+    let (near, far) = (around(8.501), around(9.0));
+    let mut find = |range: &[u8]| {
+        let (found, code) = query(&mut connection, |body| {
+            body.field(field::INDEX_RANGE, range)
+        });
+        (found.len(), code)
+    };
+    assert_eq!(find(&near), (1, Some(OK)));
+    assert_eq!(find(&far), (0, Some(OK)));
+    for (id, range, succeeded) in [(101, &near, 1), (102, &far, 0)] {
+        let shown = background(&server, id, |body| body.field(field::INDEX_RANGE, range));
+        assert!(
+            shown.contains(&format!("recs-succeeded={succeeded}:recs-failed=0")),
+            "{shown}"
+        );
+    }
+    for (range, seen) in [(&near, 1), (&far, 0)] {
+        let (found, code) = aggregate(&server, |body| body.field(field::INDEX_RANGE, range));
+        assert_eq!((found, code), (seen, Some(OK)));
+    }
+}
+
+#[test]
+fn a_filter_that_takes_long_to_read_is_heeded_by_a_query_in_the_background() {
+    const CALLS: u16 = 16_000;
+    let server = server();
+    put(&mut server.connect());
+    // Whether the list has so many elements, asked once for each call.
+    let size = [0x95, 127, 2, 0, 0x91, 16];
+    let size = [&size[..], &[0x93, 81, 4, 0xa1, b'l']].concat();
+    let filter = |elements: usize| {
+        let elements = (elements as u32).to_be_bytes();
+        let one = [&[0x93, 1][..], &size, &[0xce], &elements].concat();
+        let count = (CALLS + 1).to_be_bytes();
+        let head = [0xdc, count[0], count[1], 16];
+        [&head[..], &one.repeat(CALLS.into())].concat()
+    };
+    assert!(of_expression(&filter(ELEMENTS), STEPS) > STEPS);
+    for (id, elements, tally) in [
+        (
+            1,
+            ELEMENTS,
+            "recs-filtered-bins=0:recs-succeeded=1:recs-failed=0",
+        ),
+        (
+            2,
+            ELEMENTS + 1,
+            "recs-filtered-bins=1:recs-succeeded=0:recs-failed=0",
+        ),
+    ] {
+        let filter = filter(elements);
+        let shown = background(&server, id, |body| body.field(field::FILTER, &filter));
+        assert!(shown.contains(tally), "{shown}");
+    }
 }

@@ -21,6 +21,7 @@ mod extract;
 mod tests;
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use ripemd::{Digest as _, Ripemd160};
 use serde::{Deserialize, Serialize};
@@ -124,7 +125,7 @@ pub enum Wanted<'a> {
     /// A blob.
     Blob(&'a [u8]),
     /// Points in a region, or regions around a point.
-    Geo(Box<Search>),
+    Geo(Arc<Search>),
 }
 
 impl Wanted<'_> {

@@ -7,6 +7,7 @@
 mod plain;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use karst_data::bin::BinRef;
 use karst_data::expr::Metadata;
@@ -491,7 +492,7 @@ impl Play {
                 Kind::Numeric => integers.collect(),
                 Kind::Geo => (0..12)
                     .map(|number| geo::Search::parse(shape(number).as_bytes()).unwrap())
-                    .map(|search| Wanted::Geo(Box::new(search)))
+                    .map(|search| Wanted::Geo(Arc::new(search)))
                     .collect(),
                 Kind::Text | Kind::Blob => texts.iter().map(|text| Wanted::Text(text)).collect(),
                 Kind::Set => unreachable!("no query asks it"),

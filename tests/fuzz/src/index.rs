@@ -1,5 +1,7 @@
 //! What queries ask of secondary indexes, and what those hold of a bin.
 
+use std::sync::Arc;
+
 use karst_data::bin::BinRef;
 use karst_data::expr::{Lookup, Metadata, Subject};
 use karst_data::geo::Search;
@@ -36,7 +38,7 @@ pub fn check(bytes: &[u8]) {
         Target::Text(text) => Wanted::Text(text),
         Target::Blob(blob) => Wanted::Blob(blob),
         Target::Geo(text) => match Search::parse(text) {
-            Ok(search) => Wanted::Geo(Box::new(search)),
+            Ok(search) => Wanted::Geo(Arc::new(search)),
             Err(_) => return,
         },
     };

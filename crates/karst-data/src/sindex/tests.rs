@@ -170,7 +170,7 @@ fn places_are_indexed_by_their_cells_in_bins_and_in_collections() {
 
 #[test]
 fn a_query_for_places_tells_points_from_regions() {
-    let wanted = |text| Wanted::Geo(Box::new(Search::parse(text).unwrap()));
+    let wanted = |text| Wanted::Geo(Arc::new(Search::parse(text).unwrap()));
     let (point, circle) = (geo::stored(POINT).unwrap(), geo::stored(CIRCLE).unwrap());
     let finds = |source, wanted: &Wanted<'_>, bin| {
         let extractor = definition(Kind::Geo, source).extractor().unwrap();
@@ -196,7 +196,7 @@ fn places_are_indexed_in_maps_behind_contexts_and_as_computed() {
         cells.into_iter().map(geo::index_value).collect()
     };
     let search =
-        |text: &[u8]| -> Wanted<'static> { Wanted::Geo(Box::new(Search::parse(text).unwrap())) };
+        |text: &[u8]| -> Wanted<'static> { Wanted::Geo(Arc::new(Search::parse(text).unwrap())) };
     let check = |definition: &Definition, bin, text: &[u8], other| {
         assert_eq!(of(definition, bin), cells(text), "{definition:?}");
         let extractor = definition.extractor().unwrap();

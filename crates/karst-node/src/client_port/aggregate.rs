@@ -73,7 +73,7 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     /// # Errors
     /// What speaks against it.
-    fn of(core: &Core, message: &Message<'a>) -> Result<Plan<'a>, Refused> {
+    async fn of(core: &Core, message: &Message<'a>) -> Result<Plan<'a>, Refused> {
         if message.fields.filter.is_some() {
             return Err(ResultCode::UnsupportedFeature.into());
         }
@@ -82,7 +82,7 @@ impl<'a> Plan<'a> {
         }
         Ok(Plan {
             named: Named::of(message)?,
-            source: Source::of(core, message)?,
+            source: Source::of(core, message).await?,
             per_second: message.records_per_second()?.unwrap_or(0),
             socket_timeout: socket_timeout(message)?,
         })
@@ -117,7 +117,7 @@ impl<'a> Plan<'a> {
 /// When the client has gone, or does not read.
 pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), Closed> {
     let core = connection.core.clone();
-    let begun = begin(&core, body, connection.client());
+    let begun = begin(&core, body, connection.client()).await;
     let (plan, running) = match begun {
         Ok(begun) => begun,
         Err(Refused(code)) => {
@@ -165,9 +165,13 @@ fn message(why: Vec<u8>) -> Vec<u8> {
     }
 }
 
-fn begin<'a>(core: &Core, body: &'a [u8], client: String) -> Result<(Plan<'a>, Running), Refused> {
+async fn begin<'a>(
+    core: &Core,
+    body: &'a [u8],
+    client: String,
+) -> Result<(Plan<'a>, Running), Refused> {
     let message = Message::parse(body)?;
-    let plan = Plan::of(core, &message)?;
+    let plan = Plan::of(core, &message).await?;
     let asked = plan.asked(core, &message, client)?;
     Ok((plan, core.node.jobs.begin(asked)?))
 }

@@ -1,7 +1,7 @@
 //! Queries in the background: operations, or a function, on each of the records that a query finds.
 //!
 //! ```text
-//! request -> checked, entered as a job -> answered at once -> a task of this core:
+//! request -> a task of this core: checked, entered as a job -> answered at once
 //!   source -> record: as a query looks for it? -> an ordinary single-record request, as if its client had sent it
 //! ```
 //!
@@ -34,6 +34,7 @@ use karst_wire::frame::MessageHeader;
 use karst_wire::op::OpKind;
 use karst_wire::reply;
 use karst_wire::request::{Fields, Kind, Message};
+use tokio::sync::oneshot;
 
 use super::batch::code_of_reply;
 use super::connection::Connection;
@@ -59,21 +60,17 @@ const TURN_US: u64 = 500;
 /// Pause before a record is tried again for which there was no room.
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
-/// Accepts a query, or refuses it, and answers at once.
-pub(super) fn run(connection: &Connection, body: &[u8]) {
+/// Accepts a query, or refuses it, and answers; it is carried out meanwhile.
+pub(super) async fn run(connection: &Connection, body: Vec<u8>) {
     let core = connection.core.clone();
-    core.begin_turn();
-    let accepted = match Message::parse(body) {
-        Ok(message) => accept(&core, &message, connection.client()),
-        Err(malformed) => Err(malformed.into()),
-    };
-    connection.link.append(|out| match &accepted {
-        Ok(_) => reply::last(out, ResultCode::Ok),
-        Err(Refused(code)) => single::refuse(&core, out, *code),
+    let (accepted, answer) = oneshot::channel();
+    tokio::task::spawn_local(work(core.clone(), body, connection.client(), accepted));
+    let refused = Err(Refused(ResultCode::Unknown)); // its task has ended without a word
+    let answer = answer.await.unwrap_or(refused);
+    connection.link.append(|out| match answer {
+        Ok(()) => reply::last(out, ResultCode::Ok),
+        Err(Refused(code)) => single::refuse(&core, out, code),
     });
-    if let Ok(running) = accepted {
-        tokio::task::spawn_local(work(core, body.into(), running));
-    }
 }
 
 /// What is to be done to each record.
@@ -86,14 +83,19 @@ struct Plan<'a> {
     per_second: u32,
 }
 
-fn accept(core: &Core, message: &Message<'_>, client: String) -> Result<Running, Refused> {
-    let plan = Plan::of(core, message)?;
+async fn accept<'a>(
+    core: &Core,
+    body: &'a [u8],
+    client: String,
+) -> Result<(Plan<'a>, Running), Refused> {
+    let message = Message::parse(body)?;
+    let plan = Plan::of(core, &message).await?;
     let asked = jobs::Asked {
         id: message.task_id()?.unwrap_or(0),
         namespace: core.namespace(plan.source.namespace).config.name.clone(),
         set: plan.source.set.to_vec(),
         index: plan.source.index().map(str::to_owned),
-        work: plan.work,
+        work: plan.work.clone(),
         from_start: None,
         resumed: 0,
         partitions: PARTITIONS,
@@ -101,7 +103,8 @@ fn accept(core: &Core, message: &Message<'_>, client: String) -> Result<Running,
         socket_timeout_ms: 0,
         client,
     };
-    Ok(core.node.jobs.begin(asked)?)
+    let running = core.node.jobs.begin(asked)?;
+    Ok((plan, running))
 }
 
 impl From<NotBegun> for Refused {
@@ -122,12 +125,13 @@ fn per_second(message: &Message<'_>, most: u32) -> Result<u32, Refused> {
 impl<'a> Plan<'a> {
     /// # Errors
     /// What speaks against it.
-    fn of(core: &Core, message: &Message<'a>) -> Result<Plan<'a>, Refused> {
+    async fn of(core: &Core, message: &Message<'a>) -> Result<Plan<'a>, Refused> {
         let header = &message.header;
         if header.info1.contains(Info1::SHORT_QUERY) {
             return Err(ResultCode::Parameter.into());
         }
-        let source = Source::of(core, message)?;
+        let source = Source::of(core, message).await?;
+        call::filter_ahead(core, message.fields.filter).await?; // nothing is awaited until it is asked for
         let work = match message.kind()? {
             Kind::BackgroundUdf => function(message)?,
             _ => operations(core, message, &source)?,
@@ -141,7 +145,7 @@ impl<'a> Plan<'a> {
         Ok(Plan {
             message: *message,
             source,
-            filter: call::filter(core, message.fields.filter)?,
+            filter: call::filter_of_query(core, message.fields.filter)?,
             work,
             per_second: per_second(message, most)?,
         })
@@ -222,14 +226,22 @@ fn operations(core: &Core, message: &Message<'_>, source: &Source<'_>) -> Result
     Ok(Work::Operations)
 }
 
-/// Carries a query out to its end.
-async fn work(core: Rc<Core>, body: Box<[u8]>, running: Running) {
-    let plan = Message::parse(&body)
-        .map_err(Refused::from)
-        .and_then(|message| Plan::of(&core, &message));
-    let Ok(mut plan) = plan else {
-        return running.end(Status::Failed); // it was in order a moment ago: its index has gone
+/// Says whether a query is accepted; if so, carries it out to its end.
+async fn work(
+    core: Rc<Core>,
+    body: Vec<u8>,
+    client: String,
+    accepted: oneshot::Sender<Result<(), Refused>>,
+) {
+    core.begin_turn();
+    let (mut plan, running) = match accept(&core, &body, client).await {
+        Ok(begun) => begun,
+        Err(refused) => {
+            let _ = accepted.send(Err(refused)); // a client that has gone is not told
+            return;
+        }
     };
+    let _ = accepted.send(Ok(())); // who asked is gone, and it goes on
     let job = running.job().clone();
     let status = records(&core, &mut plan, &job).await;
     let ending = match status {

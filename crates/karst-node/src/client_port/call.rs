@@ -104,6 +104,20 @@ pub(super) async fn filter_ahead(core: &Core, bytes: Option<&[u8]>) -> Result<()
     Ok(())
 }
 
+/// The filter of a query, if it has one: such as takes long to read was read [ahead](filter_ahead).
+///
+/// # Errors
+/// When it is none, or was not read ahead.
+pub(super) fn filter_of_query(
+    core: &Core,
+    bytes: Option<&[u8]>,
+) -> Result<Option<Rc<Filter>>, Refused> {
+    match bytes.is_some_and(|bytes| steps_to_filter(core, bytes) > STEPS) {
+        true => Err(EXHAUSTED.into()),
+        false => filter(core, bytes),
+    }
+}
+
 /// How much work it is to have the filter of a request: much less if it was the last one.
 pub(super) fn steps_to_filter(core: &Core, bytes: &[u8]) -> u64 {
     let last = core.last_filter.borrow();

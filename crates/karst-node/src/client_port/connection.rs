@@ -132,7 +132,7 @@ impl Connection {
                     match alone {
                         Alone::Batch(body) => batch::run(self, &body).await?,
                         Alone::Scan(body) => scan::run(self, &body).await?,
-                        Alone::Background(body) => background::run(self, &body),
+                        Alone::Background(body) => background::run(self, body).await,
                         Alone::Aggregation(body) => aggregate::run(self, &body).await?,
                         Alone::Watch(body) => watch::run(self, &body).await?,
                     }

@@ -5,23 +5,32 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use karst_data::expr::Metadata;
 use karst_data::geo;
 use karst_data::key::PartitionId;
 use karst_data::sindex::{Definition, Source, Undefinable, Wanted};
 use karst_data::time::Now;
-use karst_data::work::Work;
+use karst_data::weigh;
+use karst_data::work::{STEPS, Work};
 use karst_engine::read::Found;
 use karst_engine::sindex::query::{Query, QuerySlice};
 use karst_engine::sindex::{Index, Named};
 use karst_storage::sindex::Position;
 use karst_wire::code::ResultCode;
 use karst_wire::malformed::Malformed;
+use karst_wire::particle;
 use karst_wire::request::{IndexKind, IndexRange, Message, Target};
 
+use super::call::EXHAUSTED;
+use super::single::Refused;
+use crate::core::Core;
 use crate::counters::NamespaceCounters;
 use crate::node::NamespaceState;
+
+/// How long a region that takes long to read may take.
+const REGION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is asked of which index.
 pub(super) struct Search<'a> {
@@ -31,7 +40,35 @@ pub(super) struct Search<'a> {
     ranges: Vec<RangeInclusive<i64>>,
 }
 
-/// What a request searches for; `None` for a scan. A search for places is counted.
+/// Reads the places that a request searches for on another thread, if that takes longer than a core may be held;
+/// `None` if it does not.
+///
+/// # Errors
+/// When they are none, or nobody reads them.
+pub(super) async fn region_ahead(
+    core: &Core,
+    message: &Message<'_>,
+) -> Result<Option<Arc<geo::Search>>, Refused> {
+    let text = match message.index_range()? {
+        Some(IndexRange {
+            target: Target::Geo(text),
+            ..
+        }) if steps_to_region(text) > STEPS => text.to_vec(),
+        _ => return Ok(None),
+    };
+    let functions = &core.node.functions;
+    let read = functions.aside(move || geo::Search::parse(&text), REGION_PATIENCE);
+    let read = read.await.map_err(|_| ResultCode::DeviceOverload)?;
+    let region = read.map_err(|_| ResultCode::Parameter)?;
+    Ok(Some(Arc::new(region)))
+}
+
+/// How much work it is to read a region and to cover it.
+fn steps_to_region(text: &[u8]) -> u64 {
+    weigh::of_value(particle::GEOJSON, text, STEPS)
+}
+
+/// What a request searches for; `None` for a scan. A search for places is counted. `region` was read [ahead](region_ahead).
 ///
 /// # Errors
 /// The code to refuse it with.
@@ -39,13 +76,14 @@ pub(super) fn search<'a>(
     state: &NamespaceState,
     counters: &NamespaceCounters,
     message: &Message<'a>,
+    region: Option<Arc<geo::Search>>,
 ) -> Result<Option<Search<'a>>, ResultCode> {
     let code = |malformed: Malformed| malformed.code();
     let fields = &message.fields;
     let Some(range) = message.index_range().map_err(code)? else {
         return Ok(None);
     };
-    let wanted = wanted(&range)?;
+    let wanted = wanted(&range, region)?;
     let named = match fields.index_name {
         Some(name) => by_name(state, message, name, &range, &wanted)?,
         None => by_definition(state, message, &range, &wanted)?,
@@ -65,19 +103,23 @@ pub(super) fn search<'a>(
     }))
 }
 
-/// What of an index is asked for.
+/// What of an index is asked for. A region that takes long to read was read before.
 ///
 /// # Errors
 /// The code to refuse it with.
-pub(super) fn wanted<'a>(range: &IndexRange<'a>) -> Result<Wanted<'a>, ResultCode> {
+pub(super) fn wanted<'a>(
+    range: &IndexRange<'a>,
+    region: Option<Arc<geo::Search>>,
+) -> Result<Wanted<'a>, ResultCode> {
     Ok(match range.target {
         Target::Integers { first, last } => Wanted::Integers { first, last },
         Target::Text(text) => Wanted::Text(text),
         Target::Blob(blob) => Wanted::Blob(blob),
-        Target::Geo(text) => {
-            let search = geo::Search::parse(text).map_err(|_| ResultCode::Parameter)?;
-            Wanted::Geo(Box::new(search))
-        }
+        Target::Geo(text) => Wanted::Geo(match region {
+            Some(region) => region,
+            None if steps_to_region(text) > STEPS => return Err(EXHAUSTED),
+            None => Arc::new(geo::Search::parse(text).map_err(|_| ResultCode::Parameter)?),
+        }),
     })
 }
 
@@ -184,6 +226,14 @@ impl Search<'_> {
     /// The index.
     pub(super) fn index(&self) -> &Arc<Index> {
         &self.named.index
+    }
+
+    /// The places that are searched for, if that is what is.
+    pub(super) fn region(&self) -> Option<Arc<geo::Search>> {
+        match &self.wanted {
+            Wanted::Geo(region) => Some(region.clone()),
+            Wanted::Integers { .. } | Wanted::Text(_) | Wanted::Blob(_) => None,
+        }
     }
 
     /// Whether a record, as it was read, is what is searched for. When that takes more work than there is, it means

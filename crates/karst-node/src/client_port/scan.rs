@@ -45,7 +45,7 @@ use tokio::time::Instant;
 
 use super::call::{self, Scene};
 use super::connection::{Closed, Connection};
-use super::query::{Search, search};
+use super::query::{Search, region_ahead, search};
 use super::single::{Operations, Refused};
 use super::{single, strong};
 use crate::core::Core;
@@ -130,8 +130,7 @@ pub(super) async fn run(connection: &mut Connection, body: &[u8]) -> Result<(), 
             return Ok(());
         }
     };
-    let ahead = call::filter_ahead(&core, message.fields.filter).await;
-    let planned = ahead.and_then(|()| plan(&core, message)).and_then(|plan| {
+    let planned = plan(&core, message).await.and_then(|plan| {
         let entered = enter(&core, &plan, connection.client())?;
         Ok((plan, entered))
     });
@@ -212,7 +211,9 @@ fn enter(core: &Core, plan: &Plan<'_>, client: String) -> Result<Option<Running>
     Ok(Some(core.node.jobs.begin(asked)?))
 }
 
-fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, Refused> {
+async fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, Refused> {
+    let region = region_ahead(core, &message).await?;
+    call::filter_ahead(core, message.fields.filter).await?; // nothing else may be awaited until it is asked for
     let (namespace, state) = core
         .node
         .namespace(message.namespace()?)
@@ -221,7 +222,7 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, Refused> {
         return Err(Refused(ResultCode::UnsupportedFeature));
     }
     let fields = &message.fields;
-    let sieve = call::filter(core, fields.filter)?;
+    let sieve = call::filter_of_query(core, fields.filter)?;
     if let Some(code) = single::no_projection(message.ops) {
         return Err(Refused(code));
     }
@@ -233,7 +234,7 @@ fn plan<'a>(core: &Core, message: Message<'a>) -> Result<Plan<'a>, Refused> {
         single::parsed(message.ops)?
     };
     let filter = message.partition_filter()?;
-    let search = search(state, core.counted(namespace), &message).map_err(Refused)?;
+    let search = search(state, core.counted(namespace), &message, region).map_err(Refused)?;
     if search.is_some() && filter.resumed().any(|resume| resume.bval.is_none()) {
         return Err(Refused(ResultCode::Parameter));
     }

@@ -22,7 +22,7 @@ use karst_wire::code::ResultCode;
 use karst_wire::request::Message;
 
 use super::call::Scene;
-use super::query::{Search, search};
+use super::query::{Search, region_ahead, search};
 use super::single::Refused;
 use crate::core::Core;
 use crate::jobs::Job;
@@ -77,7 +77,8 @@ impl<'a> Source<'a> {
     ///
     /// # Errors
     /// The code to refuse it with.
-    pub(super) fn of(core: &Core, message: &Message<'a>) -> Result<Source<'a>, Refused> {
+    pub(super) async fn of(core: &Core, message: &Message<'a>) -> Result<Source<'a>, Refused> {
+        let region = region_ahead(core, message).await?;
         let (namespace, state) = core
             .node
             .namespace(message.namespace()?)
@@ -91,7 +92,7 @@ impl<'a> Source<'a> {
             namespace,
             set,
             set_id,
-            search: search(state, core.counted(namespace), message)?,
+            search: search(state, core.counted(namespace), message, region)?,
             place: Place::default(),
         })
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use karst_data::expr::Filter;
+use karst_data::geo;
 use karst_data::work::Work;
 use karst_engine::sindex::Index;
 use karst_wire::code::ResultCode;
@@ -21,7 +22,7 @@ use super::is_confirmed;
 use super::{Hit, Plan, Taken, Telling, UNCONFIRMED_MAX, UNCONFIRMED_PAUSE, Unconfirmed};
 use crate::client_port::aside::{self, Snapshot};
 use crate::client_port::call::{self, Scene};
-use crate::client_port::query::wanted;
+use crate::client_port::query::{Search, wanted};
 use crate::client_port::single::{self, Operations, Refused};
 use crate::core::Core;
 use crate::udf::NotRun;
@@ -94,6 +95,7 @@ struct Job {
     body: Vec<u8>,
     snapshot: Snapshot,
     index: Option<Arc<Index>>,
+    region: Option<Arc<geo::Search>>,
     namespace: String,
     /// The name of the record's set, if it is in one.
     set: Option<Vec<u8>>,
@@ -111,6 +113,7 @@ impl Job {
         Job {
             body,
             index: plan.search.as_ref().map(|search| search.index().clone()),
+            region: plan.search.as_ref().and_then(Search::region),
             namespace: state.config.name.clone(),
             set: set.map(|set| set.name.to_vec()),
             value: hit.value,
@@ -139,7 +142,10 @@ impl Job {
         taken.filtered = filter.is_some_and(|filter| !filter.passes(&of_record, &work));
         let is_wanted = match (&self.index, message.index_range()?) {
             (Some(index), Some(range)) => {
-                let (wanted, extractor) = (wanted(&range)?, index.extractor.as_ref());
+                let (wanted, extractor) = (
+                    wanted(&range, self.region.clone())?,
+                    index.extractor.as_ref(),
+                );
                 extractor.is_some_and(|it| it.finds_within(&wanted, &of_record, &work))
             }
             (None, _) | (_, None) => true,

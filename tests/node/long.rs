@@ -461,3 +461,32 @@ fn a_filter_that_takes_long_to_read_is_heeded_by_a_query_in_the_background() {
         assert!(shown.contains(tally), "{shown}");
     }
 }
+
+#[test]
+fn a_list_that_takes_long_to_walk_over_is_searched_by_every_kind_of_query() {
+    const LIST: u8 = 1;
+    const STEPS_OF_BYTE: u64 = 4;
+    assert!(STEPS_OF_BYTE * list(numbers()).len() as u64 > STEPS);
+    let server = server();
+    let mut connection = server.connect();
+    put(&mut connection);
+    index(&server, "type=numeric;indextype=list", "l");
+    let equal = |number: i64| {
+        let mut range = Vec::new();
+        text_range(&mut range, "l", particle::INTEGER, &number.to_be_bytes());
+        move |body: &mut Body<'_>| {
+            body.field(field::INDEX_RANGE, &range);
+            body.field(field::INDEX_TYPE, &[LIST]);
+        }
+    };
+    let (there, absent) = (7, 7000);
+    for (id, number, found) in [(201, there, 1), (202, absent, 0)] {
+        let (records, code) = query(&mut connection, equal(number));
+        assert_eq!((records.len(), code), (found, Some(OK)));
+        let shown = background(&server, id, equal(number));
+        let tally = format!("recs-succeeded={found}:recs-failed=0");
+        assert!(shown.contains(&tally), "{shown}");
+        let counted = aggregate(&server, equal(number));
+        assert_eq!(counted, (found as i64, Some(OK)));
+    }
+}

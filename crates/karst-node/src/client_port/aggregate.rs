@@ -24,8 +24,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use karst_data::key::{Digest, PARTITIONS};
-use karst_engine::Reason;
-use karst_engine::read::{Need, ReadRequest};
+use karst_engine::read::{Found, Need};
 use karst_wire::code::ResultCode;
 use karst_wire::flags::Info1;
 use karst_wire::op::OpCode;
@@ -36,7 +35,7 @@ use karst_wire::request::Message;
 use super::connection::{Closed, Connection};
 use super::scan::{self, drain, is_confirmed, socket_timeout};
 use super::single::{self, Refused};
-use super::source::{Next, Pace, Source, is_to_end, read};
+use super::source::{Looked, Next, Pace, Source, is_to_end};
 use super::udf::{self, Named};
 use crate::core::Core;
 use crate::counters::{Query, QueryEnding};
@@ -379,30 +378,20 @@ async fn subject(
     source: &Source<'_>,
     digest: &Digest,
 ) -> Result<Option<Subject>, Unreadable> {
-    let request = ReadRequest {
-        digest: *digest,
-        set: source.set,
-        key: None,
-        need: Need::Bins,
-        filter: None,
-    };
     let deadline = tokio::time::Instant::now() + scan::UNCONFIRMED_MAX;
     loop {
         let engine = &core.namespace(source.namespace).engine;
         let now_s = node::now().epoch_s();
-        let found = read(core, source.namespace, &request, |found| match found {
-            Ok(found) if source.is_met_by(core, digest, &found) => Ok(Some(Subject {
-                digest: digest.0,
-                set: engine.sets().get(found.set_id).name.to_vec(),
-                found: udf::snapshot(&found, now_s),
-            })),
-            Ok(_) => Ok(None),
-            Err(refusal) => match refusal.reason {
-                Reason::NotFound | Reason::SetMismatch => Ok(None),
-                _ => Err(Unreadable),
-            },
-        })
-        .await;
+        let subject = |found: &Found<'_>| Subject {
+            digest: digest.0,
+            set: engine.sets().get(found.set_id).name.to_vec(),
+            found: udf::snapshot(found, now_s),
+        };
+        let found = match source.look(core, digest, (Need::Bins, None), subject).await {
+            Looked::Wanted(subject) => Ok(Some(subject)),
+            Looked::Other | Looked::FilteredOut => Ok(None), // there is no filter
+            Looked::Unreadable | Looked::Refused(_) => Err(Unreadable),
+        };
         if is_confirmed(core, source.namespace, digest) {
             return found;
         }

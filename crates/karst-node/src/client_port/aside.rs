@@ -14,6 +14,7 @@
 //! elsewhere takes place ([`super::udf`]): the engine checks again whatever the request demands of the record.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use karst_data::bin::Bins;
@@ -32,18 +33,26 @@ use karst_wire::code::ResultCode;
 use karst_wire::flags::{Info1, Info2};
 use karst_wire::reply::RecordReply;
 use karst_wire::request::{Kind, Message};
+use tokio::time::Instant;
 
 use super::call::{EXHAUSTED, Scene};
 use super::single::{self, Asked, At, Refused, Try};
 use super::{strong, udf};
 use crate::core::Core;
 use crate::counters::{Ending, Op};
+use crate::udf::NotRun;
 
 /// How often a record that moves while it is read is looked for.
 const FETCHES_MAX: usize = 16;
 
 /// More bins that go are told one by one; else all go, and those that stay are written anew.
 const REMOVED_MAX: usize = 16;
+
+/// How long a record of a query waits for a thread, and for what that does.
+const LOOK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Pause before a thread is asked for again.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// A bin and what becomes of its value; without one it goes.
 type Written = (Vec<u8>, Option<Value<'static>>);
@@ -204,6 +213,30 @@ pub(super) async fn snapshot(
         }
     }
     Err(ResultCode::DeviceOverload)
+}
+
+/// Has a thread look at a record of a query, as soon as there is one.
+///
+/// # Errors
+/// What it says, or that there was none for too long.
+pub(super) async fn look<J: Send + Sync + 'static, T: Send + 'static>(
+    core: &Core,
+    job: &Arc<J>,
+    carry_out: fn(&J) -> Result<T, ResultCode>,
+) -> Result<T, ResultCode> {
+    let deadline = Instant::now() + LOOK_PATIENCE;
+    loop {
+        let job = job.clone();
+        let functions = &core.node.functions;
+        let looked = functions.aside(move || carry_out(&job), LOOK_PATIENCE);
+        match looked.await {
+            Ok(looked) => return looked,
+            Err(NotRun::Busy) if Instant::now() < deadline => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            Err(NotRun::Busy | NotRun::Late) => return Err(ResultCode::DeviceOverload),
+        }
+    }
 }
 
 /// A request with all that a thread has to know of it.

@@ -25,8 +25,7 @@ use karst_data::expr::Filter;
 use karst_data::key::{Digest, PARTITIONS};
 use karst_data::time::Ttl;
 use karst_data::work::STEPS;
-use karst_engine::Reason;
-use karst_engine::read::{Need, ReadRequest};
+use karst_engine::read::{Found, Need};
 use karst_io::clock;
 use karst_wire::code::ResultCode;
 use karst_wire::flags::{Info1, Info2, Info3};
@@ -39,7 +38,7 @@ use tokio::sync::oneshot;
 use super::batch::code_of_reply;
 use super::connection::Connection;
 use super::single::{self, Asked, Refused};
-use super::source::{Next, Pace, Source, is_to_end, read};
+use super::source::{Looked, Next, Pace, Source, is_to_end};
 use super::{call, udf};
 use crate::core::Core;
 use crate::counters::{Query, QueryEnding};
@@ -325,18 +324,6 @@ fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// What a record was like when it was looked at.
-enum Look {
-    /// It is one of those that are to be changed.
-    Wanted { generation: u16, set_id: u16 },
-    /// It is not, or is not there.
-    Other,
-    /// The filter says no.
-    FilteredOut,
-    /// It cannot be read.
-    Unreadable,
-}
-
 /// Changes one record, if it is one of those that are to be.
 async fn record(core: &Rc<Core>, plan: &Plan<'_>, job: &Job, digest: &Digest) {
     let tally = &job.tally;
@@ -359,10 +346,11 @@ async fn outcome(core: &Rc<Core>, plan: &Plan<'_>, digest: &Digest) -> ResultCod
     let mut code = ResultCode::KeyBusy;
     for _ in 0..TRIES_MAX {
         let (generation, set_id) = match look(core, plan, digest).await {
-            Look::Wanted { generation, set_id } => (generation, set_id),
-            Look::Other => return ResultCode::NotFound,
-            Look::FilteredOut => return ResultCode::FilteredOut,
-            Look::Unreadable => return ResultCode::Unknown,
+            Looked::Wanted(facts) => facts,
+            Looked::Other => return ResultCode::NotFound,
+            Looked::FilteredOut => return ResultCode::FilteredOut,
+            Looked::Unreadable => return ResultCode::Unknown,
+            Looked::Refused(code) => return code,
         };
         let set = core
             .namespace(plan.source.namespace)
@@ -370,7 +358,7 @@ async fn outcome(core: &Rc<Core>, plan: &Plan<'_>, digest: &Digest) -> ResultCod
             .sets()
             .get(set_id);
         let message = plan.of_record(digest, &set.name, by_index.then_some(generation));
-        code = carry_out(core, &message).await;
+        code = carry_out(core, plan, &message).await;
         match code {
             ResultCode::Generation if by_index => {}
             ResultCode::DeviceOverload => tokio::time::sleep(ROOM_PAUSE).await,
@@ -380,36 +368,23 @@ async fn outcome(core: &Rc<Core>, plan: &Plan<'_>, digest: &Digest) -> ResultCod
     code
 }
 
-async fn look(core: &Rc<Core>, plan: &Plan<'_>, digest: &Digest) -> Look {
-    let by_index = plan.source.index().is_some();
-    let request = ReadRequest {
-        digest: *digest,
-        set: plan.source.set,
-        key: None,
-        need: if by_index { Need::Bins } else { Need::Facts },
-        filter: plan.filter.as_deref().filter(|_| by_index), // else it is asked when the record is changed
+/// Whether a record is one of those that are to be changed; if so its generation, and the set that it is in.
+async fn look(core: &Rc<Core>, plan: &Plan<'_>, digest: &Digest) -> Looked<(u16, u16)> {
+    let asked = match plan.source.index() {
+        Some(_) => (Need::Bins, plan.filter.as_deref()),
+        None => (Need::Facts, None), // the filter is asked when the record is changed
     };
-    read(core, plan.source.namespace, &request, |found| match found {
-        Ok(found) if plan.source.is_met_by(core, digest, &found) => Look::Wanted {
-            generation: found.generation,
-            set_id: found.set_id,
-        },
-        Ok(_) => Look::Other,
-        Err(refusal) => match refusal.reason {
-            Reason::FilteredOut => Look::FilteredOut,
-            Reason::NotFound | Reason::SetMismatch => Look::Other,
-            _ => Look::Unreadable,
-        },
-    })
-    .await
+    let facts = |found: &Found<'_>| (found.generation, found.set_id);
+    plan.source.look(core, digest, asked, facts).await
 }
 
 /// Carries out a request on one record.
-async fn carry_out(core: &Rc<Core>, message: &Message<'_>) -> ResultCode {
+async fn carry_out(core: &Rc<Core>, plan: &Plan<'_>, message: &Message<'_>) -> ResultCode {
     let mut out = Vec::new();
-    core.begin_turn();
+    let turn = plan.source.turn(core).await;
     let asked = Asked::of_query(core);
     let tried = single::attempt(core, message, asked, None, &mut out);
+    drop(turn);
     single::carry_on_message(core, message, asked, tried, &mut out).await;
     code_of_reply(&out)
 }

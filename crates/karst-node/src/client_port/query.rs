@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use karst_data::expr::Metadata;
+use karst_data::expr::{Filter, Metadata, Subject};
 use karst_data::geo;
 use karst_data::key::PartitionId;
 use karst_data::sindex::{Definition, Source, Undefinable, Wanted};
@@ -173,22 +173,24 @@ fn by_definition(
         context: message.fields.index_context.unwrap_or_default().to_vec(),
         expression: message.fields.index_expression.unwrap_or_default().to_vec(),
     };
+    if let Some(found) = state.engine.sindex_for(&wanted) {
+        return Ok(found);
+    }
+    if weigh::of_expression(&wanted.expression, STEPS) > STEPS {
+        return Err(ResultCode::SindexNotFound); // whether there could be one takes long to say
+    }
     match wanted.extractor() {
-        Ok(_) => {}
         Err(Undefinable::Of | Undefinable::Context | Undefinable::Expression) => {
-            return Err(ResultCode::Parameter);
+            Err(ResultCode::Parameter)
         }
-        Err(
+        Ok(_)
+        | Err(
             Undefinable::ExpressionType
             | Undefinable::ExpressionOfTime
             | Undefinable::OfSet
             | Undefinable::PlacesInKeys,
-        ) => {
-            return Err(ResultCode::SindexNotFound); // no index can be of that
-        }
+        ) => Err(ResultCode::SindexNotFound), // of some of that no index can be
     }
-    let found = state.engine.sindex_for(&wanted);
-    found.ok_or(ResultCode::SindexNotFound)
 }
 
 impl Search<'_> {
@@ -223,13 +225,8 @@ impl Search<'_> {
         extractor.is_some_and(|it| !it.finds_once()) && self.wanted.may_find_twice()
     }
 
-    /// The index.
-    pub(super) fn index(&self) -> &Arc<Index> {
-        &self.named.index
-    }
-
     /// The places that are searched for, if that is what is.
-    pub(super) fn region(&self) -> Option<Arc<geo::Search>> {
+    fn region(&self) -> Option<Arc<geo::Search>> {
         match &self.wanted {
             Wanted::Geo(region) => Some(region.clone()),
             Wanted::Integers { .. } | Wanted::Text(_) | Wanted::Blob(_) => None,
@@ -255,5 +252,69 @@ impl Search<'_> {
                 false => counters.places.missed.add(1),
             }
         }
+    }
+}
+
+/// What is asked of a record on another thread.
+pub(super) struct Question {
+    filter: Option<Vec<u8>>,
+    /// What an index is asked, if one is.
+    of_index: Option<OfIndex>,
+}
+
+struct OfIndex {
+    index: Arc<Index>,
+    /// The field of the request.
+    range: Vec<u8>,
+    /// The places that it stands for.
+    region: Option<Arc<geo::Search>>,
+}
+
+/// What a record is to a query.
+pub(super) enum Verdict {
+    /// It is one of those that were asked for.
+    Wanted,
+    /// An index named it, and it is not what is searched for.
+    Missed,
+    /// The filter does not let it pass.
+    FilteredOut,
+}
+
+impl Question {
+    /// Of a query that searches for this; for nothing if it is a scan.
+    pub(super) fn of(message: &Message<'_>, search: Option<&Search<'_>>) -> Question {
+        let fields = &message.fields;
+        Question {
+            filter: fields.filter.map(<[u8]>::to_vec),
+            of_index: search.map(|search| OfIndex {
+                index: search.named.index.clone(),
+                range: fields.index_range.unwrap_or_default().to_vec(),
+                region: search.region(),
+            }),
+        }
+    }
+
+    /// What a record is to the query. When that takes more work than there is, it means nothing.
+    ///
+    /// # Errors
+    /// When the request cannot be read; but it was read before.
+    pub(super) fn verdict<S: Subject>(
+        &self,
+        of_record: &S,
+        work: &Work,
+    ) -> Result<Verdict, Refused> {
+        let filter = self.filter.as_deref().map(Filter::parse).transpose()?;
+        if filter.is_some_and(|filter| !filter.passes(of_record, work)) {
+            return Ok(Verdict::FilteredOut);
+        }
+        let Some(asked) = &self.of_index else {
+            return Ok(Verdict::Wanted);
+        };
+        let wanted = wanted(&IndexRange::read(&asked.range)?, asked.region.clone())?;
+        let extractor = asked.index.extractor.as_ref();
+        Ok(match extractor {
+            Some(it) if it.finds_within(&wanted, of_record, work) => Verdict::Wanted,
+            Some(_) | None => Verdict::Missed,
+        })
     }
 }

@@ -5,21 +5,27 @@
 //! cluster meanwhile has to look at what became of the query.
 //!
 //! Each record is named once, in the form in which the walk or the index has it. What it is by the time it is read is
-//! for the reader to ask ([`Source::is_met_by`]).
+//! for the reader to ask ([`Source::look`]). An index may be of a collection that takes longer to walk over than a core may
+//! be held: another thread does it then ([`long`]). Of many records that are looked at at once, each waits for a turn of
+//! the core that has not lasted ([`Source::turn`]).
+
+mod long;
 
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
 
 use karst_cluster::map::Role;
+use karst_data::expr::Filter;
 use karst_data::key::{Digest, PartitionId};
 use karst_data::work::Work;
-use karst_engine::read::{Found, ReadRequest};
+use karst_engine::read::{Found, Need, ReadRequest};
 use karst_engine::{Fetched, Reason, Refusal, Step};
 use karst_storage::index::WalkCursor;
 use karst_storage::sindex::Position;
 use karst_wire::code::ResultCode;
 use karst_wire::request::Message;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::call::Scene;
 use super::query::{Search, region_ahead, search};
@@ -45,7 +51,26 @@ pub(super) struct Source<'a> {
     pub(super) set: &'a [u8],
     set_id: Option<u16>,
     search: Option<Search<'a>>,
+    message: Message<'a>,
     place: Place,
+    /// One record at a time is looked at by the core.
+    turns: Semaphore,
+    /// One record at a time is looked at elsewhere.
+    long: Semaphore,
+}
+
+/// What a record is to a query.
+pub(super) enum Looked<T> {
+    /// It is one of those that are looked for, and this was made of it.
+    Wanted(T),
+    /// It is not, or is not there.
+    Other,
+    /// The filter says no.
+    FilteredOut,
+    /// It cannot be read.
+    Unreadable,
+    /// It takes too much work to find out, or there was no room for it.
+    Refused(ResultCode),
 }
 
 /// How far a source has come.
@@ -93,7 +118,10 @@ impl<'a> Source<'a> {
             set,
             set_id,
             search: search(state, core.counted(namespace), message, region)?,
+            message: *message,
             place: Place::default(),
+            turns: Semaphore::new(1),
+            long: Semaphore::new(1),
         })
     }
 
@@ -102,25 +130,120 @@ impl<'a> Source<'a> {
         self.search.as_ref().map(Search::index_name)
     }
 
-    /// Whether a record, as it was read, is still what is looked for.
-    pub(super) fn is_met_by(&self, core: &Core, digest: &Digest, found: &Found<'_>) -> bool {
-        let Some(search) = &self.search else {
-            return true;
-        };
-        let scene = Scene {
+    /// Reads a record and tells whether it is still what is looked for; `make` is told what there is, if so.
+    pub(super) async fn look<T>(
+        &self,
+        core: &Rc<Core>,
+        digest: &Digest,
+        (need, filter): (Need, Option<&Filter>),
+        make: impl Fn(&Found<'_>) -> T,
+    ) -> Looked<T> {
+        let request = ReadRequest {
             digest: *digest,
-            in_memory: !core
-                .namespace(self.namespace)
-                .engine
-                .log()
-                .config()
-                .on_devices,
+            set: self.set,
+            key: None,
+            need,
+            filter,
+        };
+        let looked = self.read(core, &request, |found, work| {
+            let is_met = match found {
+                Ok(found) => self
+                    .is_met_by(core, digest, &found, work)
+                    .map(|it| (it, found)),
+                Err(refusal) => {
+                    return match refusal.reason {
+                        Reason::Exhausted => None,
+                        Reason::FilteredOut => Some(Looked::FilteredOut),
+                        Reason::NotFound | Reason::SetMismatch => Some(Looked::Other),
+                        _ => Some(Looked::Unreadable),
+                    };
+                }
+            };
+            is_met.map(|(is_met, found)| match is_met {
+                true => Looked::Wanted(make(&found)),
+                false => Looked::Other,
+            })
+        });
+        match looked.await {
+            Some(looked) => looked,
+            None => long::look(core, self, digest, make).await,
+        }
+    }
+
+    /// Whether a record, as it was read, is what is looked for; `None` if that takes too much work.
+    fn is_met_by(
+        &self,
+        core: &Core,
+        digest: &Digest,
+        found: &Found<'_>,
+        work: &Work,
+    ) -> Option<bool> {
+        let Some(search) = &self.search else {
+            return Some(true);
+        };
+        let metadata = self.scene(core, digest).metadata(found);
+        let is_met = search.is_met_by(found, metadata, work);
+        if work.is_exhausted() {
+            return None;
+        }
+        self.count(core, is_met);
+        Some(is_met)
+    }
+
+    /// Counts a record that an index named.
+    fn count(&self, core: &Core, is_met: bool) {
+        if let Some(search) = &self.search {
+            search.count(is_met, core.counted(self.namespace));
+        }
+    }
+
+    fn scene(&self, core: &Core, digest: &Digest) -> Scene {
+        let engine = &core.namespace(self.namespace).engine;
+        Scene {
+            digest: *digest,
+            in_memory: !engine.log().config().on_devices,
             now: core.now(),
             respond_all: false,
-        };
-        let is_met = search.is_met_by(found, scene.metadata(found), &Work::unlimited());
-        search.count(is_met, core.counted(self.namespace));
-        is_met
+        }
+    }
+
+    /// Waits until others of the core have had their turn, if this one has lasted, so that records that were read at
+    /// once are not looked at, or changed, at one go. One at a time passes, until it gives its leave back.
+    pub(super) async fn turn(&self, core: &Core) -> Option<SemaphorePermit<'_>> {
+        let turn = self.turns.acquire().await.ok(); // nobody closes it
+        if core.has_lasted() {
+            tokio::task::yield_now().await;
+            core.begin_turn();
+        }
+        turn
+    }
+
+    /// Reads a record; `answer` is told what there is, and what work it may make of it, the last time it is called.
+    async fn read<R>(
+        &self,
+        core: &Rc<Core>,
+        request: &ReadRequest<'_>,
+        answer: impl Fn(Result<Found<'_>, Refusal>, &Work) -> R,
+    ) -> R {
+        let engine = &core.namespace(self.namespace).engine;
+        let mut fetched: Option<Fetched> = None;
+        for _ in 0..FETCHES_MAX {
+            let turn = self.turn(core).await;
+            let (now, work) = (node::now(), Work::at_once());
+            let told = |found: Result<Found<'_>, Refusal>| answer(found, &work);
+            let step = engine.read_within(now, request, &work, fetched.as_ref(), told);
+            drop(turn);
+            fetched.into_iter().for_each(|it| core.done_with(it));
+            match step {
+                Step::Done(answered) => return answered,
+                Step::Read(read) => match core.fetch(self.namespace, read).await {
+                    Ok(bytes) => fetched = Some(bytes),
+                    Err(_) => break,
+                },
+                Step::Wait => unreachable!("a read does not wait for room"),
+            }
+        }
+        answer(Err(Reason::Unreadable.into()), &Work::at_once())
     }
 
     /// The next records, of as many partitions as it takes to find some.
@@ -197,30 +320,6 @@ fn leads(core: &Core, namespace: usize, partition: PartitionId) -> bool {
 /// Whether a query has to end before it has done all: somebody has asked for it, or the node is about to stop.
 pub(super) fn is_to_end(core: &Core, job: &Job) -> bool {
     job.is_aborted() || core.node.state() != State::Serving
-}
-
-/// Reads a record; `answer` is told what there is, once.
-pub(super) async fn read<R>(
-    core: &Rc<Core>,
-    namespace: usize,
-    request: &ReadRequest<'_>,
-    mut answer: impl FnMut(Result<Found<'_>, Refusal>) -> R,
-) -> R {
-    let engine = &core.namespace(namespace).engine;
-    let mut fetched: Option<Fetched> = None;
-    for _ in 0..FETCHES_MAX {
-        let step = engine.read(node::now(), request, fetched.as_ref(), &mut answer);
-        fetched.into_iter().for_each(|it| core.done_with(it));
-        match step {
-            Step::Done(answered) => return answered,
-            Step::Read(read) => match core.fetch(namespace, read).await {
-                Ok(bytes) => fetched = Some(bytes),
-                Err(_) => break,
-            },
-            Step::Wait => unreachable!("a read does not wait for room"),
-        }
-    }
-    answer(Err(Reason::Unreadable.into()))
 }
 
 /// Lets so many records a second pass, 0 for as many as there are.

@@ -43,7 +43,11 @@ pub enum Target<'a> {
 }
 
 impl<'a> IndexRange<'a> {
-    pub(crate) fn read(data: &'a [u8]) -> Result<IndexRange<'a>, Malformed> {
+    /// Reads the field of a query.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(data: &'a [u8]) -> Result<IndexRange<'a>, Malformed> {
         let mut rest = data;
         let [count, name_bytes] = *take(&mut rest, 2)? else {
             return Err(Malformed::IndexRange("it ends early"));

@@ -6,12 +6,8 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use karst_data::expr::Filter;
-use karst_data::geo;
 use karst_data::work::Work;
-use karst_engine::sindex::Index;
 use karst_wire::code::ResultCode;
 use karst_wire::flags::Info2;
 use karst_wire::reply::ReplyStream;
@@ -22,16 +18,9 @@ use super::is_confirmed;
 use super::{Hit, Plan, Taken, Telling, UNCONFIRMED_MAX, UNCONFIRMED_PAUSE, Unconfirmed};
 use crate::client_port::aside::{self, Snapshot};
 use crate::client_port::call::{self, Scene};
-use crate::client_port::query::{Search, wanted};
+use crate::client_port::query::{Question, Verdict};
 use crate::client_port::single::{self, Operations, Refused};
 use crate::core::Core;
-use crate::udf::NotRun;
-
-/// How long a record waits for a thread, and for what that does.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Pause before a thread is asked for again.
-const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Looks at a record on another thread. As [`super::read`] otherwise.
 pub(super) async fn read(
@@ -57,7 +46,7 @@ pub(super) async fn read(
         };
         let version = snapshot.version;
         let job = Arc::new(Job::new(core, plan, hit, snapshot));
-        let looked = match carry_out(core, &job).await {
+        let looked = match aside::look(core, &job, Job::carry_out).await {
             Ok(looked) => looked,
             Err(code) => return refused(code),
         };
@@ -73,29 +62,12 @@ pub(super) async fn read(
     }
 }
 
-/// Has a thread do it, as soon as there is one.
-async fn carry_out(core: &Core, job: &Arc<Job>) -> Result<(Taken, Vec<u8>), ResultCode> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let job = job.clone();
-        let looked = core.node.functions.aside(move || job.carry_out(), PATIENCE);
-        match looked.await {
-            Ok(looked) => return looked,
-            Err(NotRun::Busy) if Instant::now() < deadline => {
-                tokio::time::sleep(BUSY_PAUSE).await;
-            }
-            Err(NotRun::Busy | NotRun::Late) => return Err(ResultCode::DeviceOverload),
-        }
-    }
-}
-
 /// A record with all that a thread has to know of the scan.
 struct Job {
-    /// The scan's request.
+    /// The operations of the scan's request, as one of this record.
     body: Vec<u8>,
     snapshot: Snapshot,
-    index: Option<Arc<Index>>,
-    region: Option<Arc<geo::Search>>,
+    question: Question,
     namespace: String,
     /// The name of the record's set, if it is in one.
     set: Option<Vec<u8>>,
@@ -112,8 +84,7 @@ impl Job {
         let set = (snapshot.set_id != 0).then(|| state.engine.sets().get(snapshot.set_id));
         Job {
             body,
-            index: plan.search.as_ref().map(|search| search.index().clone()),
-            region: plan.search.as_ref().and_then(Search::region),
+            question: Question::of(&plan.message, plan.search.as_ref()),
             namespace: state.config.name.clone(),
             set: set.map(|set| set.name.to_vec()),
             value: hit.value,
@@ -138,21 +109,12 @@ impl Job {
         let record = found.record.ok_or(ResultCode::Unknown)?;
         let of_record = (self.scene.metadata(&found), record);
         let mut taken = Taken::default();
-        let filter = message.fields.filter.map(Filter::parse).transpose()?;
-        taken.filtered = filter.is_some_and(|filter| !filter.passes(&of_record, &work));
-        let is_wanted = match (&self.index, message.index_range()?) {
-            (Some(index), Some(range)) => {
-                let (wanted, extractor) = (
-                    wanted(&range, self.region.clone())?,
-                    index.extractor.as_ref(),
-                );
-                extractor.is_some_and(|it| it.finds_within(&wanted, &of_record, &work))
-            }
-            (None, _) | (_, None) => true,
-        };
+        match self.question.verdict(&of_record, &work)? {
+            Verdict::Wanted => taken.counts = true,
+            Verdict::Missed => taken.missed = true,
+            Verdict::FilteredOut => taken.filtered = true,
+        }
         let mut out = Vec::new();
-        taken.counts = !taken.filtered && is_wanted;
-        taken.missed = !taken.filtered && !is_wanted;
         if taken.counts {
             let operations = match call::only_names(message.ops) {
                 true => Operations::new(),

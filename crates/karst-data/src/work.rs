@@ -97,6 +97,11 @@ impl Work {
         self.exhausted.get()
     }
 
+    /// How much is left.
+    pub fn left(&self) -> u64 {
+        self.left.get()
+    }
+
     /// How much was done.
     pub fn spent(&self) -> u64 {
         self.allowed - self.left.get()

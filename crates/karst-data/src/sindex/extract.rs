@@ -9,7 +9,7 @@ use crate::expr::{Datum, Expr, Lookup, Subject, Type};
 use crate::geo;
 use crate::msgpack::elements::{Element, Elements, Part, Place};
 use crate::value::ParticleType;
-use crate::work::Work;
+use crate::work::{STEPS, Work};
 
 /// Text of GeoJSON behind which a slice ends, in bytes.
 const SLICE_TEXT_BYTES: usize = 32 << 10;
@@ -264,8 +264,12 @@ impl Extractor {
         subject: &S,
         work: &Work,
     ) -> bool {
-        let to_compute = Work::at_once();
+        let left = work.left();
+        let to_compute = Work::new(left.min(STEPS));
         let origins = self.origins(subject, &to_compute);
+        if to_compute.is_exhausted() && left < STEPS {
+            return work.allows(left + 1); // it may be in the index: not enough is left to find out
+        }
         let to_walk = match (&origins, self.part()) {
             (Origins::Packed(packed), Some(_)) => STEPS_OF_BYTE * packed.len() as u64,
             _ => 0,

@@ -4,6 +4,7 @@ use crate::expr::{Lookup, Metadata, Subject};
 use crate::key::Digest;
 use crate::time::Now;
 use crate::value::{ParticleType, Value};
+use crate::work::Work;
 
 fn definition(kind: Kind, source: Source) -> Definition {
     Definition::of_bin("", "b", kind, source)
@@ -530,5 +531,23 @@ fn bytes_that_are_no_collection_hold_nothing_and_harm_nobody() {
                 values(Kind::Text, source, bin(particle, bytes));
             }
         }
+    }
+}
+
+#[test]
+fn a_record_whose_value_takes_more_work_than_is_left_is_not_said_to_be_no_match() {
+    let size = [0x95, 127, 2, 0, 0x91, 16, 0x93, 81, 4, 0xa1, b'b'];
+    let extractor = computed(&size, Kind::Numeric, Source::Bin).extractor();
+    let extractor = extractor.unwrap();
+    let list = Only(bin(ParticleType::List, &[0x93, 1, 2, 3]));
+    let three = Wanted::Integers { first: 3, last: 3 };
+    let work = Work::at_once();
+    assert!(extractor.finds_within(&three, &list, &work));
+    let takes = work.spent();
+    assert!(takes > 0);
+    for left in 0..takes {
+        let work = Work::new(left);
+        assert!(!extractor.finds_within(&three, &list, &work));
+        assert!(work.is_exhausted(), "{left} of {takes}");
     }
 }

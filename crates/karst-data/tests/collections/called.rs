@@ -96,7 +96,8 @@ fn selection(arguments: &[Tree]) -> Option<Vec<u8>> {
     let mut call = vec![int(SELECT), list(&levels)];
     match rest {
         [flags] => call.push(flags.packed()),
-        [flags, change] => call.extend([flags.packed(), real(change)?]),
+        // Anything else makes nothing of a value here, and as an expression it is one itself.
+        [flags, change @ Tree::List { .. }] => call.extend([flags.packed(), real(change)?]),
         _ => return None,
     }
     Some(list(&call))

@@ -12,6 +12,7 @@ use karst_data::bin::Bins;
 use karst_data::cdt::Access;
 use karst_data::expr::{Datum, Expr, Metadata, Type};
 use karst_data::key::Digest;
+use karst_data::msgpack::write_list_count;
 use karst_data::time::Now;
 use karst_data::value::{ParticleType, Value};
 use karst_data::work::Work;
@@ -27,8 +28,10 @@ const SELECT: i64 = 0xfe;
 
 /// A packed list of what is packed already.
 fn list(items: &[Vec<u8>]) -> Vec<u8> {
-    assert!(items.len() < 16);
-    [&[0x90 | items.len() as u8][..], &items.concat()].concat()
+    let mut out = Vec::new();
+    write_list_count(&mut out, items.len() as u32);
+    out.extend(items.concat());
+    out
 }
 
 fn int(value: i64) -> Vec<u8> {

@@ -296,6 +296,20 @@ fn text_range(out: &mut Vec<u8>, bin: &str, particle: u8, text: &[u8]) {
     }
 }
 
+/// Sends a query on a connection of its own.
+fn send(server: &Server, header: MessageHeader, build: impl FnOnce(&mut Body<'_>)) -> Connection {
+    let mut query = Vec::new();
+    let framed = command::message(&mut query, header, |body| {
+        body.namespace("test");
+        body.set("demo");
+        build(body);
+    });
+    framed.expect("within limits");
+    let mut connection = server.connect();
+    connection.send(&query).expect("sent");
+    connection
+}
+
 /// What a query in the background came to that writes to whatever it finds, as it is listed.
 fn background(server: &Server, id: u64, build: impl FnOnce(&mut Body<'_>)) -> String {
     let header = MessageHeader {
@@ -303,17 +317,11 @@ fn background(server: &Server, id: u64, build: impl FnOnce(&mut Body<'_>)) -> St
         transaction_ttl: 20_000,
         ..MessageHeader::default()
     };
-    let mut query = Vec::new();
-    let framed = command::message(&mut query, header, |body| {
-        body.namespace("test");
-        body.set("demo");
+    let mut connection = send(server, header, |body| {
         body.field(field::TASK_ID, &id.to_be_bytes());
         build(body);
         body.op(OpCode::Write, particle::INTEGER, "n", &[0; 8]);
     });
-    framed.expect("within limits");
-    let mut connection = server.connect();
-    connection.send(&query).expect("sent");
     let answer = connection.read_frame().expect("an answer");
     let code = answer.expect("a frame").result_code();
     assert_eq!(code, Some(OK));
@@ -344,19 +352,13 @@ fn aggregate(server: &Server, build: impl FnOnce(&mut Body<'_>)) -> (i64, Option
         transaction_ttl: 20_000,
         ..MessageHeader::default()
     };
-    let mut query = Vec::new();
-    let framed = command::message(&mut query, header, |body| {
-        body.namespace("test");
-        body.set("demo");
+    let mut connection = send(server, header, |body| {
         body.field(field::UDF_FILENAME, b"m");
         body.field(field::UDF_FUNCTION, b"count");
         body.field(field::UDF_ARGUMENTS, &[0x90]);
         body.field(field::UDF_OP, &[1]);
         build(body);
     });
-    framed.expect("within limits");
-    let mut connection = server.connect();
-    connection.send(&query).expect("sent");
     let mut found = 0;
     loop {
         let frame = connection.read_frame().expect("an answer");

@@ -17,10 +17,6 @@ use std::cell::Cell;
 /// Steps that every request has.
 pub const STEPS: u64 = 3_000_000;
 
-/// Steps that it has for each byte of the record and of what is asked: room for some passes over them, and for
-/// sorting what they hold, not for looking at everything once for each thing there is.
-pub const STEPS_PER_BYTE: u64 = 16;
-
 /// Steps of what is carried out where nobody waits for it: see [`Work::aside`].
 pub const STEPS_ASIDE: u64 = 500_000_000;
 
@@ -50,11 +46,6 @@ impl Work {
     /// What may be done while a core waits for it.
     pub fn at_once() -> Work {
         Work::new(STEPS)
-    }
-
-    /// The same, and more for many bytes: where there is no other place to carry it out.
-    pub fn on(bytes: usize) -> Work {
-        Work::new(STEPS + STEPS_PER_BYTE * bytes as u64)
     }
 
     /// What may be done on a thread of its own: about half a second.

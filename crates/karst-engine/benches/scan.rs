@@ -7,94 +7,19 @@
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
-use std::sync::Arc;
+mod filled;
+
 use std::time::Instant;
 
+use filled::{fill, now, open};
 use karst_data::expr::Filter;
-use karst_data::key::{Digest, KeyBytes, PartitionId};
-use karst_data::operation::{CommandFlags, Operation};
-use karst_data::policy::{Exists, GenerationRule};
-use karst_data::time::{Now, Ttl};
-use karst_data::value::{ParticleType, Value};
+use karst_data::key::{Digest, PartitionId};
 use karst_data::work::Work;
-use karst_engine::namespace::FIRST_REGIME;
 use karst_engine::read::{Need, ReadRequest};
 use karst_engine::seen::Scan;
-use karst_engine::write::{Hand, WriteRequest};
-use karst_engine::{Namespace, NamespaceConfig, Step};
-use karst_storage::index::{EntryArena, HashKey};
-use karst_storage::log::{DeviceGeometry, Log, LogConfig};
+use karst_engine::{Namespace, Step};
 
 const VALUES: u64 = 100;
-const BLOCK_BYTES: u32 = 1 << 20;
-
-fn open(records: u64) -> Namespace {
-    let log = Log::new(LogConfig {
-        on_devices: false,
-        block_bytes: BLOCK_BYTES,
-        devices: vec![DeviceGeometry {
-            number: 1,
-            blocks: (records / 2000 + 64) as u32,
-            sector_bytes: 512,
-        }],
-        cores: 1,
-        cache_bytes: 0,
-        defrag_low_water_percent: 50,
-    });
-    let config = NamespaceConfig {
-        name: "test".into(),
-        default_ttl_s: 0,
-        record_bytes_max: BLOCK_BYTES as usize - 64,
-        commit_to_device: false,
-        flush_ms_max: 1000,
-        strong: false,
-    };
-    let arena = EntryArena::new(records * 2 + (4096 * 64)).expect("room for the index");
-    Namespace::new(
-        config,
-        log.expect("a sound layout"),
-        Arc::new(arena),
-        HashKey([3, 4]),
-    )
-}
-
-fn now() -> Now {
-    Now::from_epoch_ms(1_000_000)
-}
-
-fn fill(namespace: &Namespace, records: u64) {
-    let hand = Hand {
-        lane: namespace.log().write_lane(0),
-        now: now(),
-        flush_clock_ms: 0,
-        regime: FIRST_REGIME,
-        replicated: false,
-    };
-    let blob = [7u8; 120];
-    for number in 0..records {
-        let value = Value {
-            particle: ParticleType::Blob,
-            bytes: blob.as_slice().into(),
-        };
-        let operations = [
-            Operation::Write(b"n", Some(Value::integer((number % VALUES) as i64))),
-            Operation::Write(b"v", Some(value)),
-        ];
-        let request = WriteRequest {
-            filter: None,
-            digest: Digest::of(b"demo", KeyBytes::Integer(number as i64)),
-            set: b"demo",
-            key: None,
-            exists: Exists::Any,
-            generation: GenerationRule::Any,
-            ttl: Ttl::Never,
-            flags: CommandFlags::default(),
-            operations: &operations,
-        };
-        let step = namespace.write(&hand, &request, None, |written| written.is_ok());
-        assert!(matches!(step, Step::Done(true)), "record {number}");
-    }
-}
 
 fn seen(namespace: &Namespace, filter: &Filter) -> usize {
     let mut found = 0;
@@ -164,7 +89,7 @@ fn main() {
     let records: u64 = records.unwrap_or(100_000);
     let namespace = open(records);
     println!("{records} records of some 200 bytes, {VALUES} values");
-    fill(&namespace, records);
+    fill(&namespace, records, VALUES);
     // The bin n is 5; the record was not updated for a second or more.
     let by_bin = [0x93, 1, 0x93, 81, 2, 0xa1, b'n', 5];
     let by_bin = Filter::parse(&by_bin).expect("a filter");

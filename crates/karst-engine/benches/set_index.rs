@@ -7,24 +7,18 @@
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
-use std::sync::Arc;
+mod filled;
+
 use std::time::Instant;
 
-use karst_data::key::{Digest, KeyBytes, PartitionId};
-use karst_data::operation::{CommandFlags, Operation};
-use karst_data::policy::{Exists, GenerationRule};
+use filled::{build, now, open, put};
+use karst_data::key::PartitionId;
+use karst_data::operation::Operation;
 use karst_data::sindex::Definition;
-use karst_data::time::{Now, Ttl};
 use karst_data::value::Value;
-use karst_engine::namespace::FIRST_REGIME;
+use karst_engine::Namespace;
 use karst_engine::read::Need;
 use karst_engine::seen::Scan;
-use karst_engine::write::{Hand, WriteRequest};
-use karst_engine::{Namespace, NamespaceConfig, Step};
-use karst_storage::index::{EntryArena, HashKey};
-use karst_storage::log::{DeviceGeometry, Log, LogConfig};
-
-const BLOCK_BYTES: u32 = 1 << 20;
 
 /// The smallest set.
 const FEW: u64 = 1000;
@@ -35,36 +29,6 @@ const ONE_IN: [u64; 4] = [64, 8, 2, 1];
 /// Of several runs the fastest counts.
 const RUNS: usize = 5;
 
-fn open(records: u64) -> Namespace {
-    let log = Log::new(LogConfig {
-        on_devices: false,
-        block_bytes: BLOCK_BYTES,
-        devices: vec![DeviceGeometry {
-            number: 1,
-            blocks: (records / 2000 + 64) as u32,
-            sector_bytes: 512,
-        }],
-        cores: 1,
-        cache_bytes: 0,
-        defrag_low_water_percent: 50,
-    });
-    let config = NamespaceConfig {
-        name: "test".into(),
-        default_ttl_s: 0,
-        record_bytes_max: BLOCK_BYTES as usize - 64,
-        commit_to_device: false,
-        flush_ms_max: 1000,
-        strong: false,
-    };
-    let arena = EntryArena::new(records * 2 + (4096 * 64)).expect("room for the index");
-    let log = log.expect("a sound layout");
-    Namespace::new(config, log, Arc::new(arena), HashKey([3, 4]))
-}
-
-fn now() -> Now {
-    Now::from_epoch_ms(1_000_000)
-}
-
 /// The sets, and of each one record in how many.
 fn sets(records: u64) -> Vec<(String, u64)> {
     let few = ("few".to_owned(), (records / FEW).max(1));
@@ -74,49 +38,13 @@ fn sets(records: u64) -> Vec<(String, u64)> {
 
 fn fill(namespace: &Namespace, records: u64) {
     let sets = sets(records);
-    let hand = Hand {
-        lane: namespace.log().write_lane(0),
-        now: now(),
-        flush_clock_ms: 0,
-        regime: FIRST_REGIME,
-        replicated: false,
-    };
+    let hand = filled::hand(namespace);
     for number in 0..records {
         let mut of = sets.iter();
         let of = of.find(|(_, one_in)| number.is_multiple_of(*one_in));
         let (set, _) = of.expect("the last takes all");
-        let request = WriteRequest {
-            filter: None,
-            digest: Digest::of(set.as_bytes(), KeyBytes::Integer(number as i64)),
-            set: set.as_bytes(),
-            key: None,
-            exists: Exists::Any,
-            generation: GenerationRule::Any,
-            ttl: Ttl::Never,
-            flags: CommandFlags::default(),
-            operations: &[Operation::Write(b"n", Some(Value::integer(number as i64)))],
-        };
-        let step = namespace.write(&hand, &request, None, |written| written.is_ok());
-        assert!(matches!(step, Step::Done(true)), "record {number}");
-    }
-}
-
-fn build(namespace: &Namespace) {
-    for id in PartitionId::all() {
-        let build = namespace.begin_build(id).expect("nothing is built");
-        let mut after = None;
-        loop {
-            let slice = namespace.build_slice(&build, after);
-            for digest in &slice.digests {
-                let step = namespace.build_record(&build, digest, None, now());
-                assert!(matches!(step, Step::Done(true)));
-            }
-            after = slice.next;
-            if after.is_none() {
-                break;
-            }
-        }
-        namespace.end_build(&build);
+        let operations = [Operation::Write(b"n", Some(Value::integer(number as i64)))];
+        put(namespace, &hand, set.as_bytes(), number, &operations);
     }
 }
 

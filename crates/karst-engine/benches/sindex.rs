@@ -10,121 +10,26 @@
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
-use std::sync::Arc;
+mod filled;
+
 use std::time::Instant;
 
+use filled::{build, fill, hand, now, open};
 use karst_data::key::{Digest, KeyBytes, PartitionId};
 use karst_data::operation::{CommandFlags, Operation};
 use karst_data::policy::{Exists, GenerationRule};
 use karst_data::sindex::{Definition, Kind, Source, Wanted};
-use karst_data::time::{Now, Ttl};
+use karst_data::time::Ttl;
 use karst_data::value::{ParticleType, Value};
-use karst_engine::namespace::FIRST_REGIME;
 use karst_engine::read::{Need, ReadRequest};
 use karst_engine::sindex::query::Query;
-use karst_engine::write::{Hand, WriteRequest};
-use karst_engine::{Namespace, NamespaceConfig, Step};
-use karst_storage::index::{EntryArena, HashKey};
-use karst_storage::log::{DeviceGeometry, Log, LogConfig};
+use karst_engine::write::WriteRequest;
+use karst_engine::{Namespace, Step};
 
 const VALUES: u64 = 100;
 
 /// Elements of a large list.
 const ELEMENTS: u32 = 100_000;
-const BLOCK_BYTES: u32 = 1 << 20;
-
-fn open(records: u64) -> Namespace {
-    let log = Log::new(LogConfig {
-        on_devices: false,
-        block_bytes: BLOCK_BYTES,
-        devices: vec![DeviceGeometry {
-            number: 1,
-            blocks: (records / 2000 + 64) as u32,
-            sector_bytes: 512,
-        }],
-        cores: 1,
-        cache_bytes: 0,
-        defrag_low_water_percent: 50,
-    });
-    let config = NamespaceConfig {
-        name: "test".into(),
-        default_ttl_s: 0,
-        record_bytes_max: BLOCK_BYTES as usize - 64,
-        commit_to_device: false,
-        flush_ms_max: 1000,
-        strong: false,
-    };
-    let arena = EntryArena::new(records * 2 + (4096 * 64)).expect("room for the index");
-    Namespace::new(
-        config,
-        log.expect("a sound layout"),
-        Arc::new(arena),
-        HashKey([3, 4]),
-    )
-}
-
-fn now() -> Now {
-    Now::from_epoch_ms(1_000_000)
-}
-
-fn hand(namespace: &Namespace) -> Hand {
-    Hand {
-        lane: namespace.log().write_lane(0),
-        now: now(),
-        flush_clock_ms: 0,
-        regime: FIRST_REGIME,
-        replicated: false,
-    }
-}
-
-fn fill(namespace: &Namespace, records: u64) {
-    let hand = hand(namespace);
-    let blob = [7u8; 120];
-    for number in 0..records {
-        let operations = [
-            Operation::Write(b"n", Some(Value::integer((number % VALUES) as i64))),
-            Operation::Write(
-                b"v",
-                Some(Value {
-                    particle: ParticleType::Blob,
-                    bytes: blob.as_slice().into(),
-                }),
-            ),
-        ];
-        let request = WriteRequest {
-            filter: None,
-            digest: Digest::of(b"demo", KeyBytes::Integer(number as i64)),
-            set: b"demo",
-            key: None,
-            exists: Exists::Any,
-            generation: GenerationRule::Any,
-            ttl: Ttl::Never,
-            flags: CommandFlags::default(),
-            operations: &operations,
-        };
-        let step = namespace.write(&hand, &request, None, |written| written.is_ok());
-        assert!(matches!(step, Step::Done(true)), "record {number}");
-    }
-}
-
-fn build(namespace: &Namespace) {
-    for id in PartitionId::all() {
-        let build = namespace.begin_build(id).expect("nothing is built");
-        let mut after = None;
-        loop {
-            let slice = namespace.build_slice(&build, after);
-            for digest in &slice.digests {
-                let step = namespace.build_record(&build, digest, None, now());
-                assert!(matches!(step, Step::Done(true)));
-            }
-            after = slice.next;
-            if after.is_none() {
-                break;
-            }
-        }
-        namespace.end_build(&build);
-    }
-}
 
 fn has(namespace: &Namespace, digest: Digest, wanted: &Wanted<'_>) -> bool {
     let request = ReadRequest {
@@ -299,7 +204,7 @@ fn main() {
     let wanted = [("by_n".to_owned(), definition)];
     println!("{records} records of some 200 bytes, {VALUES} values");
     let namespace = open(records);
-    timed("writes, no index", || fill(&namespace, records));
+    timed("writes, no index", || fill(&namespace, records, VALUES));
     namespace.set_sindexes(&wanted);
     timed("build", || build(&namespace));
     let report = namespace
@@ -329,8 +234,12 @@ fn main() {
     drop(namespace);
     let indexed = open(records);
     indexed.set_sindexes(&wanted);
-    timed("writes, into the index too", || fill(&indexed, records));
-    timed("updates of it, read first", || fill(&indexed, records / 4));
+    timed("writes, into the index too", || {
+        fill(&indexed, records, VALUES)
+    });
+    timed("updates of it, read first", || {
+        fill(&indexed, records / 4, VALUES)
+    });
     drop(indexed);
     large(false);
     large(true);

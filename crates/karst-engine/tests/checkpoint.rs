@@ -3,6 +3,7 @@
 //! digest. A failing seed is in the panic message and replays exactly.
 
 mod plain;
+mod rng;
 
 use karst_data::key::PartitionId;
 use karst_data::operation::{CommandFlags, Operation};
@@ -22,6 +23,7 @@ use karst_storage::log::recover::Scanned;
 use karst_storage::log::{BlockId, DeviceWrite, LanePositions};
 use karst_storage::place::DeviceId;
 use plain::{BLOCK_BYTES, World, digest};
+use rng::Rng;
 
 const BLOCKS: u32 = 40;
 const KEYS: u64 = 300;
@@ -30,21 +32,6 @@ const CLUSTER: [u8; 16] = *b"0123456789abcdef";
 
 /// Partitions that one step of a checkpoint takes.
 const PARTITIONS_PER_STEP: usize = 400;
-
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
 
 /// A checkpoint under way.
 struct Taking {

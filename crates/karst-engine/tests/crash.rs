@@ -4,6 +4,8 @@
 //! written to it and completed; at a cut, each write that was out is kept whole, in part or not at all,
 //! sector by sector. A failing seed is in the panic message and replays exactly.
 
+mod rng;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -23,32 +25,13 @@ use karst_storage::log::{
     BlockId, Commit, CommitPoint, DeviceGeometry, DeviceRead, DeviceWrite, Log, LogConfig,
 };
 use karst_storage::place::DeviceId;
+use rng::Rng;
 
 const BLOCK_BYTES: usize = 16 << 10;
 const BLOCKS: u32 = 7;
 const DEVICES: usize = 2;
 const SECTOR_BYTES: usize = 512;
 const KEYS: u64 = 30;
-
-/// A small generator with full period; seeds print and replay.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    fn chance(&mut self, one_in: u64) -> bool {
-        self.below(one_in) == 0
-    }
-}
 
 /// What a client did to a key: the value it wrote, or a delete, and when that is durable.
 #[derive(Clone)]

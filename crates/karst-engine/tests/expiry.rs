@@ -4,6 +4,8 @@
 //! One thread plays clients, devices, sweep and defrag in an order drawn from a seed. Everything is
 //! durable before a restart, so after it each key has to be exactly as a plain map says.
 
+mod rng;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -25,6 +27,7 @@ use karst_storage::index::{EntryArena, HashKey};
 use karst_storage::log::recover::Scanned;
 use karst_storage::log::{BlockId, DeviceGeometry, DeviceRead, DeviceWrite, Log, LogConfig};
 use karst_storage::place::DeviceId;
+use rng::Rng;
 
 const BLOCK_BYTES: usize = 16 << 10;
 const DEVICES: usize = 2;
@@ -33,21 +36,6 @@ const CORES: u16 = 1;
 
 /// Sets of the keys, by the key's number: records of the second are never evicted.
 const SETS: [&[u8]; 3] = [b"demo", b"kept", b"other"];
-
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
 
 /// A record as the model has it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! whatever was written, deleted, expired, truncated, swept, copied, moved to another set or let go of.
 
 mod plain;
+mod rng;
 
 use karst_data::bin::BinRef;
 use karst_data::flat::{Draft, Meta, Record};
@@ -18,6 +19,7 @@ use karst_engine::write::{DeleteRequest, Hand, WriteRequest};
 use karst_storage::place::Version;
 
 use plain::{NOW_MS, World};
+use rng::Rng;
 
 /// All records are in one partition, so that many of them are of another set.
 const PARTITION: PartitionId = PartitionId(0);
@@ -46,17 +48,6 @@ fn definitions() -> [(String, Definition); 2] {
         ("of_few".into(), Definition::of_set("few")),
         ("by_n".into(), by_n),
     ]
-}
-
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
 }
 
 struct Play {
@@ -106,15 +97,6 @@ impl Play {
         }
     }
 
-    fn make_room(&self) {
-        let log = self.world.namespace.log();
-        if let Some(job) = log.next_move() {
-            self.world.flush(0);
-            self.world.empty(0, job);
-        }
-        self.world.flush(0);
-    }
-
     /// One that is of another set now is refused.
     fn write(&mut self, key: u64, set: &[u8], ttl: Ttl) {
         let number = self.rng.below(9) as i64;
@@ -134,16 +116,9 @@ impl Play {
             flags: CommandFlags::default(),
             operations: &operations,
         };
-        let mut fetched = None;
-        for _ in 0..100 {
-            let namespace = &self.world.namespace;
-            match namespace.write(&self.hand(), &request, fetched.as_ref(), |_| ()) {
-                Step::Done(()) => return,
-                Step::Read(read) => fetched = Some(self.world.fetch(read)),
-                Step::Wait => self.make_room(),
-            }
-        }
-        panic!("a write waits for ever");
+        let namespace = &self.world.namespace;
+        self.world
+            .patiently(|fetched| namespace.write(&self.hand(), &request, fetched, |_| ()));
     }
 
     fn delete(&self, key: u64) {
@@ -154,15 +129,9 @@ impl Play {
             key: None,
             generation: GenerationRule::Any,
         };
-        for _ in 0..100 {
-            let namespace = &self.world.namespace;
-            match namespace.delete(&self.hand(), &request, None, |_| ()) {
-                Step::Done(()) => return,
-                Step::Wait => self.make_room(),
-                Step::Read(_) => unreachable!("no key is compared"),
-            }
-        }
-        panic!("a delete waits for ever");
+        let namespace = &self.world.namespace;
+        self.world
+            .patiently(|_| namespace.delete(&self.hand(), &request, None, |_| ()));
     }
 
     /// A record of either set, or a delete, comes from another node.
@@ -198,14 +167,9 @@ impl Play {
             .image(),
         };
         let record = Record::parse_unsealed(&image).unwrap();
-        for _ in 0..100 {
-            match self.world.namespace.take_copy(&self.hand(), &record) {
-                Step::Done(_) => return,
-                Step::Wait => self.make_room(),
-                Step::Read(_) => unreachable!("a copy replaces"),
-            }
-        }
-        panic!("a copy waits for ever");
+        let namespace = &self.world.namespace;
+        self.world
+            .patiently(|_| namespace.take_copy(&self.hand(), &record));
     }
 
     fn sweep(&self) {
@@ -280,7 +244,7 @@ impl Play {
             60..=69 => self.delete(few),
             70..=79 => self.take_copy(few),
             80..=86 => self.sweep(),
-            87..=90 => self.make_room(),
+            87..=90 => self.world.make_room(),
             91 => self.truncate(),
             92 => {
                 self.world.namespace.undo_truncate(Some(b"few"));

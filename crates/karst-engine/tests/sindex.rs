@@ -5,6 +5,7 @@
 //! those have to come, and no others, that a look at every record finds.
 
 mod plain;
+mod rng;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,23 +29,9 @@ use karst_engine::write::{DeleteRequest, Hand, WriteRequest};
 use karst_storage::place::Version;
 
 use plain::{NOW_MS, World, digest};
+use rng::Rng;
 
 const KEYS: u64 = 60;
-
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
 
 /// `bin(integer, "n") * 2`
 const TWICE: &[u8] = &[0x93, 22, 0x93, 81, 2, 0xa1, b'n', 2];
@@ -172,15 +159,6 @@ impl Play {
         }
     }
 
-    fn make_room(&self) {
-        let log = self.world.namespace.log();
-        if let Some(job) = log.next_move() {
-            self.world.flush(0);
-            self.world.empty(0, job);
-        }
-        self.world.flush(0);
-    }
-
     /// A write of some bins, some of them removed, in any manner.
     fn write(&mut self) {
         let rng = &mut self.rng;
@@ -241,16 +219,9 @@ impl Play {
             flags: CommandFlags::default(),
             operations: &operations,
         };
-        let mut fetched = None;
-        for _ in 0..100 {
-            let namespace = &self.world.namespace;
-            match namespace.write(&self.hand(), &request, fetched.as_ref(), |_| ()) {
-                Step::Done(()) => return,
-                Step::Read(read) => fetched = Some(self.world.fetch(read)),
-                Step::Wait => self.make_room(),
-            }
-        }
-        panic!("a write waits for ever");
+        let namespace = &self.world.namespace;
+        self.world
+            .patiently(|fetched| namespace.write(&self.hand(), &request, fetched, |_| ()));
     }
 
     /// A record, or a delete, comes from another node.
@@ -291,14 +262,9 @@ impl Play {
             }
         };
         let record = Record::parse_unsealed(&image).unwrap();
-        for _ in 0..100 {
-            match self.world.namespace.take_copy(&self.hand(), &record) {
-                Step::Done(_) => return,
-                Step::Wait => self.make_room(),
-                Step::Read(_) => unreachable!("a copy replaces"),
-            }
-        }
-        panic!("a copy waits for ever");
+        let namespace = &self.world.namespace;
+        self.world
+            .patiently(|_| namespace.take_copy(&self.hand(), &record));
     }
 
     fn delete(&mut self) {
@@ -398,7 +364,7 @@ impl Play {
             65..=72 => self.take_copy(),
             73..=82 => self.delete(),
             83..=86 => self.sweep(),
-            87..=89 => self.make_room(),
+            87..=89 => self.world.make_room(),
             90..=91 => {
                 // What is written from now on is dated behind the mark.
                 self.world
@@ -580,7 +546,7 @@ fn what_is_left_over_stays_within_bounds_whoever_overwrites_and_is_gone_after_sw
             .namespace
             .write(&play.hand(), &request, None, |_| ())
         {
-            play.make_room();
+            play.world.make_room();
         }
         most = most.max(items());
     }

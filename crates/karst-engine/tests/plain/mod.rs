@@ -286,6 +286,28 @@ impl World {
         panic!("key {key} moves faster than it can be read");
     }
 
+    /// Tries something until it is done, reading and making room as it asks.
+    pub(crate) fn patiently<R>(&self, mut attempt: impl FnMut(Option<&Fetched>) -> Step<R>) -> R {
+        let mut fetched = None;
+        for _ in 0..100 {
+            match attempt(fetched.as_ref()) {
+                Step::Done(done) => return done,
+                Step::Read(read) => fetched = Some(self.fetch(read)),
+                Step::Wait => self.make_room(),
+            }
+        }
+        panic!("it waits for ever");
+    }
+
+    /// Defrag's next step, if there is one, with everything on the device.
+    pub(crate) fn make_room(&self) {
+        if let Some(job) = self.namespace.log().next_move() {
+            self.flush(0);
+            self.empty(0, job);
+        }
+        self.flush(0);
+    }
+
     /// The bytes of a device read.
     pub(crate) fn fetch(&self, read: DeviceRead) -> Fetched {
         let mut buffer = AlignedBuffer::with_capacity(read.bytes);

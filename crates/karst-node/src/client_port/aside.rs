@@ -150,18 +150,13 @@ pub(super) async fn run(
     };
     let mut body = Vec::new();
     message.put(&mut body);
-    let engine = &core.namespace(index).engine;
+    let respond_all = message.header.info2.contains(Info2::RESPOND_ALL_OPS);
     let job = Job {
         body,
         snapshot,
         asked,
-        bytes_max: engine.config().record_bytes_max,
-        scene: Scene {
-            digest,
-            in_memory: !engine.log().config().on_devices,
-            now: core.now(),
-            respond_all: message.header.info2.contains(Info2::RESPOND_ALL_OPS),
-        },
+        bytes_max: core.namespace(index).engine.config().record_bytes_max,
+        scene: Scene::of(core, index, digest, respond_all),
     };
     let done = core.node.functions.aside(move || job.carry_out(), patience);
     Done {

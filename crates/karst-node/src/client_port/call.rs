@@ -83,8 +83,20 @@ pub(super) fn filter(core: &Core, bytes: Option<&[u8]>) -> Result<Option<Rc<Filt
     Ok(Some(filter))
 }
 
-/// How long a filter that takes long to read may take.
-const FILTER_PATIENCE: Duration = Duration::from_secs(10);
+/// How long something that takes long to read may take.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reads something of a request on another thread.
+///
+/// # Errors
+/// When nobody reads it.
+pub(super) async fn read_elsewhere<T: Send + 'static>(
+    core: &Core,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ResultCode> {
+    let read = core.node.functions.aside(read, READ_PATIENCE).await;
+    read.map_err(|_| ResultCode::DeviceOverload)
+}
 
 /// Reads the filter of a request on another thread if that takes longer than a core may be held: it is the last one then.
 ///
@@ -95,11 +107,7 @@ pub(super) async fn filter_ahead(core: &Core, bytes: Option<&[u8]>) -> Result<()
         return Ok(());
     };
     let bytes = bytes.to_vec();
-    let read = core
-        .node
-        .functions
-        .aside(move || Filter::parse(&bytes), FILTER_PATIENCE);
-    let filter = read.await.map_err(|_| ResultCode::DeviceOverload)??;
+    let filter = read_elsewhere(core, move || Filter::parse(&bytes)).await??;
     *core.last_filter.borrow_mut() = Some(Rc::new(filter));
     Ok(())
 }
@@ -173,6 +181,17 @@ pub(super) struct Scene {
 }
 
 impl Scene {
+    /// Where a record of a namespace is read now.
+    pub(super) fn of(core: &Core, namespace: usize, digest: Digest, respond_all: bool) -> Scene {
+        let engine = &core.namespace(namespace).engine;
+        Scene {
+            digest,
+            in_memory: !engine.log().config().on_devices,
+            now: core.now(),
+            respond_all,
+        }
+    }
+
     /// What expressions are told of a record that was read whole.
     pub(super) fn metadata<'a>(&self, found: &Found<'a>) -> Metadata<'a> {
         let record = found.record.as_ref();

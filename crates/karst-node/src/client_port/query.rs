@@ -5,7 +5,6 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
 
 use karst_data::expr::{Filter, Metadata, Subject};
 use karst_data::geo;
@@ -23,14 +22,11 @@ use karst_wire::malformed::Malformed;
 use karst_wire::particle;
 use karst_wire::request::{IndexKind, IndexRange, Message, Target};
 
-use super::call::EXHAUSTED;
+use super::call::{EXHAUSTED, read_elsewhere};
 use super::single::Refused;
 use crate::core::Core;
 use crate::counters::NamespaceCounters;
 use crate::node::NamespaceState;
-
-/// How long a region that takes long to read may take.
-const REGION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is asked of which index.
 pub(super) struct Search<'a> {
@@ -56,9 +52,7 @@ pub(super) async fn region_ahead(
         }) if steps_to_region(text) > STEPS => text.to_vec(),
         _ => return Ok(None),
     };
-    let functions = &core.node.functions;
-    let read = functions.aside(move || geo::Search::parse(&text), REGION_PATIENCE);
-    let read = read.await.map_err(|_| ResultCode::DeviceOverload)?;
+    let read = read_elsewhere(core, move || geo::Search::parse(&text)).await?;
     let region = read.map_err(|_| ResultCode::Parameter)?;
     Ok(Some(Arc::new(region)))
 }

@@ -95,6 +95,12 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
+    /// Where one of its records is read now.
+    fn scene(&self, core: &Core, digest: Digest) -> Scene {
+        let respond_all = self.message.header.info2.contains(Info2::RESPOND_ALL_OPS);
+        Scene::of(core, self.namespace, digest, respond_all)
+    }
+
     /// What of it the engine has to know to walk through a partition.
     fn scan(&self, partition: PartitionId, set_id: Option<u16>) -> Scan<'_> {
         Scan {
@@ -713,17 +719,7 @@ fn try_read(
         need: plan.need,
         filter: plan.filter.as_deref(),
     };
-    let scene = Scene {
-        digest: hit.digest,
-        in_memory: !core
-            .namespace(plan.namespace)
-            .engine
-            .log()
-            .config()
-            .on_devices,
-        now: core.now(),
-        respond_all: plan.message.header.info2.contains(Info2::RESPOND_ALL_OPS),
-    };
+    let scene = plan.scene(core, hit.digest);
     let work = Work::at_once();
     let mut answer = |found: Result<Found<'_>, Refusal>| {
         let mut taken = Taken {

@@ -198,13 +198,7 @@ impl<'a> Source<'a> {
     }
 
     fn scene(&self, core: &Core, digest: &Digest) -> Scene {
-        let engine = &core.namespace(self.namespace).engine;
-        Scene {
-            digest: *digest,
-            in_memory: !engine.log().config().on_devices,
-            now: core.now(),
-            respond_all: false,
-        }
+        Scene::of(core, self.namespace, *digest, false)
     }
 
     /// Waits until others of the core have had their turn, if this one has lasted, so that records that were read at

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use karst_data::work::Work;
 use karst_wire::code::ResultCode;
-use karst_wire::flags::Info2;
 use karst_wire::reply::ReplyStream;
 use karst_wire::request::Message;
 use tokio::time::Instant;
@@ -89,12 +88,7 @@ impl Job {
             set: set.map(|set| set.name.to_vec()),
             value: hit.value,
             no_bins: plan.no_bins,
-            scene: Scene {
-                digest: hit.digest,
-                in_memory: !state.engine.log().config().on_devices,
-                now: core.now(),
-                respond_all: plan.message.header.info2.contains(Info2::RESPOND_ALL_OPS),
-            },
+            scene: plan.scene(core, hit.digest),
             snapshot,
         }
     }

@@ -56,12 +56,8 @@ pub(super) fn read(
     let step = engine.read_within(now, &request, &work, fetched, |found| {
         let ending = match &found {
             Ok(found) if need == Need::Bins && !get_all => {
-                let scene = Scene {
-                    digest: at.digest,
-                    in_memory: !engine.log().config().on_devices,
-                    now,
-                    respond_all: message.header.info2.contains(Info2::RESPOND_ALL_OPS),
-                };
+                let respond_all = message.header.info2.contains(Info2::RESPOND_ALL_OPS);
+                let scene = Scene::of(core, index, at.digest, respond_all);
                 match selected(out, asked, message, found, &scene, &work) {
                     Ok(ending) => ending,
                     Err(Exhausted) => {
